@@ -1,0 +1,1 @@
+"""The `edgebehave` command: one file per verb, no logic."""

@@ -1,0 +1,70 @@
+"""The Typer application: `edgebehave VERB ...`. Verbs import what they need when they run."""
+
+import os
+import sys
+
+import typer
+
+from edgebehave_cli import (
+    bench,
+    demo,
+    evaluate,
+    export,
+    ingest,
+    predict,
+    simulate,
+    train,
+)
+from edgebehave_cli.console import fail
+
+app = typer.Typer(
+    name="edgebehave",
+    help="On-device next-behavior prediction: from an event log to a model on the device.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("simulate")(simulate.simulate)
+app.command("ingest")(ingest.ingest)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
+app.command("bench")(bench.bench)
+
+_EXTRA_OF_MODULE = {
+    "torch": "train",
+    "safetensors": "train",
+    "duckdb": "train",
+    "matplotlib": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "cpu",
+}
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line, a bug keeps its traceback."""
+    if os.environ.get("EDGEBEHAVE_TRACEBACK"):
+        app()
+        return
+    try:
+        app()
+    except KeyboardInterrupt:
+        fail("interrupted", code=130)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        fail(str(error))
+    except BrokenPipeError:  # the reader of a pipe has left: `edgebehave ... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What all verbs share of the terminal: results on stdout, everything else on stderr."""
+
+import json
+import math
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")
+]
+
+
+def note(line: str) -> None:
+    """A line about what is going on."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """One line about what went wrong, and the end."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def print_json(content: Any) -> None:
+    print(json.dumps(_without_nan(content), ensure_ascii=False, indent=2))
+
+
+def is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout: with lines on a terminal, in Markdown elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    print("\n".join([title, "", line(columns), line(rule), *map(line, rows), ""]), flush=True)
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON has no NaN: null says "not measured"."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return content

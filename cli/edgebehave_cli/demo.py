@@ -1,0 +1,157 @@
+"""`edgebehave demo`: from a log to predictions on the device, in one command."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebehave_cli import log_columns
+from edgebehave_cli.console import note, print_table
+from edgebehave_cli.evaluate import show_table
+from edgebehave_cli.training_progress import TrainingProgress
+
+if TYPE_CHECKING:  # annotations must not import torch
+    from edgebehave_train.event_store import EventStore
+
+
+def demo(
+    log: Annotated[
+        list[Path] | None, typer.Argument(help="Your log; without one, the simulator's.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path(
+        "runs/demo"
+    ),
+    user: log_columns.User = "user",
+    event_time: Annotated[str, typer.Option("--time", help="Column of times.")] = "time",
+    event: log_columns.Event = "event",
+    location: log_columns.Location = None,
+    utc_offset: log_columns.UtcOffset = None,
+    behavior: log_columns.Behavior = None,
+    max_bad: log_columns.MaxBad = 0.01,
+    split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
+    preset: Annotated[str, typer.Option(help="Size of the model.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Does it work on my data? Ingest, train, compare with every baseline, export, predict.
+
+    Example: [bold]edgebehave demo[/bold]
+
+    Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location place[/bold]
+    """
+    import shutil
+
+    from edgebehave_export.bundle import export_bundle
+    from edgebehave_train.evaluation import evaluate
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.ingest import IngestConfig, ingest
+    from edgebehave_train.pretraining import pretrain
+    from edgebehave_train.recipes import PRESETS
+    from edgebehave_train.split import SplitConfig
+
+    started = time.monotonic()
+
+    def step(title: str) -> None:
+        note(f"\n[{time.monotonic() - started:5.0f} s] {title}")
+
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    config = PRESETS[preset](seed=seed, split=SplitConfig(by=split))
+    best: str | None = None
+    out.mkdir(parents=True, exist_ok=True)
+    if log:
+        columns = IngestConfig(
+            log=log,
+            out=out / "store",
+            user=user,
+            time=event_time,
+            event=event,
+            location=location,
+            utc_offset=utc_offset,
+            behavior=behavior,
+            max_bad=max_bad,
+            overwrite=True,
+        )
+    else:
+        from edgebehave_train.simulator import SimulatorConfig, ceiling, simulate, write_log
+
+        step("Simulate a log (or give your own: edgebehave demo LOG --user ... --event ...)")
+        simulated = simulate(SimulatorConfig(seed=seed))
+        write_log(simulated, out / "log.csv.gz")
+        note(f"{simulated.num_events:,} events -> {out / 'log.csv.gz'}")
+        reachable = ceiling(simulated, skip=config.split.train + config.split.validation)
+        best = (
+            f"best reachable here, by the process that made the log: HR@1 {reachable.hr_at_1:.3f}, "
+            f"HR@3 {reachable.hr_at_3:.3f}, macro recall {reachable.macro_recall:.3f} "
+            f"(or {reachable.balanced_macro_recall:.3f} at the cost of HR@1)"
+        )
+        columns = IngestConfig(
+            log=out / "log.csv.gz",
+            out=out / "store",
+            user="user",
+            time="time",
+            event="event",
+            location="location",
+            utc_offset="utc_offset_min",
+            behavior="behavior",
+            overwrite=True,
+        )
+    step("Ingest it into an event store")
+    ingest(columns, note)
+    store = EventStore.open(out / "store")
+
+    step(f"Train the {preset} model")
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    with TrainingProgress() as progress:
+        checkpoint = pretrain(store, config, out / "checkpoint", on_progress=progress.report)
+
+    step("Compare it with every baseline, on events that nobody has seen")
+    table = evaluate(store, [checkpoint], names=["edgebehave"], part="test")
+    show_table(table)
+    if best:
+        print(best)
+
+    step("Export it to int8 ONNX, checked against the checkpoint on real histories")
+    export_bundle(checkpoint.path, store.path, out / "bundle", "int8", True, note)
+
+    step("Predict with the SDK from the int8 bundle (numpy and onnxruntime, no torch)")
+    _show_predictions(out / "bundle", store)
+    note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
+
+
+def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> None:
+    """Replay some users on the SDK up to their last behavior and show what it expected."""
+    from edgebehave import Predictor
+
+    predictor = Predictor.load(bundle)
+    rows = []
+    names = store.users()
+    for user in range(min(num_users, store.num_users)):
+        events = range(int(store.user_start[user]), int(store.user_start[user + 1]))
+        last = max((e for e in events if store.behavior[e] > 0), default=None)
+        if last is None:
+            continue
+        for event in range(events.start, last):
+            place = int(store.location[event])
+            predictor.observe(
+                names[user],
+                store.vocabulary.events[store.event[event]],
+                at=int(store.time_s[event]),
+                utc_offset_min=int(store.utc_offset_min[event]),
+                location=store.vocabulary.locations[place] if place else None,
+            )
+        predictions = predictor.predict(
+            names[user],
+            3,
+            at=int(store.time_s[last]),
+            utc_offset_min=int(store.utc_offset_min[last]),
+        )
+        rows.append(
+            [
+                names[user],
+                str(predictor.num_events(names[user])),
+                ", ".join(f"{p.behavior} {p.probability:.2f}" for p in predictions),
+                store.vocabulary.behaviors[store.behavior[last]],
+            ]
+        )
+    print_table("what comes next", ["user", "events", "predicted", "came"], rows)

@@ -1,0 +1,35 @@
+"""`edgebehave export`: a checkpoint becomes a bundle for the device."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    store: Annotated[
+        Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")
+    ],
+    precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
+    overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write the ONNX bundle that the SDK loads, after comparing it with the checkpoint.
+
+    The gate streams real histories through torch and through the graphs, and refuses to write a
+    bundle that predicts something else.
+
+    Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
+    """
+    if precision not in ("int8", "fp32"):
+        raise ValueError(f"precision must be int8 or fp32, got {precision!r}")
+    from edgebehave_export.bundle import export_bundle
+
+    report = export_bundle(checkpoint, store, out, precision, overwrite, note)
+    note(f"bundle -> {out}")
+    if json:
+        print_json(report.to_json())

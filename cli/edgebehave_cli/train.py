@@ -1,0 +1,118 @@
+"""`edgebehave train`: an event store becomes a checkpoint."""
+
+import dataclasses
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli.training_progress import TrainingProgress
+
+if TYPE_CHECKING:  # the annotation must not import torch
+    from edgebehave_train.recipes import TrainConfig
+
+
+def train(
+    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
+    preset: Annotated[str, typer.Option(help="tiny, edge, base, large or paper.")] = "edge",
+    objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "ce",
+    query_context: Annotated[
+        str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
+    ] = "time",
+    habits: Annotated[
+        bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")
+    ] = True,
+    split: Annotated[
+        str, typer.Option(help="time: the last events of each user test; user: whole users do.")
+    ] = "time",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Pretrain a model on the training part of an event store.
+
+    A run that was killed goes on with --resume and ends with the same weights.
+
+    Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
+
+    Example: [bold]edgebehave train runs/store -o runs/dro --objective dro --set dropout=0.3[/bold]
+    """
+    from edgebehave_train.checkpoint import Checkpoint
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.pretraining import pretrain
+    from edgebehave_train.recipes import PRESETS
+
+    if resume:
+        config = Checkpoint.open(out).config
+    else:
+        if preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+        settings: dict[str, Any] = {
+            "query_context": query_context,
+            "habits": habits,
+            "seed": seed,
+            "split.by": split,
+            "objective.name": objective,
+        }
+        if epochs is not None:
+            settings["epochs"] = epochs
+        for setting in set_ or []:
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
+            settings[name] = _parse(value)
+        config = with_settings(PRESETS[preset](), settings)
+    with TrainingProgress() as progress:
+        try:
+            checkpoint = pretrain(
+                EventStore.open(store),
+                config,
+                out,
+                resume=resume,
+                device=device,
+                on_progress=progress.report,
+            )
+        except KeyboardInterrupt:
+            note(f"interrupted; go on with: edgebehave train {store} -o {out} --resume")
+            raise
+    note(f"checkpoint -> {out}")
+    if json:
+        print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+
+
+def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":
+    """A config with some fields replaced; "objective.kappa" reaches into a part.
+
+    Raises ValueError that names the fields there are.
+    """
+    for name, value in settings.items():
+        path = name.split(".")
+        owner: Any = config if len(path) == 1 else getattr(config, path[0], None)
+        fields = [f.name for f in dataclasses.fields(owner)] if owner is not None else []
+        if len(path) > 2 or path[-1] not in fields:
+            known = ", ".join(fields or [f.name for f in dataclasses.fields(config)])
+            raise ValueError(f"there is no setting {name!r}; there are: {known}")
+        if isinstance(getattr(owner, path[-1]), float) and isinstance(value, int):
+            value = float(value)
+        owner = dataclasses.replace(owner, **{path[-1]: value})
+        config = owner if len(path) == 1 else dataclasses.replace(config, **{path[0]: owner})
+    return config
+
+
+def _parse(value: str) -> Any:
+    """JSON if it is that, else text."""
+    try:
+        return json_module.loads(value)
+    except json_module.JSONDecodeError:
+        return value

@@ -1,0 +1,8 @@
+"""On-device next-behavior prediction: observe what a user does, predict what comes next."""
+
+from edgebehave.bundle import BundleError
+from edgebehave.habits import HabitWeights
+from edgebehave.predictor import Prediction, Predictor
+from edgebehave.version import __version__
+
+__all__ = ["BundleError", "HabitWeights", "Prediction", "Predictor", "__version__"]

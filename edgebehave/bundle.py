@@ -1,0 +1,240 @@
+"""The bundle: what ships to a device. A folder that is read once, verified, and then run.
+
+manifest.json     versions, shape of the model, class priors, hashes of the other files
+vocabulary.json   names and their ids
+observe.onnx      events + cache -> state after each event + new cache
+predict.onnx      state + moment + history of behaviors -> probabilities
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.inference import open_graph, running_providers
+from edgebehave.version import __version__
+from edgebehave.vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+GRAPHS = ("observe.onnx", "predict.onnx")
+
+_OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position", "cache"}
+
+
+class BundleError(ValueError):
+    """A bundle that is damaged, incomplete, or made for another version of the runtime."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """The part of the manifest that describes the model; names as in the training config.
+
+    window           events that one layer looks back on, itself included.
+    receptive_field  events that rebuild the state exactly.
+    history_events   events that a device keeps per user.
+    habit_events     events, the latest, that the habit kernels look back on.
+    num_spare        candidates for behaviors of a user's own.
+    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
+    """
+
+    width: int
+    num_layers: int
+    num_heads: int
+    head_width: int
+    window: int
+    receptive_field: int
+    history_events: int
+    habit_events: int
+    query_context: Literal["none", "time", "time_location"]
+    habits: bool
+    num_spare: int
+    num_events: int
+    num_locations: int
+    num_behaviors: int
+
+    def empty_cache(self) -> npt.NDArray[np.float32]:
+        """Keys and values of no event, (2 L, 0, H, E) float32."""
+        return np.zeros((2 * self.num_layers, 0, self.num_heads, self.head_width), np.float32)
+
+    def predict_inputs(self) -> set[str]:
+        """Names of the inputs of predict.onnx."""
+        names = {"hidden"}
+        if self.query_context != "none":
+            names |= {"time_s", "utc_offset_min", "time_known"}
+        if self.query_context == "time_location":
+            names |= {"location"}
+        if self.habits:
+            names |= {f"history_{c}" for c in ("behavior", "location", "time_s", "utc_offset_min")}
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle opened for running.
+
+    manifest      all of manifest.json.
+    class_priors  (V,) float32 training frequencies, 0 for id 0.
+    observe       runs observe.onnx; see `open_graph`.
+    predict       runs predict.onnx.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    shape: ModelShape
+    vocabulary: Vocabulary
+    class_priors: npt.NDArray[np.float32]
+    observe: Any
+    predict: Any
+
+    @classmethod
+    def open(cls, path: Path | str, providers: Sequence[str] | None = None) -> "Bundle":
+        """Read and verify a bundle.
+
+        providers  execution providers of ONNX Runtime, best first; default the CPU.
+        Raises BundleError that names the file and what to do, ImportError without ONNX Runtime.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        contents = _read_files(path, manifest)
+        try:
+            shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
+            class_priors = np.array(manifest["class_priors"], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
+        vocabulary = _read_vocabulary(path, contents["vocabulary.json"])
+        _check_consistent(path, shape, vocabulary, class_priors)
+        graphs = {name: _open_graph(path / name, contents[name], providers) for name in GRAPHS}
+        _check_inputs(path / "observe.onnx", graphs["observe.onnx"], _OBSERVE_INPUTS)
+        _check_inputs(path / "predict.onnx", graphs["predict.onnx"], shape.predict_inputs())
+        running = running_providers(graphs["predict.onnx"])[0]
+        if providers and running != providers[0]:
+            warnings.warn(
+                f"{providers[0]} is not available here; the bundle runs on {running}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return cls(
+            path=path,
+            manifest=manifest,
+            shape=shape,
+            vocabulary=vocabulary,
+            class_priors=class_priors,
+            observe=graphs["observe.onnx"],
+            predict=graphs["predict.onnx"],
+        )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that run the graphs, best first."""
+        return running_providers(self.predict)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / "manifest.json"
+    if not file.is_file():
+        raise BundleError(f"{path} is not a bundle; make one with `edgebehave export`")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        version = int(manifest["format_version"])
+        needed = str(manifest["min_runtime"])
+        _parts(needed)
+    except (KeyError, TypeError, ValueError):
+        raise BundleError(f"{file} is damaged; copy or export the bundle again") from None
+    if version > FORMAT_VERSION or _parts(needed) > _parts(__version__):
+        raise BundleError(
+            f"{path} is a bundle of format {version} and needs edgebehave {needed} or newer, "
+            f"this is {__version__}; upgrade edgebehave"
+        )
+    if version < 1:
+        raise BundleError(f"{file} has format_version {version}; copy or export it again")
+    return dict(manifest)
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _read_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """Contents of all files that the manifest lists, each as long and hashed as it says.
+
+    The graphs are run from these bytes: what was verified is what runs.
+    """
+    listed = manifest.get("files")
+    if not isinstance(listed, dict):
+        raise BundleError(f"{path}/manifest.json lists no files; copy or export it again")
+    for name in ("vocabulary.json", *GRAPHS):
+        if name not in listed:
+            raise BundleError(f"{path}/manifest.json does not list {name}; export it again")
+    contents: dict[str, bytes] = {}
+    for name, expected in listed.items():
+        # A manifest names its neighbors and nothing else on the device.
+        if Path(name).name != name:
+            raise BundleError(f"{path}/manifest.json lists {name!r}, which is not a file name")
+        try:
+            contents[name] = (path / name).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{path}/{name} cannot be read ({error.strerror}); copy the bundle again, whole"
+            ) from None
+        digest = hashlib.sha256(contents[name]).hexdigest()
+        if not isinstance(expected, dict) or digest != expected.get("sha256"):
+            raise BundleError(
+                f"{path}/{name} is damaged: {len(contents[name])} bytes, and its SHA-256 is not "
+                "the one in manifest.json; copy the bundle again"
+            )
+    return contents
+
+
+def _read_vocabulary(path: Path, content: bytes) -> Vocabulary:
+    try:
+        return Vocabulary(**json.loads(content))
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
+
+
+def _check_consistent(
+    path: Path, shape: ModelShape, vocabulary: Vocabulary, class_priors: npt.NDArray[np.float32]
+) -> None:
+    """Raises BundleError if parts of a bundle do not belong together."""
+    for name in ("num_events", "num_locations", "num_behaviors"):
+        if getattr(vocabulary, name) != getattr(shape, name):
+            raise BundleError(
+                f"{path}: the vocabulary has {name} {getattr(vocabulary, name)} but the model "
+                f"{getattr(shape, name)}; export it again from its checkpoint"
+            )
+    if class_priors.shape != (shape.num_behaviors,):
+        raise BundleError(
+            f"{path}: {class_priors.size} class priors for {shape.num_behaviors} behaviors; "
+            "export it again from its checkpoint"
+        )
+    looks_back = max(shape.receptive_field, shape.habit_events)
+    if shape.history_events < looks_back:
+        raise BundleError(
+            f"{path} keeps {shape.history_events} events per user, but the model looks back on "
+            f"{looks_back}; export it again from its checkpoint"
+        )
+
+
+def _open_graph(file: Path, content: bytes, providers: Sequence[str] | None) -> Any:
+    try:
+        return open_graph(content, providers)
+    except ImportError:
+        raise
+    # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
+    except Exception as error:
+        raise BundleError(f"{file} cannot be loaded: {error}") from error
+
+
+def _check_inputs(file: Path, graph: Any, expected: set[str]) -> None:
+    found = {graph_input.name for graph_input in graph.get_inputs()}
+    if found != expected:
+        raise BundleError(
+            f"{file} takes {sorted(found)}, but its manifest promises {sorted(expected)}; "
+            "export it again from its checkpoint"
+        )

@@ -1,0 +1,363 @@
+"""The SDK: observe what users do, predict what each of them does next. Nothing leaves memory."""
+
+# V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.bundle import Bundle
+from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
+from edgebehave.moments import At, Moment, check_offset, read_moment
+from edgebehave.private_names import PrivateNames
+from edgebehave.rolling_history import Events, RollingHistory
+from edgebehave.stream_states import StreamStates
+from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A behavior and the probability, in 0..1, that it comes next."""
+
+    behavior: str
+    probability: float
+
+
+class _User:
+    """The retained events of one user, and the names that only this user has.
+
+    Behaviors from V up and locations from `num_locations` up are ids of the user's own names.
+    """
+
+    def __init__(self, capacity: int, vocabulary: Vocabulary) -> None:
+        self.history = RollingHistory(capacity)
+        self.own_behaviors = PrivateNames(vocabulary.num_behaviors)
+        self.own_locations = PrivateNames(vocabulary.num_locations)
+
+    @property
+    def last_offset_min(self) -> int:
+        """Local time of the latest event."""
+        return int(self.history.latest(1).utc_offset_min[0]) if len(self.history) else 0
+
+    def drop_unused_names(self) -> None:
+        """Keep memory bounded where every event has a name never seen before."""
+        for names, column in (
+            (self.own_behaviors, "behavior"),
+            (self.own_locations, "location"),
+        ):
+            if len(names) > 2 * self.history.capacity:
+                names.keep_only(getattr(self.history.latest(), column))
+
+
+class _Question(NamedTuple):
+    """What a prediction is made from.
+
+    events      those that the habit kernels look back on, behaviors as candidates: 1..V-1,
+                V..V+U-1 for names of the user's own, 0 for those without a slot; events without
+                a behavior are left out.
+    candidates  (number of candidates, or fewer) names of the ids from 1 up.
+    moment      None: not known.
+    location    id of the place to predict for.
+    """
+
+    events: Events
+    candidates: Sequence[str]
+    moment: Moment | None
+    location: int
+
+
+class Predictor:
+    """Next-behavior prediction for any number of users, in memory.
+
+    With a bundle (`Predictor.load`) the trained model predicts, habits included. Without one
+    (`Predictor()`) habits alone do, from a user's first event on.
+
+    All state is a pure function of the events: those retained per user (the last
+    max(receptive field, 512)) and their number. Neither the order in which they arrive, nor when
+    predictions are asked for, nor which cached states had to make room changes a bit of the result;
+    only events of the same second stay in the order in which they came. An event older than
+    everything that a full history retains is not kept, but counts.
+
+    Names that the vocabulary does not hold are welcome: an unknown event is unknown to the network,
+    but the user's habits know it, and the U most recent ones are candidates by their own name. If
+    it is named like a behavior of the vocabulary, it stands for that behavior.
+
+    Not safe for use from several threads at once.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | None = None,
+        *,
+        max_states: int = 1024,
+        habit_weights: HabitWeights | None = None,
+    ) -> None:
+        """A predictor for an opened bundle, or, by default, without a model.
+
+        max_states     as in `load`.
+        habit_weights  how the habits are mixed where there is no bundle; popularity means
+                       nothing there.
+        """
+        self._bundle = bundle
+        self._states = StreamStates(bundle, max_states) if bundle else None
+        self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
+        self._known_behaviors = tuple(self._vocabulary.behaviors[1:])
+        self._history_events = bundle.shape.history_events if bundle else HABIT_EVENTS
+        self._habit_events = bundle.shape.habit_events if bundle else HABIT_EVENTS
+        self._num_spare = bundle.shape.num_spare if bundle else HABIT_EVENTS
+        self._habit_weights = habit_weights or HabitWeights()
+        self._users: dict[str, _User] = {}
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        *,
+        max_states: int = 1024,
+        providers: Sequence[str] | None = None,
+    ) -> "Predictor":
+        """A predictor with the model of a bundle.
+
+        bundle      the folder that `edgebehave export` wrote.
+        max_states  users whose network state is kept ready, at least 1; the one not asked about
+                    for longest makes room and is rebuilt from its history when asked about
+                    again. A state takes 8 L (window - 1) D bytes.
+        providers   execution providers of ONNX Runtime, best first; default the CPU.
+        Raises BundleError that says what is wrong with the bundle, ImportError without ONNX
+        Runtime.
+        """
+        return cls(Bundle.open(bundle, providers), max_states=max_states)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that run the model, best first; none without a bundle."""
+        return self._bundle.providers if self._bundle else ()
+
+    @property
+    def users(self) -> list[str]:
+        """Everyone with at least one event, in the order of the first observation."""
+        return list(self._users)
+
+    def num_events(self, user: str) -> int:
+        """Events observed of a user, retained or not; 0 for a user never seen."""
+        known = self._users.get(_name(user, "user"))
+        return known.history.count if known else 0
+
+    def forget(self, user: str) -> bool:
+        """Drop everything about a user. Returns whether there was anything."""
+        if self._states is not None:
+            self._states.drop(_name(user, "user"))
+        return self._users.pop(_name(user, "user"), None) is not None
+
+    def observe(
+        self,
+        user: str,
+        event: str,
+        *,
+        at: At = "now",
+        location: str | None = None,
+        utc_offset_min: int | None = None,
+    ) -> None:
+        """Take note of an event. It costs microseconds: the network runs when asked to predict.
+
+        at              when it happened: "now", a datetime with a time zone, or unix seconds.
+                        Events may come late; they go to their place in time.
+        location        where; None: no place.
+        utc_offset_min  minutes to add for local time, -840..840; default: what `at` says, and
+                        the user's last offset (at first 0) if `at` is a number.
+        Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
+        """
+        _name(event, "event")
+        if location is not None:
+            _name(location, "location")
+        if at is None:
+            raise TypeError("an event needs a time: at must not be None")
+        known = self._users.get(_name(user, "user"))
+        moment = read_moment(at, utc_offset_min, known.last_offset_min if known else 0)
+        if known is None:
+            known = self._users[user] = _User(self._history_events, self._vocabulary)
+        event_id = self._vocabulary.event_id(event)
+        is_latest = known.history.insert(
+            event=event_id,
+            location=self._location_id(location, known),
+            behavior=self._behavior_id(event, event_id, known),
+            time_s=moment.time_s,
+            utc_offset_min=moment.utc_offset_min,
+        )
+        known.drop_unused_names()
+        if not is_latest and self._states is not None:
+            self._states.drop(user)
+
+    def predict(
+        self,
+        user: str,
+        k: int = 5,
+        *,
+        at: At | None = "now",
+        location: str | None = None,
+        utc_offset_min: int | None = None,
+    ) -> list[Prediction]:
+        """The k most probable next behaviors, the most probable first; fewer if there are fewer.
+
+        The prediction is for the behavior after the latest event, given that it happens at `at`.
+
+        k               at least 1.
+        at              the moment to predict for, as in `observe`; None: not known. A bundle with
+                        query_context "none" makes no use of it.
+        location        the place to predict for; for bundles with query_context "time_location".
+        utc_offset_min  as in `observe`.
+        Raises TypeError or ValueError that says what to pass instead.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise TypeError(f"k must be an integer, got {k!r}")
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        names, probs = self.probabilities(
+            user, at=at, location=location, utc_offset_min=utc_offset_min
+        )
+        # Stable: equal probabilities keep the order of the candidates.
+        best = np.argsort(-probs, kind="stable")[:k]
+        return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
+
+    def probabilities(
+        self,
+        user: str,
+        *,
+        at: At | None = "now",
+        location: str | None = None,
+        utc_offset_min: int | None = None,
+    ) -> tuple[list[str], FloatArray]:
+        """All candidates and their probabilities; arguments as in `predict`.
+
+        Returns  the behaviors of the vocabulary, in its order, then the user's own, the most
+                 recently used first; and as many float32. They sum to at most 1: what is left
+                 belongs to behaviors of the user's own that are too many to have a slot.
+        A user without any behavior so far gets the frequencies of the training log.
+        """
+        known = self._users.get(_name(user, "user"))
+        moment = self._query_moment(at, utc_offset_min, known)
+        question = self._question(known, moment, self._query_location(location))
+        if self._bundle is None:
+            probs = _habits_alone(question, self._habit_weights)
+        else:
+            probs = self._run(self._bundle, user, known, question)
+        # Column 0 is what nobody can name.
+        num_candidates = len(question.candidates)
+        return list(question.candidates), probs[1 : num_candidates + 1]
+
+    def _query_moment(
+        self, at: object, utc_offset_min: object, known: _User | None
+    ) -> Moment | None:
+        if at is None:
+            if utc_offset_min is not None:
+                check_offset(utc_offset_min)
+            return None
+        return read_moment(at, utc_offset_min, known.last_offset_min if known else 0)
+
+    def _query_location(self, location: str | None) -> int:
+        if location is None:
+            return UNKNOWN
+        context = self._bundle.shape.query_context if self._bundle else "no bundle"
+        if context != "time_location":
+            raise ValueError(
+                "location is not part of this prediction: it needs a bundle with query_context "
+                f"'time_location', this is {context!r}; leave it out"
+            )
+        return self._vocabulary.location_id(_name(location, "location"))
+
+    def _location_id(self, location: str | None, known: _User) -> int:
+        if location is None:
+            return UNKNOWN
+        location_id = self._vocabulary.location_id(location)
+        return location_id or known.own_locations.id_of(location)
+
+    def _behavior_id(self, event: str, event_id: int, known: _User) -> int:
+        if event_id != UNKNOWN:
+            return self._vocabulary.event_to_behavior[event_id]
+        return self._vocabulary.behavior_id(event) or known.own_behaviors.id_of(event)
+
+    def _question(self, known: _User | None, moment: Moment | None, location: int) -> _Question:
+        """Collect the behaviors to look back on, and give slots to names of the user's own."""
+        if known is None:
+            return _Question(_NOTHING, self._known_behaviors, moment, location)
+        events = known.history.latest(self._habit_events)
+        has_behavior = events.behavior != NO_BEHAVIOR
+        events = Events(*(column[has_behavior] for column in events))
+        num_known = self._vocabulary.num_behaviors
+        is_own = events.behavior >= num_known
+        if not is_own.any():
+            return _Question(events, self._known_behaviors, moment, location)
+        latest_first = dict.fromkeys(events.behavior[is_own][::-1].tolist())
+        slot_of = {
+            own: num_known + slot
+            for slot, own in enumerate(itertools.islice(latest_first, self._num_spare))
+        }
+        events.behavior[is_own] = [
+            slot_of.get(own, UNKNOWN) for own in events.behavior[is_own].tolist()
+        ]
+        own_names = (known.own_behaviors.name_of(own) for own in slot_of)
+        return _Question(events, (*self._known_behaviors, *own_names), moment, location)
+
+    def _run(
+        self, bundle: Bundle, user: str, known: _User | None, question: _Question
+    ) -> FloatArray:
+        """Probabilities of all ids from the model, (V + U,) or, without any history, (V,)."""
+        shape = bundle.shape
+        if known is None or (shape.habits and not len(question.events.behavior)):
+            return bundle.class_priors
+        assert self._states is not None
+        inputs: dict[str, npt.NDArray[np.generic]] = {
+            "hidden": self._states.hidden(user, known.history)
+        }
+        if shape.query_context != "none":
+            moment = question.moment or Moment(0, 0)
+            inputs["time_s"] = np.array(moment.time_s, np.int64)
+            inputs["utc_offset_min"] = np.array(moment.utc_offset_min, np.int64)
+            inputs["time_known"] = np.array(question.moment is not None)
+        if shape.query_context == "time_location":
+            inputs["location"] = np.array(question.location, np.int64)
+        if shape.habits:
+            events = question.events
+            inputs["history_behavior"] = events.behavior
+            inputs["history_location"] = events.location
+            inputs["history_time_s"] = events.time_s
+            inputs["history_utc_offset_min"] = events.utc_offset_min
+        probs: FloatArray = bundle.predict.run(["probs"], inputs)[0]
+        return probs
+
+
+_NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))
+
+
+def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:
+    """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
+    events, moment = question.events, question.moment
+    history = HabitHistory.of_events(
+        events.behavior, events.location, events.time_s, events.utc_offset_min
+    )
+    probs_KC, evidence_K = habit_probs(
+        history,
+        1 + len(question.candidates),
+        None if moment is None else moment.time_s,
+        0 if moment is None else moment.utc_offset_min,
+    )
+    voice_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
+    scores_C: npt.NDArray[np.float64] = voice_K @ probs_KC
+    total = float(scores_C.sum())
+    return (scores_C / (total or 1.0)).astype(np.float32)
+
+
+def _name(value: object, what: str) -> str:
+    """A non-empty str, or an error that names the argument."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, got {type(value).__name__} {value!r:.60}")
+    if not value:
+        raise ValueError(f"{what} must not be empty")
+    return value

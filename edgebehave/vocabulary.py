@@ -1,0 +1,125 @@
+"""Names and their ids: events, locations, behaviors, and which behavior an event stands for."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = 0
+"""Id of every name that a vocabulary does not hold, and of a blank location."""
+
+NO_BEHAVIOR = -1
+"""Behavior of an event that is input only: it is never a target and has no id."""
+
+UNKNOWN_NAME = "<unknown>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Three lists of names, position = id, position 0 = unknown.
+
+    events             N_events names.
+    locations          names; id 0 also stands for an event without a place.
+    behaviors          V names: what is predicted.
+    event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events,
+                       UNKNOWN for event 0.
+    Raises ValueError if a list does not start with UNKNOWN_NAME, holds a name twice, or
+    event_to_behavior does not fit.
+    """
+
+    events: Sequence[str]
+    locations: Sequence[str]
+    behaviors: Sequence[str]
+    event_to_behavior: Sequence[int]
+    _ids: Mapping[str, Mapping[str, int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ids: dict[str, Mapping[str, int]] = {}
+        for kind in ("events", "locations", "behaviors"):
+            names = tuple(getattr(self, kind))
+            if not names or names[0] != UNKNOWN_NAME:
+                raise ValueError(f"vocabulary: {kind} must start with {UNKNOWN_NAME!r}")
+            ids[kind] = {name: i for i, name in enumerate(names)}
+            if len(ids[kind]) != len(names):
+                twice = next(n for i, n in enumerate(names) if ids[kind][n] != i)
+                raise ValueError(f"vocabulary: {kind} holds {twice!r} twice")
+            object.__setattr__(self, kind, names)
+        mapping = tuple(int(b) for b in self.event_to_behavior)
+        if len(mapping) != len(self.events):
+            raise ValueError(
+                f"vocabulary: event_to_behavior has {len(mapping)} entries "
+                f"for {len(self.events)} events"
+            )
+        if mapping[UNKNOWN] != UNKNOWN or not all(
+            NO_BEHAVIOR <= b < len(self.behaviors) for b in mapping
+        ):
+            raise ValueError("vocabulary: event_to_behavior names a behavior that does not exist")
+        object.__setattr__(self, "event_to_behavior", mapping)
+        object.__setattr__(self, "_ids", ids)
+
+    @classmethod
+    def identity(cls, events: Sequence[str], locations: Sequence[str] = ()) -> "Vocabulary":
+        """Vocabulary in which each event is a behavior of its own; names without position 0."""
+        names = (UNKNOWN_NAME, *events)
+        return cls(
+            events=names,
+            locations=(UNKNOWN_NAME, *locations),
+            behaviors=names,
+            event_to_behavior=range(len(names)),
+        )
+
+    @property
+    def num_events(self) -> int:
+        return len(self.events)
+
+    @property
+    def num_locations(self) -> int:
+        return len(self.locations)
+
+    @property
+    def num_behaviors(self) -> int:
+        return len(self.behaviors)
+
+    def event_id(self, name: str) -> int:
+        return self._ids["events"].get(name, UNKNOWN)
+
+    def location_id(self, name: str | None) -> int:
+        return UNKNOWN if name is None else self._ids["locations"].get(name, UNKNOWN)
+
+    def behavior_id(self, name: str) -> int:
+        return self._ids["behaviors"].get(name, UNKNOWN)
+
+    def translate(self, other: "Vocabulary", kind: str) -> npt.NDArray[np.int32]:
+        """Ids of this vocabulary for each name of another, UNKNOWN where it has none.
+
+        kind     "events", "locations" or "behaviors".
+        Returns  (len(other names),) int32: `ids_here = table[ids_there]`.
+        """
+        known = self._ids[kind]
+        return np.array([known.get(n, UNKNOWN) for n in getattr(other, kind)], np.int32)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        names = {
+            "events": self.events,
+            "locations": self.locations,
+            "behaviors": self.behaviors,
+            "event_to_behavior": self.event_to_behavior,
+        }
+        text = json.dumps(names, ensure_ascii=False, indent=0)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read what `save` wrote. Raises ValueError naming the file if it is something else."""
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a vocabulary: {error}") from None

@@ -1,0 +1,1 @@
+"""Bundles from checkpoints: ONNX graphs, quantization, parity gate."""

@@ -1,0 +1,181 @@
+"""From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from onnx import ModelProto
+
+from edgebehave.bundle import FORMAT_VERSION, GRAPHS
+from edgebehave.habits import HABIT_EVENTS
+from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
+from edgebehave_export.onnx_export import export_observe, export_predict
+from edgebehave_export.parity import ParityReport, check_parity
+from edgebehave_export.quantization import quantize_graphs
+from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.model import BehaviorModel
+
+Precision = Literal["fp32", "int8"]
+
+MIN_RUNTIME = "0.1.0"
+"""The oldest runtime that reads what this module writes."""
+
+TIME_RULE = (
+    "local = time_s + 60 utc_offset_min; s = (local + 259200) mod 604800; "
+    "weekday = s div 86400 (Monday = 0); slot = (s mod 86400) div 1800"
+)
+
+
+def export_bundle(
+    checkpoint: Path,
+    store: Path,
+    out: Path,
+    precision: Precision = "int8",
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> ParityReport:
+    """Export a checkpoint, after its graphs have passed the parity gate on a real log.
+
+    store      the log that the checkpoint was trained on: its validation part is the test.
+    out        a folder that does not exist or is empty; with overwrite also an old bundle.
+    report     receives lines for people, the table of the gate among them.
+    Returns    the table of the gate, which also stands in the manifest.
+    Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
+    table, when a graph does not do what the checkpoint does. Then nothing is written.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
+    checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
+    check_target(out, overwrite)
+    opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
+    model = opened.load_model()
+    graphs = export_graphs(model)
+    shipped = quantize_graphs(graphs) if precision == "int8" else graphs
+    report(f"graphs: {precision}, {_total_bytes(shipped):,} bytes")
+    parity = check_parity(
+        opened,
+        model,
+        log,
+        fp32=graph_bytes(graphs),
+        int8=graph_bytes(shipped) if precision == "int8" else None,
+    )
+    report(parity.to_text())
+    parity.raise_if_failed()
+    _write(out, opened, model, precision, graph_bytes(shipped), parity)
+    report(f"wrote {out}")
+    return parity
+
+
+def export_graphs(model: BehaviorModel) -> dict[str, ModelProto]:
+    """The fp32 graphs of a bundle by file name."""
+    return dict(zip(GRAPHS, (export_observe(model), export_predict(model)), strict=True))
+
+
+def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
+    """What stands in the files: the same bytes for the same graph."""
+    return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Raises ValueError if a bundle must not be written here."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not is_bundle(out):
+        raise ValueError(f"{out} exists and is no bundle; choose another folder")
+    if not overwrite:
+        raise ValueError(f"{out} already holds a bundle; use --overwrite, or another folder")
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder holds a bundle, whatever its version, and nothing else."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        files = set(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return {entry.name for entry in path.iterdir()} <= files | {"manifest.json"}
+
+
+def _write(
+    out: Path,
+    checkpoint: Checkpoint,
+    model: BehaviorModel,
+    precision: Precision,
+    graphs: dict[str, bytes],
+    parity: ParityReport,
+) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        checkpoint.vocabulary.save(partial / "vocabulary.json")
+        for name, content in graphs.items():
+            (partial / name).write_bytes(content)
+        manifest = _manifest(checkpoint, model, precision, parity)
+        manifest["files"] = {
+            path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(partial.iterdir())
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        (partial / "manifest.json").write_text(text, encoding="utf-8")
+        partial.chmod(0o755)  # mkdtemp made it private
+        _replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, out: Path) -> None:
+    """Move a folder into place; the one that was there goes only once it has a successor."""
+    if not out.exists():
+        os.replace(partial, out)
+        return
+    old = partial.with_suffix(".old")
+    os.replace(out, old)
+    try:
+        os.replace(partial, out)
+    except OSError:
+        os.replace(old, out)
+        raise
+    shutil.rmtree(old)
+
+
+def _manifest(
+    checkpoint: Checkpoint, model: BehaviorModel, precision: Precision, parity: ParityReport
+) -> dict[str, Any]:
+    config = model.config
+    counts_V = checkpoint.behavior_counts
+    names = [
+        *("width", "num_layers", "num_heads", "head_width", "window", "receptive_field"),
+        *("history_events", "query_context", "habits", "num_spare"),
+        *("num_events", "num_locations", "num_behaviors"),
+    ]
+    return {
+        "format_version": FORMAT_VERSION,
+        "min_runtime": MIN_RUNTIME,
+        "precision": precision,
+        "model": {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS},
+        "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
+        "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),
+        "dro_weights": checkpoint.training.get("dro", {}).get("worst_case"),
+        "calibration": None,
+        "quality": checkpoint.read_metrics(),
+        "parity": parity.to_json(),
+        "source": {
+            "data_fingerprint": checkpoint.training["data_fingerprint"],
+            "config": checkpoint.config.to_json(),
+            "weights_sha256": _sha256(checkpoint.path / "model.safetensors"),
+        },
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _total_bytes(graphs: dict[str, ModelProto]) -> int:
+    return sum(len(content) for content in graph_bytes(graphs).values())

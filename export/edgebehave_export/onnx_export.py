@@ -1,0 +1,148 @@
+"""Modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import Tensor, nn
+
+from edgebehave_export.graphs import Observe, Predict
+from edgebehave_train.model import BehaviorModel
+
+OPSET = 18
+"""What the exporter writes without converting; runtimes have had it since 2023."""
+
+_TO_THE_END = np.iinfo(np.int64).max
+
+
+def export_observe(model: BehaviorModel) -> ModelProto:
+    """The observe graph of a model, fp32.
+
+    Inputs   event, location, time_s, utc_offset_min (N,) int64; position () int64;
+             cache (2 L, C, H, E) float32.
+    Outputs  hidden (N, D) float32; new_cache (2 L, min(C + N, window - 1), H, E) float32.
+    Raises ValueError for a window of 1, which leaves nothing to cache.
+    """
+    config = model.config
+    if config.window < 2:
+        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
+    num_new, num_cached = torch.export.Dim("num_new"), torch.export.Dim("num_cached")
+    ids = torch.arange(3)  # lengths of 0 or 1 would be taken for constants
+    cache = torch.zeros(2 * config.num_layers, 5, config.num_heads, config.head_width)
+    inputs = {
+        "event": (ids, {0: num_new}),
+        "location": (ids, {0: num_new}),
+        "time_s": (ids, {0: num_new}),
+        "utc_offset_min": (ids, {0: num_new}),
+        "position": (torch.tensor(7), None),
+        "cache": (cache, {1: num_cached}),
+    }
+    proto = _export(Observe(model), inputs, ["hidden", "all_cache"])
+    _keep_last(proto, "all_cache", "new_cache", config.window - 1)
+    return _finished(proto)
+
+
+def export_predict(model: BehaviorModel) -> ModelProto:
+    """The predict graph of a model, fp32: `Predict.input_names` in, probs (V + U,) out."""
+    predict = Predict(model)
+    num_history = torch.export.Dim("num_history")
+    history = {0: num_history}
+    examples: dict[str, tuple[Tensor, Any]] = {
+        "hidden": (torch.zeros(model.config.width), None),
+        "time_s": (torch.tensor(10_000), None),
+        "utc_offset_min": (torch.tensor(60), None),
+        "time_known": (torch.tensor(True), None),
+        "location": (torch.tensor(0), None),
+        "history_behavior": (torch.arange(5), history),
+        "history_location": (torch.arange(5), history),
+        "history_time_s": (torch.arange(5), history),
+        "history_utc_offset_min": (torch.arange(5), history),
+    }
+    inputs = {name: examples[name] for name in predict.input_names}
+    return _finished(_export(predict, inputs, ["probs"]))
+
+
+def _export(
+    module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]
+) -> ModelProto:
+    """inputs: name -> (example, dynamic axes)."""
+    shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
+    if isinstance(module, Predict):  # its forward takes *inputs, which count as one argument
+        shapes = (shapes,)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            # Copies: the exporter takes one tensor in two places for one input.
+            tuple(example.clone() for example, _ in inputs.values()),
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(output_names),
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _keep_last(proto: ModelProto, name: str, kept_name: str, count: int) -> None:
+    """Replace an output by its last `count` rows along axis 1, or all if it has fewer.
+
+    Written by hand: the exporter would fix the length that the example has.
+    """
+    graph = proto.graph
+    output = next(value for value in graph.output if value.name == name)
+    output.name = kept_name
+    output.type.tensor_type.shape.dim[1].Clear()
+    output.type.tensor_type.shape.dim[1].dim_param = "num_kept"
+    bounds = {"keep_from": -count, "keep_to": _TO_THE_END, "keep_axis": 1}
+    for constant, value in bounds.items():
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), constant))
+    node = onnx.helper.make_node("Slice", [name, *bounds], [kept_name], name="keep_last")
+    graph.node.append(node)
+
+
+def _finished(proto: ModelProto) -> ModelProto:
+    """Drop what names the machine or the code that exported, then check."""
+    graph = proto.graph
+    del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    values = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for item in values:
+        item.ClearField("doc_string")
+        del item.metadata_props[:]
+    graph.ClearField("doc_string")
+    graph.name = "edgebehave"
+    proto.producer_name, proto.producer_version = "edgebehave", ""
+    proto.ClearField("doc_string")
+    check_standard(proto)
+    return proto
+
+
+def check_standard(proto: ModelProto) -> None:
+    """Raises onnx.checker.ValidationError or AssertionError for a graph that is no plain ONNX."""
+    onnx.checker.check_model(proto, full_check=True)
+    domains = {node.domain for node in proto.graph.node}
+    assert domains <= {""}, f"operators outside the standard: {sorted(domains)}"
+    assert not proto.functions, "the graph calls functions of its own"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about packages and renamed axes, which nobody can act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

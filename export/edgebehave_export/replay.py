@@ -1,0 +1,162 @@
+"""A device in a few lines: plays the histories of a log through the graphs of a bundle.
+
+It follows the contract of the bundle and nothing else, so that the gate checks the graphs and not
+the SDK around them. Names that the vocabulary lacks get private ids, as on a device.
+"""
+
+# N events of a history, A events asked for, D width, C cached events, V behaviors, U spare slots
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.habits import HABIT_EVENTS
+from edgebehave.inference import open_graph
+from edgebehave_train.mapped_log import MappedLog
+from edgebehave_train.model import ModelConfig
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The events of one user as a client sees them; all (N,) int64.
+
+    location  ids of the vocabulary, or private ones from num_locations up.
+    behavior  -1 none, 1..V-1 known, V and above the user's own, without an upper limit.
+    """
+
+    event: IntArray
+    location: IntArray
+    behavior: IntArray
+    time_s: IntArray
+    utc_offset_min: IntArray
+
+    @classmethod
+    def of_log(cls, log: MappedLog, user: int) -> "History":
+        rows = slice(log.user_start[user], log.user_start[user + 1])
+        event, location, place = (
+            column[rows].astype(np.int64) for column in (log.event, log.location, log.place)
+        )
+        vocabulary = log.vocabulary
+        # Place 0 is no place; any other that is unknown is a place of the user's own.
+        is_private_place = (location == 0) & (place != 0)
+        return cls(
+            event=np.where(event == 0, vocabulary.num_events, event),
+            location=np.where(is_private_place, vocabulary.num_locations + place, location),
+            behavior=log.behavior[rows].astype(np.int64),
+            time_s=log.time_s[rows].astype(np.int64),
+            utc_offset_min=log.utc_offset_min[rows].astype(np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    def take(self, events: slice) -> "History":
+        """Some of the events."""
+        return History(**{name: column[events] for name, column in vars(self).items()})
+
+
+class Device:
+    """The two graphs of a bundle, opened, and what a client does around them."""
+
+    def __init__(self, config: ModelConfig, graphs: Mapping[str, bytes]) -> None:
+        self.config = config
+        self._observe = open_graph(graphs["observe.onnx"])
+        self._predict = open_graph(graphs["predict.onnx"])
+        self._predict_inputs = {given.name for given in self._predict.get_inputs()}
+
+    def empty_cache(self) -> FloatArray:
+        config = self.config
+        return np.zeros((2 * config.num_layers, 0, config.num_heads, config.head_width), np.float32)
+
+    def observe(
+        self, history: History, events: slice, cache: FloatArray, position: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """States after some events (N, D), and the new cache.
+
+        position  how many events of the user came before.
+        """
+        hidden, new_cache = self._observe.run(
+            ["hidden", "new_cache"],
+            {
+                "event": history.event[events],
+                "location": history.location[events],
+                "time_s": history.time_s[events],
+                "utc_offset_min": history.utc_offset_min[events],
+                "position": np.array(position, np.int64),
+                "cache": cache,
+            },
+        )
+        return hidden, new_cache
+
+    def stream(self, history: History, start: int = 0) -> tuple[FloatArray, FloatArray]:
+        """States after each event from `start` on, from an empty cache, and the last cache."""
+        hidden_ND = np.empty((len(history) - start, self.config.width), np.float32)
+        cache = self.empty_cache()
+        for i in range(start, len(history)):
+            hidden, cache = self.observe(history, slice(i, i + 1), cache, i)
+            hidden_ND[i - start] = hidden[0]
+        return hidden_ND, cache
+
+    def prefill(self, history: History, cut: int) -> FloatArray:
+        """States after each event (N, D), in two runs: events before `cut`, and the rest."""
+        first, cache = self.observe(history, slice(0, cut), self.empty_cache(), 0)
+        rest, _ = self.observe(history, slice(cut, len(history)), cache, cut)
+        return np.concatenate([first, rest])
+
+    def predict_inputs(
+        self, hidden_D: FloatArray, history: History, at: int, moment: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """What the predict graph takes to predict event `at` from the events before it.
+
+        moment  UTC seconds and offset in minutes to ask for; None: not known.
+        Raises ValueError if there is no behavior to look back on.
+        """
+        config = self.config
+        seen = slice(max(0, at - HABIT_EVENTS), at)
+        kept = np.flatnonzero(history.behavior[seen] >= 0) + seen.start
+        if not len(kept):
+            raise ValueError(f"no behavior among the last {HABIT_EVENTS} events")
+        time_s, utc_offset_min = moment or (0, 0)
+        location = history.location[at] if at < len(history) else 0
+        inputs = {
+            "hidden": hidden_D,
+            "time_s": np.array(time_s, np.int64),
+            "utc_offset_min": np.array(utc_offset_min, np.int64),
+            "time_known": np.array(moment is not None),
+            "location": np.array(location, np.int64),
+            "history_behavior": spare_slots(
+                history.behavior[kept], config.num_behaviors, config.num_spare
+            )[0],
+            "history_location": history.location[kept],
+            "history_time_s": history.time_s[kept],
+            "history_utc_offset_min": history.utc_offset_min[kept],
+        }
+        return {name: inputs[name] for name in self._predict_inputs}
+
+    def predict(self, inputs: Mapping[str, Any]) -> FloatArray:
+        """probs (V + U,)."""
+        probs: FloatArray = self._predict.run(["probs"], dict(inputs))[0]
+        return probs
+
+
+def spare_slots(
+    behavior: IntArray, num_behaviors: int, num_spare: int
+) -> tuple[IntArray, list[int]]:
+    """Behaviors of a history as candidates: the latest of the user's own get a slot.
+
+    behavior  (n,) oldest first; num_behaviors and above are the user's own.
+    Returns   (n,) ids below num_behaviors + num_spare, 0 where there was no slot left; and the
+              behaviors that have one, in the order of the slots.
+    """
+    is_own = behavior >= num_behaviors
+    owners = list(dict.fromkeys(behavior[is_own][::-1].tolist()))[:num_spare]
+    slot = {own: num_behaviors + i for i, own in enumerate(owners)}
+    candidates = behavior.copy()
+    candidates[is_own] = [slot.get(own, 0) for own in behavior[is_own].tolist()]
+    return candidates, owners

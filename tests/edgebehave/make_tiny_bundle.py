@@ -1,0 +1,63 @@
+"""Make the bundles that the tests of the runtime run on, so that those need no torch.
+
+    python tests/edgebehave/make_tiny_bundle.py
+
+A simulated log of a few users, a small model each, and two bundles beside this file, together at
+most 150 kB: their predictions mean little, their form is that of a real one. Needs the extras
+`train` and `export`. The window of 6 events makes caches fill and slide within a short test.
+
+    tiny_bundle/int8  width 16, 2 layers, query_context "time"
+    tiny_bundle/fp32  width 8, 1 layer, query_context "time_location"
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgebehave_export.bundle import export_bundle
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.ingest import IngestConfig, ingest
+from edgebehave_train.pretraining import pretrain
+from edgebehave_train.recipes import tiny
+from edgebehave_train.simulator import SimulatorConfig, simulate, write_log
+
+TINY = Path(__file__).parent / "tiny_bundle"
+
+BUNDLES: dict[str, dict[str, Any]] = {
+    "int8": {"width": 16, "num_heads": 4, "num_layers": 2, "query_context": "time"},
+    "fp32": {"width": 8, "num_heads": 2, "num_layers": 1, "query_context": "time_location"},
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_log(simulate(SimulatorConfig(num_users=12, num_days=30)), work / "log.csv")
+        ingest(
+            IngestConfig(
+                log=work / "log.csv",
+                out=work / "store",
+                user="user",
+                time="time",
+                event="event",
+                location="location",
+                utc_offset="utc_offset_min",
+                behavior="behavior",
+            )
+        )
+        store = EventStore.open(work / "store")
+        for precision, changes in BUNDLES.items():
+            config = tiny(window=6, learning_rate=3e-3, epochs=8, patience=0, **changes)
+            checkpoint = work / precision
+            pretrain(store, config, checkpoint, device="cpu")
+            out = TINY / precision
+            export_bundle(checkpoint, store.path, out, precision, overwrite=True, report=print)
+    total = sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file())
+    print(f"{TINY}: {total:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Writing bundles: what is in them, and what is never overwritten."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from edgebehave.bundle import Bundle
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_export import bundle as bundle_module
+from edgebehave_export.bundle import check_target, export_bundle, is_bundle
+from edgebehave_export.parity import ParityError
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint, tiny_store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "nested" / "int8"
+    lines = []
+    report = export_bundle(tiny_checkpoint.path, tiny_store.path, out, report=lines.append)
+    return out, report, lines
+
+
+@pytest.fixture
+def quick(monkeypatch, exported, fp32_graphs, int8_graphs):
+    """Exports without exporting and without the gate: how it is written is the question."""
+    monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: int8_graphs)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda model: fp32_graphs)
+    monkeypatch.setattr(bundle_module, "check_parity", lambda *args, **graphs: exported[1])
+
+
+def manifest_of(path):
+    return json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_a_bundle_holds_what_its_manifest_lists(exported, tiny_checkpoint):
+    out, report, lines = exported
+    files = manifest_of(out)["files"]
+    assert set(files) == {"observe.onnx", "predict.onnx", "vocabulary.json"}
+    assert {path.name for path in out.iterdir()} == set(files) | {"manifest.json"}
+    for name, entry in files.items():
+        content = (out / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert Vocabulary.load(out / "vocabulary.json") == tiny_checkpoint.vocabulary
+    assert report.to_text() in lines
+    assert not list(out.parent.glob(".*"))
+
+
+def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
+    out, report, _ = exported
+    manifest, config = manifest_of(out), tiny_checkpoint.model_config
+    assert manifest["format_version"] == 1
+    assert manifest["precision"] == "int8"
+    for name in ("width", "head_width", "window", "receptive_field", "num_spare", "num_behaviors"):
+        assert manifest["model"][name] == getattr(config, name)
+    assert (manifest["model"]["history_events"], manifest["model"]["habit_events"]) == (512, 512)
+    assert manifest["time"]["num_slots"] * manifest["time"]["slot_s"] == 86400
+    priors = np.array(manifest["class_priors"])
+    assert priors[0] == 0
+    assert priors.sum() == pytest.approx(1)
+    assert manifest["dro_weights"] is None
+    assert manifest["calibration"] is None
+    assert manifest["parity"] == json.loads(json.dumps(report.to_json()))
+    source = manifest["source"]
+    assert source["data_fingerprint"] == tiny_checkpoint.training["data_fingerprint"]
+    weights = (tiny_checkpoint.path / "model.safetensors").read_bytes()
+    assert source["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+
+
+def test_the_runtime_opens_it(exported, tiny_checkpoint):
+    opened = Bundle.open(exported[0])
+    assert opened.vocabulary.num_events == tiny_checkpoint.model_config.num_events
+
+
+def test_the_same_checkpoint_gives_the_same_bundle(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path
+):
+    export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "again")
+    for path in exported[0].iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_bundle_is_replaced_only_on_request(quick, exported, tiny_checkpoint, tiny_store):
+    out = exported[0]
+    arguments = (tiny_checkpoint.path, tiny_store.path, out, "fp32")
+    with pytest.raises(ValueError, match="already holds a bundle; use --overwrite"):
+        export_bundle(*arguments)
+    assert manifest_of(out)["precision"] == "int8"
+    export_bundle(*arguments, overwrite=True)
+    assert manifest_of(out)["precision"] == "fp32"
+    assert not list(out.parent.glob(".*"))
+    export_bundle(*arguments[:3], overwrite=True)
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
+    (tmp_path / "photo.jpg").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="exists and is no bundle"):
+        check_target(tmp_path, overwrite=True)
+    # Nor is a bundle to which somebody added something.
+    content = (exported[0] / "manifest.json").read_bytes()
+    (tmp_path / "manifest.json").write_bytes(content)
+    assert not is_bundle(tmp_path)
+    (tmp_path / "photo.jpg").unlink()
+    assert is_bundle(tmp_path)
+    check_target(tmp_path / "new", overwrite=False)
+    (tmp_path / "empty").mkdir()
+    check_target(tmp_path / "empty", overwrite=False)
+    (tmp_path / "empty" / "manifest.json").write_text("[]")
+    with pytest.raises(ValueError, match="is no bundle"):
+        check_target(tmp_path / "empty", overwrite=True)
+
+
+def test_a_failed_gate_writes_nothing(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch
+):
+    _, report, _ = exported
+
+    class FailedReport(type(report)):
+        def raise_if_failed(self):
+            raise ParityError(self)
+
+    failed = FailedReport(**vars(report))
+    monkeypatch.setattr(bundle_module, "check_parity", lambda *a, **k: failed)
+    lines = []
+    with pytest.raises(ParityError):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", report=lines.append)
+    assert not list(tmp_path.iterdir())
+    assert report.to_text() in lines  # the table is shown either way
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="precision must be fp32 or int8, got 'int4'"):
+        export_bundle(tmp_path, tmp_path, tmp_path / "out", precision="int4")

@@ -1,0 +1,1 @@
+"""Weights from event logs: ingest, model, objectives, pretraining, evaluation."""

@@ -1,0 +1,126 @@
+"""How sure a table is: percentile intervals by resampling users.
+
+Targets of one user depend on each other, so whole users are drawn with replacement (the cluster
+bootstrap): each of the resamples has as many users as the sample, and every metric is computed
+anew on it. The interval lies between the 2.5 % and the 97.5 % quantile of these values.
+
+Differences are paired: both predictors see the same resamples, so what makes a resample easy or
+hard for both cancels out. The value beside an interval is the one of the sample itself.
+
+Means over behaviors (macro recall and the like) are ratios of small sums, and the hits of a rare
+behavior often come from one user: a resample without that user loses them all, while one with the
+user twice gains little. Resampled values then lie below the value of the sample, and so does most
+of the interval; it tells the spread, not the bias. In paired differences part of this cancels.
+"""
+
+# B resamples at a time, U users with targets
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave_train.metrics import MetricSums, evaluate_predictions
+from edgebehave_train.ranking import Predictions
+
+NUM_RESAMPLES = 1000
+COVERAGE = 0.95
+_TERMS_AT_A_TIME = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A metric, or a difference of two, with the ends of its interval; NaN without targets."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def metric_intervals(
+    predictions: Predictions,
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Every metric of `metrics` with its interval; the same seed gives the same resamples."""
+    value = evaluate_predictions(predictions, train_counts_V)
+    samples = _resampled_metrics(predictions, train_counts_V, num_resamples, seed)
+    return {name: _interval(value[name], samples[name]) for name in value}
+
+
+def paired_differences(
+    first: Predictions,
+    second: Predictions,
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """first - second in every metric, with intervals of the difference.
+
+    Raises ValueError unless both predicted the same targets.
+    """
+    if not (
+        np.array_equal(first.targets.event, second.targets.event)
+        and np.array_equal(first.targets.behavior, second.targets.behavior)
+    ):
+        raise ValueError("a paired difference needs two predictors of the same targets")
+    value = {
+        name: a - b
+        for (name, a), b in zip(
+            evaluate_predictions(first, train_counts_V).items(),
+            evaluate_predictions(second, train_counts_V).values(),
+            strict=True,
+        )
+    }
+    samples_first = _resampled_metrics(first, train_counts_V, num_resamples, seed)
+    samples_second = _resampled_metrics(second, train_counts_V, num_resamples, seed)
+    return {
+        name: _interval(value[name], samples_first[name] - samples_second[name]) for name in value
+    }
+
+
+def user_resamples(
+    num_users: int, num_resamples: int, seed: int, at_a_time: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each resample holds each user, in pieces of (at_a_time, U) float64.
+
+    The resamples do not depend on at_a_time: pieces of any size follow one stream.
+    """
+    generator = np.random.default_rng(seed)
+    share_U = np.full(num_users, 1 / num_users)
+    for start in range(0, num_resamples, at_a_time):
+        size = min(at_a_time, num_resamples - start)
+        yield generator.multinomial(num_users, share_U, size=size).astype(np.float64)
+
+
+def _resampled_metrics(
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], num_resamples: int, seed: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Every metric of every resample, (num_resamples,) each."""
+    if num_resamples < 1 or len(predictions) == 0:
+        raise ValueError(
+            f"intervals need a resample and a target, "
+            f"got {num_resamples} resamples of {len(predictions)} targets"
+        )
+    sums = MetricSums(predictions, train_counts_V)
+    at_a_time = max(1, _TERMS_AT_A_TIME // max(sums.num_terms, sums.num_users))
+    pieces = [
+        sums.metrics(weight_BU)
+        for weight_BU in user_resamples(sums.num_users, num_resamples, seed, at_a_time)
+    ]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _interval(value: float, samples: npt.NDArray[np.float64]) -> Interval:
+    """Percentile interval; resamples without a target of the metric's kind say nothing."""
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return Interval(value=value, low=np.nan, high=np.nan)
+    low, high = np.quantile(samples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return Interval(value=value, low=float(low), high=float(high))

@@ -1,0 +1,246 @@
+"""A table: models beside the baselines that cost nothing, on the same targets, with intervals.
+
+Every row answers for the same targets: all events of a part that have a behavior, but for the
+first of each user. Baselines and models see everything before the target, as on a device, and
+the network stays as it was trained.
+"""
+
+# T targets, V behaviors, U spare ids
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave_train.baselines import BASELINES
+from edgebehave_train.behavior_log import BehaviorLog, Targets
+from edgebehave_train.bootstrap import Interval, metric_intervals, paired_differences
+from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.habit_baseline import habits
+from edgebehave_train.habit_tuning import tune_habits
+from edgebehave_train.mapped_log import MappedLog, map_log
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.ranking import Predictions, rank_in_blocks
+from edgebehave_train.scoring import target_probs
+from edgebehave_train.split import PARTS, TRAIN, VALIDATION, part_of_event
+
+EARLY_S = {"asked 10 min early": 600, "asked 60 min early": 3600}
+HEADLINE = ("hr_at_1", "hr_at_3", "hr_at_4", "hr_at_5", "ndcg_at_3", "macro_recall")
+"""Metrics that a table shows first; all are in its JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One predictor: its metrics with 95 % intervals, and the paired differences of the first
+    model from it, which say whether the model is better by more than chance.
+
+    name         of the predictor.
+    kind         "baseline", "model" or "variant" (a model asked or adjusted in another way).
+    predictions  what it predicted.
+    """
+
+    name: str
+    kind: str
+    predictions: Predictions
+    metrics: dict[str, Interval]
+    model_minus_this: dict[str, Interval] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        difference = self.model_minus_this
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "metrics": {name: dataclasses.astuple(i) for name, i in self.metrics.items()},
+            "model_minus_this": difference
+            and {name: dataclasses.astuple(i) for name, i in difference.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What `evaluate` measured.
+
+    part          "validation" or "test".
+    num_targets   predictions per row, and how many of them the vocabulary does not know.
+    test_reads    how often the test part has been read with these checkpoints, this time included.
+    """
+
+    part: str
+    rows: list[Row]
+    num_targets: int
+    num_unknown: int
+    num_users: int
+    test_reads: int
+    habit_weights: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**content, "rows": [row.to_json() for row in self.rows]}
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The log as it is asked at one moment: its behaviors and the targets among them."""
+
+    log: MappedLog
+    behaviors: BehaviorLog
+    targets: Targets
+
+
+def evaluate(
+    store: EventStore,
+    checkpoints: Sequence[Checkpoint],
+    *,
+    names: Sequence[str] | None = None,
+    part: str = "validation",
+    adjust: Sequence[float] = (),
+    variants: bool = True,
+    num_resamples: int = 1000,
+    on_row: Callable[[str], None] = lambda name: None,
+) -> Table:
+    """Score checkpoints and every baseline on one part of a log.
+
+    checkpoints  trained on the same log with the same split; the first is the one that all
+                 others are compared with.
+    names        of the checkpoints in the table; default: the names of their folders.
+    part         "validation" or "test"; a reading of the test part is noted in each checkpoint.
+    adjust       tau of post-hoc logit adjustment, one more row per checkpoint and tau:
+                 log p(b) - tau log prior(b)  (Menon et al. 2021).
+    variants     also rows for the network alone, no query time, and asking early.
+    Raises ValueError if the checkpoints do not share vocabulary and split, or two rows a name.
+    """
+    if part not in ("validation", "test"):
+        raise ValueError(f"part must be validation or test, got {part!r}")
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        if other.vocabulary != first.vocabulary or other.config.split != first.config.split:
+            raise ValueError(
+                f"{other.path} and {first.path} do not share vocabulary and split; "
+                "evaluate them one at a time"
+            )
+    names = names or [checkpoint.path.name for checkpoint in checkpoints]
+    taken = [*BASELINES, "habits", *names]
+    if len(set(taken)) < len(taken):
+        twice = next(name for name in names if taken.count(name) > 1)
+        raise ValueError(f"two rows of the table are called {twice!r}; give the models other names")
+    counts = first.behavior_counts
+    parts = part_of_event(store, first.config.split)
+    log = map_log(store, first.vocabulary)
+
+    def asked(early_s: int | None, part_id: int = PARTS[part]) -> _Asked:
+        behaviors = log.behavior_log(parts == TRAIN, early_s)
+        targets = behaviors.targets(parts == part_id)
+        return _Asked(log=log, behaviors=behaviors, targets=targets)
+
+    on_time = asked(0)
+    if not len(on_time.targets):
+        raise ValueError(f"the {part} part of {store.path} holds nothing to predict")
+    predictions: dict[str, tuple[str, Predictions]] = {}
+
+    def add(name: str, kind: str, result: Predictions) -> None:
+        predictions[name] = (kind, result)
+        on_row(name)
+
+    for name, baseline in BASELINES.items():
+        add(name, "baseline", baseline(on_time.behaviors, on_time.targets))
+    weights = tune_habits(on_time.behaviors, asked(0, VALIDATION).targets)
+    add("habits", "baseline", habits(on_time.behaviors, on_time.targets, weights))
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        add(name, "model", _predict(checkpoint, on_time, 0))
+        for tau in adjust:
+            adjusted = _predict(checkpoint, on_time, 0, tau=tau)
+            add(f"{name}, adjusted tau {tau:g}", "variant", adjusted)
+        if not variants:
+            continue
+        if checkpoint.config.habits:
+            alone = _predict(checkpoint, on_time, 0, experts="network")
+            add(f"{name}, network alone", "variant", alone)
+        if checkpoint.config.query_context != "none":
+            add(f"{name}, no query time", "variant", _predict(checkpoint, asked(None), None))
+            for label, early_s in EARLY_S.items():
+                add(f"{name}, {label}", "variant", _predict(checkpoint, asked(early_s), early_s))
+
+    model = predictions[names[0]][1]
+    rows = [
+        Row(
+            name=name,
+            kind=kind,
+            predictions=result,
+            metrics=metric_intervals(result, counts, num_resamples),
+            model_minus_this=None
+            if name == names[0]
+            else paired_differences(model, result, counts, num_resamples),
+        )
+        for name, (kind, result) in predictions.items()
+    ]
+    test_reads = [_record(checkpoint, part, rows, store) for checkpoint in checkpoints]
+    return Table(
+        part=part,
+        rows=rows,
+        num_targets=len(on_time.targets),
+        num_unknown=int((on_time.targets.behavior == 0).sum()),
+        num_users=len(np.unique(on_time.targets.user)),
+        test_reads=max(test_reads),
+        habit_weights=dataclasses.asdict(weights),
+    )
+
+
+def evaluate_checkpoint(
+    store: EventStore, checkpoint: Checkpoint, part: str = "validation"
+) -> dict[str, float]:
+    """Metrics of one model on the validation part, no table and no record."""
+    parts = part_of_event(store, checkpoint.config.split)
+    log = map_log(store, checkpoint.vocabulary)
+    behaviors = log.behavior_log(parts == TRAIN, 0)
+    asked = _Asked(log=log, behaviors=behaviors, targets=behaviors.targets(parts == PARTS[part]))
+    return evaluate_predictions(_predict(checkpoint, asked, 0), checkpoint.behavior_counts)
+
+
+def _predict(
+    checkpoint: Checkpoint,
+    asked: _Asked,
+    early_s: int | None,
+    tau: float = 0.0,
+    experts: Any = "all",
+) -> Predictions:
+    blocks = target_probs(
+        checkpoint.load_model(), asked.log, asked.behaviors, asked.targets, early_s, experts
+    )
+    if tau:
+        blocks = _adjusted(blocks, checkpoint.behavior_counts, tau)
+    return rank_in_blocks(asked.targets, blocks)
+
+
+def _adjusted(
+    blocks: Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]],
+    behavior_counts: npt.NDArray[np.int64],
+    tau: float,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """Post-hoc logit adjustment; what training never saw counts as seen once."""
+    prior = np.maximum(behavior_counts, 1) / behavior_counts.sum()
+    for which, probs in blocks:
+        full_prior = np.full(probs.shape[1], 1 / behavior_counts.sum())
+        full_prior[: len(prior)] = prior
+        yield which, (probs / full_prior**tau).astype(np.float32)
+
+
+def _record(checkpoint: Checkpoint, part: str, rows: list[Row], store: EventStore) -> int:
+    """Keep the table in metrics.json; returns how often the test part has been read."""
+    metrics = checkpoint.read_metrics()
+    reads = metrics.setdefault("test_reads", [])
+    if part == "test":
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        reads.append({"at": now, "data_fingerprint": store.fingerprint})
+    metrics[part] = {
+        row.name: {name: interval.value for name, interval in row.metrics.items()} for row in rows
+    }
+    checkpoint.write_metrics(metrics)
+    return len(reads)

@@ -1,0 +1,298 @@
+"""BehaveGPT: a transformer over behaviors, mixed with habit kernels over the user's own past.
+
+    x_t = [ event ; location ; weekday ; slot ]                      BehaveGPT, Eq. 2
+    h   = LayerNorm(blocks(x))            pre-norm, rotary, sliding window
+    z   = h_t + weekday'(at) + slot'(at) (+ location'(where))        the query context
+    p_0 = softmax(MLP(z))
+    p   = sum_k g_k p_k,   g = softmax(gate(z, log(1 + E)))          habits, k = 1..K
+
+The query context and the mixture are ours; `query_context="none", habits=False` is the paper's
+model. The kernels p_k and their evidence E_k are in `edgebehave.habits`; an expert without
+evidence gets no weight.
+"""
+
+# B rows, T events, D width, H heads, E head width, V behaviors, K kernels, C = V + U candidates
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
+from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
+from edgebehave_train.attention import AttentionPlan, sliding_window_attention
+
+ROTARY_PERIOD = 512
+UNKNOWN_TIME = -1
+"""Weekday and slot of a query whose time is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of a model.
+
+    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
+    width          D, divisible by 4 and by num_heads.
+    num_layers     L.
+    num_heads      H.
+    window         I, events that one layer looks back on, itself included.
+    query_context  what is known of the moment to predict for.
+    habits         mix with the habit kernels.
+    dropout        on embeddings, residual branches and the head, in [0, 1).
+    expert_dropout share of the kernels that a training target does not get, in [0, 1).
+    query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
+                   model answer with and without a query time.
+    num_spare      U, behaviors of a user's own that the vocabulary does not hold.
+    """
+
+    num_events: int
+    num_locations: int
+    num_behaviors: int
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    window: int = 90
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.2
+    query_dropout: float = 0.1
+    num_spare: int = 32
+
+    def __post_init__(self) -> None:
+        if self.width % 4 or self.width % self.num_heads:
+            raise ValueError(
+                f"width must be divisible by 4 and by num_heads, "
+                f"got width {self.width} and num_heads {self.num_heads}"
+            )
+        if self.width // self.num_heads % 2:
+            raise ValueError(
+                f"rotary positions need an even head width, got {self.width // self.num_heads}"
+            )
+        if self.query_context not in ("none", "time", "time_location"):
+            raise ValueError(
+                f"query_context must be none, time or time_location, got {self.query_context!r}"
+            )
+        for name in ("num_events", "num_locations", "num_behaviors", "num_layers", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("dropout", "expert_dropout", "query_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.num_heads
+
+    @property
+    def receptive_field(self) -> int:
+        """Events that rebuild the state exactly: each layer looks back window - 1 more."""
+        return self.num_layers * (self.window - 1) + 1
+
+    @property
+    def history_events(self) -> int:
+        """Events that a device keeps per user."""
+        return max(self.receptive_field, HABIT_EVENTS)
+
+
+def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:
+    """cos and sin of the rotary angles, both (period, head_width / 2) float32.
+
+    The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position
+    counters can wrap at the period for ever.
+    """
+    half = head_width // 2
+    frequency = 1000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    turns = torch.clamp(torch.round(frequency * period / (2 * math.pi)), min=1)
+    position = torch.arange(period, dtype=torch.float64)[:, None]
+    angle = position * (2 * math.pi * turns / period)[None]
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021), halves form; cos, sin broadcast to x's half."""
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then a GELU MLP of width 4 D."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.num_heads, self.head_width = config.num_heads, config.head_width
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries, rotated keys and values, (..., T, H, E) each, from (..., T, D)."""
+        qkv = self.qkv(self.attention_norm(x))
+        query, key, value = qkv.unflatten(-1, (3, self.num_heads, self.head_width)).unbind(-3)
+        cos, sin = cos.to(query.dtype), sin.to(query.dtype)
+        return rotate(query, cos, sin), rotate(key, cos, sin), value
+
+    def merge(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Residual update of x (..., T, D) by the attention (..., T, H, E) and the MLP."""
+        x = x + self.dropout(self.attention_out(attended.flatten(-2)))
+        hidden = F.gelu(self.mlp_in(self.mlp_norm(x)))
+        return x + self.dropout(self.mlp_out(hidden))
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
+        query, key, value = self.project(x_BTD, cos, sin)
+        return self.merge(x_BTD, sliding_window_attention(query, key, value, plan))
+
+
+class BehaviorModel(nn.Module):
+    """The network and the gates of the mixture; the kernels come from outside, as numbers."""
+
+    rotary_cos: Tensor
+    rotary_sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, quarter = config.width, config.width // 4
+        self.event = nn.Embedding(config.num_events, quarter)
+        self.location = nn.Embedding(config.num_locations, quarter)
+        self.weekday = nn.Embedding(NUM_WEEKDAYS, quarter)
+        self.slot = nn.Embedding(NUM_SLOTS, quarter)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(width)
+        # The last row stands for a query whose time is not known.
+        self.query_weekday = nn.Embedding(NUM_WEEKDAYS + 1, width)
+        self.query_slot = nn.Embedding(NUM_SLOTS + 1, width)
+        self.query_location = nn.Embedding(config.num_locations, width)
+        self.head_in = nn.Linear(width, 2 * width)
+        self.head_out = nn.Linear(2 * width, config.num_behaviors)
+        if config.habits:
+            self.gate_in = nn.Linear(width + 2 * len(KERNELS), 64)
+            self.gate_out = nn.Linear(64, 1 + len(KERNELS))
+            self.log_shrinkage = nn.Parameter(torch.zeros(len(KERNELS)))
+            self._start_from_fixed_habits(HabitWeights())
+        if config.query_context != "time_location":
+            del self.query_location
+        if config.query_context == "none":
+            del self.query_weekday, self.query_slot
+        self.dropout = nn.Dropout(config.dropout)
+        cos, sin = rotary_table(config.head_width)
+        self.register_buffer("rotary_cos", cos, persistent=False)
+        self.register_buffer("rotary_sin", sin, persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.05)
+
+    @torch.no_grad()
+    def _start_from_fixed_habits(self, weights: HabitWeights) -> None:
+        """Gates that begin as the fixed mixture, and give the network a tenth of the voice."""
+        self.gate_out.weight.zero_()
+        start = torch.tensor([0.1, *weights.weight])
+        self.gate_out.bias.copy_(start.log())
+        self.log_shrinkage.copy_(torch.tensor(weights.shrinkage).log())
+
+    def embed(self, event: Tensor, location: Tensor, weekday: Tensor, slot: Tensor) -> Tensor:
+        """x_t = [event ; location ; weekday ; slot] (..., D) from ids (...)   BehaveGPT, Eq. 2."""
+        parts = [
+            self.event(event),
+            self.location(location),
+            self.weekday(weekday),
+            self.slot(slot),
+        ]
+        return self.dropout(torch.cat(parts, -1))
+
+    def hidden(
+        self,
+        event_BT: Tensor,
+        location_BT: Tensor,
+        weekday_BT: Tensor,
+        slot_BT: Tensor,
+        plan: AttentionPlan,
+    ) -> Tensor:
+        """State after each event, (B, T, D): all that the network keeps of the past."""
+        x = self.embed(event_BT, location_BT, weekday_BT, slot_BT)
+        position = torch.arange(event_BT.shape[1], device=event_BT.device) % ROTARY_PERIOD
+        cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
+        for block in self.blocks:
+            x = block(x, cos, sin, plan)
+        return self.norm(x)
+
+    def query(
+        self,
+        hidden: Tensor,
+        weekday: Tensor,
+        slot: Tensor,
+        location: Tensor | None = None,
+    ) -> Tensor:
+        """z (..., D): the state, seen from the moment (and place) to predict for.
+
+        hidden         (..., D).
+        weekday, slot  (...) ids; UNKNOWN_TIME where the time is not known.
+        location       (...) ids, used by query_context="time_location" alone.
+        """
+        config = self.config
+        if config.query_context == "none":
+            return hidden
+        last_weekday, last_slot = NUM_WEEKDAYS, NUM_SLOTS
+        weekday = torch.where(weekday < 0, last_weekday, weekday)
+        slot = torch.where(slot < 0, last_slot, slot)
+        z = hidden + self.query_weekday(weekday) + self.query_slot(slot)
+        if config.query_context == "time_location":
+            if location is None:
+                raise ValueError("query_context is time_location: the query needs a location")
+            z = z + self.query_location(location)
+        return z
+
+    def logits(self, z: Tensor) -> Tensor:
+        """(..., V) scores of the network alone; id 0 (unknown) is never a candidate."""
+        scores = self.head_out(self.dropout(F.gelu(self.head_in(z))))
+        never = torch.zeros(self.config.num_behaviors, device=z.device, dtype=scores.dtype)
+        never[0] = -1e4
+        return scores + never
+
+    def log_gates(self, z: Tensor, evidence: Tensor, keep: Tensor | None = None) -> Tensor:
+        """log g_k, (..., 1 + K): the network first, then the kernels; log-softmax.
+
+        z         (..., D).
+        evidence  (..., K) E_k >= 0.
+        keep      (..., K) bool, kernels that take part; default all with evidence.
+        """
+        known = evidence > 0
+        features = torch.cat([self.dropout(z), torch.log1p(evidence), known.to(z.dtype)], -1)
+        scores = self.gate_out(F.gelu(self.gate_in(features))).float()
+        # A kernel speaks up with its evidence, as in the fixed mixture: log E / (E + c).
+        shrunk = evidence.clamp_min(1e-9).log() - (evidence + self.log_shrinkage.exp()).log()
+        scores = scores + F.pad(shrunk, (1, 0))
+        allowed = known if keep is None else known & keep
+        network = torch.ones_like(allowed[..., :1])
+        return scores.masked_fill(~torch.cat([network, allowed], -1), -1e4).log_softmax(-1)
+
+    def nll(
+        self, z: Tensor, target: Tensor, target_probs: Tensor, evidence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """-log p(target) of the mixture and of the network alone, in nats, both (M,).
+
+        Drops experts while training, so that the gates do not lean on one of them.
+
+        z             (M, D).
+        target        (M,) behavior ids >= 1.
+        target_probs  (M, K) p_k(target) of the kernels.
+        evidence      (M, K) E_k.
+        """
+        network_nll = F.cross_entropy(self.logits(z).float(), target, reduction="none")
+        if not self.config.habits:
+            return network_nll, network_nll
+        keep = None
+        if self.training and self.config.expert_dropout:
+            keep = torch.rand_like(evidence) >= self.config.expert_dropout
+        log_gates = self.log_gates(z, evidence, keep)
+        # A kernel that never saw the target gives it nothing; log(1e-9) keeps the sum finite.
+        log_probs = torch.cat([-network_nll[:, None], target_probs.clamp_min(1e-9).log()], 1)
+        return -torch.logsumexp(log_gates + log_probs, 1), network_nll

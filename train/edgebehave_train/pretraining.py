@@ -1,0 +1,474 @@
+"""Pretraining: from an event store to a checkpoint, resumable to the bit.
+
+Order of the data, dropout and the running means of the objective follow from the seed and from
+the state in `resume.safetensors` alone, so a run that is killed and resumed on the same hardware
+ends with the same weights as one that was not.
+"""
+
+# N events of the log, M targets of a batch
+
+import contextlib
+import ctypes
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from edgebehave.habits import KERNELS, TIMED_KERNELS
+from edgebehave_train.attention import choose_backend, plan_attention
+from edgebehave_train.checkpoint import (
+    RESUME_FILE,
+    Checkpoint,
+    read_tensors,
+    write_description,
+    write_tensors,
+)
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.mapped_log import map_log, training_vocabulary
+from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
+from edgebehave_train.objectives import DistributionallyRobust, build_objective
+from edgebehave_train.packing import pack_rows
+from edgebehave_train.recipes import TrainConfig
+from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
+from edgebehave_train.training_log import Batch, TrainingLog
+
+_SAVE_EVERY_S = 60.0
+_VALIDATION_ROW_EVENTS = 4096
+_VALIDATION_PAD_EVENTS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a training run tells about itself.
+
+    kind             "start", "step", "validation" (once per epoch), "stop" or "end".
+    epoch, step      done so far; num_epochs, num_steps planned.
+    loss             mean training loss since the last report, nats.
+    events_per_s     training events per second of training time, this run.
+    validation_nll   mean -log p of the validation targets, nats; "validation" only.
+    is_best          the validation loss is the lowest so far.
+    message          one line for people.
+    """
+
+    kind: Literal["start", "step", "validation", "stop", "end"]
+    epoch: int
+    step: int
+    num_epochs: int
+    num_steps: int
+    loss: float = math.nan
+    events_per_s: float = math.nan
+    validation_nll: float = math.nan
+    is_best: bool = False
+    message: str = ""
+
+
+def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, unless the config says otherwise."""
+    if config.precision == "float32":
+        return torch.float32
+    if config.precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu":
+        flags = torch.backends.cpu.get_cpu_capability(), torch.cpu.get_capabilities()
+        fast = flags[1].get("avx512_bf16", False) or flags[1].get("amx_bf16", False)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.float32
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """CUDA, then Apple's GPU, then the CPU. Raises ValueError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch sees no CUDA GPU; use --device cpu")
+    return device
+
+
+def keep_buffers_in_heap() -> None:
+    """Let glibc reuse large buffers instead of returning them to the system after every step.
+
+    Saves page faults: a third of the training time of a small model on a CPU.
+    """
+    if platform.system() != "Linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another libc: nothing to gain
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mmap_threshold, trim_threshold = -3, -1  # malloc.h
+        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
+def pretrain(
+    store: EventStore,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Checkpoint:
+    """Train a model on the training part of a store and write a checkpoint.
+
+    resume  continue the run in `out`; its configuration and log must be the same.
+    Raises ValueError if `out` holds another run, or the log has nothing to train on.
+    """
+    keep_buffers_in_heap()
+    run = _Run(store, config, out, choose_device(device))
+    if resume:
+        run.load()
+    elif (out / "config.json").exists():
+        raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
+    else:
+        run.describe()
+    run.train(on_progress)
+    return Checkpoint.open(out)
+
+
+class _Run:
+    """One training run: what stays the same in the constructor, what moves in `state`."""
+
+    def __init__(
+        self, store: EventStore, config: TrainConfig, out: Path, device: torch.device
+    ) -> None:
+        self.store, self.config, self.out, self.device = store, config, out, device
+        part = part_of_event(store, config.split)
+        self.vocabulary, self.behavior_counts = training_vocabulary(store, part == TRAIN)
+        if self.vocabulary.num_behaviors < 3:
+            raise ValueError(
+                f"the training part holds {self.vocabulary.num_behaviors - 1} behaviors; "
+                "a model needs at least 2 to choose from"
+            )
+        self.log = map_log(store, self.vocabulary)
+        behaviors = self.log.behavior_log(part == TRAIN)
+        self.data = TrainingLog(self.log, behaviors, config.habits, device)
+        self.in_part = {
+            which: torch.from_numpy(part == which).to(device) for which in (TRAIN, VALIDATION)
+        }
+        bounds = part_bounds(store, config.split)
+        # The last event of the part has its target in the next part.
+        self.train_ranges = np.stack([bounds[:, 0], bounds[:, 1] - 1], 1)
+        has_validation = bounds[:, 2] > bounds[:, 1]
+        self.validation_ranges = np.stack([bounds[:, 0], bounds[:, 2] - 1], 1)[has_validation]
+        following = self.log.next_behavior[self.log.next_behavior >= 0]
+        part_of_target = part[following[self.log.target[following] > 0]]
+        if not (part_of_target == TRAIN).any():
+            raise ValueError(
+                "no behavior of the training part follows another event; nothing to train on"
+            )
+        if not (part_of_target == VALIDATION).any():
+            raise ValueError(
+                "the validation part holds nothing to predict, but its loss chooses the weights; "
+                "give it a larger share, or take a longer log"
+            )
+
+        torch.manual_seed(config.seed)
+        self.model_config = ModelConfig(
+            num_events=self.vocabulary.num_events,
+            num_locations=self.vocabulary.num_locations,
+            num_behaviors=self.vocabulary.num_behaviors,
+            width=config.width,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            window=config.window,
+            query_context=config.query_context,
+            habits=config.habits,
+            dropout=config.dropout,
+            expert_dropout=config.expert_dropout,
+            query_dropout=config.query_dropout,
+        )
+        self.model = BehaviorModel(self.model_config).to(device)
+        self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
+        prior = torch.from_numpy(self.behavior_counts / self.behavior_counts.sum()).float()
+        self.objective = build_objective(config.objective, prior).to(device)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
+        )
+        self.precision = choose_precision(config, device)
+        self.backend = choose_backend(device, self.precision)
+        self.steps_per_epoch = self._count_steps()
+        self.num_steps = self.steps_per_epoch * config.epochs
+        self.epoch = 0
+        self.step = 0
+        self.best_nll = math.inf
+        self.best_epoch = -1
+        self.validation: list[float] = []
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def train(self, on_progress: Callable[[Progress], None]) -> None:
+        def report(kind: Any, **numbers: Any) -> None:
+            on_progress(
+                Progress(
+                    kind=kind,
+                    epoch=self.epoch,
+                    step=self.step,
+                    num_epochs=self.config.epochs,
+                    num_steps=self.num_steps,
+                    **numbers,
+                )
+            )
+
+        report("start", message=self._describe_run())
+        num_events, seconds, saved_at = 0, 0.0, time.monotonic()
+        while self.epoch < self.config.epochs and not self._has_converged():
+            losses: list[float] = []
+            done_in_epoch = self.step - self.epoch * self.steps_per_epoch
+            for rows in self._epoch_batches(self.epoch)[done_in_epoch:]:
+                started = time.monotonic()
+                loss, batch_events = self._train_step(rows)
+                seconds += time.monotonic() - started
+                num_events += batch_events
+                losses.append(loss)
+                self.step += 1
+                report("step", loss=float(np.mean(losses[-20:])), events_per_s=num_events / seconds)
+                if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    self.save()
+                    saved_at = time.monotonic()
+            nll = self.validation_nll()
+            self.epoch += 1
+            self.validation.append(nll)
+            is_best = nll < self.best_nll
+            if is_best:
+                self.best_nll, self.best_epoch = nll, self.epoch
+                write_tensors(self.out / "model.safetensors", self.average.module.state_dict())
+            self.save()
+            saved_at = time.monotonic()
+            report(
+                "validation",
+                loss=float(np.mean(losses)) if losses else math.nan,
+                events_per_s=num_events / max(seconds, 1e-9),
+                validation_nll=nll,
+                is_best=is_best,
+            )
+        self.describe(finished=True)
+        (self.out / RESUME_FILE).unlink(missing_ok=True)
+        report("end", validation_nll=self.best_nll)
+
+    def _train_step(self, rows: list[npt.NDArray[np.int64]]) -> tuple[float, int]:
+        """One optimizer step; mean loss in nats and the number of events."""
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(self.step)
+        batch = self.data.batch(rows, self.in_part[TRAIN])
+        nll_m, network_nll_m = self._nll(self.model, batch, self.config.query_dropout)
+        progress = self.step / self.num_steps
+        loss = self.objective(nll_m, network_nll_m, batch.target, progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        return float(nll_m.detach().mean()), batch.num_events
+
+    def _nll(
+        self, model: BehaviorModel, batch: Batch, query_dropout: float
+    ) -> tuple[Tensor, Tensor]:
+        """-log p of every target of a batch, by the mixture and by the network alone, (M,)."""
+        plan = plan_attention(batch.segment, self.config.window, self.backend)
+        with self._autocast():
+            hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
+            weekday, slot, evidence = batch.query_weekday, batch.query_slot, batch.evidence
+            if self.config.query_context == "none" or (query_dropout and model.training):
+                share = 1.0 if self.config.query_context == "none" else query_dropout
+                hide = torch.rand(len(batch.where), device=self.device) < share
+                weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
+            z = model.query(hidden.flatten(0, 1)[batch.where], weekday, slot, batch.query_location)
+            return model.nll(z, batch.target, batch.target_probs, evidence)
+
+    @torch.no_grad()
+    def validation_nll(self) -> float:
+        """Mean -log p of the validation targets under the averaged weights, nats."""
+        model: BehaviorModel = self.average.module
+        model.eval()
+        total, count = 0.0, 0
+        for row in pack_rows(self.validation_ranges, _VALIDATION_ROW_EVENTS, cut=False):
+            # Few different lengths: oneDNN compiles a kernel for every new shape.
+            padding = -len(row) % _VALIDATION_PAD_EVENTS
+            padded = np.append(row, np.full(padding, -1))
+            batch = self.data.batch([padded], self.in_part[VALIDATION])
+            if len(batch.where):
+                total += float(self._nll(model, batch, 0.0)[0].double().sum())
+                count += len(batch.where)
+        return total / count if count else math.inf
+
+    def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
+        rng = np.random.default_rng([self.config.seed, epoch])
+        rows = pack_rows(self.train_ranges, self.config.row_events, rng)
+        rows = [rows[i] for i in rng.permutation(len(rows))]
+        per_batch = max(1, self.config.batch_events // self.config.row_events)
+        return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
+
+    def _count_steps(self) -> int:
+        events = np.maximum(self.train_ranges[:, 1] - self.train_ranges[:, 0], 0).sum()
+        rows = -(-int(events) // self.config.row_events)
+        return -(-rows // max(1, self.config.batch_events // self.config.row_events))
+
+    def _learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        warmup = max(1, round(self.config.warmup * self.num_steps))
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(1, self.num_steps - warmup)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _has_converged(self) -> bool:
+        patience = self.config.patience
+        return bool(patience) and self.epoch - self.best_epoch >= patience and self.best_epoch > 0
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+    # -- the state on disk ------------------------------------------------------------------
+
+    def describe(self, finished: bool = False) -> None:
+        """Write all of the checkpoint but weights and metrics."""
+        training: dict[str, Any] = {
+            "data_fingerprint": self.store.fingerprint,
+            "behavior_counts": self.behavior_counts.tolist(),
+            "seed": self.config.seed,
+            "device": self.device.type,
+            "precision": str(self.precision).removeprefix("torch."),
+            "attention": self.backend,
+            "num_parameters": sum(p.numel() for p in self.model.parameters()),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+            "finished": finished,
+            "best_epoch": self.best_epoch,
+            "validation_nll": self.validation,
+        }
+        if isinstance(self.objective, DistributionallyRobust):
+            training["dro"] = {
+                "capacity": self.objective.capacity,
+                "worst_case": self.objective.worst_case().tolist() if finished else None,
+            }
+        write_description(self.out, self.config, self.model_config, self.vocabulary, training)
+
+    def save(self) -> None:
+        """Write everything that moves into one file, atomically."""
+        tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
+        for prefix, module in self._modules().items():
+            for name, value in module.state_dict().items():
+                tensors[f"{prefix}.{name}"] = value.clone()
+        for i, parameter_state in self.optimizer.state_dict()["state"].items():
+            for name, value in parameter_state.items():
+                tensors[f"optimizer.{i}.{name}"] = value.clone()
+        position = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "best_nll": self.best_nll,
+            "best_epoch": self.best_epoch,
+            "validation": self.validation,
+        }
+        metadata = {"position": json.dumps(position)}
+        write_tensors(self.out / RESUME_FILE, tensors, metadata)
+
+    def load(self) -> None:
+        """Take up the run in `out`."""
+        if not (self.out / "config.json").is_file():
+            raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
+        before = Checkpoint.open(self.out)
+        if before.training["data_fingerprint"] != self.store.fingerprint:
+            raise ValueError(f"{self.out} was trained on another log; resume it on that one")
+        if before.config != self.config:
+            then, now = before.config.to_json(), self.config.to_json()
+            name = next(name for name in then if then[name] != now[name])
+            raise ValueError(
+                f"{self.out} was started with {name} = {then[name]}, now it is {now[name]}; "
+                "resume with the same options"
+            )
+        if before.training["finished"]:
+            raise ValueError(f"{self.out} is finished; nothing to resume")
+        if not (self.out / RESUME_FILE).is_file():
+            return  # killed before the first save: start from the beginning
+        tensors, metadata = read_tensors(self.out / RESUME_FILE)
+        for prefix, module in self._modules().items():
+            state = {
+                name.removeprefix(f"{prefix}."): value
+                for name, value in tensors.items()
+                if name.startswith(f"{prefix}.")
+            }
+            module.load_state_dict(state)
+        state_dict = self.optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, field = name.split(".")
+                state_dict["state"].setdefault(int(index), {})[field] = value
+        self.optimizer.load_state_dict(state_dict)
+        position = json.loads(metadata["position"])
+        self.epoch, self.step = position["epoch"], position["step"]
+        self.best_nll, self.best_epoch = position["best_nll"], position["best_epoch"]
+        self.validation = position["validation"]
+        torch.set_rng_state(tensors["rng.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "average": self.average, "objective": self.objective}
+
+    def _describe_run(self) -> str:
+        num_parameters = sum(p.numel() for p in self.model.parameters())
+        line = (
+            f"{num_parameters:,} parameters, {self.device.type}, "
+            f"{str(self.precision).removeprefix('torch.')}, attention {self.backend}, "
+            f"{self.steps_per_epoch} steps per epoch"
+        )
+        if isinstance(self.objective, DistributionallyRobust):
+            line += f", dro capacity C = {self.objective.capacity:.2f}"
+        return line
+
+
+def hide_query_time(
+    hide_M: Tensor, weekday_M: Tensor, slot_M: Tensor, evidence_MK: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the time from some queries: no weekday, no slot, no evidence of the timed kernels."""
+    is_timed = torch.tensor([name in TIMED_KERNELS for name in KERNELS], device=hide_M.device)
+    return (
+        torch.where(hide_M, UNKNOWN_TIME, weekday_M),
+        torch.where(hide_M, UNKNOWN_TIME, slot_M),
+        evidence_MK.masked_fill(hide_M[:, None] & is_timed, 0.0),
+    )
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average that forgets the untrained weights quickly at the start.
+
+    decay_n = min(decay, (1 + n) / (10 + n)) after n updates
+    """
+
+    def update(average: Tensor, value: Tensor, num_updates: Tensor | int) -> Tensor:
+        n = float(num_updates)
+        return torch.lerp(average, value, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and embeddings, not biases and norms."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]

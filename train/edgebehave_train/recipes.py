@@ -1,0 +1,108 @@
+"""Training configurations, and the recipes that make them."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgebehave_train.objectives import ObjectiveConfig
+from edgebehave_train.split import SplitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a training run, but for the log.
+
+    width, num_layers, num_heads  shape of the network.
+    query_context     what is known of the moment to predict for: none, time, time_location.
+    habits            mix with the habit kernels; False trains the paper's plain model.
+    dropout           in [0, 1).
+    expert_dropout    share of kernels a training target does not get, in [0, 1).
+    query_dropout     share of training targets whose time is hidden, in [0, 1).
+    window            events that a layer looks back on.
+    epochs            passes over the training part, at most.
+    patience          epochs without a better validation loss before stopping; 0 = never stop.
+    batch_events      events per optimizer step.
+    row_events        events per packed row. Short rows mix many users in a step: on a log of 93
+                      users, rows of 720 instead of 180 cost 3 points of HR@1.
+    learning_rate     peak; linear warm-up over `warmup` of the steps, then cosine to zero.
+    warmup            in [0, 1).
+    weight_decay      of AdamW.
+    ema_decay         of the moving average of the weights, which is what is kept; 0 = off.
+    precision         "auto": bfloat16 where the hardware multiplies it, else float32.
+    seed              of everything random.
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.1
+    query_dropout: float = 0.1
+    window: int = 90
+    epochs: int = 12
+    patience: int = 3
+    batch_events: int = 1440
+    row_events: int = 180
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    ema_decay: float = 0.99
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+    split: SplitConfig = field(default_factory=SplitConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_events", "row_events", "window", "num_layers", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
+        parts = {
+            "split": SplitConfig(**content["split"]),
+            "objective": ObjectiveConfig(**content["objective"]),
+        }
+        return cls(**{**content, **parts})
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    """D 64, 2 layers: seconds to minutes on a CPU."""
+    return TrainConfig(
+        **{"width": 64, "num_layers": 2, "num_heads": 2, "learning_rate": 2e-3, **changes}
+    )
+
+
+def edge(**changes: Any) -> TrainConfig:
+    """D 128, 4 layers: the default for a phone."""
+    return TrainConfig(**{"width": 128, "num_layers": 4, "num_heads": 4, **changes})
+
+
+def base(**changes: Any) -> TrainConfig:
+    """D 256, 4 layers."""
+    return TrainConfig(**{"width": 256, "num_layers": 4, "num_heads": 4, **changes})
+
+
+def large(**changes: Any) -> TrainConfig:
+    """D 512, 8 layers: the top of BehaveGPT's scaling sweep; wants a GPU."""
+    return TrainConfig(**{"width": 512, "num_layers": 8, "num_heads": 8, **changes})
+
+
+def paper(**changes: Any) -> TrainConfig:
+    """D 1024, 12 layers, as BehaveGPT; wants a GPU."""
+    return TrainConfig(**{"width": 1024, "num_layers": 12, "num_heads": 16, **changes})
+
+
+PRESETS = {"tiny": tiny, "edge": edge, "base": base, "large": large, "paper": paper}
