@@ -45,6 +45,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file. Raises ValueError that names the file if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no object")
+    return content
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -86,7 +97,7 @@ class Checkpoint:
         path = Path(path)
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a checkpoint; make one with `edgebehave train`")
-        content = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        content = read_json(path / "config.json")
         if content.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"{path} is a checkpoint of version {content.get('format_version')}, this is "
@@ -97,7 +108,7 @@ class Checkpoint:
             config=TrainConfig.from_json(content["train"]),
             model_config=ModelConfig(**content["model"]),
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
-            training=json.loads((path / "training.json").read_text(encoding="utf-8")),
+            training=read_json(path / "training.json"),
         )
 
     @property
@@ -121,7 +132,7 @@ class Checkpoint:
 
     def read_metrics(self) -> dict[str, Any]:
         path = self.path / "metrics.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_json(path) if path.is_file() else {}
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         write_json(self.path / "metrics.json", metrics)

@@ -72,6 +72,11 @@ class ModelConfig:
             raise ValueError(
                 f"rotary positions need an even head width, got {self.width // self.num_heads}"
             )
+        if self.window > ROTARY_PERIOD:
+            raise ValueError(
+                f"window must not exceed {ROTARY_PERIOD}, the period of the positions, "
+                f"got {self.window}"
+            )
         if self.query_context not in ("none", "time", "time_location"):
             raise ValueError(
                 f"query_context must be none, time or time_location, got {self.query_context!r}"

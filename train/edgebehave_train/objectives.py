@@ -42,7 +42,7 @@ class ObjectiveConfig:
     epsilon_min: float = 0.1
     kappa: float = 0.25
     warm_start: float = 0.3
-    mixing: float = 0.5
+    mixing: float = 0.25
     baseline: bool = False
     risk_decay: float = 0.95
 
@@ -97,7 +97,8 @@ class DistributionallyRobust(nn.Module):
         """q of the present risks, (V,); a class that was never seen has the mean risk."""
         seen = self.num_seen_V > 0
         risk_V = self.risk_V - self.baseline_V
-        mean = (risk_V * self.prior_V).sum()
+        seen_prior_V = self.prior_V * seen
+        mean = (risk_V * seen_prior_V).sum() / seen_prior_V.sum().clamp_min(1e-12)
         return worst_case_weights(torch.where(seen, risk_V, mean), self.prior_V, self.epsilon_V)
 
     def forward(

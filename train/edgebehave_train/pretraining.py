@@ -240,6 +240,11 @@ class _Run:
                     self.save()
                     saved_at = time.monotonic()
             nll = self.validation_nll()
+            if math.isnan(nll):
+                raise ValueError(
+                    "the loss is no longer a number; train again with a lower learning_rate, "
+                    f"now {self.config.learning_rate}"
+                )
             self.epoch += 1
             self.validation.append(nll)
             is_best = nll < self.best_nll
