@@ -32,16 +32,14 @@ def predict(
     names = log.users()
     if user not in names:
         raise ValueError(f"{store} has no user {user!r}; it has for example {names[0]!r}")
-    index = names.index(user)
     predictor = Predictor.load(bundle)
-    for event in range(int(log.user_start[index]), int(log.user_start[index + 1])):
-        location = int(log.location[event])
+    for past in log.named_events(names.index(user)):
         predictor.observe(
             user,
-            log.vocabulary.events[log.event[event]],
-            at=int(log.time_s[event]),
-            utc_offset_min=int(log.utc_offset_min[event]),
-            location=log.vocabulary.locations[location] if location else None,
+            past.event,
+            at=past.time_s,
+            utc_offset_min=past.utc_offset_min,
+            location=past.location,
         )
     predictions = predictor.predict(user, k, at=moment)
     if json:

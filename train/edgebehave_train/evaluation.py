@@ -24,14 +24,11 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.habit_baseline import habits
 from edgebehave_train.habit_tuning import tune_habits
 from edgebehave_train.mapped_log import MappedLog, map_log
-from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.ranking import Predictions, rank_in_blocks
 from edgebehave_train.scoring import target_probs
 from edgebehave_train.split import PARTS, TRAIN, VALIDATION, part_of_event
 
 EARLY_S = {"asked 10 min early": 600, "asked 60 min early": 3600}
-HEADLINE = ("hr_at_1", "hr_at_3", "hr_at_4", "hr_at_5", "ndcg_at_3", "macro_recall")
-"""Metrics that a table shows first; all are in its JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,15 +190,15 @@ def evaluate(
     )
 
 
-def evaluate_checkpoint(
+def predict_part(
     store: EventStore, checkpoint: Checkpoint, part: str = "validation"
-) -> dict[str, float]:
-    """Metrics of one model on the validation part, no table and no record."""
+) -> Predictions:
+    """Predictions of one checkpoint for one part, asked on time; no table and no record."""
     parts = part_of_event(store, checkpoint.config.split)
     log = map_log(store, checkpoint.vocabulary)
     behaviors = log.behavior_log(parts == TRAIN, 0)
     asked = _Asked(log=log, behaviors=behaviors, targets=behaviors.targets(parts == PARTS[part]))
-    return evaluate_predictions(_predict(checkpoint, asked, 0), checkpoint.behavior_counts)
+    return _predict(checkpoint, asked, 0)
 
 
 def _predict(

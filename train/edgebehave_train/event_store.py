@@ -17,14 +17,15 @@ Users are in the order of a hash of their names, so that a range of users is a r
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.vocabulary import Vocabulary
+from edgebehave.vocabulary import UNKNOWN, Vocabulary
 
 FORMAT_VERSION = 1
 COLUMNS = {
@@ -34,6 +35,19 @@ COLUMNS = {
     "location": np.int32,
     "behavior": np.int32,
 }
+
+
+class NamedEvent(NamedTuple):
+    """One event in the words of the log, as an app would tell it to the SDK.
+
+    location, behavior  None where the event has none.
+    """
+
+    event: str
+    location: str | None
+    behavior: str | None
+    time_s: int
+    utc_offset_min: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +108,16 @@ class EventStore:
         """Names of the users, in store order."""
         names: list[str] = json.loads((self.path / "users.json").read_text(encoding="utf-8"))
         return names
+
+    def named_events(self, user: int) -> Iterator[NamedEvent]:
+        """The events of a user by index, in time order, in the words of the log."""
+        words = self.vocabulary
+        for i in range(int(self.user_start[user]), int(self.user_start[user + 1])):
+            location, behavior = int(self.location[i]), int(self.behavior[i])
+            yield NamedEvent(
+                event=words.events[self.event[i]],
+                location=None if location == UNKNOWN else words.locations[location],
+                behavior=None if behavior <= UNKNOWN else words.behaviors[behavior],
+                time_s=int(self.time_s[i]),
+                utc_offset_min=int(self.utc_offset_min[i]),
+            )

@@ -32,10 +32,12 @@ from edgebehave_train.checkpoint import (
     read_tensors,
     write_description,
     write_tensors,
+    write_text,
 )
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.mapped_log import map_log, training_vocabulary
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
+from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.packing import pack_rows
 from edgebehave_train.recipes import TrainConfig
@@ -366,7 +368,9 @@ class _Run:
                 "capacity": self.objective.capacity,
                 "worst_case": self.objective.worst_case().tolist() if finished else None,
             }
+        card = model_card(self.config, self.model_config, training)
         write_description(self.out, self.config, self.model_config, self.vocabulary, training)
+        write_text(self.out / "README.md", card)
 
     def save(self) -> None:
         """Write everything that moves into one file, atomically."""

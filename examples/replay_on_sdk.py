@@ -1,0 +1,72 @@
+"""Does the SDK, fed event by event, reach the figures that `edgebehave evaluate` prints?
+
+    python examples/replay_on_sdk.py runs/edge runs/store runs/bundle --test
+
+Replays every user of a log on a `Predictor`, asks it before each event of the validation (or
+test) part, and prints its metrics beside those of the checkpoint in torch. A reading of the test
+part is not recorded here: use it on checkpoints whose figures are already known.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave import Predictor
+from edgebehave_train.behavior_log import Targets
+from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.evaluation import predict_part
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.ranking import Predictions, rank_in_blocks
+
+
+def replay(predictor: Predictor, store: EventStore, targets: Targets) -> Predictions:
+    """Predictions of the SDK for targets of a log, each asked for before its event is told."""
+    target_of_event = {int(event): i for i, event in enumerate(targets.event)}
+
+    def answers() -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        for index, user in enumerate(store.users()):
+            for position, event in enumerate(store.named_events(index), store.user_start[index]):
+                moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
+                target = target_of_event.get(int(position))
+                if target is not None:
+                    _, probs = predictor.probabilities(user, **moment)
+                    # Column 0 of the ranking is "unknown", which the SDK never names.
+                    yield slice(target, target + 1), np.append(np.float32(0), probs)[None]
+                predictor.observe(user, event.event, location=event.location, **moment)
+            predictor.forget(user)
+
+    return rank_in_blocks(targets, answers())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--test", action="store_true", help="the test part, not validation")
+    args = parser.parse_args()
+
+    store, checkpoint = EventStore.open(args.store), Checkpoint.open(args.checkpoint)
+    in_torch = predict_part(store, checkpoint, "test" if args.test else "validation")
+    on_sdk = replay(Predictor.load(args.bundle), store, in_torch.targets)
+    counts = checkpoint.behavior_counts
+    torch_metrics = evaluate_predictions(in_torch, counts)
+    sdk_metrics = evaluate_predictions(on_sdk, counts)
+    print(
+        f"{len(on_sdk):,} predictions; the same top 1 in "
+        f"{np.mean(in_torch.predicted == on_sdk.predicted):.4%}"
+    )
+    print(f"{'metric':<28}{'evaluate':>12}{'SDK':>12}")
+    for name, value in torch_metrics.items():
+        mark = "" if value == sdk_metrics[name] else "  differs"
+        print(f"{name:<28}{value:>12.6f}{sdk_metrics[name]:>12.6f}{mark}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""--set NAME=VALUE reaches every field of a training configuration."""
+
+import pytest
+
+from edgebehave_cli.train import with_settings
+from edgebehave_train.recipes import tiny
+
+
+def test_fields_and_fields_of_parts_are_replaced():
+    config = with_settings(tiny(), {"dropout": 0.3, "objective.kappa": 1, "split.by": "user"})
+    assert (config.dropout, config.objective.kappa, config.split.by) == (0.3, 1.0, "user")
+    assert isinstance(config.objective.kappa, float)
+
+
+@pytest.mark.parametrize("name", ["widht", "objective.kapa", "object.kappa", "a.b.c"])
+def test_a_setting_that_is_not_there_is_named(name):
+    with pytest.raises(ValueError, match=name):
+        with_settings(tiny(), {name: 1})

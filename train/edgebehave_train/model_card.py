@@ -1,0 +1,40 @@
+"""The README of a checkpoint: what it is, what it learned from, and what it may be used for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgebehave_train.model import ModelConfig
+from edgebehave_train.recipes import TrainConfig
+
+
+def model_card(config: TrainConfig, model_config: ModelConfig, training: Mapping[str, Any]) -> str:
+    """Markdown for people who find the folder."""
+    shape = f"D {model_config.width}, {model_config.num_layers} layers"
+    habits = (
+        f"mixed with {model_config.num_kernels} habit kernels" if config.habits else "no habits"
+    )
+    losses = training["validation_nll"]
+    best = f"{min(losses):.4f} nats after epoch {training['best_epoch']}" if losses else "not yet"
+    split = config.split
+    return f"""# Next-behavior model
+
+BehaveGPT (arXiv 2505.17631), {shape}, {training["num_parameters"]:,} parameters, {habits}.
+
+| | |
+|---|---|
+| predicts | {model_config.num_behaviors - 1} behaviors from {model_config.num_events - 1} events |
+| query context | {config.query_context} |
+| objective | {config.objective.name} |
+| split | by {split.by}, {split.train:.0%} train, {split.validation:.0%} validation |
+| data fingerprint | `{training["data_fingerprint"]}` |
+| seed | {config.seed} |
+| trained on | {training["device"]}, {training["precision"]} |
+| validation loss | {best} |
+| finished | {"yes" if training["finished"] else "no; go on with `edgebehave train --resume`"} |
+
+What was measured, and how often the test part was read, stands in `metrics.json`. The vocabulary
+holds names from the log it learned from; look through `vocabulary.json` before you publish it.
+
+A prediction is p(behavior | the next behavior happens at the time asked for). It is made for
+people whose events look like those of the log; for others, measure it first.
+"""
