@@ -93,10 +93,6 @@ class ModelConfig:
         return self.width // self.num_heads
 
     @property
-    def num_kernels(self) -> int:
-        return len(KERNELS)
-
-    @property
     def receptive_field(self) -> int:
         """Events that rebuild the state exactly: each layer looks back window - 1 more."""
         return self.num_layers * (self.window - 1) + 1

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from edgebehave.habits import KERNELS
 from edgebehave_train.model import ModelConfig
 from edgebehave_train.recipes import TrainConfig
 
@@ -10,9 +11,7 @@ from edgebehave_train.recipes import TrainConfig
 def model_card(config: TrainConfig, model_config: ModelConfig, training: Mapping[str, Any]) -> str:
     """Markdown for people who find the folder."""
     shape = f"D {model_config.width}, {model_config.num_layers} layers"
-    habits = (
-        f"mixed with {model_config.num_kernels} habit kernels" if config.habits else "no habits"
-    )
+    habits = f"mixed with {len(KERNELS)} habit kernels" if config.habits else "no habits"
     losses = training["validation_nll"]
     best = f"{min(losses):.4f} nats after epoch {training['best_epoch']}" if losses else "not yet"
     split = config.split

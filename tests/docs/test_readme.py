@@ -1,0 +1,45 @@
+"""The README's code runs, and its commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgebehave_cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_sdk_lines_run_and_print_three_predictions():
+    (code,) = blocks("python")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_every_make_target_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", re.findall(r"edgebehave (.*)", "\n".join(blocks("sh"))))
+def test_every_command_and_option_is_there(line):
+    verb, *words = line.split("#")[0].split()
+    command = next(c for c in app.registered_commands if c.name == verb)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgebehave_cli.app", verb, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert command.callback is not None
+    for option in (word for word in words if word.startswith("-")):
+        assert option in done.stdout
