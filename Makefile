@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo

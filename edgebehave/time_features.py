@@ -6,7 +6,6 @@ import numpy.typing as npt
 SECONDS_PER_SLOT = 1800
 NUM_SLOTS = 48
 NUM_WEEKDAYS = 7
-SLOTS_PER_HABIT_SLOT = 4  # the habit kernels tell two-hour slots apart
 
 # 1970-01-01 was a Thursday: three days after Monday, which is weekday 0.
 _EPOCH_AFTER_MONDAY_S = 3 * 86400

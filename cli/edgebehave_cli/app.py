@@ -1,8 +1,5 @@
 """The Typer application: `edgebehave VERB ...`. Verbs import what they need when they run."""
 
-import os
-import sys
-
 import typer
 
 from edgebehave_cli import (
@@ -47,23 +44,15 @@ _EXTRA_OF_MODULE = {
 
 def main() -> None:
     """Run the command; a user's mistake is one line, a bug keeps its traceback."""
-    if os.environ.get("EDGEBEHAVE_TRACEBACK"):
-        app()
-        return
     try:
         app()
-    except KeyboardInterrupt:
-        fail("interrupted", code=130)
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         fail(str(error))
-    except BrokenPipeError:  # the reader of a pipe has left: `edgebehave ... | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the process ends
-        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -103,11 +103,26 @@ def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConf
         if len(path) > 2 or path[-1] not in fields:
             known = ", ".join(fields or [f.name for f in dataclasses.fields(config)])
             raise ValueError(f"there is no setting {name!r}; there are: {known}")
-        if isinstance(getattr(owner, path[-1]), float) and isinstance(value, int):
-            value = float(value)
+        value = _fitting(name, value, getattr(owner, path[-1]))
         owner = dataclasses.replace(owner, **{path[-1]: value})
         config = owner if len(path) == 1 else dataclasses.replace(config, **{path[0]: owner})
     return config
+
+
+def _fitting(name: str, value: Any, present: Any) -> Any:
+    """A value of the type that a setting has now. Raises ValueError if it is of another."""
+    if isinstance(present, bool):
+        named = {"true": True, "false": False}.get(str(value).lower())
+        if named is not None:
+            return named
+    elif isinstance(present, float) and isinstance(value, int | float):
+        return float(value)
+    elif isinstance(present, int | str) and type(value) is type(present):
+        return value
+    if dataclasses.is_dataclass(present):
+        example = f"{name}.{dataclasses.fields(present)[0].name}"
+        raise ValueError(f"{name} has settings of its own, as {example}")
+    raise ValueError(f"{name} is {present!r} now and takes a value like it, got {value!r}")
 
 
 def _parse(value: str) -> Any:

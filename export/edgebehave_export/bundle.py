@@ -54,6 +54,7 @@ def export_bundle(
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
     check_target(out, overwrite)
     opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
+    opened.require_log(log)
     model = opened.load_model()
     graphs = export_graphs(model)
     shipped = quantize_graphs(graphs) if precision == "int8" else graphs

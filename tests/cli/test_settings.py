@@ -12,6 +12,26 @@ def test_fields_and_fields_of_parts_are_replaced():
     assert isinstance(config.objective.kappa, float)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("habits", "no"),
+        ("objective", "dro"),
+        ("epochs", "ten"),
+        ("epochs", 2.5),
+        ("dropout", "high"),
+        ("split.by", 3),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        with_settings(tiny(), {name: value})
+
+
+def test_a_switch_may_be_written_in_any_case():
+    assert with_settings(tiny(), {"habits": "False"}).habits is False
+
+
 @pytest.mark.parametrize("name", ["widht", "objective.kapa", "object.kappa", "a.b.c"])
 def test_a_setting_that_is_not_there_is_named(name):
     with pytest.raises(ValueError, match=name):

@@ -74,5 +74,5 @@ def test_asking_early_stops_at_the_event_before():
 def test_ids_outside_the_vocabulary_are_refused():
     with pytest.raises(ValueError, match="behavior 3 lies outside 3 known and 0 spare ids"):
         BehaviorLog.of_columns(**{**COLUMNS, "num_spare": 0})
-    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.2"):
+    with pytest.raises(ValueError, match=r"targets must lie in -1\.\.2"):
         BehaviorLog.of_columns(**COLUMNS, target=COLUMNS["mapped_behavior"])

@@ -104,7 +104,7 @@ def test_paired_differences():
     difference = paired_differences(good, bad, TRAIN_COUNTS)["weighted_recall"]
     values = [evaluate_predictions(p, TRAIN_COUNTS)["weighted_recall"] for p in (good, bad)]
     assert difference.value == pytest.approx(values[0] - values[1])
-    assert difference.excludes_zero
+    assert difference.low > 0 or difference.high < 0
     itself = paired_differences(good, good, TRAIN_COUNTS)
     assert all((d.value, d.low, d.high) == (0, 0, 0) for d in itself.values())
 

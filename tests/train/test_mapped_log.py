@@ -89,10 +89,21 @@ def test_unknown_behaviors_are_private_to_each_user_in_order_of_first_sight(mapp
     v = mapped.vocabulary.num_behaviors
     walk, eat, read = 1, 2, 3
     # fly, eat.picnic, screen.off, dive, fly, read
-    assert mapped.behavior[7:13].tolist() == [v, v + 1, NO_BEHAVIOR, v + 2, v, read]
+    # screen.off is input only, which a device that never saw it cannot know.
+    assert mapped.behavior[7:13].tolist() == [v, v + 1, v + 2, v + 3, v, read]
     # dive, screen.off, dive, fly, eat.out, eat.picnic
-    assert mapped.behavior[20:26].tolist() == [v, NO_BEHAVIOR, v, v + 1, eat, v + 2]
+    assert mapped.behavior[20:26].tolist() == [v, v + 1, v, v + 2, eat, v + 3]
     assert mapped.behavior[:7].tolist() == [read, eat, NO_BEHAVIOR, eat, walk, read, walk]
+
+
+def test_a_new_event_with_the_name_of_a_behavior_stands_for_it(make_store):
+    events = ["walk.slow", "eat.out", "walk.slow", "walk"]
+    behaviors = {"walk.slow": "walk", "eat.out": "eat", "walk": "eat"}
+    store = make_store([log_of(events)], behaviors)
+    vocabulary, _ = training_vocabulary(store, np.arange(4) < 3)
+    mapped = map_log(store, vocabulary)
+    assert mapped.behavior[3] == vocabulary.behavior_id("walk")
+    assert mapped.target[3] == vocabulary.behavior_id("eat")
 
 
 def test_targets_ask_for_the_behavior_even_of_a_new_event(mapped):
@@ -132,7 +143,7 @@ def test_weekday_and_slot_are_local(make_store):
 
 def test_the_behavior_log_makes_room_for_every_private_behavior(mapped, is_training):
     behaviors = mapped.behavior_log(is_training)
-    assert behaviors.num_spare == 3
+    assert behaviors.num_spare == 4
     assert behaviors.train_counts.tolist() == [0, 4, 3, 3]
     targets = behaviors.targets(~is_training)
     assert targets.behavior.tolist() == [0, 2, 0, 0, 3, 0, 0, 0, 2, 2]

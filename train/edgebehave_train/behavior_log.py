@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.vocabulary import UNKNOWN
+from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN
 from edgebehave_train.habit_features import NO_TIME, UserBehaviors
 
 
@@ -95,7 +95,8 @@ class BehaviorLog:
         mapped_behavior  (N,) ids as in the class, -1 for an event without a behavior.
         ask_early_s      seconds before the target at which it is asked for, but not before the
                          event that precedes it; None: the time of the query is not known.
-        target           (N,) ids as in the class, where they differ from the known behaviors.
+        target           (N,) ids as in the class, where they differ from the known behaviors; -1
+                         for an event that a device takes for a behavior and the log does not.
         Raises ValueError for ids outside the vocabulary and its spare ids.
         """
         mapped_behavior = np.asarray(mapped_behavior, np.int64)
@@ -109,8 +110,8 @@ class BehaviorLog:
             )
         known_behavior = np.where(behavior < num_behaviors, behavior, UNKNOWN)
         target = known_behavior if target is None else np.asarray(target, np.int64)[event]
-        if len(target) and not 0 <= target.min() <= target.max() < num_behaviors:
-            raise ValueError(f"targets must lie in 0..{num_behaviors - 1} where behaviors are")
+        if len(target) and not NO_BEHAVIOR <= target.min() <= target.max() < num_behaviors:
+            raise ValueError(f"targets must lie in -1..{num_behaviors - 1} where behaviors are")
         user_start = np.asarray(user_start, np.int64)
         user_of_event = np.repeat(np.arange(len(user_start) - 1), np.diff(user_start))
         if ask_early_s is None:
@@ -171,7 +172,8 @@ class BehaviorLog:
         """
         user_of_row = np.repeat(np.arange(self.num_users), np.diff(self.user_start))
         has_history = np.arange(len(self.event)) > self.user_start[user_of_row]
-        row = np.flatnonzero(np.asarray(in_part, bool)[self.event] & has_history)
+        is_target = np.asarray(in_part, bool)[self.event] & (self.target != NO_BEHAVIOR)
+        row = np.flatnonzero(is_target & has_history)
         target, last_target = self.target[row], self.target[row - 1]
         last_behavior = self.behavior[row - 1]
         # Two behaviors without a name in common are told apart by the user's own ids.
@@ -182,7 +184,7 @@ class BehaviorLog:
             behavior=target,
             last_behavior=last_behavior,
             is_switch=np.where(
-                (target == UNKNOWN) & (last_target == UNKNOWN),
+                (target <= UNKNOWN) & (last_target <= UNKNOWN),
                 self.behavior[row] != last_behavior,
                 target != last_target,
             ),

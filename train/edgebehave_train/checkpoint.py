@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.event_store import EventStore
 from edgebehave_train.model import BehaviorModel, ModelConfig
 from edgebehave_train.recipes import TrainConfig
 
@@ -129,6 +130,18 @@ class Checkpoint:
         except RuntimeError as error:
             raise ValueError(f"{weights_file} does not fit config.json: {error}") from None
         return model.eval()
+
+    def require_log(self, store: EventStore) -> None:
+        """Raises ValueError unless the store is the log that the checkpoint learned from.
+
+        On another log, or another state of it, events of the training part could stand in the
+        test part.
+        """
+        if store.fingerprint != self.training["data_fingerprint"]:
+            raise ValueError(
+                f"{self.path} was trained on another log than {store.path}; "
+                "use the event store that it was trained on"
+            )
 
     def read_metrics(self) -> dict[str, Any]:
         path = self.path / "metrics.json"

@@ -117,6 +117,8 @@ def evaluate(
     if part not in ("validation", "test"):
         raise ValueError(f"part must be validation or test, got {part!r}")
     first = checkpoints[0]
+    for checkpoint in checkpoints:
+        checkpoint.require_log(store)
     for other in checkpoints[1:]:
         if other.vocabulary != first.vocabulary or other.config.split != first.config.split:
             raise ValueError(
@@ -194,6 +196,7 @@ def predict_part(
     store: EventStore, checkpoint: Checkpoint, part: str = "validation"
 ) -> Predictions:
     """Predictions of one checkpoint for one part, asked on time; no table and no record."""
+    checkpoint.require_log(store)
     parts = part_of_event(store, checkpoint.config.split)
     log = map_log(store, checkpoint.vocabulary)
     behaviors = log.behavior_log(parts == TRAIN, 0)

@@ -71,7 +71,10 @@ class EventStore:
         statistics_file = path / "statistics.json"
         if not statistics_file.is_file():
             raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
-        statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
+        try:
+            statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{statistics_file} is damaged: {error}") from None
         version = statistics.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(

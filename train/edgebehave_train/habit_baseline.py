@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def habits(log: BehaviorLog, targets: Targets, weights: HabitWeights | None = None) -> Predictions:
-    """Predictions of the mixture; asked at `log.query_slot`."""
+    """Predictions of the mixture; asked at `log.query_time_s`."""
     return rank_in_blocks(targets, habit_scores(log, targets, weights or HabitWeights()))
 
 

@@ -155,7 +155,7 @@ def _database(config: IngestConfig, staging: Path) -> Iterator[duckdb.DuckDBPyCo
     except duckdb.OutOfMemoryException as error:
         raise IngestError(
             f"memory_limit {config.memory_limit} is too small for this log with {threads} "
-            f"threads; raise it or use fewer ({_first_line(error)})"
+            f"threads; raise it in IngestConfig, or use fewer threads ({_first_line(error)})"
         ) from None
     finally:
         con.close()
@@ -250,7 +250,7 @@ class _Run:
             for kind, count in found.items()
         )
         return (
-            f"column {self.config.time!r} mixes {kinds}; make it one, or give time_unit "
+            f"column {self.config.time!r} mixes {kinds}; make it one, or give --time-unit "
             f"({' or '.join(found)}) to reject the others"
         )
 

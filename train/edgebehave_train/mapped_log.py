@@ -88,7 +88,7 @@ def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
     has_behavior = store.behavior != NO_BEHAVIOR
     target = np.where(has_behavior, behavior_table[store.behavior], NO_BEHAVIOR).astype(np.int32)
     behavior = np.array(vocabulary.event_to_behavior, np.int32)[event]
-    _assign_private_behaviors(behavior, event, store, vocabulary.num_behaviors)
+    _name_unseen_events(behavior, event, store, vocabulary)
     weekday, slot = weekday_and_slot(store.time_s, store.utc_offset_min)
     return MappedLog(
         vocabulary=vocabulary,
@@ -106,16 +106,21 @@ def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
     )
 
 
-def _assign_private_behaviors(
+def _name_unseen_events(
     behavior: npt.NDArray[np.int32],
     event: npt.NDArray[np.int32],
     store: EventStore,
-    num_behaviors: int,
+    vocabulary: Vocabulary,
 ) -> None:
-    """Give each user's unknown events private ids, in place; input-only events stay without."""
+    """Behaviors of unseen events, in place, by the rule of the SDK: one that has the name of a
+    known behavior stands for it, every other is a behavior of the user's own."""
+    named_like = np.array(
+        [vocabulary.behavior_id(name) for name in store.vocabulary.events], np.int32
+    )
     unknown = np.flatnonzero(event == UNKNOWN)
-    behavior[unknown[store.behavior[unknown] == NO_BEHAVIOR]] = NO_BEHAVIOR
-    unknown = unknown[store.behavior[unknown] != NO_BEHAVIOR]
+    behavior[unknown] = named_like[store.event[unknown]]
+    unknown = unknown[behavior[unknown] == UNKNOWN]
+    num_behaviors = vocabulary.num_behaviors
     users = np.searchsorted(store.user_start, unknown, side="right") - 1
     private_ids: dict[tuple[int, int], int] = {}
     num_private: dict[int, int] = {}

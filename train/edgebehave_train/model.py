@@ -4,7 +4,8 @@
     h   = LayerNorm(blocks(x))            pre-norm, rotary, sliding window
     z   = h_t + weekday'(at) + slot'(at) (+ location'(where))        the query context
     p_0 = softmax(MLP(z))
-    p   = sum_k g_k p_k,   g = softmax(gate(z, log(1 + E)))          habits, k = 1..K
+    p   = sum_k g_k p_k                                              habits, k = 1..K
+    g   = softmax(gate(z, log(1 + E), [E > 0]) + log(E / (E + c)))   c learned; k = 0: gate only
 
 The query context and the mixture are ours; `query_context="none", habits=False` is the paper's
 model. The kernels p_k and their evidence E_k are in `edgebehave.habits`; an expert without

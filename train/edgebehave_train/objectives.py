@@ -4,9 +4,11 @@
     dro   mean_i w[y_i] l_i,  w = 1 - m + m (q / p)    BehaveGPT, Eq. 4, in the form that trains
 
 q is the worst-case distribution over a running mean of the class risks (see `dro.py`), detached;
-for a fixed q the estimate is unbiased. Three things keep it from collapsing onto the classes that
-nothing can predict: q starts after a warm start on plain loss, only a share m of the weight moves
-with q, and a class counts by its risk above a baseline, its own risk at the end of the warm start.
+for a fixed q the estimate is unbiased. Two things keep it from collapsing onto the classes that
+nothing can predict: q starts after a warm start on plain loss, and only a share m of the weight
+moves with q. What is trained on, (1 - m) p + m q, lies in an uncertainty set of its own, with the
+capacity 1 + m (C - 1). A baseline per class (risk above that at the end of the warm start) can be
+switched on.
 """
 
 # M targets of a batch, V behaviors

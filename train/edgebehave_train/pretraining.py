@@ -1,7 +1,7 @@
 """Pretraining: from an event store to a checkpoint, resumable to the bit.
 
 Order of the data, dropout and the running means of the objective follow from the seed and from
-the state in `resume.safetensors` alone, so a run that is killed and resumed on the same hardware
+the state in `resume.safetensors` alone, so a run that is killed and resumed on the same CPU
 ends with the same weights as one that was not.
 """
 
@@ -53,7 +53,7 @@ _VALIDATION_PAD_EVENTS = 1024
 class Progress:
     """What a training run tells about itself.
 
-    kind             "start", "step", "validation" (once per epoch), "stop" or "end".
+    kind             "start", "step", "validation" (once per epoch) or "end".
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
@@ -62,7 +62,7 @@ class Progress:
     message          one line for people.
     """
 
-    kind: Literal["start", "step", "validation", "stop", "end"]
+    kind: Literal["start", "step", "validation", "end"]
     epoch: int
     step: int
     num_epochs: int
@@ -83,19 +83,25 @@ def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type == "cpu":
-        flags = torch.backends.cpu.get_cpu_capability(), torch.cpu.get_capabilities()
-        fast = flags[1].get("avx512_bf16", False) or flags[1].get("amx_bf16", False)
+        flags = torch.cpu.get_capabilities()
+        fast = flags.get("avx512_bf16", False) or flags.get("amx_bf16", False)
         return torch.bfloat16 if fast else torch.float32
     return torch.float32
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """CUDA, then Apple's GPU, then the CPU. Raises ValueError for a device that is not there."""
+    """CUDA if it is there, else the CPU, unless a device is named.
+
+    Apple's GPU has to be asked for ("mps"): it was never measured, and a run on it resumes with
+    other random numbers. Raises ValueError for a device that is not there.
+    """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device must be auto, cpu, cuda or mps, got {name!r}")
     device = torch.device(name)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device mps was asked for, but it is not there; use --device cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but torch sees no CUDA GPU; use --device cpu")
     return device
@@ -135,6 +141,8 @@ def pretrain(
         run.load()
     elif (out / "config.json").exists():
         raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
     else:
         run.describe()
     run.train(on_progress)
@@ -233,6 +241,11 @@ class _Run:
             for rows in self._epoch_batches(self.epoch)[done_in_epoch:]:
                 started = time.monotonic()
                 loss, batch_events = self._train_step(rows)
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the loss of step {self.step} is {loss}; train again with a lower "
+                        f"learning_rate, now {self.config.learning_rate}"
+                    )
                 seconds += time.monotonic() - started
                 num_events += batch_events
                 losses.append(loss)
@@ -242,11 +255,6 @@ class _Run:
                     self.save()
                     saved_at = time.monotonic()
             nll = self.validation_nll()
-            if math.isnan(nll):
-                raise ValueError(
-                    "the loss is no longer a number; train again with a lower learning_rate, "
-                    f"now {self.config.learning_rate}"
-                )
             self.epoch += 1
             self.validation.append(nll)
             is_best = nll < self.best_nll
@@ -309,7 +317,7 @@ class _Run:
             padded = np.append(row, np.full(padding, -1))
             batch = self.data.batch([padded], self.in_part[VALIDATION])
             if len(batch.where):
-                total += float(self._nll(model, batch, 0.0)[0].double().sum())
+                total += float(self._nll(model, batch, 0.0)[0].cpu().double().sum())
                 count += len(batch.where)
         return total / count if count else math.inf
 
@@ -407,6 +415,13 @@ class _Run:
                 f"{self.out} was started with {name} = {then[name]}, now it is {now[name]}; "
                 "resume with the same options"
             )
+        here = {"device": self.device.type, "precision": str(self.precision).removeprefix("torch.")}
+        for name, now in here.items():
+            if before.training[name] != now:
+                raise ValueError(
+                    f"{self.out} was started with {name} {before.training[name]}, here it is "
+                    f"{now}; the run would not go on as it began"
+                )
         if before.training["finished"]:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():
@@ -444,7 +459,8 @@ class _Run:
             f"{self.steps_per_epoch} steps per epoch"
         )
         if isinstance(self.objective, DistributionallyRobust):
-            line += f", dro capacity C = {self.objective.capacity:.2f}"
+            capacity, mixing = self.objective.capacity, self.config.objective.mixing
+            line += f", dro capacity C = {capacity:.2f}, {1 + mixing * (capacity - 1):.2f} mixed"
         return line
 
 

@@ -58,7 +58,7 @@ def check_replaceable(out: Path, *, overwrite: bool) -> None:
     if not _is_store(out):
         raise IngestError(f"{out} is not empty and not an event store; name another folder")
     if not overwrite:
-        raise IngestError(f"{out} is an event store already; ask to overwrite it")
+        raise IngestError(f"{out} is an event store already; --overwrite replaces it")
     if others := sorted(names - STORE_FILES):
         raise IngestError(f"{out} also holds {others[0]!r}, which is not part of an event store")
 

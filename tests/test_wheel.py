@@ -1,0 +1,64 @@
+"""The built wheel, unpacked where nothing of the source tree is in reach, predicts and has help."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PREDICT = """
+import json, sys
+import edgebehave
+predictor = edgebehave.Predictor.load(sys.argv[1])
+for second in range(0, 36000, 3600):
+    predictor.observe("me", "some.event", at=1772000000 + second)
+print(json.dumps([edgebehave.__file__, len(predictor.predict("me", 3, at=1772040000)),
+                  "torch" in sys.modules]))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The wheel's files in a folder of their own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(installed: Path, *arguments: object) -> str:
+    """Python that sees the wheel and the libraries, but neither the tree nor its install."""
+    libraries = Path(numpy.__file__).parents[1]
+    start = (
+        f"import sys; sys.path[:0] = [{str(installed)!r}, {str(libraries)!r}]; "
+        "code = sys.argv.pop(1); exec(code)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", start, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=installed, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_sdk_predicts_from_the_wheel_without_torch(installed):
+    bundle = ROOT / "tests" / "edgebehave" / "tiny_bundle" / "int8"
+    file, num_predictions, has_torch = json.loads(run(installed, PREDICT, bundle))
+    assert Path(file).is_relative_to(installed)
+    assert (num_predictions, has_torch) == (3, False)
+
+
+def test_the_command_and_all_packages_are_in_the_wheel(installed):
+    assert "simulate" in run(
+        installed, "import edgebehave_cli.app as a; a.app(['--help'], standalone_mode=False)"
+    )
+    packages = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
+    assert packages == {"edgebehave", "edgebehave_train", "edgebehave_export", "edgebehave_cli"}
+    assert (installed / "edgebehave" / "py.typed").is_file()
+    (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "edgebehave = edgebehave_cli.app:main" in entry_points.read_text()
