@@ -1,7 +1,7 @@
 """Sliding-window causal attention over packed users, behind one function.
 
 Several users share a row. Event t of a user looks back on the last I events of the same user,
-itself included (BehaveGPT, Eq. 1, with the window of DESIGN: key s is seen by query t if
+itself included (BehaveGPT, Eq. 1, with a sliding window: key s is seen by query t if
 segment_s = segment_t and t - I < s <= t).
 
 Backends, which agree to rounding:
