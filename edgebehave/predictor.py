@@ -82,7 +82,8 @@ class Predictor:
     All state is a pure function of the events: those retained per user (the last
     max(receptive field, 512)) and their number. Neither the order in which they arrive, nor when
     predictions are asked for, nor which cached states had to make room changes a bit of the result;
-    only events of the same second stay in the order in which they came. An event older than
+    only events of the same second stay in the order in which they came, and a number for `at`
+    without `utc_offset_min` takes the offset of the event that came before. An event older than
     everything that a full history retains is not kept, but counts.
 
     Names that the vocabulary does not hold are welcome: an unknown event is unknown to the network,

@@ -14,7 +14,11 @@ if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.recipes import TrainConfig
 
 
+_SETTINGS = ("preset", "objective", "query_context", "habits", "split", "epochs", "seed", "set_")
+
+
 def train(
+    context: typer.Context,
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
     preset: Annotated[str, typer.Option(help="tiny, edge, base, large or paper.")] = "edge",
@@ -54,6 +58,10 @@ def train(
     from edgebehave_train.recipes import PRESETS
 
     if resume:
+        given = [name for name in _SETTINGS if _is_given(context, name)]
+        if given:
+            option = given[0].strip("_").replace("_", "-")
+            raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
         config = Checkpoint.open(out).config
     else:
         if preset not in PRESETS:
@@ -89,6 +97,12 @@ def train(
     note(f"checkpoint -> {out}")
     if json:
         print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":

@@ -101,6 +101,11 @@ def test_resume_goes_on_only_with_a_run_that_is_there(run, tmp_path):
     )
 
 
+def test_resume_takes_no_settings(run):
+    arguments = ("train", run / "store", "-o", run / "checkpoint", "--resume", "--seed", 3)
+    assert "leave --seed out" in edgebehave(*arguments, code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,18 +2,10 @@
 
 from collections.abc import Mapping
 
+from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN
 from edgebehave.vocabulary import UNKNOWN_NAME
 from edgebehave_train.log_files import MALFORMED, NOT_UTF8, quoted
 from edgebehave_train.store_writer import MICROSECONDS
-
-EARLIEST_S = 631_152_000
-"""1990-01-01. Phones and their logs are younger: a time before it is implausible."""
-
-LATEST_S = 4_102_444_800
-"""2100-01-01. From 1990 to here, seconds, milliseconds, micro- and nanoseconds never overlap."""
-
-MAX_OFFSET_MIN = 840
-"""The widest offset of local time in use, 14 hours."""
 
 TIME_UNITS = {
     "s": "unix seconds",
