@@ -52,6 +52,7 @@ def export_bundle(
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
+    _put_back(out)
     check_target(out, overwrite)
     opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
     opened.require_log(log)
@@ -130,12 +131,26 @@ def _write(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _old_bundle(out: Path) -> Path:
+    """Where a bundle waits while its successor moves into place."""
+    return out.with_name(f".{out.name}.old")
+
+
+def _put_back(out: Path) -> None:
+    """Undo a replacement that was killed between its two moves."""
+    old = _old_bundle(out)
+    if not out.exists() and is_bundle(old):
+        os.replace(old, out)
+    elif is_bundle(old):
+        shutil.rmtree(old)
+
+
 def _replace(partial: Path, out: Path) -> None:
     """Move a folder into place; the one that was there goes only once it has a successor."""
     if not out.exists():
         os.replace(partial, out)
         return
-    old = partial.with_suffix(".old")
+    old = _old_bundle(out)
     os.replace(out, old)
     try:
         os.replace(partial, out)

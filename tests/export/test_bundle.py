@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -131,3 +132,14 @@ def test_a_failed_gate_writes_nothing(
 def test_an_unknown_precision_is_refused(tmp_path):
     with pytest.raises(ValueError, match="precision must be fp32 or int8, got 'int4'"):
         export_bundle(tmp_path, tmp_path, tmp_path / "out", precision="int4")
+
+
+def test_a_replacement_that_was_killed_is_undone(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path
+):
+    out = tmp_path / "bundle"
+    shutil.copytree(exported[0], tmp_path / ".bundle.old")
+    with pytest.raises(ValueError, match="already holds a bundle"):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, out)
+    assert is_bundle(out)
+    assert not (tmp_path / ".bundle.old").exists()
