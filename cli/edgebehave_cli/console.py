@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -31,19 +32,42 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: with lines on a terminal, in Markdown elsewhere."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
+def print_table(
+    title: str, columns: list[str], rows: list[list[str]], drop_first: Sequence[str] = ()
+) -> None:
+    """A table on stdout: with lines on a terminal, in Markdown elsewhere.
 
-        table = Table(title=title, title_justify="left")
-        for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+    drop_first  columns that a narrow terminal does without, in this order.
+    """
+    if not sys.stdout.isatty():
+        _print_markdown(title, columns, rows)
         return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    shown, dropped = list(range(len(columns))), []
+    for name in drop_first:
+        if _table_width([[row[i] for i in shown] for row in [columns, *rows]]) <= console.width:
+            break
+        shown.remove(columns.index(name))
+        dropped.append(name)
+    table = Table(title=title, title_justify="left")
+    for i in shown:
+        table.add_column(columns[i], justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*(row[i] for i in shown))
+    console.print(table)
+    if dropped:
+        print(f"a wider terminal, a pipe or --json also shows: {', '.join(reversed(dropped))}")
+
+
+def _table_width(lines: list[list[str]]) -> int:
+    """Characters that a boxed table needs: the cells, a space on both sides, and the rules."""
+    return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True)) + 1
+
+
+def _print_markdown(title: str, columns: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
 
     def line(cells: list[str]) -> str:

@@ -84,8 +84,9 @@ def show_table(table: "Table") -> None:
         difference = row.model_minus_this and row.model_minus_this["hr_at_1"]
         rows.append(
             [
-                row.name,
-                f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]",
+                row.name.replace("_", " "),
+                f"{one.value:.3f}",
+                f"{one.low:.3f}-{one.high:.3f}",
                 *(f"{row.metrics[metric].value:.3f}" for metric in list(_COLUMNS.values())[1:]),
                 f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
                 if difference
@@ -99,4 +100,8 @@ def show_table(table: "Table") -> None:
         f"{unknown}{reads}"
     )
     model = next(row.name for row in table.rows if row.kind == "model")
-    print_table(title, ["predictor", *_COLUMNS, f"{model} - row, HR@1"], rows)
+    first, *others = _COLUMNS
+    difference = f"{model} - row, HR@1"
+    columns = ["predictor", first, "95 %", *others, difference]
+    drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", difference]
+    print_table(title, columns, rows, drop_first)

@@ -59,7 +59,7 @@ def test_simulate_prints_the_best_that_is_reachable(tmp_path):
 def test_evaluate_shows_model_and_baselines_and_counts_readings_of_the_test_part(run, tmp_path):
     arguments = ("evaluate", run / "checkpoint", "--store", run / "store", "--resamples", 20)
     table = edgebehave(*arguments).stdout
-    for name in ("most_popular", "most_recently_used", "markov_2", "habits", "checkpoint"):
+    for name in ("most popular", "most recently used", "markov 2", "habits", "checkpoint"):
         assert f"| {name} " in table
     figure = tmp_path / "figure.png"
     done = edgebehave(*arguments, "--test", "--adjust", "0.5", "--json", "--figure", figure)
