@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN_NAME
-from edgebehave_train.mapped_log import map_log, training_vocabulary
+from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
 from edgebehave_train.split import SplitConfig, part_of_event
 
 BEHAVIOR_OF_EVENT = {
@@ -46,11 +46,12 @@ def is_training():
 
 @pytest.fixture(scope="module")
 def mapped(store, is_training):
-    return map_log(store, training_vocabulary(store, is_training)[0])
+    return map_log(store, training_vocabulary(store, is_training))
 
 
 def test_the_vocabulary_holds_the_names_of_the_training_part_by_count_then_name(store, is_training):
-    vocabulary, counts = training_vocabulary(store, is_training)
+    vocabulary = training_vocabulary(store, is_training)
+    counts = behavior_counts(store, is_training, vocabulary)
     assert vocabulary.events == (
         *(UNKNOWN_NAME, "screen.on", "walk"),  # 4 each
         *("read", "eat.out", "eat.home"),  # 3, 2, 1
@@ -64,7 +65,8 @@ def test_the_vocabulary_holds_the_names_of_the_training_part_by_count_then_name(
 def test_names_that_train_equally_often_stand_by_name_whatever_comes_later(make_store):
     store = make_store([log_of([*"ba", *"bbb"], ["y", "x", "y", "y", "y"])])
     assert store.vocabulary.events[1:] == ("b", "a")
-    vocabulary, counts = training_vocabulary(store, np.arange(5) < 2)
+    vocabulary = training_vocabulary(store, np.arange(5) < 2)
+    counts = behavior_counts(store, np.arange(5) < 2, vocabulary)
     assert vocabulary.events[1:] == vocabulary.behaviors[1:] == ("a", "b")
     assert vocabulary.locations[1:] == ("x", "y")
     assert counts.tolist() == [0, 1, 1]
@@ -100,7 +102,7 @@ def test_a_new_event_with_the_name_of_a_behavior_stands_for_it(make_store):
     events = ["walk.slow", "eat.out", "walk.slow", "walk"]
     behaviors = {"walk.slow": "walk", "eat.out": "eat", "walk": "eat"}
     store = make_store([log_of(events)], behaviors)
-    vocabulary, _ = training_vocabulary(store, np.arange(4) < 3)
+    vocabulary = training_vocabulary(store, np.arange(4) < 3)
     mapped = map_log(store, vocabulary)
     assert mapped.behavior[3] == vocabulary.behavior_id("walk")
     assert mapped.target[3] == vocabulary.behavior_id("eat")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebehave_train.packing import pack_rows
+from edgebehave_train.packing import pack_rows, share_of_ranges
 
 lengths_of_users = st.lists(st.integers(0, 30), max_size=15)
 row_lengths = st.integers(1, 40)
@@ -81,3 +81,22 @@ def test_the_seed_decides_the_order():
 def test_an_empty_log_has_no_rows():
     assert packed([], 4, 0, cut=True) == []
     assert packed([0, 0], 4, None, cut=False) == []
+
+
+def test_share_of_ranges_is_nested_and_keeps_to_its_size() -> None:
+    ranges = np.array([[0, 400], [400, 410], [500, 1000]])
+    shares = {
+        share: set(
+            np.concatenate([np.arange(a, b) for a, b in share_of_ranges(ranges, share, 3)]).tolist()
+        )
+        for share in (0.001, 0.1, 0.5)
+    }
+    assert shares[0.001] <= shares[0.1] <= shares[0.5]
+    assert 1 <= len(shares[0.001]) <= 60
+    assert 91 <= len(shares[0.1]) < 91 + 60
+    assert not any(410 <= event < 500 for event in shares[0.5])
+
+
+def test_share_of_one_is_everything() -> None:
+    ranges = np.array([[0, 400], [400, 400]])
+    np.testing.assert_array_equal(share_of_ranges(ranges, 1.0, 0), ranges)

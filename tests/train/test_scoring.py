@@ -122,7 +122,7 @@ def answer(model, log, event: int, num_candidates: int, early_s=0, experts="all"
 def test_scores_equal_one_answer_at_a_time(store, changes, early_s, experts, monkeypatch):
     monkeypatch.setattr(scoring, "_ROW_EVENTS", 64)  # several rows, several users in some
     in_training = is_training(store)
-    vocabulary = training_vocabulary(store, in_training)[0]
+    vocabulary = training_vocabulary(store, in_training)
     log, model = map_log(store, vocabulary), make_model(vocabulary, **changes)
     targets, probs = score(model, log, in_training, early_s, experts)
     assert len(targets) > 30
@@ -136,7 +136,7 @@ def test_scores_equal_one_answer_at_a_time(store, changes, early_s, experts, mon
 
 def test_targets_of_any_part_get_the_same_scores(store):
     in_training = is_training(store)
-    vocabulary = training_vocabulary(store, in_training)[0]
+    vocabulary = training_vocabulary(store, in_training)
     log, model = map_log(store, vocabulary), make_model(vocabulary)
     everything = np.ones(len(log.event), bool)
     whole, whole_probs = score(model, log, in_training, held_out=everything)
@@ -147,7 +147,7 @@ def test_targets_of_any_part_get_the_same_scores(store):
 
 def test_the_future_changes_no_earlier_prediction(store, make_store):
     in_training = is_training(store)
-    vocabulary = training_vocabulary(store, in_training)[0]
+    vocabulary = training_vocabulary(store, in_training)
     model, users = make_model(vocabulary), random_users()
     # User 3 trains on 49 events. From a later behavior on, another life; its time is the query's.
     now = next(i for i in range(55, 70) if users[3][i][1] in "abcdef")
@@ -179,7 +179,7 @@ def test_the_future_changes_no_earlier_prediction(store, make_store):
 
 def test_asking_early_does_not_reach_behind_the_last_event(store):
     in_training = is_training(store)
-    log = map_log(store, training_vocabulary(store, in_training)[0])
+    log = map_log(store, training_vocabulary(store, in_training))
     targets = log.behavior_log(in_training).targets(~in_training)
     gap_s = log.time_s[targets.event] - log.time_s[targets.event - 1]
     assert (gap_s < 3600).any()
@@ -198,7 +198,7 @@ def test_asking_early_does_not_reach_behind_the_last_event(store):
 @pytest.mark.parametrize("habits", [True, False])
 def test_without_a_query_context_the_moment_changes_nothing(store, habits):
     in_training = is_training(store)
-    vocabulary = training_vocabulary(store, in_training)[0]
+    vocabulary = training_vocabulary(store, in_training)
     log = map_log(store, vocabulary)
     model = make_model(vocabulary, query_context="none", habits=habits)
     on_time, early, never = (score(model, log, in_training, s)[1] for s in (0, 3600, None))
@@ -208,7 +208,7 @@ def test_without_a_query_context_the_moment_changes_nothing(store, habits):
 
 def test_private_behaviors_are_predicted_by_the_kernels_alone(store):
     in_training = is_training(store)
-    vocabulary = training_vocabulary(store, in_training)[0]
+    vocabulary = training_vocabulary(store, in_training)
     log, model = map_log(store, vocabulary), make_model(vocabulary)
     _, network = score(model, log, in_training, experts="network")
     _, mixture = score(model, log, in_training)

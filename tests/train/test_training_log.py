@@ -21,7 +21,7 @@ def part(tiny_store):
 
 @pytest.fixture(scope="module")
 def log(tiny_store, part):
-    return map_log(tiny_store, training_vocabulary(tiny_store, part == TRAIN)[0])
+    return map_log(tiny_store, training_vocabulary(tiny_store, part == TRAIN))
 
 
 @pytest.fixture(scope="module")

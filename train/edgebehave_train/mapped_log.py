@@ -143,17 +143,10 @@ def _next_behavior(
     return np.where(following < end_of_user, following, -1)
 
 
-def training_vocabulary(
-    store: EventStore, is_training: npt.NDArray[np.bool_]
-) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
-    """The names that the training part holds, most frequent first, and its behavior counts.
-
-    is_training  (N,) bool.
-    Returns      the vocabulary; (V,) int64 how often each behavior occurs, 0 for id 0.
-    """
+def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_]) -> Vocabulary:
+    """The names that the training part holds, most frequent first; is_training is (N,) bool."""
     kept: dict[str, npt.NDArray[np.int64]] = {}
     names: dict[str, list[str]] = {}
-    counts: dict[str, npt.NDArray[np.int64]] = {}
     for kind, column, all_names in (
         ("events", store.event, store.vocabulary.events),
         ("locations", store.location, store.vocabulary.locations),
@@ -163,7 +156,6 @@ def training_vocabulary(
         count = np.bincount(ids[ids > UNKNOWN], minlength=len(all_names))
         kept[kind] = _most_frequent_first(count, all_names)
         names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
-        counts[kind] = np.append(0, count[kept[kind]])
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
     of_event = store.vocabulary.event_to_behavior
     mapping = [
@@ -172,8 +164,16 @@ def training_vocabulary(
         else behavior_id[store.vocabulary.behaviors[of_event[i]]]
         for i in kept["events"]
     ]
-    vocabulary = Vocabulary(**names, event_to_behavior=[UNKNOWN, *mapping])
-    return vocabulary, counts["behaviors"]
+    return Vocabulary(**names, event_to_behavior=[UNKNOWN, *mapping])
+
+
+def behavior_counts(
+    store: EventStore, is_training: npt.NDArray[np.bool_], vocabulary: Vocabulary
+) -> npt.NDArray[np.int64]:
+    """(V,) int64: how often each behavior of a vocabulary occurs in the training part."""
+    ids = vocabulary.translate(store.vocabulary, "behaviors")[store.behavior[is_training]]
+    ids = ids[(store.behavior[is_training] != NO_BEHAVIOR) & (ids != UNKNOWN)]
+    return np.bincount(ids, minlength=vocabulary.num_behaviors)
 
 
 def _most_frequent_first(

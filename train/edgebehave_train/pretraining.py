@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import KERNELS, TIMED_KERNELS
+from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.attention import choose_backend, plan_attention
 from edgebehave_train.checkpoint import (
     RESUME_FILE,
@@ -35,11 +36,11 @@ from edgebehave_train.checkpoint import (
     write_text,
 )
 from edgebehave_train.event_store import EventStore
-from edgebehave_train.mapped_log import map_log, training_vocabulary
+from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
 from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
-from edgebehave_train.packing import pack_rows
+from edgebehave_train.packing import pack_rows, share_of_ranges
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
 from edgebehave_train.training_log import Batch, TrainingLog
@@ -47,6 +48,26 @@ from edgebehave_train.training_log import Batch, TrainingLog
 _SAVE_EVERY_S = 60.0
 _VALIDATION_ROW_EVENTS = 4096
 _VALIDATION_PAD_EVENTS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run begins with when it does not begin with noise on the whole training part.
+
+    origin        what training.json says of it: the checkpoint it comes from, the strategy.
+    vocabulary    ids of the run; None = that of the training part.
+    prepare       changes the fresh model in place: copies weights, freezes, puts adapters in.
+    kept_state    the trained model as the state of a plain BehaviorModel: merges adapters.
+    train_ranges  (S, 2) positions in the store to train on; None = the training part.
+    is_target     (N,) bool, events that may be training targets; None = the training part.
+    """
+
+    origin: dict[str, Any]
+    vocabulary: Vocabulary | None = None
+    prepare: Callable[[BehaviorModel], None] = lambda model: None
+    kept_state: Callable[[BehaviorModel], dict[str, Tensor]] = lambda model: model.state_dict()
+    train_ranges: npt.NDArray[np.int64] | None = None
+    is_target: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +149,17 @@ def pretrain(
     *,
     resume: bool = False,
     device: str = "auto",
+    start: Start | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
     """Train a model on the training part of a store and write a checkpoint.
 
+    start   what to begin with, if not with noise; the same again for a resumed run.
     resume  continue the run in `out`; its configuration and log must be the same.
     Raises ValueError if `out` holds another run, or the log has nothing to train on.
     """
     keep_buffers_in_heap()
-    run = _Run(store, config, out, choose_device(device))
+    run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
     elif (out / "config.json").exists():
@@ -153,11 +176,18 @@ class _Run:
     """One training run: what stays the same in the constructor, what moves in `state`."""
 
     def __init__(
-        self, store: EventStore, config: TrainConfig, out: Path, device: torch.device
+        self,
+        store: EventStore,
+        config: TrainConfig,
+        out: Path,
+        device: torch.device,
+        start: Start,
     ) -> None:
         self.store, self.config, self.out, self.device = store, config, out, device
+        self.start = start
         part = part_of_event(store, config.split)
-        self.vocabulary, self.behavior_counts = training_vocabulary(store, part == TRAIN)
+        self.vocabulary = start.vocabulary or training_vocabulary(store, part == TRAIN)
+        self.behavior_counts = behavior_counts(store, part == TRAIN, self.vocabulary)
         if self.vocabulary.num_behaviors < 3:
             raise ValueError(
                 f"the training part holds {self.vocabulary.num_behaviors - 1} behaviors; "
@@ -166,17 +196,22 @@ class _Run:
         self.log = map_log(store, self.vocabulary)
         behaviors = self.log.behavior_log(part == TRAIN)
         self.data = TrainingLog(self.log, behaviors, config.habits, device)
+        is_target = part == TRAIN if start.is_target is None else start.is_target & (part == TRAIN)
         self.in_part = {
-            which: torch.from_numpy(part == which).to(device) for which in (TRAIN, VALIDATION)
+            which: torch.from_numpy(mask).to(device)
+            for which, mask in ((TRAIN, is_target), (VALIDATION, part == VALIDATION))
         }
         bounds = part_bounds(store, config.split)
         # The last event of the part has its target in the next part.
         self.train_ranges = np.stack([bounds[:, 0], bounds[:, 1] - 1], 1)
+        if start.train_ranges is not None:
+            self.train_ranges = start.train_ranges
+        self.train_ranges = share_of_ranges(self.train_ranges, config.data_share, config.seed)
         has_validation = bounds[:, 2] > bounds[:, 1]
         self.validation_ranges = np.stack([bounds[:, 0], bounds[:, 2] - 1], 1)[has_validation]
         following = self.log.next_behavior[self.log.next_behavior >= 0]
         part_of_target = part[following[self.log.target[following] > 0]]
-        if not (part_of_target == TRAIN).any():
+        if not is_target[following[self.log.target[following] > 0]].any():
             raise ValueError(
                 "no behavior of the training part follows another event; nothing to train on"
             )
@@ -202,6 +237,7 @@ class _Run:
             query_dropout=config.query_dropout,
         )
         self.model = BehaviorModel(self.model_config).to(device)
+        start.prepare(self.model)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
         prior = torch.from_numpy(self.behavior_counts / self.behavior_counts.sum()).float()
         self.objective = build_objective(config.objective, prior).to(device)
@@ -260,7 +296,8 @@ class _Run:
             is_best = nll < self.best_nll
             if is_best:
                 self.best_nll, self.best_epoch = nll, self.epoch
-                write_tensors(self.out / "model.safetensors", self.average.module.state_dict())
+                state = self.start.kept_state(self.average.module)
+                write_tensors(self.out / "model.safetensors", state)
             self.save()
             saved_at = time.monotonic()
             report(
@@ -356,6 +393,7 @@ class _Run:
         """Write all of the checkpoint but weights and metrics."""
         training: dict[str, Any] = {
             "data_fingerprint": self.store.fingerprint,
+            "origin": self.start.origin,
             "behavior_counts": self.behavior_counts.tolist(),
             "seed": self.config.seed,
             "device": self.device.type,
@@ -422,6 +460,11 @@ class _Run:
                     f"{self.out} was started with {name} {before.training[name]}, here it is "
                     f"{now}; the run would not go on as it began"
                 )
+        if before.training["origin"] != self.start.origin:
+            raise ValueError(
+                f"{self.out} was started from {before.training['origin'] or 'noise'}, now it is "
+                f"{self.start.origin or 'noise'}; resume with the command that began it"
+            )
         if before.training["finished"]:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():
@@ -490,9 +533,10 @@ def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Te
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and embeddings, not biases and norms."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
+    """Decay matrices and embeddings, not biases and norms; frozen parameters are left out."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2]
+    vectors = [p for p in trained if p.ndim < 2]
     return [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},

@@ -19,6 +19,7 @@ class TrainConfig:
     expert_dropout    share of kernels a training target does not get, in [0, 1).
     query_dropout     share of training targets whose time is hidden, in [0, 1).
     window            events that a layer looks back on.
+    data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better validation loss before stopping; 0 = never stop.
     batch_events      events per optimizer step.
@@ -41,6 +42,7 @@ class TrainConfig:
     expert_dropout: float = 0.1
     query_dropout: float = 0.1
     window: int = 90
+    data_share: float = 1.0
     epochs: int = 12
     patience: int = 3
     batch_events: int = 1440
@@ -61,6 +63,8 @@ class TrainConfig:
         for name in ("warmup", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 < self.data_share <= 1:
+            raise ValueError(f"data_share must lie in (0, 1], got {self.data_share}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if self.learning_rate <= 0:
