@@ -25,12 +25,14 @@ from edgebehave.habits import HABIT_EVENTS, HabitHistory, kernel_weights
 from edgebehave.time_features import weekday_and_slot
 from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.gate_log import gate_log
+from edgebehave_export.graphs import Moment, history_cues
 from edgebehave_export.parity import check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_export.replay import Device, History
 from edgebehave_train.attention import plan_attention
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.history_pairs import HistoryPairs
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel
 from edgebehave_train.scoring import mixture_probs
@@ -228,6 +230,10 @@ def _torch_window(model: BehaviorModel, history: History) -> Callable[[], Tensor
     )
     # Names of the user's own need columns, as many as the graphs have.
     behavior_n = torch.from_numpy(np.minimum(past.behavior, config.num_behaviors))
+    past_columns = [
+        torch.from_numpy(column)
+        for column in (past.behavior, past.location, past.time_s, past.utc_offset_min)
+    ]
     time_s, utc_offset_min = int(history.time_s[-1]), int(history.utc_offset_min[-1])
     timed = config.query_context != "none"
 
@@ -250,12 +256,20 @@ def _torch_window(model: BehaviorModel, history: History) -> Callable[[], Tensor
         if not config.habits:
             return network_1V
         weights_Kn = kernel_weights(past, time_s if timed else None, utc_offset_min)
+        pairs = None
+        if config.learned_kernel:
+            moment = (torch.tensor(time_s), torch.tensor(utc_offset_min), torch.tensor(True))
+            cues_Fn = history_cues(*past_columns, Moment(*moment) if timed else None)
+            pairs = HistoryPairs(
+                query=torch.zeros_like(behavior_n), behavior=behavior_n, cues=cues_Fn
+            )
         return mixture_probs(
             model,
             z_1D,
             network_1V,
             torch.from_numpy(weights_Kn)[:, None],
             behavior_n,
+            pairs,
             config.num_behaviors + config.num_spare,
         )
 

@@ -30,6 +30,7 @@ from edgebehave.habits import (
     TIMED_KERNELS,
 )
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS, SECONDS_PER_SLOT
+from edgebehave_train.history_cues import Coincidences, log_gap
 from edgebehave_train.model import ROTARY_PERIOD, UNKNOWN_TIME, BehaviorModel, Block
 
 _DAY_S = 86400
@@ -213,6 +214,47 @@ def kernel_weights(
     return torch.stack([weights[name] for name in KERNELS])
 
 
+def history_cues(
+    behavior: Tensor,
+    location: Tensor,
+    time_s: Tensor,
+    utc_offset_min: Tensor,
+    moment: Moment | None,
+) -> Tensor:
+    """Cues of `edgebehave_train.history_cues`, (F, n); inputs as for `kernel_weights`."""
+    index = torch.arange(behavior.shape[0])
+    before, before_2 = (index - 1).clamp_min(0), (index - 2).clamp_min(0)
+    last_but_one = behavior.index_select(0, before[-1:])
+    same_last = (behavior.index_select(0, before) == behavior[-1:]) & (index >= 1)
+    same_last_2 = (behavior.index_select(0, before_2) == last_but_one) & (index >= 2)
+    weekday, slot = weekday_and_slot(time_s, utc_offset_min)
+    if moment is None:
+        time_known = torch.zeros(1, dtype=torch.bool)
+        query_weekday, query_slot, wait = weekday[-1:], slot[-1:], torch.zeros(1)
+    else:
+        time_known = moment.time_known[None]
+        query_weekday, query_slot = weekday_and_slot(moment.time_s, moment.utc_offset_min)
+        wait = log_gap(moment.time_s - time_s[-1:])
+    return Coincidences(
+        age=behavior.shape[0] - 1 - index,
+        elapsed_s=time_s[-1:] - time_s,
+        same_last=same_last,
+        same_last_two=same_last & same_last_2,
+        same_place=(location.index_select(0, before) == location[-1:]) & (index >= 1),
+        repeat=behavior == behavior[-1:],
+        # With one behavior, the last but one would be itself.
+        alternation=(behavior == last_but_one) & (index[-1:] >= 1),
+        at_place=location == location[-1:],
+        waited=log_gap(time_s - time_s.index_select(0, before)),
+        wait=wait,
+        slot=slot,
+        weekday=weekday,
+        query_slot=query_slot,
+        query_weekday=query_weekday,
+        time_known=time_known,
+    ).cues()
+
+
 class Predict(nn.Module):
     """Probabilities of the mixture for one query, `edgebehave_train.scoring` for one target.
 
@@ -273,13 +315,18 @@ class Predict(nn.Module):
         if not config.habits:
             return F.pad(network_V, (0, config.num_spare))
         behavior = given["history_behavior"]
-        weights_Kn = kernel_weights(
+        history = (
             behavior,
             given["history_location"],
             given["history_time_s"],
             given["history_utc_offset_min"],
             moment,
         )
+        weights_Kn = kernel_weights(*history)
+        if config.learned_kernel:
+            cues_Fn = history_cues(*history)
+            learned_n = model.learned_kernel.scores(z_1D, cues_Fn, torch.zeros_like(behavior)).exp()
+            weights_Kn = torch.cat([weights_Kn, learned_n[None]])
         evidence_K = weights_Kn.sum(1)
         gates = model.log_gates(z_1D, evidence_K[None]).exp()[0]
         share_K = gates[1:] / evidence_K.clamp_min(1e-9)

@@ -13,13 +13,17 @@ from edgebehave_export.graphs import (
     Moment,
     Observe,
     cached_attention,
+    history_cues,
     kernel_weights,
     known_or_unknown,
     rotary_circle,
     weekday_and_slot,
 )
 from edgebehave_train.attention import plan_attention, sliding_window_attention
+from edgebehave_train.history_pairs import PastBehaviors
+from edgebehave_train.mapped_log import map_log, training_vocabulary
 from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, ModelConfig
+from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
 
 WEEK_S = 7 * 86400
 
@@ -146,3 +150,26 @@ def test_states_from_a_cache_equal_the_packed_forward_pass(start):
             torch.testing.assert_close(hidden, expected[now], rtol=1e-4, atol=1e-5)
             position += size
     assert position == num_events
+
+
+@pytest.mark.parametrize("num_past", [1, 2, 3, 40])
+@pytest.mark.parametrize("timed", [True, False])
+def test_cues_of_the_graph_are_those_of_training(tiny_store, num_past, timed):
+    is_train = part_of_event(tiny_store, SplitConfig()) == TRAIN
+    log = map_log(tiny_store, training_vocabulary(tiny_store, is_train)).behavior_log(is_train)
+    start = int(log.user_start[5])
+    past, row = slice(start, start + num_past), start + num_past
+    pairs = PastBehaviors(log, torch.device("cpu")).pairs(
+        torch.tensor([row]), torch.tensor([timed])
+    )
+    columns = [
+        torch.from_numpy(np.ascontiguousarray(column[past]))
+        for column in (log.behavior, log.location, log.time_s, log.utc_offset_min)
+    ]
+    moment = Moment(
+        torch.tensor(int(log.query_time_s[row])),
+        torch.tensor(int(log.utc_offset_min[row])),
+        torch.tensor(True),
+    )
+    cues = history_cues(*columns, moment if timed else None)
+    torch.testing.assert_close(cues, pairs.cues)

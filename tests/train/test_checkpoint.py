@@ -83,7 +83,7 @@ def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
 def test_another_version_is_refused(folder):
     content = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", {**content, "format_version": 99})
-    with pytest.raises(ValueError, match="checkpoint of version 99, this is version 1; train it"):
+    with pytest.raises(ValueError, match="checkpoint of version 99, this is version 2; train it"):
         Checkpoint.open(folder)
 
 

@@ -35,6 +35,7 @@ GOLDEN = {
     "num_heads": 2,
     "query_context": "time",
     "habits": True,
+    "learned_kernel": False,
     "dropout": 0.0,
     "expert_dropout": 0.2,
     "query_dropout": 0.1,
@@ -64,10 +65,15 @@ GOLDEN_OBJECTIVES = {
         risk_decay=0.95,
     ),
 }
+GOLDEN_OBJECTIVES["ce, learned kernel"] = GOLDEN_OBJECTIVES["ce"]
 # Mean training loss after 1, 2, ... 10 steps, in nats.
 GOLDEN_LOSSES = {
     "ce": [1.8368, 1.8403, 1.8309, 1.8462, 1.8184, 1.7554, 1.725, 1.7239, 1.7021, 1.696],
     "dro": [1.8368, 1.8403, 1.8309, 1.8482, 1.8302, 1.7898, 1.769, 1.7683, 1.7636, 1.7591],
+    "ce, learned kernel": [
+        *(1.7782, 1.7768, 1.7376, 1.7465, 1.7164),
+        *(1.654, 1.6432, 1.6508, 1.6372, 1.6326),
+    ],
 }
 
 
@@ -113,9 +119,10 @@ def routines(make_store):
     return make_store(users)
 
 
-@pytest.mark.parametrize("objective", ["ce", "dro"])
+@pytest.mark.parametrize("objective", GOLDEN_LOSSES)
 def test_the_first_losses_follow_the_golden_curve(routines, tmp_path, objective):
-    config = TrainConfig(**GOLDEN, objective=GOLDEN_OBJECTIVES[objective], split=SplitConfig())
+    golden = {**GOLDEN, "learned_kernel": "learned" in objective}
+    config = TrainConfig(**golden, objective=GOLDEN_OBJECTIVES[objective], split=SplitConfig())
     losses = losses_of(routines, config, tmp_path / "run")[:10]
     assert losses == pytest.approx(GOLDEN_LOSSES[objective], abs=2e-3)
 

@@ -26,7 +26,9 @@ def log(tiny_store, part):
 
 @pytest.fixture(scope="module")
 def training_log(log, part):
-    return TrainingLog(log, log.behavior_log(part == TRAIN), habits=True, device=CPU)
+    return TrainingLog(
+        log, log.behavior_log(part == TRAIN), habits=True, learned_kernel=True, device=CPU
+    )
 
 
 def rows_of(store, stop_column, **packing):

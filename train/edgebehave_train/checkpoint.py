@@ -30,7 +30,7 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.model import BehaviorModel, ModelConfig
 from edgebehave_train.recipes import TrainConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RESUME_FILE = "resume.safetensors"
 
 

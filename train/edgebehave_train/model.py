@@ -8,11 +8,12 @@
     g   = softmax(gate(z, log(1 + E), [E > 0]) + log(E / (E + c)))   c learned; k = 0: gate only
 
 The query context and the mixture are ours; `query_context="none", habits=False` is the paper's
-model. The kernels p_k and their evidence E_k are in `edgebehave.habits`; an expert without
-evidence gets no weight.
+model. The habit kernels p_k and their evidence E_k are in `edgebehave.habits`; the last kernel is
+learned, see `learned_kernel`. An expert without evidence gets no weight.
 """
 
-# B rows, T events, D width, H heads, E head width, V behaviors, K kernels, C = V + U candidates
+# B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned
+# one included
 
 import math
 from dataclasses import dataclass
@@ -25,8 +26,12 @@ from torch import Tensor, nn
 from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_train.attention import AttentionPlan, sliding_window_attention
+from edgebehave_train.history_pairs import HistoryPairs
+from edgebehave_train.learned_kernel import LearnedKernel
 
 ROTARY_PERIOD = 512
+LEARNED_SHRINKAGE = 55.0
+"""Start of c for the learned kernel, that of the strongest habit kernel."""
 UNKNOWN_TIME = -1
 """Weekday and slot of a query whose time is not known."""
 
@@ -46,6 +51,7 @@ class ModelConfig:
     expert_dropout share of the kernels that a training target does not get, in [0, 1).
     query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
                    model answer with and without a query time.
+    learned_kernel one more expert, whose weights over the past are trained; needs habits.
     num_spare      U, behaviors of a user's own that the vocabulary does not hold.
     """
 
@@ -58,6 +64,7 @@ class ModelConfig:
     window: int = 90
     query_context: Literal["none", "time", "time_location"] = "time"
     habits: bool = True
+    learned_kernel: bool = False
     dropout: float = 0.2
     expert_dropout: float = 0.2
     query_dropout: float = 0.1
@@ -73,6 +80,8 @@ class ModelConfig:
             raise ValueError(
                 f"rotary positions need an even head width, got {self.width // self.num_heads}"
             )
+        if self.learned_kernel and not self.habits:
+            raise ValueError("learned_kernel is a part of the mixture: it needs habits")
         if self.window > ROTARY_PERIOD:
             raise ValueError(
                 f"window must not exceed {ROTARY_PERIOD}, the period of the positions, "
@@ -158,7 +167,7 @@ class Block(nn.Module):
 
 
 class BehaviorModel(nn.Module):
-    """The network and the gates of the mixture; the kernels come from outside, as numbers."""
+    """The network, the learned kernel and the gates; habit kernels come in as numbers."""
 
     rotary_cos: Tensor
     rotary_sin: Tensor
@@ -180,9 +189,12 @@ class BehaviorModel(nn.Module):
         self.head_in = nn.Linear(width, 2 * width)
         self.head_out = nn.Linear(2 * width, config.num_behaviors)
         if config.habits:
-            self.gate_in = nn.Linear(width + 2 * len(KERNELS), 64)
-            self.gate_out = nn.Linear(64, 1 + len(KERNELS))
-            self.log_shrinkage = nn.Parameter(torch.zeros(len(KERNELS)))
+            num_kernels = len(KERNELS) + config.learned_kernel
+            self.gate_in = nn.Linear(width + 2 * num_kernels, 64)
+            self.gate_out = nn.Linear(64, 1 + num_kernels)
+            self.log_shrinkage = nn.Parameter(torch.zeros(num_kernels))
+            if config.learned_kernel:
+                self.learned_kernel = LearnedKernel(width)
             self._start_from_fixed_habits(HabitWeights())
         if config.query_context != "time_location":
             del self.query_location
@@ -198,11 +210,14 @@ class BehaviorModel(nn.Module):
 
     @torch.no_grad()
     def _start_from_fixed_habits(self, weights: HabitWeights) -> None:
-        """Gates that begin as the fixed mixture, and give the network a tenth of the voice."""
+        """Gates that begin as the fixed mixture, with as much again for the learned kernel, and
+        give the network a tenth of the voice."""
+        weight, shrinkage = list(weights.weight), list(weights.shrinkage)
+        if self.config.learned_kernel:
+            weight, shrinkage = [*weight, 1.0], [*shrinkage, LEARNED_SHRINKAGE]
         self.gate_out.weight.zero_()
-        start = torch.tensor([0.1, *weights.weight])
-        self.gate_out.bias.copy_(start.log())
-        self.log_shrinkage.copy_(torch.tensor(weights.shrinkage).log())
+        self.gate_out.bias.copy_(torch.tensor([0.1, *weight]).log())
+        self.log_shrinkage.copy_(torch.tensor(shrinkage).log())
 
     def embed(self, event: Tensor, location: Tensor, weekday: Tensor, slot: Tensor) -> Tensor:
         """x_t = [event ; location ; weekday ; slot] (..., D) from ids (...)   BehaveGPT, Eq. 2."""
@@ -267,7 +282,7 @@ class BehaviorModel(nn.Module):
         """log g_k, (..., 1 + K): the network first, then the kernels; log-softmax.
 
         z         (..., D).
-        evidence  (..., K) E_k >= 0.
+        evidence  (..., K) E_k >= 0, that of the learned kernel last.
         keep      (..., K) bool, kernels that take part; default all with evidence.
         """
         known = evidence > 0
@@ -281,7 +296,12 @@ class BehaviorModel(nn.Module):
         return scores.masked_fill(~torch.cat([network, allowed], -1), -1e4).log_softmax(-1)
 
     def nll(
-        self, z: Tensor, target: Tensor, target_probs: Tensor, evidence: Tensor
+        self,
+        z: Tensor,
+        target: Tensor,
+        target_probs: Tensor,
+        evidence: Tensor,
+        pairs: HistoryPairs | None = None,
     ) -> tuple[Tensor, Tensor]:
         """-log p(target) of the mixture and of the network alone, in nats, both (M,).
 
@@ -289,13 +309,19 @@ class BehaviorModel(nn.Module):
 
         z             (M, D).
         target        (M,) behavior ids >= 1.
-        target_probs  (M, K) p_k(target) of the kernels.
-        evidence      (M, K) E_k.
+        target_probs  (M, K) p_k(target) of the habit kernels.
+        evidence      (M, K) E_k of the habit kernels.
+        pairs         of the M targets, for the learned kernel; None without one.
         """
         network_nll = F.cross_entropy(self.logits(z).float(), target, reduction="none")
         if not self.config.habits:
             return network_nll, network_nll
         keep = None
+        if self.config.learned_kernel:
+            assert pairs is not None
+            learned = self.learned_kernel.target_probs(z, pairs, target)
+            target_probs = torch.cat([target_probs, learned[0][:, None]], 1)
+            evidence = torch.cat([evidence, learned[1][:, None]], 1)
         if self.training and self.config.expert_dropout:
             keep = torch.rand_like(evidence) >= self.config.expert_dropout
         log_gates = self.log_gates(z, evidence, keep)

@@ -195,7 +195,8 @@ class _Run:
             )
         self.log = map_log(store, self.vocabulary)
         behaviors = self.log.behavior_log(part == TRAIN)
-        self.data = TrainingLog(self.log, behaviors, config.habits, device)
+        learned = config.habits and config.learned_kernel
+        self.data = TrainingLog(self.log, behaviors, config.habits, learned, device)
         is_target = part == TRAIN if start.is_target is None else start.is_target & (part == TRAIN)
         self.in_part = {
             which: torch.from_numpy(mask).to(device)
@@ -232,6 +233,7 @@ class _Run:
             window=config.window,
             query_context=config.query_context,
             habits=config.habits,
+            learned_kernel=config.habits and config.learned_kernel,
             dropout=config.dropout,
             expert_dropout=config.expert_dropout,
             query_dropout=config.query_dropout,
@@ -335,12 +337,15 @@ class _Run:
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
             weekday, slot, evidence = batch.query_weekday, batch.query_slot, batch.evidence
+            time_known = torch.ones(len(batch.where), dtype=torch.bool, device=self.device)
             if self.config.query_context == "none" or (query_dropout and model.training):
                 share = 1.0 if self.config.query_context == "none" else query_dropout
                 hide = torch.rand(len(batch.where), device=self.device) < share
                 weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
+                time_known = ~hide
             z = model.query(hidden.flatten(0, 1)[batch.where], weekday, slot, batch.query_location)
-            return model.nll(z, batch.target, batch.target_probs, evidence)
+            pairs = self.data.past.pairs(batch.row, time_known) if self.data.past else None
+            return model.nll(z, batch.target, batch.target_probs, evidence, pairs)
 
     @torch.no_grad()
     def validation_nll(self) -> float:

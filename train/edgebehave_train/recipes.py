@@ -15,6 +15,7 @@ class TrainConfig:
     width, num_layers, num_heads  shape of the network.
     query_context     what is known of the moment to predict for: none, time, time_location.
     habits            mix with the habit kernels; False trains the paper's plain model.
+    learned_kernel    with habits: one more kernel, whose weights over the past are trained.
     dropout           in [0, 1).
     expert_dropout    share of kernels a training target does not get, in [0, 1).
     query_dropout     share of training targets whose time is hidden, in [0, 1).
@@ -38,6 +39,7 @@ class TrainConfig:
     num_heads: int = 4
     query_context: Literal["none", "time", "time_location"] = "time"
     habits: bool = True
+    learned_kernel: bool = True
     dropout: float = 0.2
     expert_dropout: float = 0.1
     query_dropout: float = 0.1

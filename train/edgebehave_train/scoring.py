@@ -15,6 +15,7 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave_train.attention import choose_backend, plan_attention
 from edgebehave_train.behavior_log import BehaviorLog, Targets
 from edgebehave_train.habit_features import NO_TIME, kernel_blocks
+from edgebehave_train.history_pairs import HistoryPairs, PastBehaviors
 from edgebehave_train.mapped_log import MappedLog
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel
 from edgebehave_train.packing import pack_rows
@@ -75,6 +76,8 @@ def target_probs(
     target_range = dict(zip(users.tolist(), borders, strict=True))
     weekday, slot = query_moments(log, targets, ask_early_s)
     user_of_event = log.user_of_event()
+    time_known = model.config.query_context != "none" and ask_early_s is not None
+    past = PastBehaviors(behaviors, device) if model.config.learned_kernel else None
     for positions, hidden in hidden_states(model, log, ranges):
         row_users = np.unique(user_of_event[positions])
         for user in row_users.tolist():
@@ -110,8 +113,18 @@ def target_probs(
                 )
                 pick = torch.from_numpy(which).to(device)
                 behavior = torch.from_numpy(history.behavior[block.columns]).to(device)
+                pairs = None
+                if past is not None:
+                    row = torch.from_numpy(rows[which] + behaviors.user_start[user]).to(device)
+                    pairs = past.pairs(row, torch.full_like(row, time_known, dtype=torch.bool))
                 probs = mixture_probs(
-                    model, z[pick], network[pick], weights, behavior, behaviors.num_candidates
+                    model,
+                    z[pick],
+                    network[pick],
+                    weights,
+                    behavior,
+                    pairs,
+                    behaviors.num_candidates,
                 )
                 yield begin + which, probs.cpu().numpy()
 
@@ -122,16 +135,27 @@ def mixture_probs(
     network_RV: Tensor,
     weights_KRC: Tensor,
     behavior_C: Tensor,
+    pairs: HistoryPairs | None,
     num_candidates: int,
 ) -> Tensor:
-    """p(b) = g_0 p_0(b) + sum_k g_k / E_k sum_j w_k(j) [b_j = b], (R, num_candidates)."""
+    """p(b) = g_0 p_0(b) + sum_k g_k / E_k sum_j w_k(j) [b_j = b], (R, num_candidates).
+
+    weights_KRC, behavior_C  of the habit kernels; pairs those of the learned kernel, if any.
+    """
     evidence_RK = weights_KRC.sum(2).T
+    if pairs is not None:
+        weight_P, evidence_R = model.learned_kernel.weights(z_RD, pairs)
+        evidence_RK = torch.cat([evidence_RK, evidence_R[:, None]], 1)
     gates = model.log_gates(z_RD, evidence_RK).exp()
     scale_RK = gates[:, 1:] / evidence_RK.clamp_min(1e-9)
-    weight_RC = torch.einsum("rk,krc->rc", scale_RK, weights_KRC)
+    weight_RC = torch.einsum("rk,krc->rc", scale_RK[:, : len(weights_KRC)], weights_KRC)
     probs = network_RV.new_zeros(len(z_RD), num_candidates)
     probs[:, : network_RV.shape[1]] = gates[:, :1] * network_RV
-    return probs.index_add_(1, behavior_C, weight_RC)
+    probs.index_add_(1, behavior_C, weight_RC)
+    if pairs is not None:
+        share_P = weight_P * scale_RK[:, -1].index_select(0, pairs.query)
+        probs.index_put_((pairs.query, pairs.behavior.long()), share_P, accumulate=True)
+    return probs
 
 
 def query_moments(

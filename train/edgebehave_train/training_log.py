@@ -13,6 +13,7 @@ from torch import Tensor
 from edgebehave.habits import KERNELS
 from edgebehave_train.behavior_log import BehaviorLog
 from edgebehave_train.habit_features import target_features
+from edgebehave_train.history_pairs import PastBehaviors
 from edgebehave_train.mapped_log import MappedLog
 
 
@@ -23,6 +24,7 @@ class Batch:
     event, location, weekday, slot, segment  (B, T) int64.
     where            (M,) int64 positions in the flattened (B T) rows.
     target           (M,) int64 behavior ids >= 1.
+    row              (M,) int64 rows of the targets in the behavior log.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
     """
@@ -34,6 +36,7 @@ class Batch:
     segment: Tensor
     where: Tensor
     target: Tensor
+    row: Tensor
     query_weekday: Tensor
     query_slot: Tensor
     query_location: Tensor
@@ -50,10 +53,16 @@ class TrainingLog:
     """Columns of a log on the device that trains, with the numbers of the habit kernels."""
 
     def __init__(
-        self, log: MappedLog, behaviors: BehaviorLog, habits: bool, device: torch.device
+        self,
+        log: MappedLog,
+        behaviors: BehaviorLog,
+        habits: bool,
+        learned_kernel: bool,
+        device: torch.device,
     ) -> None:
         """`habits=False` leaves the kernel numbers at zero and saves computing them."""
         self.device = device
+        self.past = PastBehaviors(behaviors, device) if learned_kernel else None
 
         def column(values: npt.NDArray[np.integer]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device)
@@ -96,6 +105,7 @@ class TrainingLog:
             segment=self.user[index].long().masked_fill(padding, -1),
             where=where,
             target=self.target[event].long(),
+            row=row_of_target,
             query_weekday=self.weekday[event].long(),
             query_slot=self.slot[event].long(),
             query_location=self.location[event].long(),
