@@ -4,6 +4,7 @@ import typer
 
 from edgebehave_cli import (
     bench,
+    compare,
     demo,
     evaluate,
     export,
@@ -27,6 +28,7 @@ app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("bench")(bench.bench)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,13 @@ def train(
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
     preset: Annotated[str, typer.Option(help="tiny, edge, base, large or paper.")] = "edge",
-    objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "ce",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="ce; or, for the rare behaviors: dro, logit_adjusted, balanced_softmax, focal, "
+            "class_balanced, group_dro. Settings of each: --set objective.NAME=VALUE."
+        ),
+    ] = "ce",
     query_context: Annotated[
         str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
     ] = "time",
@@ -55,7 +62,6 @@ def train(
     from edgebehave_train.checkpoint import Checkpoint
     from edgebehave_train.event_store import EventStore
     from edgebehave_train.pretraining import pretrain
-    from edgebehave_train.recipes import PRESETS
 
     if resume:
         given = [name for name in _SETTINGS if _is_given(context, name)]
@@ -64,23 +70,15 @@ def train(
             raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
         config = Checkpoint.open(out).config
     else:
-        if preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-        settings: dict[str, Any] = {
-            "query_context": query_context,
-            "habits": habits,
-            "seed": seed,
-            "split.by": split,
-            "objective.name": objective,
-        }
-        if epochs is not None:
-            settings["epochs"] = epochs
-        for setting in set_ or []:
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
-            settings[name] = _parse(value)
-        config = with_settings(PRESETS[preset](), settings)
+        settings = [
+            f"query_context={query_context}",
+            f"habits={habits}",
+            f"seed={seed}",
+            f"split.by={split}",
+            f"objective.name={objective}",
+        ]
+        settings += [] if epochs is None else [f"epochs={epochs}"]
+        config = recipe_with(preset, [*settings, *(set_ or [])])
     with TrainingProgress() as progress:
         try:
             checkpoint = pretrain(
@@ -103,6 +101,24 @@ def _is_given(context: typer.Context, parameter: str) -> bool:
     """Whether an option stands on the command line."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def recipe_with(preset: str, settings: Sequence[str]) -> "TrainConfig":
+    """The recipe of a preset with settings "NAME=VALUE", later ones over earlier ones.
+
+    Raises ValueError that names what there is.
+    """
+    from edgebehave_train.recipes import PRESETS
+
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
+        values[name] = _parse(value)
+    return with_settings(PRESETS[preset](), values)
 
 
 def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":

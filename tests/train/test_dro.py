@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgebehave_train.dro import (
     capacity,
     dual_value,
+    epsilon_of_capacity,
     heterogeneous_epsilon,
     worst_case_weights,
 )
@@ -92,6 +93,21 @@ def test_an_empty_uncertainty_set_is_refused():
 def test_capacity_by_hand():
     assert capacity(PRIOR_V, torch.ones(3)) == pytest.approx(1)
     assert capacity(PRIOR_V, torch.tensor([1.0, 0.5, 0.1])) == pytest.approx(0.5 + 0.6 + 2)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("wanted", [1.0, 1.05, 2.5, 10.0])
+def test_a_capacity_and_its_epsilon_belong_together(kappa, wanted):
+    prior_V = torch.tensor([0.0, 0.7, 0.2, 0.0999, 1e-4])
+    epsilon_max = epsilon_of_capacity(prior_V, wanted, epsilon_min=0.1, kappa=kappa)
+    epsilon_V = heterogeneous_epsilon(prior_V, epsilon_max, 0.1, kappa)
+    assert capacity(prior_V, epsilon_V) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [0.9, 10.1])
+def test_a_capacity_out_of_reach_is_named(wanted):
+    with pytest.raises(ValueError, match=r"capacity must lie in \[1, 1 / epsilon_min = 10\]"):
+        epsilon_of_capacity(PRIOR_V, wanted, epsilon_min=0.1, kappa=0.5)
 
 
 def test_heterogeneous_epsilon_by_hand():

@@ -12,7 +12,7 @@ from edgebehave.vocabulary import Vocabulary
 from edgebehave_train import evaluation
 from edgebehave_train.baselines import BASELINES
 from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import evaluate, predict_part
+from edgebehave_train.evaluation import adjust_probs, ask, evaluate, predict, predict_part
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.pretraining import pretrain
 from edgebehave_train.scoring import target_probs
@@ -127,30 +127,23 @@ def test_the_model_row_is_the_ranking_of_its_scores(tiny_store, trained, table):
     np.testing.assert_array_equal(single.predicted, predicted)
 
 
-def adjusted(trained, store, tau):
-    """Probabilities of the first validation targets, and those that adjustment makes of them."""
+def test_adjustment_divides_by_the_prior_to_the_power_of_tau():
+    probs_RC = np.array([[0.0, 0.6, 0.3, 0.06, 0.04]], np.float32)
+    counts_V = np.array([0, 75, 25, 0])  # and one private behavior: both count as seen once
+    assert adjust_probs(probs_RC, counts_V, 0.0) is probs_RC
+    expected = probs_RC / np.array([0.01, 0.75, 0.25, 0.01, 0.01]) ** 0.5
+    np.testing.assert_allclose(adjust_probs(probs_RC, counts_V, 0.5), expected, rtol=1e-6)
+
+
+def test_all_taus_in_one_pass_are_each_tau_in_a_pass_of_its_own(tiny_store, trained):
     checkpoint = trained[0]
-    part = part_of_event(store, checkpoint.config.split)
-    log = map_log(store, checkpoint.vocabulary)
-    behaviors = log.behavior_log(part == TRAIN)
-    blocks = list(
-        target_probs(checkpoint.load_model(), log, behaviors, behaviors.targets(part == VALIDATION))
-    )
-    return blocks, list(evaluation._adjusted(iter(blocks), checkpoint.behavior_counts, tau))
-
-
-def test_adjustment_divides_by_the_prior_to_the_power_of_tau(tiny_store, trained):
-    counts = trained[0].behavior_counts
-    unchanged, same = adjusted(trained, tiny_store, tau=0.0)
-    for (_, probs), (_, scores) in zip(unchanged, same, strict=True):
-        np.testing.assert_array_equal(scores, probs)
-    blocks, shifted = adjusted(trained, tiny_store, tau=0.5)
-    for (which, probs), (same_which, scores) in zip(blocks, shifted, strict=True):
-        np.testing.assert_array_equal(which, same_which)
-        # Private behaviors, which training never saw, count as seen once.
-        seen = np.ones(probs.shape[1])
-        seen[: len(counts)] = np.maximum(counts, 1)
-        np.testing.assert_allclose(scores, probs / (seen / counts.sum()) ** 0.5, rtol=1e-5)
+    parts = part_of_event(tiny_store, checkpoint.config.split)
+    asked = ask(map_log(tiny_store, checkpoint.vocabulary), parts, "validation")
+    taus = [0.0, 0.5, 1.0]
+    for tau, at_once in zip(taus, predict(checkpoint, asked, taus), strict=True):
+        (alone,) = predict(checkpoint, asked, [tau])
+        for name in ("predicted", "num_greater", "num_tied"):
+            np.testing.assert_array_equal(getattr(at_once, name), getattr(alone, name))
 
 
 def test_tau_zero_gives_the_row_of_the_model(tiny_store, checkpoints):

@@ -7,8 +7,9 @@ import pytest
 
 from edgebehave_train.behavior_log import Targets
 from edgebehave_train.bootstrap import Interval
+from edgebehave_train.comparison import ComparedRow, Comparison
 from edgebehave_train.evaluation import Row, Table
-from edgebehave_train.figures import draw_frontier
+from edgebehave_train.figures import draw_comparison, draw_frontier
 from edgebehave_train.ranking import Predictions
 
 
@@ -49,5 +50,37 @@ def test_the_frontier_is_written_as_a_png(tmp_path, num_models):
     )
     path = tmp_path / "figures" / "frontier.png"
     draw_frontier(table, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_comparison_is_written_as_a_png(tmp_path, num_seeds):
+    rows = [
+        ComparedRow(
+            name=name,
+            is_baseline=name == "habits",
+            tau=tau,
+            metrics=[
+                {"hr_at_1": 0.4 - 0.1 * tau + 0.01 * seed, "macro_recall": 0.1 + 0.1 * tau}
+                for seed in range(num_seeds)
+            ],
+            above_reference=[0.0] * num_seeds,
+        )
+        for name, tau in (("habits", 0.0), ("ce", 0.0), ("ce", 0.5), ("dro", 0.0), ("dro", 0.5))
+    ]
+    comparison = Comparison(
+        part="validation",
+        rows=rows,
+        reference="ce",
+        chosen="ce",
+        num_targets=10,
+        num_users=2,
+        num_seeds=num_seeds,
+        data_fingerprint="0",
+        seconds=1.0,
+    )
+    path = tmp_path / "figures" / "frontier.png"
+    draw_comparison(comparison, path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000

@@ -21,9 +21,11 @@ from edgebehave_train.habit_features import (
     UserBehaviors,
     kernel_blocks,
     target_features,
+    target_tilts,
 )
 
 NUM_BEHAVIORS = 5
+RATIO_V = np.array([0.1, 1.0, 0.5, 0.02, 0.3])
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def assert_equal_to_the_runtime(events: Events, history_events: int, every: int 
     for block in kernel_blocks(user, history_events=history_events):
         scattered[block.rows, :, block.columns] = block.weights_KRC.transpose(1, 0, 2)
     target_probs, evidence = target_features(user, history_events)
-    assert not target_probs[:1].any()
-    assert not evidence[:1].any()
+    tilts = target_tilts(user, RATIO_V, history_events)
+    for numbers in (target_probs, evidence, tilts):
+        assert not numbers[:1].any()
     for row in range(1, num_behaviors, every):
         event = int(user.event_index[row])
         history = events.history_before(event, history_events)
@@ -88,6 +91,7 @@ def assert_equal_to_the_runtime(events: Events, history_events: int, every: int 
         np.testing.assert_allclose(
             target_probs[row], probs_KV[:, user.behavior[row]], rtol=5e-5, atol=1e-6
         )
+        np.testing.assert_allclose(tilts[row], probs_KV @ RATIO_V, rtol=5e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)

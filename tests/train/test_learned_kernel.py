@@ -122,12 +122,17 @@ def test_probabilities_by_hand():
     cues[CUES.index("same_last"), 1] = 1
     # Query 0 has a past of 7, 8, 7, of which the 8 weighs three times as much; query 1 a 7; 2 none.
     pairs = HistoryPairs(
-        query=torch.tensor([0, 0, 0, 1]), behavior=torch.tensor([7, 8, 7, 7]), cues=cues
+        query=torch.tensor([0, 0, 0, 1]),
+        behavior=torch.tensor([7, 8, 7, 7]),
+        cues=cues,
+        ratio=torch.tensor([2.0, 10, 2, 2]),
     )
     z = torch.zeros(3, 4)
-    probs, evidence = kernel.target_probs(z, pairs, torch.tensor([8, 8, 8]))
-    assert evidence.tolist() == pytest.approx([5, 1, 0])
-    assert probs.tolist() == pytest.approx([3 / 5, 0, 0])
+    numbers = kernel.target_numbers(z, pairs, torch.tensor([8, 8, 8]))
+    assert numbers.evidence.tolist() == pytest.approx([5, 1, 0])
+    assert numbers.probs.tolist() == pytest.approx([3 / 5, 0, 0])
+    # r of behavior 7 is 2, of 8 it is 10.
+    assert numbers.tilt.tolist() == pytest.approx([2 / 5 * 2 + 3 / 5 * 10, 2, 0])
 
 
 def test_a_huge_score_stays_finite():
@@ -139,6 +144,6 @@ def test_a_huge_score_stays_finite():
         behavior=torch.arange(512) % 3,
         cues=torch.ones(len(CUES), 512),
     )
-    probs, evidence = kernel.target_probs(torch.zeros(1, 4), pairs, torch.tensor([1]))
-    assert torch.isfinite(evidence).all()
-    assert probs.item() == pytest.approx(171 / 512, rel=1e-5)
+    numbers = kernel.target_numbers(torch.zeros(1, 4), pairs, torch.tensor([1]))
+    assert torch.isfinite(numbers.evidence).all()
+    assert numbers.probs.item() == pytest.approx(171 / 512, rel=1e-5)

@@ -203,7 +203,7 @@ def test_a_kernel_without_evidence_has_no_gate():
 def test_the_network_alone_decides_without_history():
     model = make_model()
     z, target = torch.randn(4, 16), torch.tensor([1, 2, 3, 8])
-    nll, network_nll = model.nll(z, target, torch.zeros(4, K), torch.zeros(4, K))
+    nll, network_nll, *_ = model.nll(z, target, torch.zeros(4, K), torch.zeros(4, K))
     torch.testing.assert_close(nll, network_nll)
     expected = -model.logits(z).log_softmax(-1)[torch.arange(4), target]
     torch.testing.assert_close(network_nll, expected)
@@ -228,8 +228,8 @@ def test_experts_are_dropped_in_training_and_never_the_network():
     assert torch.equal(model.nll(*inputs)[0], model.nll(*inputs)[0])
     model.train()
     torch.manual_seed(3)
-    first, network_first = model.nll(*inputs)
-    second, network_second = model.nll(*inputs)
+    first, network_first, *_ = model.nll(*inputs)
+    second, network_second, *_ = model.nll(*inputs)
     assert not torch.equal(first, second)
     assert torch.equal(network_first, network_second)
     gates = model.log_gates(z, evidence, torch.zeros(6, K, dtype=torch.bool)).exp()
@@ -240,8 +240,33 @@ def test_without_habits_the_loss_is_the_networks():
     model = make_model(habits=False)
     assert not [name for name in model.state_dict() if "gate" in name or "shrinkage" in name]
     z, evidence, probs = random_mixture()
-    nll, network_nll = model.nll(z, torch.ones(6, dtype=torch.int64), probs[..., 1], evidence)
-    assert torch.equal(nll, network_nll)
+    target = torch.ones(6, dtype=torch.int64)
+    losses = model.nll(z, target, probs[..., 1], evidence, log_ratio_V=torch.randn(9))
+    assert torch.equal(losses.nll, losses.network_nll)
+    assert torch.equal(losses.log_tilt, losses.network_log_tilt)
+    assert losses.log_tilt.any()
+
+
+def test_the_tilt_is_the_sum_over_all_behaviors_of_probability_times_ratio():
+    model = make_model()
+    z, evidence, probs_MKV = random_mixture()
+    log_ratio_V = torch.linspace(-6, 0, 9)
+    tilts_MK = probs_MKV @ log_ratio_V.exp()
+    log_tilt = network_log_tilt = torch.full((6,), -torch.inf)
+    for b in range(1, 9):
+        target = torch.full((6,), b)
+        losses = model.nll(z, target, probs_MKV[..., b], evidence, None, log_ratio_V, tilts_MK)
+        log_tilt = torch.logaddexp(log_tilt, log_ratio_V[b] - losses.nll)
+        network_log_tilt = torch.logaddexp(network_log_tilt, log_ratio_V[b] - losses.network_nll)
+    torch.testing.assert_close(losses.log_tilt, log_tilt, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(losses.network_log_tilt, network_log_tilt, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_shift_there_is_no_tilt():
+    z, evidence, probs_MKV = random_mixture()
+    losses = make_model().nll(z, torch.ones(6, dtype=torch.int64), probs_MKV[..., 1], evidence)
+    assert not losses.log_tilt.any()
+    assert not losses.network_log_tilt.any()
 
 
 # -- the configuration ------------------------------------------------------------------------

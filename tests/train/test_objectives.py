@@ -1,34 +1,180 @@
-"""The robust objective: its running risks, its weights, and what it adds up to."""
+"""The objectives by hand: what each makes of the losses of a batch, and what it refuses."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
+from edgebehave_train.model import TargetLosses
 from edgebehave_train.objectives import (
-    CrossEntropy,
+    OBJECTIVES,
+    ClassBalanced,
     DistributionallyRobust,
+    Focal,
+    GroupDistributionallyRobust,
+    LogitAdjusted,
+    Objective,
     ObjectiveConfig,
     build_objective,
 )
 
+COUNTS_V = np.array([0, 6, 3, 1])
 PRIOR_V = torch.tensor([0.0, 0.6, 0.3, 0.1])
 AFTER_WARM_START = 0.9
 
 
+def build(name, **changes) -> Objective:
+    return build_objective(ObjectiveConfig(name=name, network_weight=0.0, **changes), COUNTS_V)
+
+
 def robust(**changes) -> DistributionallyRobust:
-    settings = {"network_weight": 0.0, "risk_decay": 0.9, "baseline": False, **changes}
-    return DistributionallyRobust(ObjectiveConfig(name="dro", **settings), PRIOR_V)
+    return build("dro", **{"risk_decay": 0.9, **changes})
 
 
-def feed(objective, losses, targets, progress=AFTER_WARM_START) -> float:
-    nll_M = torch.tensor(losses, dtype=torch.float32)
-    return float(objective(nll_M, torch.zeros_like(nll_M), torch.tensor(targets), progress))
+def losses_of(nll, log_tilt=None) -> TargetLosses:
+    """A batch whose network agrees with its mixture."""
+    nll_M = torch.as_tensor(nll, dtype=torch.float32)
+    log_tilt_M = torch.zeros_like(nll_M) if log_tilt is None else torch.tensor(log_tilt)
+    return TargetLosses(nll_M, nll_M, log_tilt_M, log_tilt_M)
+
+
+def feed(objective, losses, targets, progress=AFTER_WARM_START, log_tilt=None) -> float:
+    return float(objective(losses_of(losses, log_tilt), torch.tensor(targets), progress))
+
+
+def test_every_name_builds_its_objective():
+    built = {
+        name: type(build_objective(ObjectiveConfig(name=name), COUNTS_V)) for name in OBJECTIVES
+    }
+    assert built == {
+        "ce": Objective,
+        "dro": DistributionallyRobust,
+        "logit_adjusted": LogitAdjusted,
+        "balanced_softmax": LogitAdjusted,
+        "focal": Focal,
+        "class_balanced": ClassBalanced,
+        "group_dro": GroupDistributionallyRobust,
+    }
 
 
 def test_cross_entropy_is_the_mean_with_the_network_beside_it():
-    objective = build_objective(ObjectiveConfig(network_weight=0.5), PRIOR_V)
-    assert isinstance(objective, CrossEntropy)
-    nll_M, network_nll_M = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0])
-    assert float(objective(nll_M, network_nll_M, torch.tensor([1, 2]), 0.5)) == 2 + 0.5 * 4
+    objective = build_objective(ObjectiveConfig(network_weight=0.5), COUNTS_V)
+    zeros = torch.zeros(2)
+    losses = TargetLosses(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]), zeros, zeros)
+    assert float(objective(losses, torch.tensor([1, 2]), 0.5)) == 2 + 0.5 * 4
+
+
+# -- losses of a target -----------------------------------------------------------------------
+
+
+def test_the_adjusted_loss_by_hand():
+    # p = .5, .3, .2 and r = pi^1 = .6, .3, .1: sum p r = .41, so the second of them has
+    # -log(.3 .3 / .41).
+    objective = build("logit_adjusted", tau=1.0)
+    loss = feed(objective, [-math.log(0.3)], [2], log_tilt=[math.log(0.41)])
+    assert loss == pytest.approx(-math.log(0.09 / 0.41))
+    half = build("logit_adjusted", tau=0.5)
+    log_tilt = math.log(0.5 * 0.6**0.5 + 0.3 * 0.3**0.5 + 0.2 * 0.1**0.5)
+    assert feed(half, [-math.log(0.3)], [2], log_tilt=[log_tilt]) == pytest.approx(
+        -math.log(0.3 * 0.3**0.5) + log_tilt
+    )
+
+
+def test_the_adjusted_losses_are_those_of_a_distribution():
+    probs_V = torch.tensor([0.0, 0.5, 0.3, 0.2])
+    objective = build("logit_adjusted", tau=0.7)
+    log_tilt = float((probs_V * objective.log_ratio_V.exp()).sum().log())
+    losses = [
+        feed(objective, [-float(probs_V[b].log())], [b], log_tilt=[log_tilt]) for b in (1, 2, 3)
+    ]
+    assert sum(math.exp(-loss) for loss in losses) == pytest.approx(1, rel=1e-5)
+
+
+def test_balanced_softmax_is_logit_adjustment_with_tau_one():
+    # Counts 6, 3, 1 in the place of priors: the factor 10 leaves the loss as it is.
+    assert torch.equal(
+        build("balanced_softmax", tau=0.3).log_ratio_V, build("logit_adjusted").log_ratio_V
+    )
+    with_counts = -math.log(0.3 * 3 / (0.5 * 6 + 0.3 * 3 + 0.2 * 1))
+    loss = feed(build("balanced_softmax"), [-math.log(0.3)], [2], log_tilt=[math.log(0.41)])
+    assert loss == pytest.approx(with_counts)
+
+
+def test_what_training_never_saw_counts_as_seen_once():
+    objective = build("logit_adjusted", tau=1.0)
+    assert objective.candidate_ratio(6) == pytest.approx([0.1, 0.6, 0.3, 0.1, 0.1, 0.1])
+    np.testing.assert_allclose(objective.log_ratio_V.exp(), [0.1, 0.6, 0.3, 0.1], rtol=1e-6)
+    assert build("ce").candidate_ratio(6) is None
+    assert build("ce").log_ratio_V is None
+
+
+def test_the_focal_loss_by_hand():
+    # p = .9: (.1)^2 * .105361; p = .25: (.75)^2 * 1.386294
+    loss = feed(build("focal", gamma=2.0), [-math.log(0.9), -math.log(0.25)], [1, 2])
+    assert loss == pytest.approx((0.01 * 0.105361 + 0.5625 * 1.386294) / 2, rel=1e-5)
+    assert feed(build("focal", gamma=0.0), [1.0, 2.0], [1, 2]) == 1.5
+
+
+def test_a_certain_target_has_a_finite_focal_gradient():
+    nll_M = torch.tensor([0.0, 1.0], requires_grad=True)
+    build("focal", gamma=0.5)(losses_of(nll_M), torch.tensor([1, 2]), 0.5).backward()
+    assert torch.isfinite(nll_M.grad).all()
+
+
+# -- weights of a behavior --------------------------------------------------------------------
+
+
+def test_class_balanced_weights_by_hand():
+    # beta = .5: E = 2 (1 - .5^n) = 1.96875, 1.75, 1 for n = 6, 3, 1. The mean of 1 / E over the
+    # ten samples is (6 / 1.96875 + 3 / 1.75 + 1 / 1) / 10.
+    weight_V = build("class_balanced", beta=0.5).weight_V
+    inverse = np.array([1 / 1.96875, 1 / 1.75, 1.0])
+    mean = (6 * inverse[0] + 3 * inverse[1] + inverse[2]) / 10
+    np.testing.assert_allclose(weight_V[1:], inverse / mean, rtol=1e-6)
+    assert feed(build("class_balanced", beta=0.5), [2.0, 4.0], [1, 3]) == pytest.approx(
+        (2 * inverse[0] + 4 * inverse[2]) / mean / 2
+    )
+
+
+def test_class_balanced_lies_between_plain_and_inverse_frequency():
+    np.testing.assert_allclose(build("class_balanced", beta=0.0).weight_V[1:], 1)
+    near_one = build("class_balanced", beta=0.999999).weight_V[1:]
+    np.testing.assert_allclose(near_one, 1 / (3 * PRIOR_V[1:]), rtol=1e-4)
+
+
+def test_group_weights_rise_with_the_risk_by_hand():
+    # Batch of the shares .5, .25, .25 with losses 1, 2, 4: the estimates of the risks are
+    # (1 + 1) / (4 .6), 2 / (4 .3), 4 / (4 .1).
+    objective = build("group_dro", groups="behavior", group_step=0.1, mixing=0.5)
+    loss = feed(objective, [1.0, 1.0, 2.0, 4.0], [1, 1, 2, 3])
+    raw = np.array([0.6, 0.3, 0.1]) * np.exp(0.1 * np.array([2 / 2.4, 2 / 1.2, 4 / 0.4]))
+    q = raw / raw.sum()
+    assert objective.worst_case().tolist() == pytest.approx([0, *q])
+    weight = 0.5 + 0.5 * q / [0.6, 0.3, 0.1]
+    assert loss == pytest.approx((2 * weight[0] + 2 * weight[1] + 4 * weight[2]) / 4, rel=1e-5)
+
+
+def test_group_dro_waits_for_the_end_of_the_warm_start():
+    objective = build("group_dro", groups="behavior", warm_start=0.3)
+    assert feed(objective, [1.0, 2.0, 6.0], [1, 2, 3], progress=0.29) == pytest.approx(3)
+    assert objective.worst_case().tolist() == pytest.approx(PRIOR_V.tolist())
+
+
+def test_groups_by_frequency_are_head_medium_and_tail():
+    objective = build_objective(ObjectiveConfig(name="group_dro"), np.array([0, 900, 60, 30, 5, 5]))
+    assert objective.group_V.tolist() == [2, 0, 0, 1, 2, 2]
+    assert objective.prior_G.tolist() == pytest.approx([0.96, 0.03, 0.01])
+
+
+def test_the_weights_of_the_groups_travel_with_the_state_dict():
+    objective, copy = build("group_dro"), build("group_dro")
+    feed(objective, [1.0, 2.0], [1, 3])
+    copy.load_state_dict(objective.state_dict())
+    assert feed(objective, [3.0, 1.0], [1, 2]) == feed(copy, [3.0, 1.0], [1, 2])
+
+
+# -- dro --------------------------------------------------------------------------------------
 
 
 def test_the_first_sample_replaces_the_zero_of_the_running_mean():
@@ -100,7 +246,7 @@ def test_for_a_fixed_q_the_weights_average_to_one_and_the_estimate_is_unbiased(m
     monkeypatch.setattr(objective, "worst_case", lambda: q_V)
 
     def loss(nll_M, target_M):
-        return float(objective(nll_M, torch.zeros_like(nll_M), target_M, AFTER_WARM_START))
+        return float(objective(losses_of(nll_M), target_M, AFTER_WARM_START))
 
     assert loss(torch.ones(100), target_N) == pytest.approx(1, rel=1e-5)
     order = torch.randperm(100, generator=generator).view(20, 5)
@@ -113,7 +259,7 @@ def test_for_a_fixed_q_the_weights_average_to_one_and_the_estimate_is_unbiased(m
 def test_gradients_flow_through_the_losses_and_not_through_q():
     objective = robust(epsilon_max=0.5, kappa=0.0, mixing=0.5)
     nll_M = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
-    objective(nll_M, torch.zeros(3), torch.tensor([1, 2, 3]), AFTER_WARM_START).backward()
+    objective(losses_of(nll_M), torch.tensor([1, 2, 3]), AFTER_WARM_START).backward()
     assert nll_M.grad.tolist() == pytest.approx([2 / 9, 1 / 2, 1 / 2])
 
 
@@ -131,13 +277,27 @@ def test_capacity_follows_the_config():
     assert robust(epsilon_max=0.5, kappa=0.0).capacity == pytest.approx(2)
 
 
+@pytest.mark.parametrize("kappa", [0.0, 0.25, 1.0])
+def test_a_capacity_sets_epsilon(kappa):
+    objective = robust(capacity=1.3, kappa=kappa, epsilon_max=0.01)
+    assert objective.capacity == pytest.approx(1.3, rel=1e-5)
+    if kappa == 0:
+        assert objective.epsilon_V[1:].tolist() == pytest.approx([1 / 1.3] * 3)
+    assert "C = 1.30" in objective.summary()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "focal"}, "objective must be ce or dro, got 'focal'"),
+        ({"name": "best"}, "objective must be one of ce, dro, logit_adjusted, .*, got 'best'"),
+        ({"groups": "users"}, "groups must be frequency or behavior, got 'users'"),
+        ({"capacity": 0.5}, "capacity must be at least 1"),
         ({"warm_start": 1.0}, r"warm_start must lie in \[0, 0\.999\], got 1\.0"),
         ({"mixing": -0.1}, "mixing must lie in"),
         ({"risk_decay": 1.0}, "risk_decay must lie in"),
+        ({"tau": -1.0}, "tau must lie in"),
+        ({"gamma": -1.0}, "gamma must lie in"),
+        ({"beta": 1.0}, "beta must lie in"),
     ],
 )
 def test_a_bad_setting_is_named(change, message):

@@ -91,6 +91,12 @@ def test_kernel_numbers_are_those_of_the_runtime_asked_at_the_target(
     batch = training_log.batch(rows, torch.from_numpy(part <= VALIDATION))
     following = log.next_behavior[positions_of(rows)[batch.where.numpy()]]
     num_candidates = int(log.behavior.max()) + 1
+    assert num_candidates > log.vocabulary.num_behaviors
+    ratio_C = np.linspace(1, 0.01, num_candidates)
+    behaviors = log.behavior_log(part == TRAIN)
+    shifted = TrainingLog(log, behaviors, True, True, CPU, ratio_C).batch(
+        rows, torch.from_numpy(part <= VALIDATION)
+    )
     for i in range(0, len(following), 41):
         event = int(following[i])
         past = slice(int(log.user_start[log.user_of_event()[event]]), event)
@@ -102,6 +108,10 @@ def test_kernel_numbers_are_those_of_the_runtime_asked_at_the_target(
         np.testing.assert_allclose(batch.evidence[i], evidence_K, rtol=2e-5, atol=1e-6)
         expected = probs_KC[:, log.behavior[event]]
         np.testing.assert_allclose(batch.target_probs[i], expected, rtol=5e-5, atol=1e-6)
+        # A private behavior, beyond the vocabulary, has a ratio of its own.
+        assert ratio_C.shape == (num_candidates,)
+        np.testing.assert_allclose(shifted.tilts[i], probs_KC @ ratio_C, rtol=5e-5, atol=1e-6)
+    assert batch.tilts is None
 
 
 def test_without_habits_the_kernel_numbers_are_zero(log, part):

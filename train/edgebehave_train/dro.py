@@ -11,6 +11,8 @@ eps_b = 1 for all b is plain training; eps_b <= p_b lets q sit on the worst clas
 
 # V behaviors
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,32 @@ def heterogeneous_epsilon(
 def capacity(prior_V: Tensor, epsilon_V: Tensor) -> float:
     """C = sum_b p_b / eps_b. 1 is plain training; q may sit on 1 / C of the mass."""
     return float((prior_V / epsilon_V).sum())
+
+
+def epsilon_of_capacity(prior_V: Tensor, wanted: float, epsilon_min: float, kappa: float) -> float:
+    """The eps_max whose uncertainty set has the capacity wanted: sum_b p_b / eps_b = C.
+
+    C falls as eps_max grows, from 1 / epsilon_min to 1, so bisection finds it. With kappa = 0 it
+    is the common eps 1 / C.
+    Raises ValueError for a capacity outside [1, 1 / epsilon_min].
+    """
+    if not 1 <= wanted <= 1 / epsilon_min:
+        raise ValueError(
+            f"capacity must lie in [1, 1 / epsilon_min = {1 / epsilon_min:g}], got {wanted}; "
+            "a larger set needs a smaller epsilon_min"
+        )
+    prior_V = prior_V.double()
+
+    def reached(log_epsilon: float) -> float:
+        epsilon_V = heterogeneous_epsilon(prior_V, math.exp(log_epsilon), epsilon_min, kappa)
+        return capacity(prior_V, epsilon_V)
+
+    # At these ends every eps is clipped: to epsilon_min, and to 1 (relative priors are >= 1e-12).
+    low, high = math.log(epsilon_min) - 1, 1 + kappa * math.log(1e12)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if reached(middle) > wanted else (low, middle)
+    return math.exp((low + high) / 2)
 
 
 def worst_case_weights(risk_V: Tensor, prior_V: Tensor, epsilon_V: Tensor) -> Tensor:

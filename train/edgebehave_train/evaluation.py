@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.habits import HabitWeights
 from edgebehave_train.baselines import BASELINES
 from edgebehave_train.behavior_log import BehaviorLog, Targets
 from edgebehave_train.bootstrap import Interval, metric_intervals, paired_differences
 from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.class_prior import candidate_prior
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.habit_baseline import habits
 from edgebehave_train.habit_tuning import tune_habits
 from edgebehave_train.mapped_log import MappedLog, map_log
-from edgebehave_train.ranking import Predictions, rank_in_blocks
-from edgebehave_train.scoring import target_probs
+from edgebehave_train.ranking import Predictions, Ranking
+from edgebehave_train.scoring import Experts, target_probs
 from edgebehave_train.split import PARTS, TRAIN, VALIDATION, part_of_event
 
 EARLY_S = {"asked 10 min early": 600, "asked 60 min early": 3600}
@@ -84,12 +86,30 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The log as it is asked at one moment: its behaviors and the targets among them."""
+class Asked:
+    """The log as it is asked at one moment: its behaviors and the targets among them.
+
+    early_s  seconds before the target at which it is asked for; None: the time is not known.
+    tuned_on  targets of the validation part, which the baselines may be tuned on.
+    """
 
     log: MappedLog
     behaviors: BehaviorLog
     targets: Targets
+    tuned_on: Targets
+    early_s: int | None
+
+
+def ask(log: MappedLog, parts: npt.NDArray[np.int8], part: str, early_s: int | None = 0) -> Asked:
+    """The targets of one part, asked on time or early; parts (N,) of `part_of_event`."""
+    behaviors = log.behavior_log(parts == TRAIN, early_s)
+    return Asked(
+        log=log,
+        behaviors=behaviors,
+        targets=behaviors.targets(parts == PARTS[part]),
+        tuned_on=behaviors.targets(parts == VALIDATION),
+        early_s=early_s,
+    )
 
 
 def evaluate(
@@ -134,12 +154,7 @@ def evaluate(
     parts = part_of_event(store, first.config.split)
     log = map_log(store, first.vocabulary)
 
-    def asked(early_s: int | None, part_id: int = PARTS[part]) -> _Asked:
-        behaviors = log.behavior_log(parts == TRAIN, early_s)
-        targets = behaviors.targets(parts == part_id)
-        return _Asked(log=log, behaviors=behaviors, targets=targets)
-
-    on_time = asked(0)
+    on_time = ask(log, parts, part)
     if not len(on_time.targets):
         raise ValueError(f"the {part} part of {store.path} holds nothing to predict")
     predictions: dict[str, tuple[str, Predictions]] = {}
@@ -148,24 +163,24 @@ def evaluate(
         predictions[name] = (kind, result)
         on_row(name)
 
-    for name, baseline in BASELINES.items():
-        add(name, "baseline", baseline(on_time.behaviors, on_time.targets))
-    weights = tune_habits(on_time.behaviors, asked(0, VALIDATION).targets)
-    add("habits", "baseline", habits(on_time.behaviors, on_time.targets, weights))
+    weights = tune_habits(on_time.behaviors, on_time.tuned_on)
+    for name, result in predict_baselines(on_time, weights):
+        add(name, "baseline", result)
     for name, checkpoint in zip(names, checkpoints, strict=True):
-        add(name, "model", _predict(checkpoint, on_time, 0))
-        for tau in adjust:
-            adjusted = _predict(checkpoint, on_time, 0, tau=tau)
-            add(f"{name}, adjusted tau {tau:g}", "variant", adjusted)
+        result, *adjusted = predict(checkpoint, on_time, [0.0, *adjust])
+        add(name, "model", result)
+        for tau, shifted in zip(adjust, adjusted, strict=True):
+            add(f"{name}, adjusted tau {tau:g}", "variant", shifted)
         if not variants:
             continue
         if checkpoint.config.habits:
-            alone = _predict(checkpoint, on_time, 0, experts="network")
+            (alone,) = predict(checkpoint, on_time, experts="network")
             add(f"{name}, network alone", "variant", alone)
         if checkpoint.config.query_context != "none":
-            add(f"{name}, no query time", "variant", _predict(checkpoint, asked(None), None))
-            for label, early_s in EARLY_S.items():
-                add(f"{name}, {label}", "variant", _predict(checkpoint, asked(early_s), early_s))
+            moments = {"no query time": None, **EARLY_S}
+            for label, early_s in moments.items():
+                (result,) = predict(checkpoint, ask(log, parts, part, early_s))
+                add(f"{name}, {label}", "variant", result)
 
     model = predictions[names[0]][1]
     rows = [
@@ -198,49 +213,64 @@ def predict_part(
     """Predictions of one checkpoint for one part, asked on time; no table and no record."""
     checkpoint.require_log(store)
     parts = part_of_event(store, checkpoint.config.split)
-    log = map_log(store, checkpoint.vocabulary)
-    behaviors = log.behavior_log(parts == TRAIN, 0)
-    asked = _Asked(log=log, behaviors=behaviors, targets=behaviors.targets(parts == PARTS[part]))
-    return _predict(checkpoint, asked, 0)
+    return predict(checkpoint, ask(map_log(store, checkpoint.vocabulary), parts, part))[0]
 
 
-def _predict(
+def predict_baselines(
+    asked: Asked, habit_weights: HabitWeights
+) -> Iterator[tuple[str, Predictions]]:
+    """Every baseline by name, `habits` last."""
+    for name, baseline in BASELINES.items():
+        yield name, baseline(asked.behaviors, asked.targets)
+    yield "habits", habits(asked.behaviors, asked.targets, habit_weights)
+
+
+def predict(
     checkpoint: Checkpoint,
-    asked: _Asked,
-    early_s: int | None,
-    tau: float = 0.0,
-    experts: Any = "all",
-) -> Predictions:
+    asked: Asked,
+    taus: Sequence[float] = (0.0,),
+    experts: Experts = "all",
+) -> list[Predictions]:
+    """Predictions of a checkpoint for every tau, from one pass over its probabilities.
+
+    taus     of post-hoc logit adjustment; 0 = none.
+    experts  "network" leaves the habit kernels out.
+    """
     blocks = target_probs(
-        checkpoint.load_model(), asked.log, asked.behaviors, asked.targets, early_s, experts
+        checkpoint.load_model(), asked.log, asked.behaviors, asked.targets, asked.early_s, experts
     )
-    if tau:
-        blocks = _adjusted(blocks, checkpoint.behavior_counts, tau)
-    return rank_in_blocks(asked.targets, blocks)
+    rankings = [Ranking(asked.targets) for _ in taus]
+    for which, probs_RC in blocks:
+        for tau, ranking in zip(taus, rankings, strict=True):
+            ranking.add(which, adjust_probs(probs_RC, checkpoint.behavior_counts, tau))
+    return [ranking.finish() for ranking in rankings]
 
 
-def _adjusted(
-    blocks: Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]],
-    behavior_counts: npt.NDArray[np.int64],
-    tau: float,
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """Post-hoc logit adjustment; what training never saw counts as seen once."""
-    prior = np.maximum(behavior_counts, 1) / behavior_counts.sum()
-    for which, probs in blocks:
-        full_prior = np.full(probs.shape[1], 1 / behavior_counts.sum())
-        full_prior[: len(prior)] = prior
-        yield which, (probs / full_prior**tau).astype(np.float32)
+def adjust_probs(
+    probs_RC: npt.NDArray[np.float32], behavior_counts_V: npt.NDArray[np.int64], tau: float
+) -> npt.NDArray[np.float32]:
+    """Scores p(b) / pi_b^tau: post-hoc logit adjustment (Menon et al. 2021, Eq. 9)."""
+    if tau == 0:
+        return probs_RC
+    prior_C = candidate_prior(behavior_counts_V, probs_RC.shape[1])
+    return (probs_RC / prior_C**tau).astype(np.float32)
 
 
 def _record(checkpoint: Checkpoint, part: str, rows: list[Row], store: EventStore) -> int:
     """Keep the table in metrics.json; returns how often the test part has been read."""
     metrics = checkpoint.read_metrics()
-    reads = metrics.setdefault("test_reads", [])
-    if part == "test":
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        reads.append({"at": now, "data_fingerprint": store.fingerprint})
+    num_reads = note_reading(metrics, part, store)
     metrics[part] = {
         row.name: {name: interval.value for name, interval in row.metrics.items()} for row in rows
     }
     checkpoint.write_metrics(metrics)
+    return num_reads
+
+
+def note_reading(metrics: dict[str, Any], part: str, store: EventStore) -> int:
+    """Note in a checkpoint's metrics that a part was read; how often the test part was."""
+    reads = metrics.setdefault("test_reads", [])
+    if part == "test":
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        reads.append({"at": now, "data_fingerprint": store.fingerprint})
     return len(reads)

@@ -1,71 +1,108 @@
-"""Figures of a table."""
+"""Figures of a table: macro recall against HR@1, a curve of post-hoc adjustment per model.
 
+Up and to the right is better. A model whose curve lies inside another's gains nothing that a shift
+of the prior would not have given the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed to write a file
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
 
+from edgebehave_train.comparison import Comparison
 from edgebehave_train.evaluation import Row, Table
 
 _ADJUSTED = ", adjusted tau "
+# Okabe and Ito's colors, told apart with any color vision; markers and dashes tell them apart in
+# print. Yellow is left out: it vanishes on white.
+_STYLES = [
+    {"color": color, "marker": marker, "linestyle": dashes}
+    for color, marker, dashes in (
+        ("#000000", "o", "-"),
+        ("#D55E00", "s", "-"),
+        ("#0072B2", "^", "-"),
+        ("#009E73", "D", "--"),
+        ("#CC79A7", "v", "--"),
+        ("#56B4E9", "P", "-."),
+        ("#E69F00", "X", "-."),
+        ("#7F7F7F", "*", ":"),
+    )
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A model at one strength of adjustment; the bars are (below, above) each value, >= 0."""
+
+    tau: float
+    hr_at_1: float
+    macro_recall: float
+    hr_bar: tuple[float, float]
+    macro_bar: tuple[float, float]
 
 
 def draw_frontier(table: Table, path: Path) -> None:
-    """Macro recall against HR@1: each model with its curve of post-hoc logit adjustment.
-
-    Up and to the right is better. A model whose curve lies inside another's gains nothing that
-    a shift of the prior would not have given the other.
-    """
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    curves: dict[str, list[Row]] = {}
+    """The models of one evaluation, with bootstrap intervals over users of HR@1."""
+    curves: dict[str, list[Point]] = {}
     for row in table.rows:
-        name = row.name.split(_ADJUSTED)[0]
         if row.kind == "model" or _ADJUSTED in row.name:
-            curves.setdefault(name, []).append(row)
-    for name, rows in curves.items():
-        rows.sort(key=_tau)
-        line = axes.plot(
-            [row.metrics["hr_at_1"].value for row in rows],
-            [row.metrics["macro_recall"].value for row in rows],
-            marker="o",
-            markersize=4,
-            label=name,
-        )[0]
-        start = rows[0].metrics
-        axes.errorbar(
-            start["hr_at_1"].value,
-            start["macro_recall"].value,
-            xerr=_half_widths(rows[0], "hr_at_1"),
-            color=line.get_color(),
-            alpha=0.4,
-            capsize=3,
-        )
-        for row in rows:
-            tau = _tau(row)
-            axes.annotate(
-                f"{tau:g}" if tau else "",
-                (row.metrics["hr_at_1"].value, row.metrics["macro_recall"].value),
-                textcoords="offset points",
-                xytext=(4, 4),
-                fontsize=7,
+            name, _, tau = row.name.partition(_ADJUSTED)
+            curves.setdefault(name, []).append(_point_of_row(row, float(tau or 0)))
+    baselines = {
+        row.name: (row.metrics["hr_at_1"].value, row.metrics["macro_recall"].value)
+        for row in table.rows
+        if row.kind == "baseline"
+    }
+    # Resampled macro recall is biased (see bootstrap.py), so only HR@1 gets a bar.
+    _draw(path, curves, baselines, f"{table.part}; bars: 95 % over users")
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> None:
+    """The objectives of a comparison, with t intervals over seeds of both metrics."""
+    curves = {
+        name: [
+            Point(
+                tau=row.tau,
+                hr_at_1=row.interval("hr_at_1")[0],
+                macro_recall=row.interval("macro_recall")[0],
+                hr_bar=_symmetric(row.interval("hr_at_1")[1]),
+                macro_bar=_symmetric(row.interval("macro_recall")[1]),
             )
-    for row in table.rows:
-        if row.kind == "baseline":
-            point = row.metrics["hr_at_1"].value, row.metrics["macro_recall"].value
-            axes.plot(*point, marker="x", color="gray", linestyle="none")
-            axes.annotate(
-                row.name.replace("_", " "),
-                point,
-                textcoords="offset points",
-                xytext=(4, -8),
-                fontsize=7,
-                color="gray",
-            )
-    axes.set_xlabel("HR@1 (bar: 95 % interval over users)")
+            for row in comparison.curve(name)
+        ]
+        for name in comparison.objectives
+    }
+    baselines = {
+        row.name: (row.metrics[0]["hr_at_1"], row.metrics[0]["macro_recall"])
+        for row in comparison.rows
+        if row.is_baseline
+    }
+    title = f"{comparison.part}; bars: 95 % over {comparison.num_seeds} seeds"
+    _draw(path, curves, baselines, title)
+
+
+def _draw(
+    path: Path,
+    curves: Mapping[str, Sequence[Point]],
+    baselines: Mapping[str, tuple[float, float]],
+    title: str,
+) -> None:
+    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+    for (name, points), style in zip(curves.items(), cycle(_STYLES), strict=False):
+        _draw_curve(axes, name, sorted(points, key=lambda point: point.tau), style)
+    for name, (hr_at_1, macro_recall) in baselines.items():
+        axes.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
+        _annotate(axes, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
+    axes.set_xlabel("HR@1")
     axes.set_ylabel("macro recall")
-    axes.set_title(f"{table.part}: numbers on the curves are tau of post-hoc adjustment")
+    axes.set_title(f"{title}\nlarge marker: no adjustment; numbers: tau of post-hoc adjustment")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,13 +110,58 @@ def draw_frontier(table: Table, path: Path) -> None:
     plt.close(figure)
 
 
-def _tau(row: Row) -> float:
-    return float(row.name.split(_ADJUSTED)[1]) if _ADJUSTED in row.name else 0.0
+def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: Mapping[str, str]) -> None:
+    hr_at_1 = [point.hr_at_1 for point in points]
+    macro_recall = [point.macro_recall for point in points]
+    axes.errorbar(
+        hr_at_1,
+        macro_recall,
+        xerr=np.transpose([point.hr_bar for point in points]),
+        yerr=np.transpose([point.macro_bar for point in points]),
+        color=style["color"],
+        linestyle="none",
+        alpha=0.45,
+        capsize=2,
+    )
+    axes.plot(hr_at_1, macro_recall, markersize=4, linewidth=1.2, label=name, **style)
+    start = points[0]
+    axes.plot(
+        start.hr_at_1,
+        start.macro_recall,
+        marker=style["marker"],
+        color=style["color"],
+        markersize=9,
+        markeredgecolor="white",
+        linestyle="none",
+        zorder=4,
+    )
+    for point in points:
+        if point.tau:
+            where = point.hr_at_1, point.macro_recall
+            _annotate(axes, f"{point.tau:g}", where, (4, 3), style["color"])
 
 
-def _half_widths(row: Row, metric: str) -> list[list[float]]:
-    interval = row.metrics[metric]
-    return [
-        [max(0.0, interval.value - interval.low)],
-        [max(0.0, interval.high - interval.value)],
-    ]
+def _annotate(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], color: str
+) -> None:
+    axes.annotate(
+        text, at, textcoords="offset points", xytext=offset, fontsize=7, color=color, alpha=0.9
+    )
+
+
+def _point_of_row(row: Row, tau: float) -> Point:
+    hr_at_1 = row.metrics["hr_at_1"]
+    return Point(
+        tau=tau,
+        hr_at_1=hr_at_1.value,
+        macro_recall=row.metrics["macro_recall"].value,
+        # Resampled values may all lie on one side of the value itself.
+        hr_bar=(max(0.0, hr_at_1.value - hr_at_1.low), max(0.0, hr_at_1.high - hr_at_1.value)),
+        macro_bar=(0.0, 0.0),
+    )
+
+
+def _symmetric(half_width: float) -> tuple[float, float]:
+    """A bar of the same length both ways; none for a single run."""
+    length = 0.0 if np.isnan(half_width) else half_width
+    return length, length

@@ -1,7 +1,8 @@
 """Habit kernels for every behavior of a log at once, equal to `edgebehave.habits` query by query.
 
-Training needs two numbers per target and kernel, p_k(y) and E_k; they depend on the log alone and
-are computed once. Evaluation needs the whole distributions, which `kernel_blocks` yields.
+Training needs two numbers per target and kernel, p_k(y) and E_k. An objective that shifts the prior
+needs a third, A_k = sum_b p_k(b) r_b. They depend on the log alone and are computed once.
+Evaluation needs the whole distributions, which `kernel_blocks` yields.
 """
 
 # R targets in a block, C history columns of the block, K kernels
@@ -136,3 +137,23 @@ def target_features(
         mass = (block.weights_KRC * hit).sum(2).T
         target_probs[block.rows] = mass / np.maximum(evidence[block.rows], 1e-9)
     return target_probs, evidence
+
+
+def target_tilts(
+    user: UserBehaviors,
+    ratio_C: npt.NDArray[np.floating],
+    history_events: int = HABIT_EVENTS,
+) -> npt.NDArray[np.float32]:
+    """What a shift of the prior makes of the mass of each kernel, before each behavior.
+
+        A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k
+
+    ratio_C  (V + U,) r_b of every candidate, spare ids included.
+    Returns  (m, K) float32; 0 where a kernel has no evidence.
+    """
+    tilts = np.zeros((len(user.behavior), len(KERNELS)), np.float32)
+    ratio_of_row = ratio_C[user.behavior].astype(np.float32)
+    for block in kernel_blocks(user, history_events=history_events):
+        mass = (block.weights_KRC @ ratio_of_row[block.columns]).T
+        tilts[block.rows] = mass / np.maximum(block.weights_KRC.sum(2).T, 1e-9)
+    return tilts

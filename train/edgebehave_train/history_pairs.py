@@ -23,19 +23,27 @@ class HistoryPairs:
     query     (P,) int64 in 0..M-1, ascending.
     behavior  (P,) int32, ids of the past behaviors.
     cues      (F, P) float32.
+    ratio     (P,) float32, r_b of the past behaviors if the objective shifts the prior.
     """
 
     query: Tensor
     behavior: Tensor
     cues: Tensor
+    ratio: Tensor | None = None
 
 
 class PastBehaviors:
     """Columns of a behavior log on a device, from which the pairs of any targets are made."""
 
     def __init__(
-        self, behaviors: BehaviorLog, device: torch.device, history_events: int = HABIT_EVENTS
+        self,
+        behaviors: BehaviorLog,
+        device: torch.device,
+        history_events: int = HABIT_EVENTS,
+        ratio_C: npt.NDArray[np.floating] | None = None,
     ) -> None:
+        """`ratio_C` (V + U,) r_b of every candidate, for an objective that shifts the prior."""
+
         def column(values: npt.NDArray[np.number], dtype: type = np.int32) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, dtype)).to(device)
 
@@ -50,6 +58,9 @@ class PastBehaviors:
         self.query_weekday, self.query_slot = column(weekday), column(slot)
         self.waited = log_gap(column(np.diff(behaviors.time_s, prepend=0)))
         self.wait = log_gap(column(asked_at - np.append(0, behaviors.time_s[:-1])))
+        self.ratio = None
+        if ratio_C is not None:
+            self.ratio = column(ratio_C[behaviors.behavior], np.float32)
         # A target sees the behaviors among the events before it that a device keeps.
         oldest = np.zeros(len(behaviors.event), np.int64)
         for user in range(behaviors.num_users):
@@ -105,4 +116,9 @@ class PastBehaviors:
             query_weekday=of_query(self.query_weekday[row_M]),
             time_known=of_query(time_known_M),
         )
-        return HistoryPairs(query=query, behavior=behavior, cues=coincidences.cues())
+        return HistoryPairs(
+            query=query,
+            behavior=behavior,
+            cues=coincidences.cues(),
+            ratio=None if self.ratio is None else of_past(self.ratio),
+        )

@@ -15,6 +15,8 @@ not normalized before the sum, so that E_L says how much evidence there is, as w
 
 # M queries, P pairs of a query and a past behavior, F cues, D width, H hidden units
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,19 @@ _HIDDEN = 16
 _MAX_SCORE = 20.0
 """Largest s, in nats: exp(s) of 512 behaviors stays far inside float32."""
 _START = {"age": -0.3, "same_last": 1.0, "same_place": 1.0, "clock_3": 2.0, "gap_wide": 2.0}
+
+
+class KernelNumbers(NamedTuple):
+    """Of every query, all (M,) float32 and 0 without a past.
+
+    probs     p_L(target).
+    evidence  E_L.
+    tilt      A_L = sum_b p_L(b) r_b, for an objective that shifts the prior.
+    """
+
+    probs: Tensor
+    evidence: Tensor
+    tilt: Tensor | None
 
 
 class LearnedKernel(nn.Module):
@@ -56,11 +71,17 @@ class LearnedKernel(nn.Module):
         evidence_M = weight_P.new_zeros(len(z_MD)).index_add(0, pairs.query, weight_P)
         return weight_P, evidence_M
 
-    def target_probs(
-        self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """p_L(target) and E_L of every query, both (M,); p_L is 0 without a past."""
+    def target_numbers(self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor) -> KernelNumbers:
+        """What the mixture's loss needs of this kernel, for every query."""
         weight_P, evidence_M = self.weights(z_MD, pairs)
         hit_P = pairs.behavior == target_M.index_select(0, pairs.query)
-        mass_M = torch.zeros_like(evidence_M).index_add(0, pairs.query, weight_P * hit_P)
-        return mass_M / evidence_M.clamp_min(1e-9), evidence_M
+
+        def mean(value_P: Tensor) -> Tensor:
+            total_M = torch.zeros_like(evidence_M).index_add(0, pairs.query, weight_P * value_P)
+            return total_M / evidence_M.clamp_min(1e-9)
+
+        return KernelNumbers(
+            probs=mean(hit_P),
+            evidence=evidence_M,
+            tilt=None if pairs.ratio is None else mean(pairs.ratio),
+        )

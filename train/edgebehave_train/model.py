@@ -17,7 +17,7 @@ learned, see `learned_kernel`. An expert without evidence gets no weight.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -166,6 +166,21 @@ class Block(nn.Module):
         return self.merge(x_BTD, sliding_window_attention(query, key, value, plan))
 
 
+class TargetLosses(NamedTuple):
+    """What a model says of its targets, all (M,) float32.
+
+    nll               -log p(target) of the mixture, in nats; what an objective is made of.
+    network_nll       the same of the network alone.
+    log_tilt          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
+    network_log_tilt  the same of the network alone.
+    """
+
+    nll: Tensor
+    network_nll: Tensor
+    log_tilt: Tensor
+    network_log_tilt: Tensor
+
+
 class BehaviorModel(nn.Module):
     """The network, the learned kernel and the gates; habit kernels come in as numbers."""
 
@@ -302,8 +317,10 @@ class BehaviorModel(nn.Module):
         target_probs: Tensor,
         evidence: Tensor,
         pairs: HistoryPairs | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """-log p(target) of the mixture and of the network alone, in nats, both (M,).
+        log_ratio_V: Tensor | None = None,
+        tilts: Tensor | None = None,
+    ) -> TargetLosses:
+        """-log p(target) of the mixture and of the network alone, in nats.
 
         Drops experts while training, so that the gates do not lean on one of them.
 
@@ -312,19 +329,36 @@ class BehaviorModel(nn.Module):
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
         pairs         of the M targets, for the learned kernel; None without one.
+        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts
+                      log sum_b p(b) r_b are those of r = 1, which are 0.
+        tilts         (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
         """
-        network_nll = F.cross_entropy(self.logits(z).float(), target, reduction="none")
+        logits_MV = self.logits(z).float()
+        network_nll = F.cross_entropy(logits_MV, target, reduction="none")
+        network_log_tilt = torch.zeros_like(network_nll)
+        if log_ratio_V is not None:
+            log_tilted = torch.logsumexp(logits_MV + log_ratio_V, 1)
+            network_log_tilt = log_tilted - torch.logsumexp(logits_MV, 1)
         if not self.config.habits:
-            return network_nll, network_nll
+            return TargetLosses(network_nll, network_nll, network_log_tilt, network_log_tilt)
         keep = None
         if self.config.learned_kernel:
             assert pairs is not None
-            learned = self.learned_kernel.target_probs(z, pairs, target)
-            target_probs = torch.cat([target_probs, learned[0][:, None]], 1)
-            evidence = torch.cat([evidence, learned[1][:, None]], 1)
+            learned = self.learned_kernel.target_numbers(z, pairs, target)
+            target_probs = torch.cat([target_probs, learned.probs[:, None]], 1)
+            evidence = torch.cat([evidence, learned.evidence[:, None]], 1)
+            if tilts is not None:
+                assert learned.tilt is not None
+                tilts = torch.cat([tilts, learned.tilt[:, None]], 1)
         if self.training and self.config.expert_dropout:
             keep = torch.rand_like(evidence) >= self.config.expert_dropout
         log_gates = self.log_gates(z, evidence, keep)
         # A kernel that never saw the target gives it nothing; log(1e-9) keeps the sum finite.
-        log_probs = torch.cat([-network_nll[:, None], target_probs.clamp_min(1e-9).log()], 1)
-        return -torch.logsumexp(log_gates + log_probs, 1), network_nll
+        log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]
+        nll = -torch.logsumexp(log_gates + torch.cat(log_probs, 1), 1)
+        if log_ratio_V is None:
+            return TargetLosses(nll, network_nll, network_log_tilt, network_log_tilt)
+        assert tilts is not None, "a shift of the prior needs the tilts of the kernels"
+        log_tilts = [network_log_tilt[:, None], tilts.clamp_min(1e-30).log()]
+        log_tilt = torch.logsumexp(log_gates + torch.cat(log_tilts, 1), 1)
+        return TargetLosses(nll, network_nll, log_tilt, network_log_tilt)

@@ -1,45 +1,90 @@
 """Training objectives: how the losses of a batch become one number to minimize.
 
-    ce    mean_i l_i                                   plain cross-entropy
-    dro   mean_i w[y_i] l_i,  w = 1 - m + m (q / p)    BehaveGPT, Eq. 4, in the form that trains
+l is -log p(y), of the mixture and, with `network_weight`, of the network alone; w a weight per
+behavior; r a shift of the prior.
 
-q is the worst-case distribution over a running mean of the class risks (see `dro.py`), detached;
-for a fixed q the estimate is unbiased. Two things keep it from collapsing onto the classes that
-nothing can predict: q starts after a warm start on plain loss, and only a share m of the weight
-moves with q. What is trained on, (1 - m) p + m q, lies in an uncertainty set of its own, with the
-capacity 1 + m (C - 1). A baseline per class (risk above that at the end of the warm start) can be
-switched on.
+    ce                mean_i l_i                                        plain cross-entropy
+    dro               mean_i w[y_i] l_i,   w = 1 - m + m (q / p)        BehaveGPT, Eq. 4
+    group_dro         the same, q a distribution over groups            Sagawa et al. 2020, Alg. 1
+    class_balanced    mean_i w[y_i] l_i,   w ~ (1 - beta) / (1 - beta^n_b)  Cui et al. 2019, Eq. 2
+    focal             mean_i (1 - p(y_i))^gamma l_i                     Lin et al. 2017, Eq. 4
+    logit_adjusted    mean_i -log[p(y_i) r[y_i] / sum_b p(b) r_b],  r = pi^tau
+                                                                        Menon et al. 2021, Eq. 10
+    balanced_softmax  the same with r = n                               Ren et al. 2020, Eq. 4
+
+Balanced softmax is logit adjustment with tau = 1: n and pi differ by a factor, which cancels out.
+It keeps its name because the field tells the two apart.
+
+q of dro is the worst-case distribution over a running mean of the class risks (see `dro.py`),
+detached; for a fixed q the estimate is unbiased. Two things keep it from collapsing onto the
+classes that nothing can predict: q starts after a warm start on plain loss, and only a share m of
+the weight moves with q. What is trained on, (1 - m) p + m q, lies in an uncertainty set of its own,
+with the capacity 1 + m (C - 1). A baseline per class (risk above that at the end of the warm start)
+can be switched on. With kappa = 0 all classes share one eps: that is LCVaR, the conditional value
+at risk over labels; kappa > 0 gives rare classes larger sets.
+
+p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
+A_k = sum_b p_k(b) r_b, one number per target and kernel (see `habit_features.py`).
 """
 
-# M targets of a batch, V behaviors
+# M targets of a batch, V behaviors, C = V + U candidates, G groups
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgebehave_train.dro import capacity, heterogeneous_epsilon, worst_case_weights
+from edgebehave_train.class_prior import candidate_prior
+from edgebehave_train.dro import (
+    capacity,
+    epsilon_of_capacity,
+    heterogeneous_epsilon,
+    worst_case_weights,
+)
+from edgebehave_train.metrics import group_of_behavior
+from edgebehave_train.model import TargetLosses
+
+ObjectiveName = Literal[
+    "ce",
+    "dro",
+    "logit_adjusted",
+    "balanced_softmax",
+    "focal",
+    "class_balanced",
+    "group_dro",
+]
+OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """What is minimized.
 
-    name         "ce" or "dro".
+    name         one of OBJECTIVES.
     network_weight  weight of the network's own loss beside the mixture's: without it the habit
                  kernels, which need no learning, leave the network nothing to do.
+    capacity     dro: C = sum_b p_b / eps_b, in [1, 1 / epsilon_min]; eps follows from it.
+                 0 = take epsilon_max as it is.
     epsilon_max  dro: eps of the most frequent behavior, before clipping to 1.
     epsilon_min  dro: smallest eps; no sample weighs more than 1 / epsilon_min.
-    kappa        dro: how fast eps falls with rarity; 0 = the same for all.
-    warm_start   dro: share of the training that runs on plain loss first, in [0, 1).
-    mixing       dro: m, share of the weight that moves with q, in [0, 1].
+    kappa        dro: how fast eps falls with rarity; 0 = the same for all (LCVaR).
+    warm_start   dro, group_dro: share of the training that runs on plain loss first, in [0, 1).
+    mixing       dro, group_dro: m, share of the weight that moves with q, in [0, 1].
     baseline     dro: measure risks from those at the end of the warm start.
     risk_decay   dro: decay of the running mean of the class risks per sample, in (0, 1).
+    tau          logit_adjusted: strength of the shift; 0 = ce, 1 = balanced_softmax.
+    gamma        focal: how fast easy targets lose weight; 0 = ce.
+    beta         class_balanced: in [0, 1); 0 = ce, near 1 = the inverse frequency.
+    groups       group_dro: "frequency" (head, medium, tail of `metrics.py`) or "behavior".
+    group_step   group_dro: eta, step of the exponentiated gradient.
     """
 
-    name: Literal["ce", "dro"] = "ce"
+    name: ObjectiveName = "ce"
     network_weight: float = 1.0
+    capacity: float = 0.0
     epsilon_max: float = 1.0
     epsilon_min: float = 0.1
     kappa: float = 0.25
@@ -47,33 +92,136 @@ class ObjectiveConfig:
     mixing: float = 0.25
     baseline: bool = False
     risk_decay: float = 0.95
+    tau: float = 1.0
+    gamma: float = 2.0
+    beta: float = 0.999
+    groups: Literal["frequency", "behavior"] = "frequency"
+    group_step: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.name not in ("ce", "dro"):
-            raise ValueError(f"objective must be ce or dro, got {self.name!r}")
+        if self.name not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.name!r}")
+        if self.groups not in ("frequency", "behavior"):
+            raise ValueError(f"groups must be frequency or behavior, got {self.groups!r}")
+        if self.capacity and self.capacity < 1:
+            raise ValueError(
+                f"capacity must be at least 1, or 0 to set eps by epsilon_max, got {self.capacity}"
+            )
         for field, low, high in (
             ("warm_start", 0, 0.999),
             ("mixing", 0, 1),
             ("risk_decay", 0, 0.99999),
+            ("tau", 0, 10),
+            ("gamma", 0, 10),
+            ("beta", 0, 0.999999),
+            ("group_step", 0, 10),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field} must lie in [{low}, {high}], got {getattr(self, field)}")
 
 
-class CrossEntropy(nn.Module):
-    """The mean loss."""
+class Objective(nn.Module):
+    """Cross-entropy, and the frame of the others: a loss per target times a weight per behavior.
+
+    log_ratio_V  (V,) log r_b if the objective shifts the prior: the model must then be asked for
+                 log sum_b p(b) r_b. None for all others.
+    """
+
+    log_ratio_V: Tensor | None
 
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("log_ratio_V", None)
 
-    def forward(
-        self, nll_M: Tensor, network_nll_M: Tensor, target_M: Tensor, progress: float
-    ) -> Tensor:
-        return (nll_M + self.config.network_weight * network_nll_M).mean()
+    def forward(self, losses: TargetLosses, target_M: Tensor, progress: float) -> Tensor:
+        """One number to minimize.
+
+        losses    of a batch, by the mixture and by the network alone.
+        target_M  (M,) behaviors.
+        progress  share of the training that is done, in [0, 1].
+        """
+        loss_M = self.target_loss(
+            losses.nll, losses.log_tilt, target_M
+        ) + self.config.network_weight * self.target_loss(
+            losses.network_nll, losses.network_log_tilt, target_M
+        )
+        weight_M = self.weight(losses.nll.detach().float(), target_M, progress)
+        return loss_M.mean() if weight_M is None else (weight_M * loss_M).mean()
+
+    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
+        """Loss of each target, (M,)."""
+        return nll_M
+
+    def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor | None:
+        """Weight of each target, (M,), 1 on average over the training part; None = all 1."""
+        return None
+
+    def candidate_ratio(self, num_candidates: int) -> npt.NDArray[np.float64] | None:
+        """r of every candidate, (C,), if the objective shifts the prior."""
+        return None
+
+    def summary(self) -> str:
+        """What a run should say of it; empty if its name says all."""
+        return ""
 
 
-class DistributionallyRobust(nn.Module):
+class Focal(Objective):
+    """Targets that are predicted well count less; the factor takes part in the gradient."""
+
+    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
+        # expm1 keeps 1 - p exact where p is near 1; a power of 0 has no gradient, hence the clamp.
+        surprise_M = (-torch.expm1(-nll_M)).clamp_min(1e-6)
+        return surprise_M**self.config.gamma * nll_M
+
+
+class LogitAdjusted(Objective):
+    """Cross-entropy of p(b) r_b, renormalized, with r = pi^tau.
+
+    At the optimum p itself is the posterior under the prior pi^(1 - tau): rare behaviors are
+    lifted without any adjustment afterwards, as far as p can follow. The habit kernels of a
+    mixture cannot, they are what they are; only gates and network can.
+    """
+
+    log_ratio_V: Tensor
+
+    def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
+        super().__init__(config)
+        self._counts_V = behavior_counts_V
+        self.tau = 1.0 if config.name == "balanced_softmax" else config.tau
+        log_ratio_V = np.log(self.candidate_ratio(len(behavior_counts_V)))
+        self.register_buffer("log_ratio_V", torch.from_numpy(log_ratio_V).float())
+
+    def candidate_ratio(self, num_candidates: int) -> npt.NDArray[np.float64]:
+        return candidate_prior(self._counts_V, num_candidates) ** self.tau
+
+    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
+        return nll_M - self.log_ratio_V[target_M] + log_tilt_M
+
+
+class ClassBalanced(Objective):
+    """Each behavior weighs as if it had its effective number of samples only.
+
+        E_n = (1 - beta^n) / (1 - beta),   w_b ~ 1 / E_{n_b}          Cui et al. 2019, Eq. 2
+
+    The paper scales the weights to the number of classes; here they average to 1 over the training
+    part, so that the size of a step does not depend on the tail.
+    """
+
+    weight_V: Tensor
+
+    def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
+        super().__init__(config)
+        counts_V = np.maximum(behavior_counts_V, 1).astype(np.float64)
+        inverse_V = (1 - config.beta) / (1 - config.beta**counts_V)
+        mean = (inverse_V * behavior_counts_V).sum() / behavior_counts_V.sum()
+        self.register_buffer("weight_V", torch.from_numpy(inverse_V / mean).float())
+
+    def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor:
+        return self.weight_V[target_M]
+
+
+class DistributionallyRobust(Objective):
     """Eq. 4 over a running mean of the class risks; the running mean is part of a checkpoint."""
 
     prior_V: Tensor
@@ -83,11 +231,12 @@ class DistributionallyRobust(nn.Module):
     num_seen_V: Tensor
 
     def __init__(self, config: ObjectiveConfig, prior_V: Tensor) -> None:
-        super().__init__()
-        self.config = config
-        epsilon_V = heterogeneous_epsilon(
-            prior_V, config.epsilon_max, config.epsilon_min, config.kappa
-        )
+        super().__init__(config)
+        bounds = config.epsilon_min, config.kappa
+        epsilon_max = config.epsilon_max
+        if config.capacity:
+            epsilon_max = epsilon_of_capacity(prior_V, config.capacity, *bounds)
+        epsilon_V = heterogeneous_epsilon(prior_V, epsilon_max, *bounds)
         self.capacity = capacity(prior_V, epsilon_V)
         self.register_buffer("prior_V", prior_V.clone())
         self.register_buffer("epsilon_V", epsilon_V)
@@ -103,25 +252,18 @@ class DistributionallyRobust(nn.Module):
         mean = (risk_V * seen_prior_V).sum() / seen_prior_V.sum().clamp_min(1e-12)
         return worst_case_weights(torch.where(seen, risk_V, mean), self.prior_V, self.epsilon_V)
 
-    def forward(
-        self, nll_M: Tensor, network_nll_M: Tensor, target_M: Tensor, progress: float
-    ) -> Tensor:
-        """Weighted mean of the losses.
-
-        nll_M          (M,) losses of the model in nats: what the risks are made of.
-        network_nll_M  (M,) losses of its network alone.
-        target_M       (M,) behaviors.
-        progress       share of the training that is done, in [0, 1].
-        """
-        self._update(nll_M.detach().float(), target_M)
-        loss_M = nll_M + self.config.network_weight * network_nll_M
+    def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor | None:
+        self._update(nll_M, target_M)
         if progress < self.config.warm_start:
             if self.config.baseline:
                 self.baseline_V.copy_(self.risk_V)
-            return loss_M.mean()
+            return None
         ratio_V = self.worst_case() / self.prior_V.clamp_min(1e-12)
-        weight_M = 1 - self.config.mixing + self.config.mixing * ratio_V[target_M]
-        return (weight_M * loss_M).mean()
+        return 1 - self.config.mixing + self.config.mixing * ratio_V[target_M]
+
+    def summary(self) -> str:
+        mixed = 1 + self.config.mixing * (self.capacity - 1)
+        return f"dro capacity C = {self.capacity:.2f}, {mixed:.2f} mixed"
 
     @torch.no_grad()
     def _update(self, nll_M: Tensor, target_M: Tensor) -> None:
@@ -141,11 +283,61 @@ class DistributionallyRobust(nn.Module):
         self.risk_V += step_V * (mean_V - self.risk_V)
 
 
-Objective = CrossEntropy | DistributionallyRobust
+class GroupDistributionallyRobust(Objective):
+    """Group DRO: the weights of the groups rise with their risks; part of a checkpoint.
+
+        log q_g <- log q_g + eta R_g,  renormalized                Sagawa et al. 2020, Alg. 1
+
+    The paper draws the groups evenly. Here a batch holds them as the log does, so the risk is its
+    unbiased estimate, the sum of the group's losses / (M p_g): a group that a batch lacks adds 0,
+    and the batches that hold it make up for it. q starts as p. Warm start and mixing are those of
+    dro; warm_start 0 and mixing 1 are the paper's.
+    """
+
+    group_V: Tensor
+    prior_G: Tensor
+    log_q_G: Tensor
+
+    def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
+        super().__init__(config)
+        group_V = (
+            group_of_behavior(behavior_counts_V)
+            if config.groups == "frequency"
+            else np.arange(len(behavior_counts_V))
+        )
+        prior_G = np.bincount(group_V, weights=behavior_counts_V / behavior_counts_V.sum())
+        self.register_buffer("group_V", torch.from_numpy(group_V))
+        self.register_buffer("prior_G", torch.from_numpy(prior_G).float())
+        # log 0 of an empty group stays -inf: it never gets any weight.
+        self.register_buffer("log_q_G", self.prior_G.log())
+
+    def worst_case(self) -> Tensor:
+        """q of the groups, (G,)."""
+        return self.log_q_G.softmax(0)
+
+    def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor | None:
+        if progress < self.config.warm_start:
+            return None
+        group_M = self.group_V[target_M]
+        sum_G = torch.zeros_like(self.prior_G).index_add(0, group_M, nll_M)
+        risk_G = sum_G / (len(target_M) * self.prior_G).clamp_min(1e-12)
+        self.log_q_G += self.config.group_step * risk_G
+        self.log_q_G -= self.log_q_G.logsumexp(0)
+        ratio_G = self.worst_case() / self.prior_G.clamp_min(1e-12)
+        return 1 - self.config.mixing + self.config.mixing * ratio_G[group_M]
 
 
-def build_objective(config: ObjectiveConfig, prior_V: Tensor) -> Objective:
-    """The objective of a config; prior_V (V,) training frequencies, sums to 1."""
-    if config.name == "ce":
-        return CrossEntropy(config)
-    return DistributionallyRobust(config, prior_V)
+def build_objective(
+    config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.integer]
+) -> Objective:
+    """The objective of a config; behavior_counts_V (V,) occurrences in the training part."""
+    counts_V = np.asarray(behavior_counts_V, np.int64)
+    if config.name in ("logit_adjusted", "balanced_softmax"):
+        return LogitAdjusted(config, counts_V)
+    if config.name == "dro":
+        return DistributionallyRobust(config, torch.from_numpy(counts_V / counts_V.sum()).float())
+    if config.name == "group_dro":
+        return GroupDistributionallyRobust(config, counts_V)
+    if config.name == "class_balanced":
+        return ClassBalanced(config, counts_V)
+    return Focal(config) if config.name == "focal" else Objective(config)

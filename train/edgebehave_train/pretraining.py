@@ -37,7 +37,7 @@ from edgebehave_train.checkpoint import (
 )
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
-from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
+from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig, TargetLosses
 from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.packing import pack_rows, share_of_ranges
@@ -195,8 +195,10 @@ class _Run:
             )
         self.log = map_log(store, self.vocabulary)
         behaviors = self.log.behavior_log(part == TRAIN)
+        self.objective = build_objective(config.objective, self.behavior_counts).to(device)
+        ratio = self.objective.candidate_ratio(behaviors.num_candidates)
         learned = config.habits and config.learned_kernel
-        self.data = TrainingLog(self.log, behaviors, config.habits, learned, device)
+        self.data = TrainingLog(self.log, behaviors, config.habits, learned, device, ratio)
         is_target = part == TRAIN if start.is_target is None else start.is_target & (part == TRAIN)
         self.in_part = {
             which: torch.from_numpy(mask).to(device)
@@ -241,8 +243,6 @@ class _Run:
         self.model = BehaviorModel(self.model_config).to(device)
         start.prepare(self.model)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
-        prior = torch.from_numpy(self.behavior_counts / self.behavior_counts.sum()).float()
-        self.objective = build_objective(config.objective, prior).to(device)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
         )
@@ -319,20 +319,18 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(self.step)
         batch = self.data.batch(rows, self.in_part[TRAIN])
-        nll_m, network_nll_m = self._nll(self.model, batch, self.config.query_dropout)
+        losses = self._losses(self.model, batch, self.config.query_dropout)
         progress = self.step / self.num_steps
-        loss = self.objective(nll_m, network_nll_m, batch.target, progress)
+        loss = self.objective(losses, batch.target, progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        return float(nll_m.detach().mean()), batch.num_events
+        return float(losses.nll.detach().mean()), batch.num_events
 
-    def _nll(
-        self, model: BehaviorModel, batch: Batch, query_dropout: float
-    ) -> tuple[Tensor, Tensor]:
-        """-log p of every target of a batch, by the mixture and by the network alone, (M,)."""
+    def _losses(self, model: BehaviorModel, batch: Batch, query_dropout: float) -> TargetLosses:
+        """What an objective needs of every target of a batch."""
         plan = plan_attention(batch.segment, self.config.window, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
@@ -345,7 +343,15 @@ class _Run:
                 time_known = ~hide
             z = model.query(hidden.flatten(0, 1)[batch.where], weekday, slot, batch.query_location)
             pairs = self.data.past.pairs(batch.row, time_known) if self.data.past else None
-            return model.nll(z, batch.target, batch.target_probs, evidence, pairs)
+            return model.nll(
+                z,
+                batch.target,
+                batch.target_probs,
+                evidence,
+                pairs,
+                self.objective.log_ratio_V,
+                batch.tilts,
+            )
 
     @torch.no_grad()
     def validation_nll(self) -> float:
@@ -359,7 +365,7 @@ class _Run:
             padded = np.append(row, np.full(padding, -1))
             batch = self.data.batch([padded], self.in_part[VALIDATION])
             if len(batch.where):
-                total += float(self._nll(model, batch, 0.0)[0].cpu().double().sum())
+                total += float(self._losses(model, batch, 0.0).nll.cpu().double().sum())
                 count += len(batch.where)
         return total / count if count else math.inf
 
@@ -506,10 +512,7 @@ class _Run:
             f"{str(self.precision).removeprefix('torch.')}, attention {self.backend}, "
             f"{self.steps_per_epoch} steps per epoch"
         )
-        if isinstance(self.objective, DistributionallyRobust):
-            capacity, mixing = self.objective.capacity, self.config.objective.mixing
-            line += f", dro capacity C = {capacity:.2f}, {1 + mixing * (capacity - 1):.2f} mixed"
-        return line
+        return ", ".join(filter(None, (line, self.objective.summary())))
 
 
 def hide_query_time(

@@ -59,6 +59,36 @@ def rank_targets(
     return num_greater.astype(np.int32), num_tied.astype(np.int32), predicted.astype(np.int32)
 
 
+class Ranking:
+    """Predictions in the making, from score matrices that come in pieces."""
+
+    def __init__(self, targets: Targets) -> None:
+        self.targets = targets
+        self._columns = tuple(np.zeros(len(targets), np.int32) for _ in range(3))
+        self._times_scored = np.zeros(len(targets), np.int32)
+
+    def add(
+        self,
+        which: npt.NDArray[np.integer] | slice,
+        scores_RC: npt.NDArray[np.floating | np.integer],
+    ) -> None:
+        """Rank some of the targets: indices or a slice, and their scores."""
+        ranks = rank_targets(scores_RC, self.targets.behavior[which])
+        for column, rank in zip(self._columns, ranks, strict=True):
+            column[which] = rank
+        self._times_scored[which] += 1
+
+    def finish(self) -> Predictions:
+        """Raises ValueError unless every target was scored exactly once."""
+        wrong = np.count_nonzero(self._times_scored != 1)
+        if wrong:
+            raise ValueError(f"{wrong} of {len(self.targets)} targets were not scored exactly once")
+        num_greater, num_tied, predicted = self._columns
+        return Predictions(
+            targets=self.targets, num_greater=num_greater, num_tied=num_tied, predicted=predicted
+        )
+
+
 def rank_in_blocks(
     targets: Targets,
     blocks: Iterable[tuple[npt.NDArray[np.integer] | slice, npt.NDArray[np.floating | np.integer]]],
@@ -68,17 +98,7 @@ def rank_in_blocks(
     blocks  pairs (which targets, scores_RC) that together cover every target once.
     Raises ValueError if they do not.
     """
-    num_greater, num_tied, predicted = (np.zeros(len(targets), np.int32) for _ in range(3))
-    times_scored = np.zeros(len(targets), np.int32)
+    ranking = Ranking(targets)
     for which, scores_RC in blocks:
-        block = rank_targets(scores_RC, targets.behavior[which])
-        num_greater[which], num_tied[which], predicted[which] = block
-        times_scored[which] += 1
-    if np.any(times_scored != 1):
-        raise ValueError(
-            f"{np.count_nonzero(times_scored != 1)} of {len(targets)} targets were not scored "
-            "exactly once"
-        )
-    return Predictions(
-        targets=targets, num_greater=num_greater, num_tied=num_tied, predicted=predicted
-    )
+        ranking.add(which, scores_RC)
+    return ranking.finish()

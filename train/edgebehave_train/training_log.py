@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgebehave.habits import KERNELS
 from edgebehave_train.behavior_log import BehaviorLog
-from edgebehave_train.habit_features import target_features
+from edgebehave_train.habit_features import target_features, target_tilts
 from edgebehave_train.history_pairs import PastBehaviors
 from edgebehave_train.mapped_log import MappedLog
 
@@ -27,6 +27,7 @@ class Batch:
     row              (M,) int64 rows of the targets in the behavior log.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
+    tilts            (M, K) float32, A_k of the habit kernels; None if the objective needs none.
     """
 
     event: Tensor
@@ -42,6 +43,7 @@ class Batch:
     query_location: Tensor
     target_probs: Tensor
     evidence: Tensor
+    tilts: Tensor | None = None
 
     @property
     def num_events(self) -> int:
@@ -59,10 +61,14 @@ class TrainingLog:
         habits: bool,
         learned_kernel: bool,
         device: torch.device,
+        ratio_C: npt.NDArray[np.floating] | None = None,
     ) -> None:
-        """`habits=False` leaves the kernel numbers at zero and saves computing them."""
+        """`habits=False` leaves the kernel numbers at zero and saves computing them.
+
+        ratio_C  (V + U,) r_b of an objective that shifts the prior; None: no tilts.
+        """
         self.device = device
-        self.past = PastBehaviors(behaviors, device) if learned_kernel else None
+        self.past = PastBehaviors(behaviors, device, ratio_C=ratio_C) if learned_kernel else None
 
         def column(values: npt.NDArray[np.integer]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(device)
@@ -78,6 +84,9 @@ class TrainingLog:
         self.row = column(row)
         self.target_probs = torch.from_numpy(target_probs).to(device)
         self.evidence = torch.from_numpy(evidence).to(device)
+        self.tilts = None
+        if habits and ratio_C is not None:
+            self.tilts = torch.from_numpy(kernel_tilts(behaviors, ratio_C)).to(device)
 
     def batch(self, rows: Sequence[npt.NDArray[np.int64]], in_part: Tensor) -> Batch:
         """Batch of packed rows.
@@ -111,6 +120,7 @@ class TrainingLog:
             query_location=self.location[event].long(),
             target_probs=self.target_probs[row_of_target],
             evidence=self.evidence[row_of_target],
+            tilts=None if self.tilts is None else self.tilts[row_of_target],
         )
 
 
@@ -125,3 +135,11 @@ def kernel_numbers(
             rows = slice(behaviors.user_start[user], behaviors.user_start[user + 1])
             target_probs[rows], evidence[rows] = target_features(behaviors.user(user))
     return target_probs, evidence
+
+
+def kernel_tilts(
+    behaviors: BehaviorLog, ratio_C: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """A_k of every behavior of a log, (J, K) float32; ratio_C (V + U,) r_b of every candidate."""
+    users = range(behaviors.num_users)
+    return np.concatenate([target_tilts(behaviors.user(user), ratio_C) for user in users])

@@ -1,0 +1,72 @@
+"""Make the table and the figure of the training objectives: one command per log.
+
+    python examples/reproduce_objectives.py tokyo --data FOLDER
+    python examples/reproduce_objectives.py tokyo --data FOLDER --no-habits
+    python examples/reproduce_objectives.py simulator
+
+FOLDER holds the research logs, as for reproduce_tables.py. Everything is done by
+`edgebehave compare`, which is printed as it runs. The test part is read for the table unless
+`--part validation` is given. Finished checkpoints are kept; a killed run goes on where it was.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+from reproduce_tables import LOGS, ingested, run
+
+OBJECTIVES = (
+    "ce",
+    "dro",
+    "dro:capacity=1.3:kappa=0",
+    "dro:capacity=1.5:kappa=0.5:mixing=1",
+    "logit_adjusted:tau=0.5",
+    "balanced_softmax",
+    "focal",
+    "class_balanced",
+    "group_dro",
+    "group_dro:mixing=1",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("log", choices=[*LOGS, "simulator"])
+    parser.add_argument("--data", type=Path, help="folder of the research logs")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--no-habits", action="store_true", help="the paper's plain model")
+    parser.add_argument("--part", default="test", choices=("validation", "test"))
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES))
+    args = parser.parse_args()
+    if args.log != "simulator" and not args.data:
+        parser.error("the research logs need --data FOLDER")
+
+    out = args.out / args.log
+    store = ingested(args.log, args.data, out)
+    split = LOGS[args.log].split if args.log in LOGS else "time"
+    folder = out / f"objectives-{args.preset}{'-plain' if args.no_habits else ''}"
+    command = ["compare", str(store), "-o", str(folder), "--objectives", args.objectives]
+    command += ["--preset", args.preset, "--seeds", str(args.seeds), "--split", split]
+    command += ["--part", args.part]
+    command += ["--epochs", str(args.epochs)] if args.epochs else []
+    command += ["--no-habits"] if args.no_habits else []
+    run(*command)
+    print((folder / "table.md").read_text())
+    table = json.loads((folder / "table.json").read_text())
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    print(
+        f"commit {commit or 'unknown'}, data {table['data_fingerprint']}, "
+        f"seeds 0..{args.seeds - 1}, {table['seconds']:.0f} s; figure {folder / 'frontier.png'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

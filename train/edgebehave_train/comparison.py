@@ -1,0 +1,304 @@
+"""Objectives side by side: trained with several seeds on one log, measured on the same targets.
+
+Every objective is shown without help and after post-hoc logit adjustment of several strengths, so
+that each has a curve of macro recall against HR@1. An objective that lifts rare behaviors only as
+a shift of the prior would do lands on the curve of plain cross-entropy; to be worth training it
+has to land above. `above_reference` measures that, seed by seed.
+
+Which objective becomes the default is decided on the validation part alone, by `RULE`. A run that
+was killed goes on where it was: finished checkpoints are kept, and so is what was measured of them,
+so the test part is read once.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebehave_train.checkpoint import Checkpoint, write_json, write_text
+from edgebehave_train.evaluation import (
+    Asked,
+    ask,
+    note_reading,
+    predict,
+    predict_baselines,
+)
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.habit_tuning import tune_habits
+from edgebehave_train.mapped_log import map_log
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.pretraining import Progress, pretrain
+from edgebehave_train.recipes import TrainConfig
+from edgebehave_train.seed_intervals import mean_interval
+from edgebehave_train.split import part_of_event
+
+SHOWN = {
+    "HR@1": "hr_at_1",
+    "HR@3": "hr_at_3",
+    "HR@5": "hr_at_5",
+    "macro recall": "macro_recall",
+    "tail": "tail_accuracy",
+}
+HR_TOLERANCE = 0.005
+RULE = (
+    f"of the objectives whose mean HR@1 on the validation part, without adjustment, lies within "
+    f"{HR_TOLERANCE} of the best, the one with the highest mean macro recall"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRow:
+    """One predictor at one strength of adjustment.
+
+    name             of the objective or baseline.
+    tau              of the post-hoc adjustment; 0 = none.
+    metrics          one dict per seed; a baseline has no seeds and one dict.
+    above_reference  per seed, macro recall above the curve of the reference at the same HR@1;
+                     empty for baselines.
+    """
+
+    name: str
+    is_baseline: bool
+    tau: float
+    metrics: list[dict[str, float]]
+    above_reference: list[float]
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """Mean over seeds and half width of its 95 % interval, NaN for a single value."""
+        return mean_interval([metrics[metric] for metrics in self.metrics])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` measured on one part.
+
+    part         "validation" or "test".
+    reference    objective whose curve the others are held against.
+    chosen       the objective that validation chooses, by `rule`.
+    seconds      wall time of this call; a resumed one counts from its own start.
+    """
+
+    part: str
+    rows: list[ComparedRow]
+    reference: str
+    chosen: str
+    num_targets: int
+    num_users: int
+    num_seeds: int
+    data_fingerprint: str
+    seconds: float
+    rule: str = RULE
+
+    @property
+    def objectives(self) -> list[str]:
+        return list(dict.fromkeys(row.name for row in self.rows if not row.is_baseline))
+
+    def curve(self, name: str) -> list[ComparedRow]:
+        """Rows of one objective, from no adjustment to the strongest."""
+        return sorted((row for row in self.rows if row.name == name), key=lambda row: row.tau)
+
+    def to_json(self) -> dict[str, Any]:
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**content, "rows": [dataclasses.asdict(row) for row in self.rows]}
+
+    def columns(self) -> list[str]:
+        return ["predictor", *SHOWN, f"above the curve of {self.reference}"]
+
+    def cells(self) -> list[list[str]]:
+        """The table as text: means and half widths over seeds."""
+        table = []
+        for row in self.rows:
+            name = row.name.replace("_", " ") if row.is_baseline else row.name
+            name += f", adjusted tau {row.tau:g}" if row.tau else ""
+            numbers = [_with_half_width(*row.interval(metric)) for metric in SHOWN.values()]
+            above = row.above_reference
+            is_itself = row.is_baseline or row.name == self.reference
+            table.append(
+                [name, *numbers, "" if is_itself else _with_half_width(*mean_interval(above), "+")]
+            )
+        return table
+
+    def title(self) -> str:
+        return (
+            f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users, "
+            f"{self.num_seeds} seeds, mean ± 95 % t interval over seeds"
+        )
+
+    def markdown(self) -> str:
+        """The table, and what validation chooses."""
+        lines = [self.columns(), ["---", *["---:"] * (len(SHOWN) + 1)], *self.cells()]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"{self.title()}\n\n{table}\n\nChosen: {self.chosen} ({self.rule}).\n"
+
+
+def _with_half_width(mean: float, half_width: float, sign: str = "") -> str:
+    spread = "" if math.isnan(half_width) else f" ± {half_width:.3f}"
+    return f"{mean:{sign}.3f}{spread}"
+
+
+def compare(
+    store: EventStore,
+    out: Path,
+    configs: Mapping[str, TrainConfig],
+    *,
+    num_seeds: int = 5,
+    part: str = "validation",
+    adjust: Sequence[float] = (0.25, 0.5, 1.0),
+    reference: str = "ce",
+    device: str = "auto",
+    on_line: Callable[[str], None] = lambda line: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Comparison:
+    """Train every config with seeds 0 .. num_seeds - 1 and measure all on one part.
+
+    out        folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
+    configs    what is compared, by name; they differ in their objectives.
+    adjust     tau of post-hoc logit adjustment, beside none.
+    reference  name of the config whose curve the others are held against.
+    Raises ValueError if a folder in `out` holds another run.
+    """
+    if reference not in configs:
+        raise ValueError(
+            f"the reference {reference!r} is not among the objectives: {', '.join(configs)}"
+        )
+    if part not in ("validation", "test"):
+        raise ValueError(f"part must be validation or test, got {part!r}")
+    started = time.monotonic()
+    taus = sorted({0.0, *adjust})
+    checkpoints: dict[str, list[Checkpoint]] = {name: [] for name in configs}
+    # Seed by seed, so that a run that is cut short has compared everything with fewer seeds.
+    for seed in range(num_seeds):
+        for name, config in configs.items():
+            folder = out / "checkpoints" / f"{_folder_name(name)}-{seed}"
+            seeded = dataclasses.replace(config, seed=seed)
+            on_line(f"{name}, seed {seed}")
+            checkpoints[name].append(_trained(store, seeded, folder, device, on_progress))
+
+    first = checkpoints[reference][0]
+    log, parts = map_log(store, first.vocabulary), part_of_event(store, first.config.split)
+    rows: dict[str, list[ComparedRow]] = {}
+    for measured in dict.fromkeys(("validation", part)):
+        asked = ask(log, parts, measured)
+        if not len(asked.targets):
+            raise ValueError(f"the {measured} part of {store.path} holds nothing to predict")
+        metrics = {
+            name: [
+                _measured(store, checkpoint, asked, measured, taus, on_line)
+                for checkpoint in of_seed
+            ]
+            for name, of_seed in checkpoints.items()
+        }
+        rows[measured] = [
+            ComparedRow(
+                name=name,
+                is_baseline=False,
+                tau=tau,
+                metrics=[by_tau[tau] for by_tau in by_seed],
+                above_reference=[
+                    above_curve(by_tau[tau], list(of_reference.values()))
+                    for by_tau, of_reference in zip(by_seed, metrics[reference], strict=True)
+                ],
+            )
+            for name, by_seed in metrics.items()
+            for tau in taus
+        ]
+    weights = tune_habits(asked.behaviors, asked.tuned_on)
+    baselines = [
+        ComparedRow(
+            name=name,
+            is_baseline=True,
+            tau=0.0,
+            metrics=[evaluate_predictions(result, first.behavior_counts)],
+            above_reference=[],
+        )
+        for name, result in predict_baselines(asked, weights)
+    ]
+    comparison = Comparison(
+        part=part,
+        rows=[*baselines, *rows[part]],
+        reference=reference,
+        chosen=choose(rows["validation"]),
+        num_targets=len(asked.targets),
+        num_users=len(np.unique(asked.targets.user)),
+        num_seeds=num_seeds,
+        data_fingerprint=store.fingerprint,
+        seconds=time.monotonic() - started,
+    )
+    write_json(out / "table.json", comparison.to_json())
+    write_text(out / "table.md", comparison.markdown())
+    return comparison
+
+
+def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]) -> float:
+    """Macro recall of a point above what a curve reaches at no less HR@1.
+
+    The curve is joined by straight lines: between two strengths of adjustment lies a third. Where
+    HR@1 exceeds all of the curve's, its point of the highest HR@1 is the measure.
+    """
+    corners = sorted((one["hr_at_1"], one["macro_recall"]) for one in curve)
+    hr_at_1, macro_recall = (np.array(values) for values in zip(*corners, strict=True))
+    at = min(point["hr_at_1"], hr_at_1[-1])
+    reached = float(np.interp(at, hr_at_1, macro_recall))
+    better = macro_recall[hr_at_1 >= at]
+    return point["macro_recall"] - max(reached, float(better.max()))
+
+
+def choose(rows: Sequence[ComparedRow]) -> str:
+    """The objective that RULE chooses from the rows of the validation part."""
+    means = {
+        row.name: (row.interval("hr_at_1")[0], row.interval("macro_recall")[0])
+        for row in rows
+        if not row.is_baseline and row.tau == 0
+    }
+    enough = max(hr_at_1 for hr_at_1, _ in means.values()) - HR_TOLERANCE
+    return max((n for n in means if means[n][0] >= enough), key=lambda name: means[name][::-1])
+
+
+def _folder_name(name: str) -> str:
+    """`dro:kappa=0` as a folder on any file system."""
+    return name.replace(":", "-").replace("=", "_")
+
+
+def _trained(
+    store: EventStore,
+    config: TrainConfig,
+    folder: Path,
+    device: str,
+    on_progress: Callable[[Progress], None],
+) -> Checkpoint:
+    """The checkpoint in a folder: as it is, finished, or trained."""
+    resume = (folder / "config.json").is_file()
+    if resume:
+        checkpoint = Checkpoint.open(folder)
+        if checkpoint.training["finished"]:
+            checkpoint.require_log(store)
+            if checkpoint.config != config:
+                raise ValueError(f"{folder} was trained with other settings; name another --out")
+            return checkpoint
+    return pretrain(store, config, folder, resume=resume, device=device, on_progress=on_progress)
+
+
+def _measured(
+    store: EventStore,
+    checkpoint: Checkpoint,
+    asked: Asked,
+    part: str,
+    taus: Sequence[float],
+    on_line: Callable[[str], None],
+) -> dict[float, dict[str, float]]:
+    """Metrics of a checkpoint at every tau; what metrics.json holds of them is not read anew."""
+    metrics = checkpoint.read_metrics()
+    known = metrics.setdefault("adjusted", {}).setdefault(part, {})
+    missing = [tau for tau in taus if f"{tau:g}" not in known]
+    if missing:
+        note_reading(metrics, part, store)
+        for tau, result in zip(missing, predict(checkpoint, asked, missing), strict=True):
+            known[f"{tau:g}"] = evaluate_predictions(result, checkpoint.behavior_counts)
+        checkpoint.write_metrics(metrics)
+        on_line(f"measured on {part}: {checkpoint.path.name}")
+    return {tau: known[f"{tau:g}"] for tau in taus}
