@@ -45,7 +45,7 @@ class TrainConfig:
     query_dropout: float = 0.1
     window: int = 90
     data_share: float = 1.0
-    epochs: int = 12
+    epochs: int = 18
     patience: int = 3
     batch_events: int = 1440
     row_events: int = 180
