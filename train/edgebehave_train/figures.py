@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from edgebehave_train.comparison import Comparison
+from edgebehave_train.comparison import ComparedRow, Comparison
 from edgebehave_train.evaluation import Row, Table
 
 _ADJUSTED = ", adjusted tau "
@@ -39,9 +39,12 @@ _STYLES = [
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A model at one strength of adjustment; the bars are (below, above) each value, >= 0."""
+    """A model at one strength of adjustment: tau, or C of a DRO prior.
 
-    tau: float
+    The bars are (below, above) each value, >= 0.
+    """
+
+    strength: float
     hr_at_1: float
     macro_recall: float
     hr_bar: tuple[float, float]
@@ -67,18 +70,13 @@ def draw_frontier(table: Table, path: Path) -> None:
 def draw_comparison(comparison: Comparison, path: Path) -> None:
     """The objectives of a comparison, with t intervals over seeds of both metrics."""
     curves = {
-        name: [
-            Point(
-                tau=row.tau,
-                hr_at_1=row.interval("hr_at_1")[0],
-                macro_recall=row.interval("macro_recall")[0],
-                hr_bar=_symmetric(row.interval("hr_at_1")[1]),
-                macro_bar=_symmetric(row.interval("macro_recall")[1]),
-            )
-            for row in comparison.curve(name)
-        ]
+        name: [_point_of_seeds(row, row.tau) for row in comparison.curve(name)]
         for name in comparison.objectives
     }
+    for name in comparison.objectives:
+        rows = [row for row in comparison.prior_curve(name) if row.capacity != 1]
+        if rows:
+            curves[f"{name}, DRO prior"] = [_point_of_seeds(row, row.capacity) for row in rows]
     baselines = {
         row.name: (row.metrics[0]["hr_at_1"], row.metrics[0]["macro_recall"])
         for row in comparison.rows
@@ -96,13 +94,15 @@ def _draw(
 ) -> None:
     figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
     for (name, points), style in zip(curves.items(), cycle(_STYLES), strict=False):
-        _draw_curve(axes, name, sorted(points, key=lambda point: point.tau), style)
+        _draw_curve(axes, name, sorted(points, key=lambda point: point.strength), style)
     for name, (hr_at_1, macro_recall) in baselines.items():
         axes.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
         _annotate(axes, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
     axes.set_xlabel("HR@1")
     axes.set_ylabel("macro recall")
-    axes.set_title(f"{title}\nlarge marker: no adjustment; numbers: tau of post-hoc adjustment")
+    axes.set_title(
+        f"{title}\nlarge marker: as trained; numbers: tau of post-hoc adjustment, C of a DRO prior"
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,21 +124,20 @@ def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: Mapping[s
         capsize=2,
     )
     axes.plot(hr_at_1, macro_recall, markersize=4, linewidth=1.2, label=name, **style)
-    start = points[0]
-    axes.plot(
-        start.hr_at_1,
-        start.macro_recall,
-        marker=style["marker"],
-        color=style["color"],
-        markersize=9,
-        markeredgecolor="white",
-        linestyle="none",
-        zorder=4,
-    )
     for point in points:
-        if point.tau:
-            where = point.hr_at_1, point.macro_recall
-            _annotate(axes, f"{point.tau:g}", where, (4, 3), style["color"])
+        where = point.hr_at_1, point.macro_recall
+        if point.strength:
+            _annotate(axes, f"{point.strength:g}", where, (4, 3), style["color"])
+            continue
+        axes.plot(
+            *where,
+            marker=style["marker"],
+            color=style["color"],
+            markersize=9,
+            markeredgecolor="white",
+            linestyle="none",
+            zorder=4,
+        )
 
 
 def _annotate(
@@ -149,10 +148,22 @@ def _annotate(
     )
 
 
+def _point_of_seeds(row: ComparedRow, strength: float) -> Point:
+    hr_at_1, hr_bar = row.interval("hr_at_1")
+    macro_recall, macro_bar = row.interval("macro_recall")
+    return Point(
+        strength=strength,
+        hr_at_1=hr_at_1,
+        macro_recall=macro_recall,
+        hr_bar=_symmetric(hr_bar),
+        macro_bar=_symmetric(macro_bar),
+    )
+
+
 def _point_of_row(row: Row, tau: float) -> Point:
     hr_at_1 = row.metrics["hr_at_1"]
     return Point(
-        tau=tau,
+        strength=tau,
         hr_at_1=hr_at_1.value,
         macro_recall=row.metrics["macro_recall"].value,
         # Resampled values may all lie on one side of the value itself.
