@@ -35,7 +35,7 @@ def compare(
     capacities: Annotated[
         str,
         typer.Option(
-            metavar="C,...", help="Also shift the prior of each to the worst case of Eq. 4."
+            metavar="C,...", help="Also shift the reference's prior to the worst case of Eq. 4."
         ),
     ] = "",
     habits: Annotated[
@@ -75,7 +75,7 @@ def compare(
     shared = [f"habits={habits}", f"split.by={split}", *(set_ or [])]
     shared += [] if epochs is None else [f"epochs={epochs}"]
     configs: dict[str, TrainConfig] = {}
-    for name in objectives.split(","):
+    for name in objectives.replace(" ", "").split(","):
         kind, *fields = name.split(":")
         own = [f"objective.{setting}" for setting in (f"name={kind}", *fields)]
         configs[name] = recipe_with(preset, [*shared, *own])

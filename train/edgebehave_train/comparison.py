@@ -3,10 +3,10 @@
 Every objective is shown without help and after post-hoc logit adjustment of several strengths, so
 that each has a curve of macro recall against HR@1. An objective that lifts rare behaviors only as
 a shift of the prior would do lands on the curve of plain cross-entropy; to be worth training it
-has to land above. `above_reference` measures that, seed by seed. A second curve per objective can
-be asked for: the shift of the prior that Eq. 4 itself chooses, of several capacities
-(`prior_shift.py`). It is found on the validation part; where that is what is shown, on one half of
-its users for the other half.
+has to land above. `above_reference` measures that, seed by seed. The reference can have a second
+curve: the shift of its prior that Eq. 4 itself chooses, of several capacities (`prior_shift.py`).
+It is found on the validation part; where that is what is shown, on one half of its users for the
+other half.
 
 Which objective becomes the default is decided on the validation part alone, by `RULE`. A run that
 was killed goes on where it was: finished checkpoints are kept, and so is what was measured of them,
@@ -52,10 +52,14 @@ SHOWN = {
     "macro recall": "macro_recall",
     "tail": "tail_accuracy",
 }
+Way = tuple[float, float]
+"""How a checkpoint is asked: tau of the adjustment, and C of the DRO prior (1 = none)."""
+
 HR_TOLERANCE = 0.005
 RULE = (
-    f"of the objectives whose mean HR@1 on the validation part, without adjustment, lies within "
-    f"{HR_TOLERANCE} of the best, the one with the highest mean macro recall"
+    f"of the objectives whose mean HR@1 on the validation part, as trained, lies within "
+    f"{HR_TOLERANCE} of the best, the one with the highest mean macro recall, if the 95 % interval "
+    "over seeds of its paired difference from the reference lies above 0; else the reference"
 )
 
 
@@ -117,9 +121,9 @@ class Comparison:
         rows = [row for row in self.rows if row.name == name and row.capacity == 1]
         return sorted(rows, key=lambda row: row.tau)
 
-    def prior_curve(self, name: str) -> list[ComparedRow]:
-        """Rows of one objective under DRO priors, from none to the largest set."""
-        rows = [row for row in self.rows if row.name == name and row.tau == 0]
+    def prior_curve(self) -> list[ComparedRow]:
+        """Rows of the reference under DRO priors, from the smallest set to the largest."""
+        rows = [row for row in self.rows if row.capacity != 1]
         return sorted(rows, key=lambda row: row.capacity)
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +151,7 @@ class Comparison:
     def title(self) -> str:
         return (
             f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users, "
-            f"{self.num_seeds} seeds, mean ± 95 % t interval over seeds"
+            f"mean ± 95 % t interval over {self.num_seeds} seeds"
         )
 
     def markdown(self) -> str:
@@ -181,7 +185,7 @@ def compare(
     out        folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
     configs    what is compared, by name; they differ in their objectives.
     adjust     tau of post-hoc logit adjustment, beside none.
-    capacities of DRO priors (kappa 1), each > 1.
+    capacities  of DRO priors of the reference (`prior_shift.py`), each > 1.
     reference  name of the config whose curve the others are held against.
     Raises ValueError if a folder in `out` holds another run.
     """
@@ -191,8 +195,12 @@ def compare(
         )
     if part not in ("validation", "test"):
         raise ValueError(f"part must be validation or test, got {part!r}")
+    if any(capacity <= 1 for capacity in capacities):
+        raise ValueError(f"capacities of DRO priors must exceed 1, got {min(capacities):g}")
     started = time.monotonic()
-    ways = [*((tau, 1.0) for tau in sorted({0.0, *adjust})), *((0.0, c) for c in capacities)]
+    ways = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
+    shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]
+    ways_of = {name: [*ways, *shifts] if name == reference else ways for name in configs}
     checkpoints: dict[str, list[Checkpoint]] = {name: [] for name in configs}
     # Seed by seed, so that a run that is cut short has compared everything with fewer seeds.
     for seed in range(num_seeds):
@@ -204,53 +212,24 @@ def compare(
 
     first = checkpoints[reference][0]
     log, parts = map_log(store, first.vocabulary), part_of_event(store, first.config.split)
+    asked = {which: ask(log, parts, which) for which in dict.fromkeys(("validation", part))}
+    for which, questions in asked.items():
+        if not len(questions.targets):
+            raise ValueError(f"the {which} part of {store.path} holds nothing to predict")
     rows: dict[str, list[ComparedRow]] = {}
-    for measured in dict.fromkeys(("validation", part)):
-        asked = ask(log, parts, measured)
-        if not len(asked.targets):
-            raise ValueError(f"the {measured} part of {store.path} holds nothing to predict")
-        validation = ask(log, parts, "validation") if capacities else None
+    for which in asked:
         metrics = {
-            name: [
-                _measured(store, checkpoint, asked, validation, measured, ways, on_line)
-                for checkpoint in of_seed
-            ]
+            name: [_measured(store, one, asked, which, ways_of[name], on_line) for one in of_seed]
             for name, of_seed in checkpoints.items()
         }
-        curves = [[of_seed[way] for way in ways if way[1] == 1] for of_seed in metrics[reference]]
-        rows[measured] = [
-            ComparedRow(
-                name=name,
-                is_baseline=False,
-                tau=way[0],
-                capacity=way[1],
-                metrics=[of_seed[way] for of_seed in by_seed],
-                above_reference=[
-                    above_curve(of_seed[way], curve)
-                    for of_seed, curve in zip(by_seed, curves, strict=True)
-                ],
-            )
-            for name, by_seed in metrics.items()
-            for way in ways
-        ]
-    weights = tune_habits(asked.behaviors, asked.tuned_on)
-    baselines = [
-        ComparedRow(
-            name=name,
-            is_baseline=True,
-            tau=0.0,
-            metrics=[evaluate_predictions(result, first.behavior_counts)],
-            above_reference=[],
-        )
-        for name, result in predict_baselines(asked, weights)
-    ]
+        rows[which] = _objective_rows(metrics, reference)
     comparison = Comparison(
         part=part,
-        rows=[*baselines, *rows[part]],
+        rows=[*_baseline_rows(asked[part], first), *rows[part]],
         reference=reference,
-        chosen=choose(rows["validation"]),
-        num_targets=len(asked.targets),
-        num_users=len(np.unique(asked.targets.user)),
+        chosen=choose(rows["validation"], reference),
+        num_targets=len(asked[part].targets),
+        num_users=len(np.unique(asked[part].targets.user)),
         num_seeds=num_seeds,
         data_fingerprint=store.fingerprint,
         seconds=time.monotonic() - started,
@@ -258,6 +237,45 @@ def compare(
     write_json(out / "table.json", comparison.to_json())
     write_text(out / "table.md", comparison.markdown())
     return comparison
+
+
+def _baseline_rows(asked: Asked, checkpoint: Checkpoint) -> list[ComparedRow]:
+    weights = tune_habits(asked.behaviors, asked.tuned_on)
+    return [
+        ComparedRow(
+            name=name,
+            is_baseline=True,
+            tau=0.0,
+            metrics=[evaluate_predictions(result, checkpoint.behavior_counts)],
+            above_reference=[],
+        )
+        for name, result in predict_baselines(asked, weights)
+    ]
+
+
+def _objective_rows(
+    metrics: Mapping[str, Sequence[Mapping[Way, dict[str, float]]]], reference: str
+) -> list[ComparedRow]:
+    """A row per objective and way, from the metrics of every seed."""
+    curves = [
+        [one for (_, capacity), one in of_seed.items() if capacity == 1]
+        for of_seed in metrics[reference]
+    ]
+    return [
+        ComparedRow(
+            name=name,
+            is_baseline=False,
+            tau=way[0],
+            capacity=way[1],
+            metrics=[of_seed[way] for of_seed in by_seed],
+            above_reference=[
+                above_curve(of_seed[way], curve)
+                for of_seed, curve in zip(by_seed, curves, strict=True)
+            ],
+        )
+        for name, by_seed in metrics.items()
+        for way in by_seed[0]
+    ]
 
 
 def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]) -> float:
@@ -274,15 +292,20 @@ def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]
     return point["macro_recall"] - max(reached, float(better.max()))
 
 
-def choose(rows: Sequence[ComparedRow]) -> str:
+def choose(rows: Sequence[ComparedRow], reference: str) -> str:
     """The objective that RULE chooses from the rows of the validation part."""
-    means = {
-        row.name: (row.interval("hr_at_1")[0], row.interval("macro_recall")[0])
-        for row in rows
-        if not row.is_baseline and row.is_as_trained
-    }
-    enough = max(hr_at_1 for hr_at_1, _ in means.values()) - HR_TOLERANCE
-    return max((n for n in means if means[n][0] >= enough), key=lambda name: means[name][::-1])
+    as_trained = {row.name: row for row in rows if not row.is_baseline and row.is_as_trained}
+    hr_at_1 = {name: row.interval("hr_at_1")[0] for name, row in as_trained.items()}
+    near = [name for name in hr_at_1 if hr_at_1[name] >= max(hr_at_1.values()) - HR_TOLERANCE]
+    best = max(near, key=lambda name: as_trained[name].interval("macro_recall")[0])
+    if reference not in near:
+        return best
+    differences = [
+        one["macro_recall"] - other["macro_recall"]
+        for one, other in zip(as_trained[best].metrics, as_trained[reference].metrics, strict=True)
+    ]
+    mean, half_width = mean_interval(differences)
+    return best if mean - half_width > 0 else reference  # a single seed proves nothing: NaN
 
 
 def _folder_name(name: str) -> str:
@@ -312,15 +335,14 @@ def _trained(
 def _measured(
     store: EventStore,
     checkpoint: Checkpoint,
-    asked: Asked,
-    validation: Asked | None,
+    asked: Mapping[str, Asked],
     part: str,
-    ways: Sequence[tuple[float, float]],
+    ways: Sequence[Way],
     on_line: Callable[[str], None],
-) -> dict[tuple[float, float], dict[str, float]]:
-    """Metrics of a checkpoint for every (tau, capacity); what metrics.json holds is not read anew.
+) -> dict[Way, dict[str, float]]:
+    """Metrics of a checkpoint on a part, by way; what metrics.json holds is not read anew.
 
-    validation  what DRO priors are found on, if any are asked for.
+    asked  by part; DRO priors are found on the validation part.
     """
     metrics = checkpoint.read_metrics()
     known = metrics.setdefault("adjusted", {}).setdefault(part, {})
@@ -329,14 +351,13 @@ def _measured(
     if missing:
         note_reading(metrics, part, store)
         counts = checkpoint.behavior_counts
-        priors = _dro_priors(
-            checkpoint, validation, [c for _, c in missing if c != 1], part == "validation"
-        )
+        capacities = [capacity for _, capacity in missing if capacity != 1]
+        priors = _dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
         scorers = [
             _adjuster(counts, tau) if capacity == 1 else priors[capacity]
             for tau, capacity in missing
         ]
-        results = predict_scored(checkpoint, asked, scorers)
+        results = predict_scored(checkpoint, asked[part], scorers)
         for way, result in zip(missing, results, strict=True):
             known[keys[way]] = evaluate_predictions(result, counts)
         checkpoint.write_metrics(metrics)
@@ -350,7 +371,7 @@ def _adjuster(counts_V: npt.NDArray[np.int64], tau: float) -> Scorer:
 
 def _dro_priors(
     checkpoint: Checkpoint,
-    validation: Asked | None,
+    validation: Asked,
     capacities: Sequence[float],
     is_shown: bool,
 ) -> dict[float, Scorer]:
@@ -358,7 +379,7 @@ def _dro_priors(
 
     is_shown  the validation part is what is scored: each half of its users gets the r of the other.
     """
-    if validation is None or not capacities:
+    if not capacities:
         return {}
     targets = validation.targets
     probs_TC = np.zeros((len(targets), validation.behaviors.num_candidates), np.float32)

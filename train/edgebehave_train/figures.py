@@ -20,21 +20,10 @@ from edgebehave_train.comparison import ComparedRow, Comparison
 from edgebehave_train.evaluation import Row, Table
 
 _ADJUSTED = ", adjusted tau "
-# Okabe and Ito's colors, told apart with any color vision; markers and dashes tell them apart in
-# print. Yellow is left out: it vanishes on white.
-_STYLES = [
-    {"color": color, "marker": marker, "linestyle": dashes}
-    for color, marker, dashes in (
-        ("#000000", "o", "-"),
-        ("#D55E00", "s", "-"),
-        ("#0072B2", "^", "-"),
-        ("#009E73", "D", "--"),
-        ("#CC79A7", "v", "--"),
-        ("#56B4E9", "P", "-."),
-        ("#E69F00", "X", "-."),
-        ("#7F7F7F", "*", ":"),
-    )
-]
+# Okabe and Ito's colors, told apart with any color vision, without yellow, which vanishes on white;
+# markers and dashes tell curves apart in print, and where the colors begin again.
+_COLORS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F"]
+_MARKERS, _DASHES = "os^DvPX*hp<", ("-", "--", "-.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +62,17 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         name: [_point_of_seeds(row, row.tau) for row in comparison.curve(name)]
         for name in comparison.objectives
     }
-    for name in comparison.objectives:
-        rows = [row for row in comparison.prior_curve(name) if row.capacity != 1]
-        if rows:
-            curves[f"{name}, DRO prior"] = [_point_of_seeds(row, row.capacity) for row in rows]
+    if comparison.prior_curve():
+        curves[f"{comparison.reference}, DRO prior"] = [
+            _point_of_seeds(row, row.capacity) for row in comparison.prior_curve()
+        ]
     baselines = {
         row.name: (row.metrics[0]["hr_at_1"], row.metrics[0]["macro_recall"])
         for row in comparison.rows
         if row.is_baseline
     }
-    title = f"{comparison.part}; bars: 95 % over {comparison.num_seeds} seeds"
+    bars = f"bars: 95 % over {comparison.num_seeds} seeds"
+    title = f"{comparison.part}; {bars if comparison.num_seeds > 1 else 'one seed, no bars'}"
     _draw(path, curves, baselines, title)
 
 
@@ -92,25 +82,49 @@ def _draw(
     baselines: Mapping[str, tuple[float, float]],
     title: str,
 ) -> None:
-    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
-    for (name, points), style in zip(curves.items(), cycle(_STYLES), strict=False):
-        _draw_curve(axes, name, sorted(points, key=lambda point: point.strength), style)
+    figure, (whole, near) = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
+    for axes in (whole, near):
+        styles = zip(cycle(_COLORS), cycle(_MARKERS), cycle(_DASHES))
+        for (name, points), style in zip(curves.items(), styles, strict=False):
+            _draw_curve(axes, name, sorted(points, key=lambda point: point.strength), style)
+        axes.set_xlabel("HR@1")
+        axes.set_ylabel("macro recall")
+        axes.grid(alpha=0.3)
     for name, (hr_at_1, macro_recall) in baselines.items():
-        axes.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
-        _annotate(axes, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
-    axes.set_xlabel("HR@1")
-    axes.set_ylabel("macro recall")
-    axes.set_title(
+        whole.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
+        _annotate(whole, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
+    _zoom(near, curves)
+    whole.set_title("with the baselines")
+    near.set_title("weak shifts, enlarged")
+    figure.suptitle(
         f"{title}\nlarge marker: as trained; numbers: tau of post-hoc adjustment, C of a DRO prior"
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    handles, labels = whole.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: Mapping[str, str]) -> None:
+def _zoom(axes: Axes, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Keep each curve's start and its first step: where one would operate."""
+    shown = [
+        point
+        for points in curves.values()
+        for point in sorted(points, key=lambda point: point.strength)[:2]
+    ]
+    for values, limit in (
+        ([point.hr_at_1 for point in shown], axes.set_xlim),
+        ([point.macro_recall for point in shown], axes.set_ylim),
+    ):
+        margin = max(0.15 * (max(values) - min(values)), 0.002)
+        limit(min(values) - margin, max(values) + margin)
+
+
+def _draw_curve(
+    axes: Axes, name: str, points: Sequence[Point], style: tuple[str, str, str]
+) -> None:
+    color, marker, dashes = style
     hr_at_1 = [point.hr_at_1 for point in points]
     macro_recall = [point.macro_recall for point in points]
     axes.errorbar(
@@ -118,21 +132,30 @@ def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: Mapping[s
         macro_recall,
         xerr=np.transpose([point.hr_bar for point in points]),
         yerr=np.transpose([point.macro_bar for point in points]),
-        color=style["color"],
+        color=color,
         linestyle="none",
         alpha=0.45,
         capsize=2,
     )
-    axes.plot(hr_at_1, macro_recall, markersize=4, linewidth=1.2, label=name, **style)
+    axes.plot(
+        hr_at_1,
+        macro_recall,
+        color=color,
+        marker=marker,
+        linestyle=dashes,
+        markersize=4,
+        linewidth=1.2,
+        label=name,
+    )
     for point in points:
         where = point.hr_at_1, point.macro_recall
         if point.strength:
-            _annotate(axes, f"{point.strength:g}", where, (4, 3), style["color"])
+            _annotate(axes, f"{point.strength:g}", where, (4, 3), color)
             continue
         axes.plot(
             *where,
-            marker=style["marker"],
-            color=style["color"],
+            marker=marker,
+            color=color,
             markersize=9,
             markeredgecolor="white",
             linestyle="none",
@@ -144,7 +167,14 @@ def _annotate(
     axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], color: str
 ) -> None:
     axes.annotate(
-        text, at, textcoords="offset points", xytext=offset, fontsize=7, color=color, alpha=0.9
+        text,
+        at,
+        textcoords="offset points",
+        xytext=offset,
+        fontsize=7,
+        color=color,
+        alpha=0.9,
+        annotation_clip=True,
     )
 
 
