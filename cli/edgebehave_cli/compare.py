@@ -32,6 +32,12 @@ def compare(
     adjust: Annotated[
         str, typer.Option(metavar="TAU,...", help="Post-hoc logit adjustment of each, beside none.")
     ] = "0.25,0.5,1",
+    capacities: Annotated[
+        str,
+        typer.Option(
+            metavar="C,...", help="Also shift the reference's prior to the worst case of Eq. 4."
+        ),
+    ] = "",
     habits: Annotated[
         bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")
     ] = True,
@@ -69,14 +75,10 @@ def compare(
     shared = [f"habits={habits}", f"split.by={split}", *(set_ or [])]
     shared += [] if epochs is None else [f"epochs={epochs}"]
     configs: dict[str, TrainConfig] = {}
-    for name in objectives.split(","):
+    for name in objectives.replace(" ", "").split(","):
         kind, *fields = name.split(":")
         own = [f"objective.{setting}" for setting in (f"name={kind}", *fields)]
         configs[name] = recipe_with(preset, [*shared, *own])
-    try:
-        taus = [float(tau) for tau in adjust.split(",") if tau]
-    except ValueError:
-        raise ValueError(f"--adjust takes numbers with commas between, got {adjust!r}") from None
     with TrainingProgress() as progress:
         comparison = compare_objectives(
             EventStore.open(store),
@@ -84,7 +86,8 @@ def compare(
             configs,
             num_seeds=seeds,
             part=part,
-            adjust=taus,
+            adjust=_numbers("--adjust", adjust),
+            capacities=_numbers("--capacities", capacities),
             reference=reference,
             device=device,
             on_line=note,
@@ -97,3 +100,10 @@ def compare(
     else:
         print_table(comparison.title(), comparison.columns(), comparison.cells(), ["HR@5", "tail"])
         print(f"chosen: {comparison.chosen} ({comparison.rule})")
+
+
+def _numbers(option: str, value: str) -> list[float]:
+    try:
+        return [float(number) for number in value.split(",") if number]
+    except ValueError:
+        raise ValueError(f"{option} takes numbers with commas between, got {value!r}") from None

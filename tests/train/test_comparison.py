@@ -3,15 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from edgebehave_train import comparison as module
 from edgebehave_train.baselines import BASELINES
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.comparison import ComparedRow, above_curve, choose, compare
-from edgebehave_train.evaluation import predict_part
+from edgebehave_train.evaluation import ask, predict_part
+from edgebehave_train.mapped_log import map_log
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.objectives import ObjectiveConfig
+from edgebehave_train.split import part_of_event
 
 CURVE = [
     {"hr_at_1": 0.40, "macro_recall": 0.10},
@@ -50,8 +53,22 @@ def test_the_rule_takes_macro_recall_among_those_near_the_best_hr():
         row("far", 0.380, 0.30),
         row("ce", 0.399, 0.40, tau=0.5),
     ]
-    assert choose(rows) == "near"
-    assert choose(rows[:2]) == "ce"
+    assert choose(rows, "ce") == "near"
+    assert choose(rows[:2], "ce") == "ce"
+    assert choose(rows, "far") == "near", "the reference itself is too far from the best HR@1"
+
+
+def test_the_rule_keeps_the_reference_unless_the_seeds_agree():
+    def with_macro(name, *macro_recall):
+        metrics = [{"hr_at_1": 0.4, "macro_recall": value} for value in macro_recall]
+        return ComparedRow(
+            name=name, is_baseline=False, tau=0.0, metrics=metrics, above_reference=[]
+        )
+
+    ce = with_macro("ce", 0.10, 0.11, 0.12)
+    assert choose([ce, with_macro("steady", 0.12, 0.13, 0.14)], "ce") == "steady"
+    assert choose([ce, with_macro("noisy", 0.20, 0.11, 0.08)], "ce") == "ce"
+    assert choose([with_macro("ce", 0.1), with_macro("once", 0.2)], "ce") == "ce"
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +90,23 @@ def _tune_quickly():
 @pytest.fixture(scope="module")
 def compared(tiny_store, configs, tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison")
-    run = lambda **changes: compare(  # noqa: E731  the call that all tests here vary
-        tiny_store, out, changes.pop("configs", configs), num_seeds=2, adjust=[0.5], **changes
+    same = {"num_seeds": 2, "adjust": [0.5], "capacities": [1.2]}
+    run = lambda configs=configs, **changes: compare(  # noqa: E731  the call that all tests vary
+        tiny_store, out, configs, **same, **changes
     )
     return out, run, run()
 
 
 def test_every_objective_is_there_at_every_strength(compared):
     _, _, comparison = compared
-    shown = [(row.name, row.tau, len(row.metrics)) for row in comparison.rows]
+    shown = [(row.name, row.tau, row.capacity, len(row.metrics)) for row in comparison.rows]
     assert shown == [
-        *((name, 0.0, 1) for name in [*BASELINES, "habits"]),
-        ("ce", 0.0, 2),
-        ("ce", 0.5, 2),
-        ("logit_adjusted:tau=0.5", 0.0, 2),
-        ("logit_adjusted:tau=0.5", 0.5, 2),
+        *((name, 0.0, 1.0, 1) for name in [*BASELINES, "habits"]),
+        ("ce", 0.0, 1.0, 2),
+        ("ce", 0.5, 1.0, 2),
+        ("ce", 0.0, 1.2, 2),
+        ("logit_adjusted:tau=0.5", 0.0, 1.0, 2),
+        ("logit_adjusted:tau=0.5", 0.5, 1.0, 2),
     ]
     assert comparison.chosen in comparison.objectives
 
@@ -109,6 +128,22 @@ def test_the_reference_lies_on_or_below_its_own_curve(compared):
     _, _, comparison = compared
     for compared_row in comparison.curve("ce"):
         assert all(above <= 1e-12 for above in compared_row.above_reference)
+
+
+def test_a_prior_is_found_on_the_other_half_of_the_users(tiny_store, configs, compared):
+    out, _, _ = compared
+    checkpoint = Checkpoint.open(out / "checkpoints" / "ce-0")
+    parts = part_of_event(tiny_store, checkpoint.config.split)
+    asked = ask(map_log(tiny_store, checkpoint.vocabulary), parts, "validation")
+    scorer = module._dro_priors(checkpoint, asked, [1.2], is_shown=True)[1.2]
+    num_targets = len(asked.targets)
+    ones = np.ones((num_targets, asked.behaviors.num_candidates), np.float32)
+    ratio_TC = scorer(np.arange(num_targets), ones)
+    _, first, kind = np.unique(ratio_TC, axis=0, return_index=True, return_inverse=True)
+    assert len(first) == 2
+    assert all(len(np.unique(kind[asked.targets.user == u])) == 1 for u in asked.targets.user)
+    for_test = module._dro_priors(checkpoint, asked, [1.2], is_shown=False)[1.2]
+    assert len(np.unique(for_test(np.arange(num_targets), ones), axis=0)) == 1
 
 
 def test_the_table_is_written_as_json_and_markdown(compared):
@@ -136,12 +171,14 @@ def test_what_is_finished_is_neither_trained_nor_read_again(compared, monkeypatc
     assert first.chosen == before.chosen, "validation chooses, whatever is shown"
 
 
-def test_a_folder_of_another_comparison_is_left_alone(compared, configs, recipe):
-    _, run, _ = compared
+def test_a_folder_of_another_comparison_is_left_alone(tiny_store, compared, configs, recipe):
+    out, run, _ = compared
     with pytest.raises(ValueError, match="ce-0 was trained with other settings; name another"):
         run(configs={**configs, "ce": recipe(epochs=1, dropout=0.4)})
     with pytest.raises(ValueError, match="the reference 'ce' is not among the objectives: dro"):
         run(configs={"dro": configs["ce"]})
+    with pytest.raises(ValueError, match=r"capacities of DRO priors must exceed 1, got 0\.5"):
+        compare(tiny_store, out, configs, capacities=[0.5, 1.2])
     with pytest.raises(ValueError, match="part must be validation or test, got 'train'"):
         run(part="train")
 

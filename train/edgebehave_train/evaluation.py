@@ -32,6 +32,9 @@ from edgebehave_train.split import PARTS, TRAIN, VALIDATION, part_of_event
 
 EARLY_S = {"asked 10 min early": 600, "asked 60 min early": 3600}
 
+Scorer = Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[np.floating]]
+"""(which targets, probs_RC) -> scores_RC."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -236,13 +239,24 @@ def predict(
     taus     of post-hoc logit adjustment; 0 = none.
     experts  "network" leaves the habit kernels out.
     """
+
+    def adjusted(tau: float) -> Scorer:
+        return lambda which, probs_RC: adjust_probs(probs_RC, checkpoint.behavior_counts, tau)
+
+    return predict_scored(checkpoint, asked, [adjusted(tau) for tau in taus], experts)
+
+
+def predict_scored(
+    checkpoint: Checkpoint, asked: Asked, scorers: Sequence[Scorer], experts: Experts = "all"
+) -> list[Predictions]:
+    """Predictions of a checkpoint for every way to score its probabilities, from one pass."""
     blocks = target_probs(
         checkpoint.load_model(), asked.log, asked.behaviors, asked.targets, asked.early_s, experts
     )
-    rankings = [Ranking(asked.targets) for _ in taus]
+    rankings = [Ranking(asked.targets) for _ in scorers]
     for which, probs_RC in blocks:
-        for tau, ranking in zip(taus, rankings, strict=True):
-            ranking.add(which, adjust_probs(probs_RC, checkpoint.behavior_counts, tau))
+        for scorer, ranking in zip(scorers, rankings, strict=True):
+            ranking.add(which, scorer(which, probs_RC))
     return [ranking.finish() for ranking in rankings]
 
 
