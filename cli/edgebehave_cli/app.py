@@ -9,6 +9,7 @@ from edgebehave_cli import (
     export,
     ingest,
     predict,
+    scale,
     simulate,
     train,
 )
@@ -27,6 +28,7 @@ app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("scale")(scale.scale)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("bench")(bench.bench)
@@ -36,6 +38,7 @@ _EXTRA_OF_MODULE = {
     "safetensors": "train",
     "duckdb": "train",
     "matplotlib": "train",
+    "scipy": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",
