@@ -18,7 +18,7 @@ class StoppedError(RuntimeError):
 
 
 def run(store, out, grid=GRID, on_progress=lambda progress: None):
-    return scale(store, grid, out, device="cpu", num_resamples=10, on_progress=on_progress)
+    return scale(store, grid, out, device="cpu", num_resamples=4, on_progress=on_progress)
 
 
 @pytest.fixture(scope="module")

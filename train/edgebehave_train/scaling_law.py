@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 
 from edgebehave_train.bootstrap import COVERAGE, Interval
 
@@ -214,32 +214,28 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
             1,
         )
 
-    fits = []
-    for share_n, share_d, alpha, beta in starts:
-        theta = np.array(
-            [
-                mean + math.log(share_n),
-                alpha,
-                mean + math.log(share_d),
-                beta,
-                mean + math.log(max(1 - share_n - share_d, 0.05)),
-            ]
+    def search(theta: Floats, loss: str) -> OptimizeResult:
+        return least_squares(
+            residual,
+            np.clip(theta, low + 1e-6, high - 1e-6),
+            jacobian,
+            bounds=(low, high),
+            loss=loss,
+            f_scale=HUBER_DELTA,
+            x_scale="jac",
+            max_nfev=_MAX_EVALUATIONS,
         )
-        # Plain least squares first: three times as fast to the same minimum.
-        for loss in ("linear", "huber"):
-            fit = least_squares(
-                residual,
-                np.clip(theta, low + 1e-6, high - 1e-6),
-                jacobian,
-                bounds=(low, high),
-                loss=loss,
-                f_scale=HUBER_DELTA,
-                x_scale="jac",
-                max_nfev=_MAX_EVALUATIONS,
-            )
-            theta = fit.x
-        fits.append(fit)
-    log_cn, alpha, log_cd, beta, log_floor = min(fits, key=lambda fit: fit.cost).x.tolist()
+
+    plain = []
+    for share_n, share_d, alpha, beta in starts:
+        rest = max(1 - share_n - share_d, 0.05)
+        constants = mean + np.log([share_n, share_d, rest])
+        theta = np.array([constants[0], alpha, constants[1], beta, constants[2]])
+        plain.append(search(theta, "linear"))
+    # Least squares first: from its minima the robust ones are near, and slow to find from afar.
+    plain.sort(key=lambda fit: fit.cost)
+    robust = [search(fit.x, "huber") for fit in plain[:3]]
+    log_cn, alpha, log_cd, beta, log_floor = min(robust, key=lambda fit: fit.cost).x.tolist()
     return ScalingLaw(
         size_constant=math.exp(log_cn + alpha * center_n),
         size_exponent=alpha,
