@@ -10,6 +10,7 @@ from edgebehave_cli import (
     export,
     ingest,
     predict,
+    scale,
     simulate,
     train,
 )
@@ -29,6 +30,7 @@ app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("scale")(scale.scale)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("bench")(bench.bench)
@@ -38,6 +40,7 @@ _EXTRA_OF_MODULE = {
     "safetensors": "train",
     "duckdb": "train",
     "matplotlib": "train",
+    "scipy": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

@@ -1,0 +1,140 @@
+"""`edgebehave scale`: how the loss falls with size and data, and what the next size would reach."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json, print_table
+from edgebehave_cli.grid_progress import GridBar
+
+if TYPE_CHECKING:  # the annotation must not import torch
+    from edgebehave_train.scaling import ScalingReport
+
+
+def scale(
+    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the grid.")],
+    grid: Annotated[
+        str, typer.Option(help="cpu: minutes on two cores. gpu: widths to 512, for a large log.")
+    ] = "cpu",
+    widths: Annotated[
+        str | None, typer.Option(help="Sizes, as 16,32,64; layers and heads follow.")
+    ] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")
+    ] = None,
+    habits: Annotated[
+        bool, typer.Option(help="Mix with the habit kernels, which hide the network.")
+    ] = False,
+    query_context: Annotated[
+        str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
+    ] = "time",
+    split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Fit L(N, D) = C_N N^-alpha + C_D D^-beta + L0 to a grid of sizes and data amounts.
+
+    The largest run is predicted from all smaller ones before it is trained; the prediction, the
+    losses, the law with its uncertainty, the compute-optimal ratio and a figure end up in OUT. A
+    grid that was killed goes on with the same command; finished runs are kept.
+
+    N counts parameters without the embedding tables, D training events; the loss is that of the
+    validation part, in nats.
+
+    Example: [bold]edgebehave scale runs/store -o runs/scaling[/bold]
+
+    Example: [bold]edgebehave scale runs/store -o runs/big --grid gpu --device cuda[/bold]
+    """
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.scaling import GRIDS
+    from edgebehave_train.scaling import scale as run_grid
+    from edgebehave_train.scaling_figure import draw_scaling
+    from edgebehave_train.split import SplitConfig
+
+    if grid not in GRIDS:
+        raise ValueError(f"grid must be one of {', '.join(GRIDS)}, got {grid!r}")
+    changes: dict[str, Any] = {
+        "seeds": seeds,
+        "habits": habits,
+        "query_context": query_context,
+        "split": SplitConfig(by=split),
+    }
+    if widths is not None:
+        changes["widths"] = _numbers("widths", widths, int)
+    if shares is not None:
+        changes["shares"] = _numbers("shares", shares, float)
+    if epochs is not None:
+        changes["epochs"] = epochs
+    planned = GRIDS[grid](**changes)
+    with GridBar() as bar:
+        try:
+            report = run_grid(
+                EventStore.open(store), planned, out, device=device, on_progress=bar.report
+            )
+        except KeyboardInterrupt:
+            note("interrupted; the same command goes on where it was")
+            raise
+    draw_scaling(report, out / "scaling.png")
+    note(f"figure -> {out / 'scaling.png'}")
+    if json:
+        print_json(report.to_json())
+    else:
+        show_report(report)
+
+
+def show_report(report: "ScalingReport") -> None:
+    """Print a grid: the runs with the law beside them, the prediction, the law, the optimum."""
+    rows = []
+    for run in (*report.smaller, *report.held_out):
+        fitted = float(report.smaller_law.law.loss(run.size, run.events))
+        rows.append(
+            [
+                f"{run.point.width}" + (" held out" if run in report.held_out else ""),
+                f"{run.size:,}",
+                f"{run.events:,}",
+                f"{run.point.seed}",
+                f"{run.best_epoch}",
+                f"{run.loss:.4f}",
+                f"{fitted:.4f}",
+                f"{fitted / run.loss - 1:+.2%}",
+            ]
+        )
+    columns = ["width", "N", "D", "seed", "best epoch", "loss", "law", "law / loss - 1"]
+    print_table("validation loss in nats; the law knows all but the held-out runs", columns, rows)
+    predicted, copied = report.predicted, report.copied
+    print(
+        f"largest run: predicted {predicted.value:.4f} [{predicted.low:.4f}, {predicted.high:.4f}],"
+        f" measured {report.measured:.4f}, error {report.error:+.2%}; "
+        f"without a law (lowest smaller run) {copied / report.measured - 1:+.2%}"
+    )
+    law = {
+        name: f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]"
+        for name, i in report.law.intervals().items()
+    }
+    print(
+        "law of all runs: "
+        f"C_N {law['size_constant']}, alpha {law['size_exponent']}, "
+        f"C_D {law['data_constant']}, beta {law['data_exponent']}, L0 {law['floor']} nats"
+    )
+    for at in report.to_json()["compute_optimum"]:
+        ratio, low, high = at["events_per_parameter"]
+        print(
+            f"compute-optimal at 6 N D = {at['compute']:.2e}: N {at['parameters']:,.0f}, "
+            f"D {at['events']:,.0f}, {ratio:.3g} [{low:.3g}, {high:.3g}] events per parameter, "
+            f"loss {at['loss']:.4f}"
+        )
+
+
+def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
+    """A list as 16,32,64."""
+    example = "16,32,64" if kind is int else "0.1,0.2,0.5,1"
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--{option} takes numbers as {example}, got {text!r}") from None
