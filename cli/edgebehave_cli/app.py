@@ -11,6 +11,7 @@ from edgebehave_cli import (
     predict,
     simulate,
     train,
+    transfer,
 )
 from edgebehave_cli.console import fail
 
@@ -26,6 +27,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
+app.command("transfer")(transfer.transfer)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
@@ -36,6 +38,7 @@ _EXTRA_OF_MODULE = {
     "safetensors": "train",
     "duckdb": "train",
     "matplotlib": "train",
+    "peft": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

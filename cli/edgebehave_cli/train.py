@@ -58,7 +58,7 @@ def train(
     from edgebehave_train.recipes import PRESETS
 
     if resume:
-        given = [name for name in _SETTINGS if _is_given(context, name)]
+        given = [name for name in _SETTINGS if is_given(context, name)]
         if given:
             option = given[0].strip("_").replace("_", "-")
             raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
@@ -75,12 +75,7 @@ def train(
         }
         if epochs is not None:
             settings["epochs"] = epochs
-        for setting in set_ or []:
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
-            settings[name] = _parse(value)
-        config = with_settings(PRESETS[preset](), settings)
+        config = with_settings(PRESETS[preset](), settings | parse_settings(set_ or []))
     with TrainingProgress() as progress:
         try:
             checkpoint = pretrain(
@@ -99,10 +94,21 @@ def train(
         print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
 
 
-def _is_given(context: typer.Context, parameter: str) -> bool:
+def is_given(context: typer.Context, parameter: str) -> bool:
     """Whether an option stands on the command line."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """What --set was given, NAME=VALUE each. Raises ValueError for what is not that."""
+    settings: dict[str, Any] = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
+        settings[name] = _parse(value)
+    return settings
 
 
 def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":

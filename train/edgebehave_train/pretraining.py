@@ -215,6 +215,16 @@ class _Run:
             raise ValueError(
                 "no behavior of the training part follows another event; nothing to train on"
             )
+        if config.data_share < 1:
+            shown = np.concatenate([np.arange(*bounds) for bounds in self.train_ranges])
+            following = self.log.next_behavior[shown]
+            following = following[following >= 0]
+            num_shown = len(np.unique(self.log.target[following[is_target[following]]]))
+            if num_shown < 2:
+                raise ValueError(
+                    f"{config.data_share:.2%} of the training part show {num_shown} behaviors; "
+                    "take a larger share"
+                )
         if not (part_of_target == VALIDATION).any():
             raise ValueError(
                 "the validation part holds nothing to predict, but its loss chooses the weights; "
@@ -360,15 +370,19 @@ class _Run:
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
-        rows = pack_rows(self.train_ranges, self.config.row_events, rng)
-        rows = [rows[i] for i in rng.permutation(len(rows))]
         per_batch = max(1, self.config.batch_events // self.config.row_events)
-        return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
+        batches: list[list[npt.NDArray[np.int64]]] = []
+        for _ in range(self.config.passes_per_epoch):
+            rows = pack_rows(self.train_ranges, self.config.row_events, rng)
+            rows = [rows[i] for i in rng.permutation(len(rows))]
+            batches += [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
+        return batches
 
     def _count_steps(self) -> int:
         events = np.maximum(self.train_ranges[:, 1] - self.train_ranges[:, 0], 0).sum()
         rows = -(-int(events) // self.config.row_events)
-        return -(-rows // max(1, self.config.batch_events // self.config.row_events))
+        batches = -(-rows // max(1, self.config.batch_events // self.config.row_events))
+        return batches * self.config.passes_per_epoch
 
     def _learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""
