@@ -73,15 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     log, out = LOGS[args.log], args.out / args.log
-    out.mkdir(parents=True, exist_ok=True)
-
-    store = out / "store"
-    if not store.exists():
-        table = out / "log.parquet"
-        source = f"read_csv('{args.data / log.file}', all_varchar = true)"
-        duckdb.sql(f"COPY (SELECT {log.select} FROM {source}) TO '{table}'")
-        run("ingest", str(table), "-o", str(store), *log.columns)
-
+    store = ingested(args.log, args.data, out)
     kinds = {"mixture": (), "plain": ("--no-habits",), "dro": ("--objective", "dro")}
     checkpoints = {
         kind: [out / f"{args.preset}-{kind}-{seed}" for seed in range(args.seeds)] for kind in kinds
@@ -97,6 +89,26 @@ def main() -> None:
     table = json.loads(run(*command, "--figure", str(figure), "--json"))
     (out / "table.json").write_text(json.dumps(table, indent=2))
     print_means(table, args.preset, args.seeds)
+
+
+def ingested(name: str, data: Path | None, out: Path) -> Path:
+    """The event store in a folder, made unless it is there; "simulator" needs no data."""
+    out.mkdir(parents=True, exist_ok=True)
+    store = out / "store"
+    if store.exists():
+        return store
+    if name == "simulator":
+        table = out / "log.csv"
+        columns = ("--location", "location", "--utc-offset", "utc_offset_min")
+        columns += ("--behavior", "behavior")
+        run("simulate", str(table))
+    else:
+        log, table = LOGS[name], out / "log.parquet"
+        columns = log.columns
+        source = f"read_csv('{data / log.file}', all_varchar = true)"
+        duckdb.sql(f"COPY (SELECT {log.select} FROM {source}) TO '{table}'")
+    run("ingest", str(table), "-o", str(store), *columns)
+    return store
 
 
 def train(

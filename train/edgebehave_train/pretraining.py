@@ -370,19 +370,15 @@ class _Run:
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
+        rows = pack_rows(self.train_ranges, self.config.row_events, rng)
+        rows = [rows[i] for i in rng.permutation(len(rows))]
         per_batch = max(1, self.config.batch_events // self.config.row_events)
-        batches: list[list[npt.NDArray[np.int64]]] = []
-        for _ in range(self.config.passes_per_epoch):
-            rows = pack_rows(self.train_ranges, self.config.row_events, rng)
-            rows = [rows[i] for i in rng.permutation(len(rows))]
-            batches += [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
-        return batches
+        return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
 
     def _count_steps(self) -> int:
         events = np.maximum(self.train_ranges[:, 1] - self.train_ranges[:, 0], 0).sum()
         rows = -(-int(events) // self.config.row_events)
-        batches = -(-rows // max(1, self.config.batch_events // self.config.row_events))
-        return batches * self.config.passes_per_epoch
+        return -(-rows // max(1, self.config.batch_events // self.config.row_events))
 
     def _learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""

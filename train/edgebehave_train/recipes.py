@@ -20,9 +20,7 @@ class TrainConfig:
     query_dropout     share of training targets whose time is hidden, in [0, 1).
     window            events that a layer looks back on.
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
-    epochs            epochs at most.
-    passes_per_epoch  passes over the training part between two validations: more than one where
-                      the part is so small that most of the time would go into validation.
+    epochs            passes over the training part, at most.
     patience          epochs without a better validation loss before stopping; 0 = never stop.
     batch_events      events per optimizer step.
     row_events        events per packed row. Short rows mix many users in a step: on a log of 93
@@ -46,7 +44,6 @@ class TrainConfig:
     window: int = 90
     data_share: float = 1.0
     epochs: int = 12
-    passes_per_epoch: int = 1
     patience: int = 3
     batch_events: int = 1440
     row_events: int = 180
@@ -60,8 +57,7 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "passes_per_epoch", "batch_events", "row_events", "window")
-        for name in (*counts, "num_layers", "num_heads"):
+        for name in ("epochs", "batch_events", "row_events", "window", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup", "ema_decay"):

@@ -115,8 +115,7 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
 
     Shape, regularization and habits are those of the source. A small share is soon learned by
     heart, so its steps are small: the batch shrinks with the square root of the share, the
-    learning rate with the batch. An epoch passes a very small share several times, or most of the
-    time would go into validation.
+    learning rate with the square root of the batch. Validation chooses the epoch.
 
     share    of the training events of the target, in (0, 1].
     changes  other fields of TrainConfig.
@@ -128,8 +127,7 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
     recipe: dict[str, Any] = {
         "data_share": share,
         "batch_events": batch_events,
-        "learning_rate": source.learning_rate * batch_events / source.batch_events,
-        "passes_per_epoch": max(1, round(0.02 / share)),
+        "learning_rate": source.learning_rate * (batch_events / source.batch_events) ** 0.5,
         "epochs": 15,
         "patience": 3,
         "objective": ObjectiveConfig(),
