@@ -98,7 +98,9 @@ def ingested(name: str, data: Path | None, out: Path) -> Path:
     if store.exists():
         return store
     if name == "simulator":
-        table, columns = out / "log.csv", ()
+        table = out / "log.csv"
+        columns = ("--location", "location", "--utc-offset", "utc_offset_min")
+        columns += ("--behavior", "behavior")
         run("simulate", str(table))
     else:
         log, table = LOGS[name], out / "log.parquet"

@@ -13,6 +13,7 @@ from edgebehave_cli import (
     scale,
     simulate,
     train,
+    transfer,
 )
 from edgebehave_cli.console import fail
 
@@ -28,6 +29,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
+app.command("transfer")(transfer.transfer)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("scale")(scale.scale)
@@ -41,6 +43,7 @@ _EXTRA_OF_MODULE = {
     "duckdb": "train",
     "matplotlib": "train",
     "scipy": "train",
+    "peft": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

@@ -64,7 +64,7 @@ def train(
     from edgebehave_train.pretraining import pretrain
 
     if resume:
-        given = [name for name in _SETTINGS if _is_given(context, name)]
+        given = [name for name in _SETTINGS if is_given(context, name)]
         if given:
             option = given[0].strip("_").replace("_", "-")
             raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
@@ -97,13 +97,13 @@ def train(
         print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
 
 
-def _is_given(context: typer.Context, parameter: str) -> bool:
+def is_given(context: typer.Context, parameter: str) -> bool:
     """Whether an option stands on the command line."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 
 
-def recipe_with(preset: str, settings: Sequence[str]) -> "TrainConfig":
+def recipe_with(preset: str, given: Sequence[str]) -> "TrainConfig":
     """The recipe of a preset with settings "NAME=VALUE", later ones over earlier ones.
 
     Raises ValueError that names what there is.
@@ -112,13 +112,18 @@ def recipe_with(preset: str, settings: Sequence[str]) -> "TrainConfig":
 
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
-    values: dict[str, Any] = {}
-    for setting in settings:
+    return with_settings(PRESETS[preset](), parse_settings(given))
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, Any]:
+    """What --set was given, NAME=VALUE each. Raises ValueError for what is not that."""
+    settings: dict[str, Any] = {}
+    for setting in given:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set takes NAME=VALUE, got {setting!r}")
-        values[name] = _parse(value)
-    return with_settings(PRESETS[preset](), values)
+        settings[name] = _parse(value)
+    return settings
 
 
 def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":

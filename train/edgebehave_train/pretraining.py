@@ -218,6 +218,16 @@ class _Run:
             raise ValueError(
                 "no behavior of the training part follows another event; nothing to train on"
             )
+        if config.data_share < 1:
+            shown = np.concatenate([np.arange(*bounds) for bounds in self.train_ranges])
+            following = self.log.next_behavior[shown]
+            following = following[following >= 0]
+            num_shown = len(np.unique(self.log.target[following[is_target[following]]]))
+            if num_shown < 2:
+                raise ValueError(
+                    f"{config.data_share:.2%} of the training part show {num_shown} behaviors; "
+                    "take a larger share"
+                )
         if not (part_of_target == VALIDATION).any():
             raise ValueError(
                 "the validation part holds nothing to predict, but its loss chooses the weights; "

@@ -1,0 +1,83 @@
+"""The verb `transfer`: its result is a checkpoint like any other, and a mistake is one line."""
+
+import contextlib
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from edgebehave_cli.app import main
+
+
+def edgebehave(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """Run the command in this process; standard output and standard error."""
+    out, err, exit_code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["edgebehave", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            exit_code = int(end.code or 0)
+    assert exit_code == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
+    """store, checkpoint, one (a log of one behavior), old (a checkpoint of another version)."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "store").symlink_to(tiny_store.path)
+    (folder / "checkpoint").symlink_to(tiny_checkpoint.path)
+    rows = [f"{user},{1_700_000_000 + 900 * i},tick" for user in "ab" for i in range(30)]
+    (folder / "one.csv").write_text("\n".join(["user,time,event", *rows]) + "\n")
+    edgebehave("ingest", folder / "one.csv", "-o", folder / "one")
+    shutil.copytree(tiny_checkpoint.path, folder / "old")
+    config = json.loads((folder / "old" / "config.json").read_text())
+    (folder / "old" / "config.json").write_text(json.dumps({**config, "format_version": 0}))
+    return folder
+
+
+def test_the_result_is_a_checkpoint_like_any_other(run, tmp_path):
+    arguments = ("transfer", run / "checkpoint", "--log", run / "store", "-o", tmp_path / "out")
+    settings = ("--share", 0.5, "--epochs", 1, "--strategy", "ofa", "--json")
+    training = json.loads(edgebehave(*arguments, *settings)[0])
+    assert training["finished"]
+    assert training["origin"]["strategy"] == "ofa"
+    table, _ = edgebehave("evaluate", tmp_path / "out", "-s", run / "store", "--resamples", 10)
+    assert "| out " in table
+    _, error = edgebehave(*arguments, "--resume", code=2)
+    assert "nothing to resume" in error
+    _, error = edgebehave(*arguments, "--resume", "--share", 0.1, code=2)
+    assert "leave --share out" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{run}/checkpoint", "--log", "{run}/one", "-o", "{tmp}/out"), "1 behaviors"),
+        (("{run}/old", "--log", "{run}/store", "-o", "{tmp}/out"), "version 0"),
+        (("{run}/store", "--log", "{run}/store", "-o", "{tmp}/out"), "not a checkpoint"),
+        (("{run}/checkpoint", "--log", "{run}", "-o", "{tmp}/out"), "not an event store"),
+        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}"), "not empty"),
+        (
+            ("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/out", "--strategy", "best"),
+            "blocks-head",
+        ),
+        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/out", "--share", "2"), "share"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, arguments, message):
+    (tmp_path / "notes.txt").write_text("mine")
+    filled = [argument.format(run=run, tmp=tmp_path) for argument in arguments]
+    _, error = edgebehave("transfer", *filled, code=2)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
