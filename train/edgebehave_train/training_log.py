@@ -20,7 +20,7 @@ from edgebehave_train.mapped_log import MappedLog
 class Batch:
     """Packed rows, and the positions in them that have a target.
 
-    event, location, weekday, slot, segment  (B, T) int64.
+    event, location, weekday, slot, segment, time_s  (B, T) int64.
     where            (M,) int64 positions in the flattened (B T) rows.
     target           (M,) int64 behavior ids >= 1.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
@@ -32,6 +32,7 @@ class Batch:
     weekday: Tensor
     slot: Tensor
     segment: Tensor
+    time_s: Tensor
     where: Tensor
     target: Tensor
     query_weekday: Tensor
@@ -61,6 +62,7 @@ class TrainingLog:
         self.event, self.location = column(log.event), column(log.location)
         self.weekday, self.slot = column(log.weekday), column(log.slot)
         self.user, self.target = column(log.user_of_event()), column(log.target)
+        self.time_s = column(np.array(log.time_s))  # a writable copy of the memory map
         self.next_behavior = column(log.next_behavior)
         # Numbers of the kernels stand in log order, one row per event that has a behavior.
         target_probs, evidence = kernel_numbers(behaviors, habits)
@@ -94,6 +96,7 @@ class TrainingLog:
             weekday=self.weekday[index].long(),
             slot=self.slot[index].long(),
             segment=self.user[index].long().masked_fill(padding, -1),
+            time_s=self.time_s[index],
             where=where,
             target=self.target[event].long(),
             query_weekday=self.weekday[event].long(),
