@@ -13,7 +13,6 @@ from rectools.dataset import Dataset
 
 from edgebehave_train.baselines import most_popular
 from edgebehave_train.checkpoint import read_json, write_json
-from edgebehave_train.evaluation import evaluate
 from edgebehave_train.habit_features import NO_TIME
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.peers import Peer, PeerConfig, train_peer, window_cuts
@@ -168,22 +167,6 @@ def test_it_learns_a_routine_the_same_with_the_same_seed(make_store, kind):
     metrics = evaluate_predictions(first.predict(log, targets), log.train_counts)
     popular = evaluate_predictions(most_popular(log, targets), log.train_counts)
     assert metrics["hr_at_1"] > 0.9 > popular["hr_at_1"]
-
-
-def test_a_table_holds_peers_beside_checkpoints(tiny_store, tiny_checkpoint):
-    peer = Peer(tiny_store, small("sasrec"))
-    table = evaluate(
-        tiny_store,
-        [tiny_checkpoint],
-        peers={"a peer": peer.predict},
-        variants=False,
-        num_resamples=20,
-    )
-    row = table.row("a peer")
-    assert row.kind == "peer"
-    assert row.model_minus_this is not None
-    with pytest.raises(ValueError, match="two rows of the table are called 'habits'"):
-        evaluate(tiny_store, [tiny_checkpoint], peers={"habits": peer.predict})
 
 
 def test_nonsense_is_refused():

@@ -64,7 +64,7 @@ except ImportError as error:
 
 FORMAT_VERSION = 1
 _ASKED_AT_ONCE = 256
-_STOPPING_TARGETS = 2000
+_STOPPING_TARGETS = 1000
 """Validation targets that choose the epoch, evenly spread: all of them would take longer than
 the epoch itself."""
 
@@ -86,6 +86,7 @@ class PeerConfig:
     epochs            passes over the training part, at most.
     patience          epochs without a better validation rank before stopping.
     seed              of everything random.
+    split             of the log, as in TrainConfig.
     """
 
     kind: Literal["sasrec", "hstu"]
@@ -98,9 +99,9 @@ class PeerConfig:
     num_negatives: int = 64
     temperature: float = 1.0
     learning_rate: float = 1e-3
-    batch_windows: int = 16
-    epochs: int = 80
-    patience: int = 8
+    batch_windows: int = 8
+    epochs: int = 40
+    patience: int = 5
     seed: int = 0
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
 
@@ -363,7 +364,7 @@ def _untrained(config: PeerConfig) -> SASRecModel | HSTUModel:
 
 
 def _trainer() -> Trainer:
-    """Lightning without its progress bar, logs and pickled checkpoints."""
+    """Lightning on the CPU, without its progress bar, logs and pickled checkpoints."""
     return Trainer(
         accelerator="cpu",
         devices=1,
