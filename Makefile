@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test clean
+.PHONY: demo test test-peers clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -15,6 +15,12 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+test-peers:  ## the tests against RecTools, whose older numpy needs an environment of its own
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[cpu,train,cli,peers,dev]'
+	$(VENV)-peers/bin/pytest tests/train/test_peers.py
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "edgebehave needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -23,4 +29,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -98,6 +98,12 @@ class Observe(nn.Module):
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
+        attention = model.config.attention
+        if attention != "softmax":
+            raise ValueError(
+                f"a model with attention {attention} runs in training and evaluation alone; "
+                "export one that was trained with attention softmax"
+            )
         self.model = model
         turns_E, turn_cos, turn_sin = rotary_circle(model)
         self.register_buffer("turns_E", turns_E, persistent=False)

@@ -212,6 +212,24 @@ def test_checkpoints_that_do_not_compare_are_refused(tiny_store, checkpoints):
 def test_two_rows_never_share_a_name(tiny_store, checkpoints, names):
     with pytest.raises(ValueError, match="two rows of the table are called"):
         evaluate(tiny_store, checkpoints, names=names)
+    with pytest.raises(ValueError, match="two rows of the table are called 'habits'"):
+        evaluate(tiny_store, checkpoints, peers={"habits": BASELINES["most_popular"]})
+
+
+def test_a_peer_is_asked_for_the_same_targets(tiny_store, checkpoints):
+    popular = BASELINES["most_popular"]
+    table = evaluate(
+        tiny_store,
+        checkpoints[:1],
+        peers={"peer": popular},
+        variants=False,
+        num_resamples=NUM_RESAMPLES,
+    )
+    peer, baseline = table.row("peer"), table.row("most_popular")
+    assert (peer.kind, baseline.kind) == ("peer", "baseline")
+    assert peer.metrics["mrr"] == baseline.metrics["mrr"]
+    assert peer.model_minus_this is not None
+    assert peer.model_minus_this["mrr"] == baseline.model_minus_this["mrr"]
 
 
 def test_parts_are_checked(tiny_store, checkpoints, make_store):

@@ -81,20 +81,37 @@ def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPl
         near = (distance >= 0) & (distance < window)
         same = segment_BT[:, :, None] == segment_BT[:, None, :]
         return AttentionPlan(backend, window, mask=(near & same)[:, None])
-    num_blocks = -(-num_events // window)
-    padding = num_blocks * window - num_events
-    segment = F.pad(segment_BT, (0, padding), value=-1).view(num_rows, num_blocks, window)
-    before = F.pad(segment[:, :-1], (0, 0, 1, 0), value=-2)
-    keys = torch.cat([before, segment], 2)
-    query_position = torch.arange(window, 2 * window, device=segment_BT.device)
-    key_position = torch.arange(2 * window, device=segment_BT.device)
-    distance = query_position[:, None] - key_position[None]
-    near = (distance >= 0) & (distance < window)
-    visible = near & (segment[:, :, :, None] == keys[:, :, None, :])
+    visible = visible_pairs(segment_BT, window)
     mask = torch.zeros(visible.shape, device=segment_BT.device).masked_fill(~visible, -1e9)
-    return AttentionPlan(
-        backend, window, mask=mask.view(num_rows * num_blocks, 1, window, 2 * window)
-    )
+    return AttentionPlan(backend, window, mask=mask.flatten(0, 1)[:, None])
+
+
+def in_blocks(x: Tensor, window: int, fill: int = 0) -> Tensor:
+    """Cut rows into blocks of I events: (B, T, ...) to (B, N, I, ...), the last block filled up."""
+    padding = -x.shape[1] % window
+    x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, padding), value=fill)
+    return x.unflatten(1, (-1, window))
+
+
+def with_previous(x: Tensor, fill: int = 0) -> Tensor:
+    """Each block behind the one before it: (B, N, I, ...) to (B, N, 2 I, ...), the first filled."""
+    before = F.pad(x[:, :-1], (0, 0) * (x.ndim - 2) + (1, 0), value=fill)
+    return torch.cat([before, x], 2)
+
+
+def visible_pairs(segment_BT: Tensor, window: int) -> Tensor:
+    """(B, N, I, 2 I) bool: which keys, of a block and the one before it, each query sees."""
+    segment = in_blocks(segment_BT, window, fill=-1)
+    keys = with_previous(segment, fill=-2)
+    distance = block_distance(window, segment_BT.device)
+    near = (distance >= 0) & (distance < window)
+    return near & (segment[:, :, :, None] == keys[:, :, None, :])
+
+
+def block_distance(window: int, device: torch.device) -> Tensor:
+    """(I, 2 I) int64: how many events each key of two blocks lies before a query of the second."""
+    query_position = torch.arange(window, 2 * window, device=device)
+    return query_position[:, None] - torch.arange(2 * window, device=device)[None]
 
 
 def sliding_window_attention(
@@ -115,27 +132,31 @@ def sliding_window_attention(
 
 
 def _blockwise(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
-    num_rows, num_events, num_heads, head_width = query.shape
-    window = plan.window
-    num_blocks = -(-num_events // window)
-    padding = (0, 0, 0, 0, 0, num_blocks * window - num_events)
-
-    def blocks(x: Tensor) -> Tensor:
-        return F.pad(x, padding).view(num_rows, num_blocks, window, num_heads, head_width)
-
-    def with_previous(x: Tensor) -> Tensor:
-        before = F.pad(x[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
-        return torch.cat([before, x], 2).flatten(0, 1).transpose(1, 2)
-
     # Explicit and in float32: on a CPU, SDPA's backward pass with a mask takes four times as long,
     # and products of so small matrices gain nothing from bfloat16.
     assert plan.mask is not None
     with torch.autocast(query.device.type, enabled=False):
-        queries = blocks(query.float()).flatten(0, 1).transpose(1, 2) * head_width**-0.5
-        scores = queries @ with_previous(blocks(key.float())).transpose(-1, -2) + plan.mask
-        attended = scores.softmax(-1) @ with_previous(blocks(value.float()))
-    attended = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
-    return attended[:, :num_events].to(query.dtype)
+        queries, keys, values = query_key_value_blocks(query, key, value, plan.window)
+        scores = (queries * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2) + plan.mask
+        attended = scores.softmax(-1) @ values
+    return from_blocks(attended, query)
+
+
+def query_key_value_blocks(
+    query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: Tensor, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Float32 queries (B N, H, I, E) of each block, keys and values (B N, H, 2 I, E) they see."""
+    query, key, value = (in_blocks(x.float(), window) for x in (query_BTHE, key_BTHE, value_BTHE))
+    parts = (query, with_previous(key), with_previous(value))
+    queries, keys, values = (x.flatten(0, 1).transpose(1, 2) for x in parts)
+    return queries, keys, values
+
+
+def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
+    """Blocks (B N, H, I, E) as rows (B, T, H, E) again, of the shape and type of another tensor."""
+    num_rows, num_events, num_heads, head_width = like_BTHE.shape
+    rows = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
+    return rows[:, :num_events].to(like_BTHE.dtype)
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:

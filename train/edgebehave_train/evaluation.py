@@ -9,7 +9,7 @@ the network stays as it was trained.
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from edgebehave_train.ranking import Predictions, Ranking
 from edgebehave_train.scoring import Experts, target_probs
 from edgebehave_train.split import PARTS, TRAIN, VALIDATION, part_of_event
 
+Predictor = Callable[[BehaviorLog, Targets], Predictions]
 EARLY_S = {"asked 10 min early": 600, "asked 60 min early": 3600}
 
 Scorer = Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[np.floating]]
@@ -42,7 +43,8 @@ class Row:
     model from it, which say whether the model is better by more than chance.
 
     name         of the predictor.
-    kind         "baseline", "model" or "variant" (a model asked or adjusted in another way).
+    kind         "baseline", "peer", "model" or "variant" (a model asked or adjusted in another
+                 way).
     predictions  what it predicted.
     """
 
@@ -123,6 +125,7 @@ def evaluate(
     part: str = "validation",
     adjust: Sequence[float] = (),
     variants: bool = True,
+    peers: Mapping[str, Predictor] | None = None,
     num_resamples: int = 1000,
     on_row: Callable[[str], None] = lambda name: None,
 ) -> Table:
@@ -135,6 +138,7 @@ def evaluate(
     adjust       tau of post-hoc logit adjustment, one more row per checkpoint and tau:
                  log p(b) - tau log prior(b)  (Menon et al. 2021).
     variants     also rows for the network alone, no query time, and asking early.
+    peers        other models that predict the same targets, by the names of their rows.
     Raises ValueError if the checkpoints do not share vocabulary and split, or two rows a name.
     """
     if part not in ("validation", "test"):
@@ -149,9 +153,10 @@ def evaluate(
                 "evaluate them one at a time"
             )
     names = names or [checkpoint.path.name for checkpoint in checkpoints]
-    taken = [*BASELINES, "habits", *names]
+    peers = peers or {}
+    taken = [*BASELINES, "habits", *peers, *names]
     if len(set(taken)) < len(taken):
-        twice = next(name for name in names if taken.count(name) > 1)
+        twice = next(name for name in taken if taken.count(name) > 1)
         raise ValueError(f"two rows of the table are called {twice!r}; give the models other names")
     counts = first.behavior_counts
     parts = part_of_event(store, first.config.split)
@@ -169,6 +174,8 @@ def evaluate(
     weights = tune_habits(on_time.behaviors, on_time.tuned_on)
     for name, result in predict_baselines(on_time, weights):
         add(name, "baseline", result)
+    for name, peer in peers.items():
+        add(name, "peer", peer(on_time.behaviors, on_time.targets))
     for name, checkpoint in zip(names, checkpoints, strict=True):
         result, *adjusted = predict(checkpoint, on_time, [0.0, *adjust])
         add(name, "model", result)

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
-from edgebehave_train.attention import AttentionPlan, sliding_window_attention
+from edgebehave_train.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.history_pairs import HistoryPairs
+from edgebehave_train.hstu import HstuBlock, HstuPlan, plan_hstu
 from edgebehave_train.learned_kernel import LearnedKernel
 
 ROTARY_PERIOD = 512
@@ -45,6 +46,7 @@ class ModelConfig:
     num_layers     L.
     num_heads      H.
     window         I, events that one layer looks back on, itself included.
+    attention      softmax: the transformer blocks of the paper; hstu: those of `hstu`.
     query_context  what is known of the moment to predict for.
     habits         mix with the habit kernels.
     dropout        on embeddings, residual branches and the head, in [0, 1).
@@ -62,6 +64,7 @@ class ModelConfig:
     num_layers: int = 4
     num_heads: int = 4
     window: int = 90
+    attention: Literal["softmax", "hstu"] = "softmax"
     query_context: Literal["none", "time", "time_location"] = "time"
     habits: bool = True
     learned_kernel: bool = False
@@ -87,6 +90,8 @@ class ModelConfig:
                 f"window must not exceed {ROTARY_PERIOD}, the period of the positions, "
                 f"got {self.window}"
             )
+        if self.attention not in ("softmax", "hstu"):
+            raise ValueError(f"attention must be softmax or hstu, got {self.attention!r}")
         if self.query_context not in ("none", "time", "time_location"):
             raise ValueError(
                 f"query_context must be none, time or time_location, got {self.query_context!r}"
@@ -181,6 +186,12 @@ class TargetLosses(NamedTuple):
     network_log_tilt: Tensor
 
 
+def _block(config: ModelConfig) -> nn.Module:
+    if config.attention == "hstu":
+        return HstuBlock(config.width, config.num_heads, config.window, config.dropout)
+    return Block(config)
+
+
 class BehaviorModel(nn.Module):
     """The network, the learned kernel and the gates; habit kernels come in as numbers."""
 
@@ -195,7 +206,7 @@ class BehaviorModel(nn.Module):
         self.location = nn.Embedding(config.num_locations, quarter)
         self.weekday = nn.Embedding(NUM_WEEKDAYS, quarter)
         self.slot = nn.Embedding(NUM_SLOTS, quarter)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width)
         # The last row stands for a query whose time is not known.
         self.query_weekday = nn.Embedding(NUM_WEEKDAYS + 1, width)
@@ -244,16 +255,26 @@ class BehaviorModel(nn.Module):
         ]
         return self.dropout(torch.cat(parts, -1))
 
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> AttentionPlan | HstuPlan:
+        """What `hidden` needs to know of a batch; see `plan_attention` and `plan_hstu`."""
+        if self.config.attention == "hstu":
+            return plan_hstu(segment_BT, time_s_BT, self.config.window)
+        return plan_attention(segment_BT, self.config.window, backend)
+
     def hidden(
         self,
         event_BT: Tensor,
         location_BT: Tensor,
         weekday_BT: Tensor,
         slot_BT: Tensor,
-        plan: AttentionPlan,
+        plan: AttentionPlan | HstuPlan,
     ) -> Tensor:
         """State after each event, (B, T, D): all that the network keeps of the past."""
         x = self.embed(event_BT, location_BT, weekday_BT, slot_BT)
+        if isinstance(plan, HstuPlan):
+            for block in self.blocks:
+                x = block(x, plan)
+            return self.norm(x)
         position = torch.arange(event_BT.shape[1], device=event_BT.device) % ROTARY_PERIOD
         cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
         for block in self.blocks:

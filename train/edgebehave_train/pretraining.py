@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import KERNELS, TIMED_KERNELS
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.attention import choose_backend, plan_attention
+from edgebehave_train.attention import choose_backend
 from edgebehave_train.checkpoint import (
     RESUME_FILE,
     Checkpoint,
@@ -243,6 +243,7 @@ class _Run:
             num_layers=config.num_layers,
             num_heads=config.num_heads,
             window=config.window,
+            attention=config.attention,
             query_context=config.query_context,
             habits=config.habits,
             learned_kernel=config.habits and config.learned_kernel,
@@ -257,7 +258,8 @@ class _Run:
             _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
         )
         self.precision = choose_precision(config, device)
-        self.backend = choose_backend(device, self.precision)
+        fused = config.attention == "softmax"
+        self.backend = choose_backend(device, self.precision) if fused else "blockwise"
         self.steps_per_epoch = self._count_steps()
         self.num_steps = self.steps_per_epoch * config.epochs
         self.epoch = 0
@@ -341,7 +343,7 @@ class _Run:
 
     def _losses(self, model: BehaviorModel, batch: Batch, query_dropout: float) -> TargetLosses:
         """What an objective needs of every target of a batch."""
-        plan = plan_attention(batch.segment, self.config.window, self.backend)
+        plan = model.plan(batch.segment, batch.time_s, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
             weekday, slot, evidence = batch.query_weekday, batch.query_slot, batch.evidence

@@ -20,6 +20,7 @@ class TrainConfig:
     expert_dropout    share of kernels a training target does not get, in [0, 1).
     query_dropout     share of training targets whose time is hidden, in [0, 1).
     window            events that a layer looks back on.
+    attention         softmax, or hstu for the blocks of HSTU (evaluation only, no export).
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better validation loss before stopping; 0 = never stop.
@@ -44,6 +45,7 @@ class TrainConfig:
     expert_dropout: float = 0.1
     query_dropout: float = 0.1
     window: int = 90
+    attention: Literal["softmax", "hstu"] = "softmax"
     data_share: float = 1.0
     epochs: int = 18
     patience: int = 3

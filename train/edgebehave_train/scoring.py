@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_train.attention import choose_backend, plan_attention
+from edgebehave_train.attention import choose_backend
 from edgebehave_train.behavior_log import BehaviorLog, Targets
 from edgebehave_train.habit_features import NO_TIME, kernel_blocks
 from edgebehave_train.history_pairs import HistoryPairs, PastBehaviors
@@ -42,7 +42,7 @@ def hidden_states(
         def column(values: npt.NDArray[np.integer], row: npt.NDArray[np.int64] = row) -> Tensor:
             return torch.from_numpy(values[row].astype(np.int64)).to(device)[None]
 
-        plan = plan_attention(column(user), model.config.window, backend)
+        plan = model.plan(column(user), column(log.time_s), backend)
         hidden = model.hidden(
             column(log.event), column(log.location), column(log.weekday), column(log.slot), plan
         )

@@ -21,7 +21,7 @@ from edgebehave_train.mapped_log import MappedLog
 class Batch:
     """Packed rows, and the positions in them that have a target.
 
-    event, location, weekday, slot, segment  (B, T) int64.
+    event, location, weekday, slot, segment, time_s  (B, T) int64.
     where            (M,) int64 positions in the flattened (B T) rows.
     target           (M,) int64 behavior ids >= 1.
     row              (M,) int64 rows of the targets in the behavior log.
@@ -35,6 +35,7 @@ class Batch:
     weekday: Tensor
     slot: Tensor
     segment: Tensor
+    time_s: Tensor
     where: Tensor
     target: Tensor
     row: Tensor
@@ -76,6 +77,7 @@ class TrainingLog:
         self.event, self.location = column(log.event), column(log.location)
         self.weekday, self.slot = column(log.weekday), column(log.slot)
         self.user, self.target = column(log.user_of_event()), column(log.target)
+        self.time_s = column(np.array(log.time_s))  # a writable copy of the memory map
         self.next_behavior = column(log.next_behavior)
         # Numbers of the kernels stand in log order, one row per event that has a behavior.
         target_probs, evidence = kernel_numbers(behaviors, habits)
@@ -112,6 +114,7 @@ class TrainingLog:
             weekday=self.weekday[index].long(),
             slot=self.slot[index].long(),
             segment=self.user[index].long().masked_fill(padding, -1),
+            time_s=self.time_s[index],
             where=where,
             target=self.target[event].long(),
             row=row_of_target,

@@ -46,7 +46,7 @@ PARTS = {
     "time": ("weekday.", "slot.", "query_weekday.", "query_slot."),
     "blocks": ("blocks.", "norm."),
     "hidden": ("head_in.",),
-    "gates": ("gate_in.", "gate_out.", "log_shrinkage"),
+    "gates": ("gate_in.", "gate_out.", "log_shrinkage", "learned_kernel."),
 }
 """Parts that know no names, as prefixes of parameters."""
 

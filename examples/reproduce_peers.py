@@ -1,0 +1,234 @@
+"""Our model beside SASRec and HSTU on one log: one command, one table.
+
+    python examples/reproduce_peers.py tokyo --data FOLDER [--test]
+    python examples/reproduce_peers.py simulator
+    python examples/reproduce_peers.py tokyo --data FOLDER --tune
+
+Wants an environment of its own, with RecTools: pip install -e '.[cpu,train,cli,peers]'. Rows:
+
+    sasrec          SASRec of RecTools, softmax over all behaviors; no query time
+    rectools hstu   HSTU of RecTools; knows the time of each event and of the target
+    hstu            our plain model with HSTU blocks; none and time are its query context
+    plain           our plain model with softmax blocks
+    mixture         our model with the habit kernels
+
+Without --test the validation part is read, on which `CHOSEN` was chosen; --tune shows how. FOLDER
+is that of reproduce_tables.py. Whatever is finished is kept; a killed run goes on where it was.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+from reproduce_tables import LOGS, SHOWN, run
+from scipy.stats import t as student_t
+
+from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.evaluation import evaluate, predict_part
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.peers import Peer, PeerConfig, train_peer
+from edgebehave_train.ranking import Predictions
+from edgebehave_train.split import VALIDATION, SplitConfig
+
+PEERS = {"sasrec": "sasrec", "rectools hstu": "hstu"}
+OURS: dict[str, tuple[str, ...]] = {
+    "mixture": (),
+    "plain time": ("--no-habits",),
+    "plain none": ("--no-habits", "--query-context", "none"),
+    "hstu time": ("--no-habits", "--set", "attention=hstu"),
+    "hstu none": ("--no-habits", "--query-context", "none", "--set", "attention=hstu"),
+}
+START: dict[str, dict[str, Any]] = {
+    "sasrec": {"learning_rate": 4e-3},
+    "rectools hstu": {"learning_rate": 4e-3, "temperature": 0.05},
+    "hstu none": {"learning_rate": 2e-3},
+}
+SHARED_GRID: tuple[dict[str, Any], ...] = (
+    {},
+    {"learning_rate": 2.0},  # times that of the start
+    {"learning_rate": 0.5},
+    {"dropout": 0.4},
+    {"width": 128, "num_heads": 4},
+    {"num_layers": 1},
+    {"num_layers": 4},
+)
+OWN_GRID: dict[str, tuple[dict[str, Any], ...]] = {
+    "sasrec": ({"loss": "gBCE"}, {"window": 45}),
+    "rectools hstu": ({"temperature": 0.1}, {"window": 45}),
+    "hstu none": ({"epochs": 24}, {"window": 45}),
+}
+"""--tune tries each of the shared changes and of its own on every kind: nine runs for each."""
+
+CHOSEN: dict[str, dict[str, Any]] = {**START}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("log", choices=[*LOGS, "simulator"])
+    parser.add_argument("--data", type=Path, help="folder of the research logs")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
+    parser.add_argument("--preset", default="tiny", help="of our own models")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--test", action="store_true", help="read the test part; it is recorded")
+    parser.add_argument("--tune", nargs="*", choices=START, help="the grid, of these kinds or all")
+    args = parser.parse_args()
+    if args.log != "simulator" and args.data is None:
+        parser.error("--data is needed: the folder of the research logs")
+    started, out = time.monotonic(), args.out / args.log
+    out.mkdir(parents=True, exist_ok=True)
+    store = make_store(args.log, args.data, out / "store")
+    split = LOGS[args.log].split if args.log in LOGS else "time"
+    runs = Runs(store, out, args.preset, split)
+    if args.tune is not None:
+        tune(runs, args.tune or list(START))
+    else:
+        compare(runs, args.seeds, "test" if args.test else "validation")
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True, check=False
+    ).stdout.strip()
+    print(
+        f"\ncommit {commit or 'unknown'}, data {store.fingerprint[:12]}, "
+        f"seeds {1 if args.tune is not None else args.seeds}, "
+        f"{(time.monotonic() - started) / 60:.1f} min"
+    )
+
+
+def make_store(log: str, data: Path | None, store: Path) -> EventStore:
+    """The event store of a log, made by the command line if it is not there."""
+    if store.exists():
+        return EventStore.open(store)
+    raw = store.with_name("log.csv.gz" if log == "simulator" else "log.parquet")
+    if log == "simulator":
+        run("simulate", str(raw))
+        columns = ("--location", "location", "--utc-offset", "utc_offset_min")
+        run("ingest", str(raw), "-o", str(store), *columns, "--behavior", "behavior")
+        return EventStore.open(store)
+    assert data is not None
+    source = f"read_csv('{data / LOGS[log].file}', all_varchar = true)"
+    duckdb.sql(f"COPY (SELECT {LOGS[log].select} FROM {source}) TO '{raw}'")
+    run("ingest", str(raw), "-o", str(store), *LOGS[log].columns)
+    return EventStore.open(store)
+
+
+class Runs:
+    """Trained models by kind and settings, each trained when it is first asked for."""
+
+    def __init__(
+        self, store: EventStore, out: Path, preset: str, split: Literal["time", "user"]
+    ) -> None:
+        self.store, self.out, self.preset, self.split = store, out, preset, split
+
+    def peer(self, kind: str, settings: dict[str, Any], seed: int, name: str) -> Peer:
+        """A model of RecTools."""
+        split = SplitConfig(by=self.split)
+        config = PeerConfig(kind=PEERS[kind], seed=seed, split=split, **settings)
+        out = self.out / f"peer-{name}-{seed}"
+        return train_peer(
+            self.store, config, out, lambda line: print(f"# {out}: {line}", file=sys.stderr)
+        )
+
+    def checkpoint(self, kind: str, settings: dict[str, Any], seed: int, name: str) -> Checkpoint:
+        """A model of our own, trained by the command line."""
+        out = self.out / f"{self.preset}-{name}-{seed}"
+        if not (out / "config.json").exists():
+            chosen = [f"--set={key}={value}" for key, value in settings.items()]
+            options = ("--preset", self.preset, "--seed", str(seed), "--split", self.split)
+            run("train", str(self.store.path), "-o", str(out), *options, *OURS[kind], *chosen)
+        elif not json.loads((out / "training.json").read_text())["finished"]:
+            run("train", str(self.store.path), "-o", str(out), "--resume")
+        return Checkpoint.open(out)
+
+
+def tune(runs: Runs, kinds: list[str]) -> None:
+    """The grid on the validation part, seed 0, one change at a time."""
+    print("| kind | change | " + " | ".join(SHOWN) + " |")
+    print("|---" * (2 + len(SHOWN)) + "|")
+    for kind in kinds:
+        for changes in (*SHARED_GRID, *OWN_GRID[kind]):
+            settings = {**START[kind], **changes}
+            if "learning_rate" in changes:
+                settings["learning_rate"] *= START[kind]["learning_rate"]
+            label = ", ".join(f"{key} {settings[key]}" for key in changes) or "start"
+            name = "-".join(["tune", kind, *(f"{key}={settings[key]}" for key in changes)])
+            predictions, counts = on_validation(runs, kind, settings, name.replace(" ", "-"))
+            metrics = evaluate_predictions(predictions, counts)
+            cells = [f"{metrics[metric]:.3f}" for metric in SHOWN]
+            print(f"| {kind} | {label} | " + " | ".join(cells) + " |", flush=True)
+
+
+def on_validation(
+    runs: Runs, kind: str, settings: dict[str, Any], name: str
+) -> tuple[Predictions, Any]:
+    """Predictions of the validation part, and the counts of behaviors in training."""
+    if kind in PEERS:
+        peer = runs.peer(kind, settings, 0, name)
+        targets = peer.behaviors.targets(peer.part == VALIDATION)
+        return peer.predict(peer.behaviors, targets), peer.behaviors.train_counts
+    checkpoint = runs.checkpoint(kind, settings, 0, name)
+    return predict_part(runs.store, checkpoint), checkpoint.behavior_counts
+
+
+def compare(runs: Runs, num_seeds: int, part: str) -> None:
+    """The table of all kinds over seeds."""
+
+    def named(kinds: Any) -> Iterator[tuple[str, int, str]]:
+        for kind in kinds:
+            for seed in range(num_seeds):
+                yield kind, seed, f"{kind}, seed {seed}"
+
+    def chosen(kind: str) -> dict[str, Any]:
+        return CHOSEN.get("hstu none" if kind.startswith("hstu") else kind, {})
+
+    checkpoints = {
+        name: runs.checkpoint(kind, chosen(kind), seed, kind.replace(" ", "-"))
+        for kind, seed, name in named(OURS)
+    }
+    peers = {
+        name: runs.peer(kind, chosen(kind), seed, kind.replace(" ", "-")).predict
+        for kind, seed, name in named(PEERS)
+    }
+    table = evaluate(
+        runs.store,
+        list(checkpoints.values()),
+        names=list(checkpoints),
+        part=part,
+        variants=False,
+        peers=peers,
+        num_resamples=200,
+        on_row=lambda name: print(f"# scored {name}", file=sys.stderr),
+    )
+    (runs.out / f"peers-{part}.json").write_text(json.dumps(table.to_json(), indent=2))
+    print(f"| {part}, {table.num_targets:,} predictions | " + " | ".join(SHOWN) + " |")
+    print("|---" * (1 + len(SHOWN)) + "|")
+    rows: dict[str, list[Any]] = {}
+    for row in table.rows:
+        rows.setdefault(row.name.partition(", seed ")[0], []).append(row)
+    for name, of_seeds in rows.items():
+        cells = [
+            mean_and_interval([row.metrics[metric].value for row in of_seeds]) for metric in SHOWN
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def mean_and_interval(values: list[float]) -> str:
+    """Mean, and half the 95 % t interval where there are several seeds."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:.3f}"
+    half = student_t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean:.3f} ± {half:.3f}"
+
+
+if __name__ == "__main__":
+    main()
