@@ -53,7 +53,7 @@ def main() -> None:
     folder = out / f"objectives-{args.preset}{'-plain' if args.no_habits else ''}"
     command = ["compare", str(store), "-o", str(folder), "--objectives", args.objectives]
     command += ["--preset", args.preset, "--seeds", str(args.seeds), "--split", split]
-    command += ["--part", args.part]
+    command += ["--part", args.part, "--capacities", "1.05,1.1,1.2,1.3"]
     command += ["--epochs", str(args.epochs)] if args.epochs else []
     command += ["--no-habits"] if args.no_habits else []
     run(*command)
