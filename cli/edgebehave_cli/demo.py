@@ -12,6 +12,9 @@ from edgebehave_cli.evaluate import show_table
 from edgebehave_cli.predict import observe_all
 from edgebehave_cli.training_progress import TrainingProgress
 
+_EPOCHS = 8
+"""Passes over the log: two minutes for the simulated one; `edgebehave train` takes up to 18."""
+
 if TYPE_CHECKING:  # annotations must not import torch
     from edgebehave_train.event_store import EventStore
 
@@ -61,7 +64,10 @@ def demo(
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     config = PRESETS[preset](
-        seed=seed, split=SplitConfig(by=split), objective=ObjectiveConfig(name=objective)
+        seed=seed,
+        epochs=_EPOCHS,
+        split=SplitConfig(by=split),
+        objective=ObjectiveConfig(name=objective),
     )
     best: str | None = None
     out.mkdir(parents=True, exist_ok=True)
