@@ -14,7 +14,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,9 @@ from edgebehave_train.checkpoint import (
     write_tensors,
     write_text,
 )
+from edgebehave_train.copy_kernels import waiting_times
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.generation_heads import HeadLosses
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
 from edgebehave_train.model_card import model_card
@@ -43,6 +45,7 @@ from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.packing import pack_rows, share_of_ranges
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
+from edgebehave_train.time_gaps import gaps_in_bins
 from edgebehave_train.training_log import Batch, TrainingLog
 
 _SAVE_EVERY_S = 60.0
@@ -79,6 +82,7 @@ class Progress:
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
+    head_nll         likewise of each generation head; "validation" only, empty without heads.
     is_best          the validation loss is the lowest so far.
     message          one line for people.
     """
@@ -91,6 +95,7 @@ class Progress:
     loss: float = math.nan
     events_per_s: float = math.nan
     validation_nll: float = math.nan
+    head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
 
@@ -195,7 +200,8 @@ class _Run:
             )
         self.log = map_log(store, self.vocabulary)
         behaviors = self.log.behavior_log(part == TRAIN)
-        self.data = TrainingLog(self.log, behaviors, config.habits, device)
+        self.data = TrainingLog(self.log, behaviors, config.habits, device, config.generation_heads)
+        self.event_to_behavior = torch.tensor(self.vocabulary.event_to_behavior, device=device)
         is_target = part == TRAIN if start.is_target is None else start.is_target & (part == TRAIN)
         self.in_part = {
             which: torch.from_numpy(mask).to(device)
@@ -235,8 +241,12 @@ class _Run:
             dropout=config.dropout,
             expert_dropout=config.expert_dropout,
             query_dropout=config.query_dropout,
+            generation_heads=config.generation_heads,
         )
         self.model = BehaviorModel(self.model_config).to(device)
+        if config.generation_heads:
+            values = gaps_in_bins(waiting_times(behaviors, is_target))
+            self.model.generation.gap_values_BQ.copy_(torch.from_numpy(values))
         start.prepare(self.model)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
         prior = torch.from_numpy(self.behavior_counts / self.behavior_counts.sum()).float()
@@ -253,6 +263,7 @@ class _Run:
         self.best_nll = math.inf
         self.best_epoch = -1
         self.validation: list[float] = []
+        self.head_nll: list[dict[str, float]] = []
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -290,9 +301,10 @@ class _Run:
                 if time.monotonic() - saved_at > _SAVE_EVERY_S:
                     self.save()
                     saved_at = time.monotonic()
-            nll = self.validation_nll()
+            nll, head_nll = self.validation_nll()
             self.epoch += 1
             self.validation.append(nll)
+            self.head_nll.append(head_nll)
             is_best = nll < self.best_nll
             if is_best:
                 self.best_nll, self.best_epoch = nll, self.epoch
@@ -305,6 +317,7 @@ class _Run:
                 loss=float(np.mean(losses)) if losses else math.nan,
                 events_per_s=num_events / max(seconds, 1e-9),
                 validation_nll=nll,
+                head_nll=head_nll if self.config.generation_heads else {},
                 is_best=is_best,
             )
         self.describe(finished=True)
@@ -317,9 +330,11 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(self.step)
         batch = self.data.batch(rows, self.in_part[TRAIN])
-        nll_m, network_nll_m = self._nll(self.model, batch, self.config.query_dropout)
+        nll_m, network_nll_m, heads = self._nll(self.model, batch, self.config.query_dropout)
         progress = self.step / self.num_steps
         loss = self.objective(nll_m, network_nll_m, batch.target, progress)
+        if heads is not None:
+            loss = loss + self.config.generation_weight * heads.total
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -329,8 +344,9 @@ class _Run:
 
     def _nll(
         self, model: BehaviorModel, batch: Batch, query_dropout: float
-    ) -> tuple[Tensor, Tensor]:
-        """-log p of every target of a batch, by the mixture and by the network alone, (M,)."""
+    ) -> tuple[Tensor, Tensor, HeadLosses | None]:
+        """-log p of every target of a batch, by the mixture and by the network alone, (M,); and
+        the losses of the generation heads, if the model has them."""
         plan = plan_attention(batch.segment, self.config.window, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
@@ -339,24 +355,43 @@ class _Run:
                 share = 1.0 if self.config.query_context == "none" else query_dropout
                 hide = torch.rand(len(batch.where), device=self.device) < share
                 weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
-            z = model.query(hidden.flatten(0, 1)[batch.where], weekday, slot, batch.query_location)
-            return model.nll(z, batch.target, batch.target_probs, evidence)
+            hidden_md = hidden.flatten(0, 1)[batch.where]
+            z = model.query(hidden_md, weekday, slot, batch.query_location)
+            nll_m, network_nll_m = model.nll(z, batch.target, batch.target_probs, evidence)
+            heads = None
+            if batch.generation is not None:
+                heads = model.generation.losses(
+                    hidden_md,
+                    z,
+                    batch.generation,
+                    model.event,
+                    model.location,
+                    self.event_to_behavior,
+                )
+            return nll_m, network_nll_m, heads
 
     @torch.no_grad()
-    def validation_nll(self) -> float:
-        """Mean -log p of the validation targets under the averaged weights, nats."""
+    def validation_nll(self) -> tuple[float, dict[str, float]]:
+        """Mean -log p of the validation targets under the averaged weights, nats: of the
+        behavior, which chooses the weights, and of each generation head."""
         model: BehaviorModel = self.average.module
         model.eval()
         total, count = 0.0, 0
+        of_head = dict.fromkeys(("gap", "event", "place"), 0.0)
         for row in pack_rows(self.validation_ranges, _VALIDATION_ROW_EVENTS, cut=False):
             # Few different lengths: oneDNN compiles a kernel for every new shape.
             padding = -len(row) % _VALIDATION_PAD_EVENTS
             padded = np.append(row, np.full(padding, -1))
             batch = self.data.batch([padded], self.in_part[VALIDATION])
             if len(batch.where):
-                total += float(self._nll(model, batch, 0.0)[0].cpu().double().sum())
+                nll_m, _, heads = self._nll(model, batch, 0.0)
+                total += float(nll_m.cpu().double().sum())
                 count += len(batch.where)
-        return total / count if count else math.inf
+                for name in of_head if heads is not None else ():
+                    of_head[name] += float(getattr(heads, name)) * len(batch.where)
+        if not count:
+            return math.inf, {}
+        return total / count, {name: value / count for name, value in of_head.items()}
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
@@ -409,6 +444,8 @@ class _Run:
             "best_epoch": self.best_epoch,
             "validation_nll": self.validation,
         }
+        if self.config.generation_heads:
+            training["generation_nll"] = self.head_nll
         if isinstance(self.objective, DistributionallyRobust):
             training["dro"] = {
                 "capacity": self.objective.capacity,
@@ -435,6 +472,7 @@ class _Run:
             "best_nll": self.best_nll,
             "best_epoch": self.best_epoch,
             "validation": self.validation,
+            "head_nll": self.head_nll,
         }
         metadata = {"position": json.dumps(position)}
         write_tensors(self.out / RESUME_FILE, tensors, metadata)
@@ -487,6 +525,7 @@ class _Run:
         self.epoch, self.step = position["epoch"], position["step"]
         self.best_nll, self.best_epoch = position["best_nll"], position["best_epoch"]
         self.validation = position["validation"]
+        self.head_nll = position.get("head_nll", [])
         torch.set_rng_state(tensors["rng.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgebehave.habits import KERNELS
 from edgebehave_train.behavior_log import BehaviorLog
+from edgebehave_train.copy_kernels import copy_numbers
+from edgebehave_train.generation_heads import GenerationTargets
 from edgebehave_train.habit_features import target_features
 from edgebehave_train.mapped_log import MappedLog
 
@@ -25,6 +27,7 @@ class Batch:
     target           (M,) int64 behavior ids >= 1.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
+    generation       what the generation heads learn, if there are any.
     """
 
     event: Tensor
@@ -39,6 +42,7 @@ class Batch:
     query_location: Tensor
     target_probs: Tensor
     evidence: Tensor
+    generation: GenerationTargets | None = None
 
     @property
     def num_events(self) -> int:
@@ -50,9 +54,15 @@ class TrainingLog:
     """Columns of a log on the device that trains, with the numbers of the habit kernels."""
 
     def __init__(
-        self, log: MappedLog, behaviors: BehaviorLog, habits: bool, device: torch.device
+        self,
+        log: MappedLog,
+        behaviors: BehaviorLog,
+        habits: bool,
+        device: torch.device,
+        generation: bool = False,
     ) -> None:
-        """`habits=False` leaves the kernel numbers at zero and saves computing them."""
+        """`habits=False` leaves the kernel numbers at zero and saves computing them;
+        `generation=True` computes those of the generation heads as well."""
         self.device = device
 
         def column(values: npt.NDArray[np.integer]) -> Tensor:
@@ -69,6 +79,10 @@ class TrainingLog:
         self.row = column(row)
         self.target_probs = torch.from_numpy(target_probs).to(device)
         self.evidence = torch.from_numpy(evidence).to(device)
+        self.copies: dict[str, Tensor] | None = None
+        if generation:
+            numbers = vars(copy_numbers(log, behaviors))
+            self.copies = {name: column(values) for name, values in numbers.items()}
 
     def batch(self, rows: Sequence[npt.NDArray[np.int64]], in_part: Tensor) -> Batch:
         """Batch of packed rows.
@@ -101,6 +115,17 @@ class TrainingLog:
             query_location=self.location[event].long(),
             target_probs=self.target_probs[row_of_target],
             evidence=self.evidence[row_of_target],
+            generation=self._generation_targets(event, row_of_target),
+        )
+
+    def _generation_targets(self, event_M: Tensor, row_M: Tensor) -> GenerationTargets | None:
+        if self.copies is None:
+            return None
+        return GenerationTargets(
+            behavior=self.target[event_M].long(),
+            event=self.event[event_M].long(),
+            location=self.location[event_M].long(),
+            **{name: numbers[row_M] for name, numbers in self.copies.items()},
         )
 
 
