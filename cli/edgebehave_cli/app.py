@@ -7,6 +7,7 @@ from edgebehave_cli import (
     demo,
     evaluate,
     export,
+    generate,
     ingest,
     predict,
     simulate,
@@ -29,12 +30,14 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
+app.command("generate")(generate.generate)
 app.command("bench")(bench.bench)
 
 _EXTRA_OF_MODULE = {
     "torch": "train",
     "safetensors": "train",
     "duckdb": "train",
+    "scipy": "train",
     "matplotlib": "train",
     "onnx": "export",
     "onnxscript": "export",

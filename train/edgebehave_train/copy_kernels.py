@@ -42,7 +42,7 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave_train.behavior_log import BehaviorLog
 from edgebehave_train.continuation import event_identity
 from edgebehave_train.mapped_log import MappedLog
-from edgebehave_train.time_gaps import bin_of_gap
+from edgebehave_train.time_gaps import NUM_PACES, bin_of_gap, pace_of_bin
 
 GAP_KERNELS = (
     "frequency",
@@ -181,12 +181,14 @@ class CopyNumbers:
 
     gap_bin         (J,) bin of the time since the behavior before; -1 for a user's first.
     gap_probs       (J, K) p_k(gap_bin), gap_evidence (J, K).
+    pace_counts     (J, P) how many own waiting times fell into each group of bins.
     place_probs     (J, K) p_k(place), place_evidence (J, K).
     """
 
     gap_bin: npt.NDArray[np.int64]
     gap_probs: npt.NDArray[np.float32]
     gap_evidence: npt.NDArray[np.float32]
+    pace_counts: npt.NDArray[np.float32]
     place_probs: npt.NDArray[np.float32]
     place_evidence: npt.NDArray[np.float32]
 
@@ -216,6 +218,7 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         gap_bin=np.full(num_rows, -1, np.int64),
         gap_probs=zeros(GAP_KERNELS),
         gap_evidence=zeros(GAP_KERNELS),
+        pace_counts=np.zeros((num_rows, NUM_PACES), np.float32),
         place_probs=zeros(PLACE_KERNELS),
         place_evidence=zeros(PLACE_KERNELS),
     )
@@ -233,6 +236,11 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         oldest = np.searchsorted(event_index, event_index - HABIT_EVENTS)
         gap_bin = bin_of_gap(occurrences.gap_s)
         before = occurrences.shifted()
+        # Waiting times of the behaviors in (oldest, row): the oldest has none that is seen.
+        is_pace = np.eye(NUM_PACES, dtype=np.float32)[pace_of_bin(gap_bin)]
+        before_row = np.concatenate([np.zeros((1, NUM_PACES), np.float32), is_pace.cumsum(0)])
+        past_oldest = np.minimum(oldest + 1, np.arange(stop - start))
+        numbers.pace_counts[all_rows] = before_row[:-1] - before_row[past_oldest]
         for first in range(1, stop - start, _BLOCK_ROWS):
             rows = np.arange(first, min(first + _BLOCK_ROWS, stop - start))
             columns = np.arange(int(oldest[first]), rows[-1])

@@ -3,7 +3,10 @@
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
     event ~ p(e | b, z)   place ~ p(l | e, z)
 
-What was drawn is appended to the user's past, for the network and for the kernels alike. Events
+What was drawn is appended to the user's past: the network reads it, and it is what "the last
+behavior" and "the last place" mean to the kernels. But the kernels copy from what really happened
+alone. A generated behavior is no evidence of what the user likes; counted as such, every chance
+draw would make itself likelier, and the future would drift away from the user. Events
 without a behavior are read and never written. Temperature and top-p shape what is drawn among
 names (behavior, event, place), not the waiting times: those have no few best values to prefer.
 A user keeps the offset of local time of the last known event.
@@ -11,7 +14,7 @@ A user keeps the offset of local time of the last known event.
 
 # U users, N steps, C behaviors that the kernels look back on, V behaviors, K kernels, D width
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,22 +22,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitHistory, kernel_weights
-from edgebehave.time_features import weekday_and_slot
+from edgebehave.habits import FIRST_WEEKEND_DAY, HABIT_EVENTS, KERNELS, HabitHistory, kernel_weights
+from edgebehave.time_features import NUM_SLOTS, weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.continuation import Continuations, Prompts, event_identity
-from edgebehave_train.copy_kernels import Occurrences, gap_weights, place_weights
+from edgebehave_train.copy_kernels import (
+    GAP_KERNELS,
+    PLACE_KERNELS,
+    Occurrences,
+    gap_weights,
+    place_weights,
+)
 from edgebehave_train.decoding import Decoder
 from edgebehave_train.event_store import EventStore, NamedEvent
 from edgebehave_train.mapped_log import MappedLog, map_log
 from edgebehave_train.model import BehaviorModel
 from edgebehave_train.sampling import Sampling
-from edgebehave_train.time_gaps import GapDistribution
+from edgebehave_train.time_gaps import NUM_PACES, GapDistribution, bin_of_gap, pace_of_bin
+
+CLOCK_SHRINKAGE = 20.0
+"""Behaviors of everybody that stand beside a user's own hours of the day."""
 
 _USERS_AT_A_TIME = 256
-import os
-FREEZE=os.environ.get('FREEZE')=='1'
 _DRAWS = 4  # gap, behavior, event, place
 
 
@@ -58,6 +68,22 @@ class Generator:
         self.store = store
         self.log = map_log(store, checkpoint.vocabulary)
         self._names = _Names(store, checkpoint.vocabulary)
+
+    def prompts_of(self, users: Sequence[str]) -> Prompts:
+        """Everything that is known of some users, by name.
+
+        Raises ValueError for a user whom the store does not have.
+        """
+        names = {name: i for i, name in enumerate(self.store.users())}
+        for user in users:
+            if user not in names:
+                example = next(iter(names))
+                raise ValueError(
+                    f"{self.store.path} has no user {user!r}; it has for example {example!r}"
+                )
+        index = np.array([names[user] for user in users], np.int64)
+        start, stop = self.log.user_start[index], self.log.user_start[index + 1]
+        return Prompts(user=index, start=start, stop=stop)
 
     def generate(
         self,
@@ -178,6 +204,17 @@ class _Past:
             column[:, -1] = values
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sight:
+    """What the kernels see of the past, (U, C) each: a behavior, the one before it, the one before
+    that; age (1, C) is 0 for the last behavior."""
+
+    seen: npt.NDArray[np.bool_]
+    has_before: npt.NDArray[np.bool_]
+    has_two_before: npt.NDArray[np.bool_]
+    age: npt.NDArray[np.integer]
+
+
 class _Futures:
     """Some users on their way into the future."""
 
@@ -195,8 +232,26 @@ class _Futures:
         self.now_s = log.time_s[prompts.stop - 1]
         self.utc_offset_min = log.utc_offset_min[prompts.stop - 1].astype(np.int64)
         self.first_generated = HABIT_EVENTS
+        self.clock_rate_UDS = self._clock_rate()
         self.decoder = Decoder(model, len(prompts))
         self.hidden = self._read(log, prompts)
+
+    def _clock_rate(self) -> npt.NDArray[np.float64]:
+        """(U, 2, 48) share of a user's behaviors in each half hour of workdays and weekends: own
+        counts, smoothed over neighbors, and CLOCK_SHRINKAGE behaviors of everybody."""
+        past = self.past
+        weekday, slot = weekday_and_slot(past.time_s, past.utc_offset_min)
+        counts = np.zeros((len(slot), 2, NUM_SLOTS))
+        user, column = past.is_there.nonzero()
+        day_type = (weekday >= FIRST_WEEKEND_DAY).astype(np.int64)
+        np.add.at(counts, (user, day_type[user, column], slot[user, column]), 1)
+        smooth = (np.roll(counts, 1, 2) + 2 * counts + np.roll(counts, -1, 2)) / 4
+        total = counts.sum(2, keepdims=True)
+        prior = self.model.generation.clock_rate_DS.numpy()
+        rate: npt.NDArray[np.float64] = (smooth + CLOCK_SHRINKAGE * prior) / (
+            total + CLOCK_SHRINKAGE
+        )
+        return rate
 
     def _read(self, log: MappedLog, prompts: Prompts) -> Tensor:
         """The state after the prompts; the network remembers its receptive field of them."""
@@ -220,40 +275,24 @@ class _Futures:
         self, draws_U4: npt.NDArray[np.float64], sampling: Sampling
     ) -> dict[str, npt.NDArray[np.integer]]:
         """One more behavior of each user: the columns of `Continuations`, (U,) each."""
-        past = self.past
-        occurred = Occurrences.of_columns(
-            behavior=past.behavior,
-            event=past.event,
-            place=past.place,
-            time_s=past.time_s,
-            utc_offset_min=past.utc_offset_min,
-        )
-        before, last = occurred.shifted(), occurred.at(np.s_[:, -1:])
-        seen = past.is_there & (past.event_index >= self.num_seen[:, None] - HABIT_EVENTS)
-        has_before = seen & _shifted(seen)
-        age = np.arange(HABIT_EVENTS)[None, ::-1]
-
-        weights = gap_weights(before, last, age, has_before, has_before & _shifted(has_before))
-        weights[..., self.first_generated :] = 0
-        gaps = self._gap_distribution(weights, occurred.gap_s)
+        past, occurred, sight = self.past, self._occurred(), self._sight()
+        gaps = self._gap_distribution(occurred, sight)
         elapsed_s = self.now_s - past.time_s[:, -1]
-        if elapsed_s.any():
+        if elapsed_s.any():  # events without a behavior have passed since the last that has one
             gaps = gaps.later_than(elapsed_s)
-        gap_s = np.maximum(gaps.draw(draws_U4[:, 0]), elapsed_s)
+        gap_s = gaps.draw(draws_U4[:, 0])
         time_s = past.time_s[:, -1] + gap_s
 
         weekday, slot = weekday_and_slot(time_s, self.utc_offset_min)
         z = self.model.query(self.hidden, torch.from_numpy(weekday), torch.from_numpy(slot))
-        probs = self._behavior_probs(z, seen, time_s)
-        behavior = sampling.draw(probs, draws_U4[:, 1])
-        log_probs = self.model.generation.event_log_probs(
+        behavior = sampling.draw(self._behavior_probs(z, sight.seen, time_s), draws_U4[:, 1])
+        event_probs = self.model.generation.event_log_probs(
             z, torch.from_numpy(behavior), self.model.event, self.event_to_behavior
-        )
-        event = sampling.draw(log_probs.exp().numpy(), draws_U4[:, 2])
+        ).exp()
+        known_event = sampling.draw(event_probs.numpy(), draws_U4[:, 2])
         is_own = behavior >= self.model.config.num_behaviors
-        event = np.where(is_own, self.num_events + behavior, event)
-        network_event = np.where(is_own, 0, event)
-
+        event = np.where(is_own, self.num_events + behavior, known_event)
+        event_id = np.where(is_own, 0, known_event)
         following = Occurrences.of_columns(
             behavior=behavior[:, None],
             event=event[:, None],
@@ -262,9 +301,7 @@ class _Futures:
             utc_offset_min=self.utc_offset_min[:, None],
             gap_s=gap_s[:, None],
         )
-        weights = place_weights(occurred, before, last, following, age, seen, has_before)
-        weights[1:, :, self.first_generated :] = 0  # "last" stays
-        probs = self._place_probs(z, torch.from_numpy(network_event), weights)
+        probs = self._place_probs(z, torch.from_numpy(event_id), occurred, following, sight)
         place = sampling.draw(probs, draws_U4[:, 3])
 
         columns = {
@@ -277,21 +314,73 @@ class _Futures:
         there = np.ones(len(time_s), bool)
         past.append(**columns, event_index=self.num_seen, is_there=there)
         self.num_seen = self.num_seen + 1
-        if FREEZE: self.first_generated -= 1
+        self.first_generated = max(0, self.first_generated - 1)
         self.now_s = time_s
-        location = self.names.location_of_place[place]
-        ids = (network_event, location, weekday, slot, there)
+        ids = (event_id, self.names.location_of_place[place], weekday, slot, there)
         self.hidden = self.decoder.step(*(torch.from_numpy(column) for column in ids))
         return columns
 
-    def _gap_distribution(
-        self, weights_KUC: npt.NDArray[np.float32], gap_s_UC: npt.NDArray[np.integer]
-    ) -> GapDistribution:
+    def _occurred(self) -> Occurrences:
+        past = self.past
+        return Occurrences.of_columns(
+            behavior=past.behavior,
+            event=past.event,
+            place=past.place,
+            time_s=past.time_s,
+            utc_offset_min=past.utc_offset_min,
+        )
+
+    def _sight(self) -> "_Sight":
+        past = self.past
+        seen = past.is_there & (past.event_index >= self.num_seen[:, None] - HABIT_EVENTS)
+        has_before = seen & _shifted(seen)
+        return _Sight(
+            seen=seen,
+            has_before=has_before,
+            has_two_before=has_before & _shifted(has_before),
+            age=np.arange(HABIT_EVENTS)[None, ::-1],
+        )
+
+    def _gap_distribution(self, occurred: Occurrences, sight: "_Sight") -> GapDistribution:
         heads = self.model.generation
+        last = occurred.at(np.s_[:, -1:])
+        weights_KUC = gap_weights(
+            occurred.shifted(), last, sight.age, sight.has_before, sight.has_two_before
+        )
+        weights_KUC[..., self.first_generated :] = 0
         gates, own_UC = _mixed(heads.gap_gate, self.hidden, weights_KUC)
-        bins = gates[:, :1] * heads.gap_log_probs(self.hidden).exp()
-        values = heads.gap_values_BQ.numpy()
-        return GapDistribution.of_mixture(bins.numpy(), values, own_UC.numpy(), gap_s_UC)
+        pace_counts = self._pace_counts(weights_KUC, occurred)
+        network = heads.gap_log_probs(self.hidden, torch.from_numpy(pace_counts)).exp()
+        values_BQ = heads.gap_values_BQ.numpy()
+        return GapDistribution.of_mixture(
+            (gates[:, :1] * network).numpy(),
+            self._within_bins(values_BQ),
+            values_BQ,
+            own_UC.numpy(),
+            occurred.gap_s,
+        )
+
+    def _pace_counts(
+        self, weights_KUC: npt.NDArray[np.float32], occurred: Occurrences
+    ) -> npt.NDArray[np.float32]:
+        """(U, P) own waiting times in each group of bins, those that a kernel copies from."""
+        is_counted = weights_KUC[GAP_KERNELS.index("frequency")] > 0
+        counts = np.zeros((len(is_counted), NUM_PACES), np.float32)
+        user, column = is_counted.nonzero()
+        pace = pace_of_bin(bin_of_gap(occurred.gap_s[user, column]))
+        np.add.at(counts, (user, pace), 1)
+        return counts
+
+    def _within_bins(self, values_BQ: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """(U, B, Q) probabilities of the waiting times in each bin: those that end in an hour of
+        the day when the user is about are likelier. A bin of the next morning is hours wide."""
+        end_s = self.past.time_s[:, -1, None, None] + values_BQ.astype(np.int64)
+        weekday, slot = weekday_and_slot(end_s, self.utc_offset_min[:, None, None])
+        day_type = (weekday >= FIRST_WEEKEND_DAY).astype(np.int64)
+        user = np.arange(len(end_s))[:, None, None]
+        weight_UBQ = self.clock_rate_UDS[user, day_type, slot]
+        within: npt.NDArray[np.float64] = weight_UBQ / weight_UBQ.sum(2, keepdims=True)
+        return within
 
     def _behavior_probs(
         self,
@@ -324,9 +413,25 @@ class _Futures:
         return probs.scatter_add_(1, torch.from_numpy(past.behavior), own_UC).numpy()
 
     def _place_probs(
-        self, z: Tensor, event_U: Tensor, weights_KUC: npt.NDArray[np.float32]
+        self,
+        z: Tensor,
+        event_U: Tensor,
+        occurred: Occurrences,
+        following: Occurrences,
+        sight: "_Sight",
     ) -> npt.NDArray[np.float32]:
         """p(place) over the places of the store and of the vocabulary, (U, places)."""
+        weights_KUC = place_weights(
+            occurred,
+            occurred.shifted(),
+            occurred.at(np.s_[:, -1:]),
+            following,
+            sight.age,
+            sight.seen,
+            sight.has_before,
+        )
+        is_evidence = [name != "last" for name in PLACE_KERNELS]
+        weights_KUC[is_evidence, :, self.first_generated :] = 0
         heads, event_vector = self.model.generation, self.model.event(event_U)
         context = torch.cat([z, event_vector], -1)
         gates, own_UC = _mixed(heads.place_gate, context, weights_KUC)
@@ -337,12 +442,14 @@ class _Futures:
 
 
 def _mixed(
-    gate: object, context: Tensor, weights_KUC: npt.NDArray[np.float32]
+    gate: Callable[[Tensor, Tensor], Tensor],
+    context: Tensor,
+    weights_KUC: npt.NDArray[np.float32],
 ) -> tuple[Tensor, Tensor]:
     """Gates (U, 1 + K) of a mixture, and what its kernels give to each past behavior, (U, C)."""
     weights = torch.from_numpy(weights_KUC)
     evidence_UK = weights.sum(2).T
-    gates = gate(context, evidence_UK).exp()  # type: ignore[operator]  # a module or a method
+    gates = gate(context, evidence_UK).exp()
     scale = gates[:, 1:] / evidence_UK.clamp_min(1e-9)
     return gates, torch.einsum("uk,kuc->uc", scale, weights)
 

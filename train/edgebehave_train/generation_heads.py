@@ -15,16 +15,27 @@ only: the heads never say when or whether one comes, and a generated future hold
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgebehave.time_features import NUM_SLOTS
 from edgebehave_train.copy_kernels import GAP_KERNELS, PLACE_KERNELS
-from edgebehave_train.time_gaps import NUM_BINS, NUM_QUANTILES
+from edgebehave_train.time_gaps import (
+    NUM_BINS,
+    NUM_PACES,
+    NUM_QUANTILES,
+    bin_of_gap,
+    gaps_in_bins,
+    pace_of_bin,
+)
 
 _GATE_WIDTH = 32
 _START_SHRINKAGE = 5.0
 _PLACE_TARGETS = 256
+_PACE_SHRINKAGE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +45,7 @@ class GenerationTargets:
     behavior, event, location  (M,) int64 ids of the vocabulary; 0 = not in it, or no place.
     gap_bin                    (M,) int64; -1 = no behavior stands before the target.
     gap_probs, gap_evidence, place_probs, place_evidence  (M, K) float32.
+    pace_counts                (M, P) float32.
     """
 
     behavior: Tensor
@@ -42,6 +54,7 @@ class GenerationTargets:
     gap_bin: Tensor
     gap_probs: Tensor
     gap_evidence: Tensor
+    pace_counts: Tensor
     place_probs: Tensor
     place_evidence: Tensor
 
@@ -91,17 +104,24 @@ def mixture_nll(log_gates: Tensor, network_nll: Tensor, target_probs: Tensor) ->
 class GenerationHeads(nn.Module):
     """The three heads; embeddings are those of the model and are passed in.
 
-    gap_values_BQ  (B, Q) seconds, the waiting times that each bin stands for; set before training.
+    gap_values_BQ   (B, Q) seconds, the waiting times that each bin stands for.
+    pace_prior_P    (P,) share of the waiting times in each group of bins.
+    clock_rate_DS   (2, 48) share of the behaviors in each half hour of workdays and weekends.
+    Counted from the training part before the first step.
     """
 
     gap_values_BQ: Tensor
+    pace_prior_P: Tensor
+    clock_rate_DS: Tensor
 
     def __init__(self, width: int, num_events: int, num_locations: int, dropout: float) -> None:
         super().__init__()
         quarter = width // 4
-        self.gap_in = nn.Linear(width, 2 * width)
+        self.gap_in = nn.Linear(width + NUM_PACES, 2 * width)
         self.gap_out = nn.Linear(2 * width, NUM_BINS)
         self.register_buffer("gap_values_BQ", torch.zeros(NUM_BINS, NUM_QUANTILES))
+        self.register_buffer("pace_prior_P", torch.full((NUM_PACES,), 1 / NUM_PACES))
+        self.register_buffer("clock_rate_DS", torch.full((2, NUM_SLOTS), 1 / NUM_SLOTS))
         self.gap_gate = CopyGate(width, len(GAP_KERNELS))
         self.event_out = nn.Linear(width, quarter)
         self.event_bias = nn.Parameter(torch.zeros(num_events))
@@ -111,9 +131,30 @@ class GenerationHeads(nn.Module):
         self.place_gate = CopyGate(width + quarter, len(PLACE_KERNELS))
         self.dropout = nn.Dropout(dropout)
 
-    def gap_log_probs(self, hidden: Tensor) -> Tensor:
-        """log p_0(bin) (..., B) of the network from the state (..., D)."""
-        scores = self.gap_out(F.gelu(self.gap_in(self.dropout(hidden))))
+    def count(
+        self,
+        gap_s: npt.NDArray[np.integer],
+        slot: npt.NDArray[np.integer],
+        is_weekend: npt.NDArray[np.bool_],
+    ) -> None:
+        """Count the training part: its waiting times in seconds, and when its behaviors fall."""
+        self.gap_values_BQ.copy_(torch.from_numpy(gaps_in_bins(gap_s)))
+        paces = np.bincount(pace_of_bin(bin_of_gap(gap_s)), minlength=NUM_PACES) + 0.5
+        self.pace_prior_P.copy_(torch.from_numpy(paces / paces.sum()))
+        clock = np.bincount(NUM_SLOTS * is_weekend + slot, minlength=2 * NUM_SLOTS) + 0.5
+        clock = clock.reshape(2, NUM_SLOTS)
+        self.clock_rate_DS.copy_(torch.from_numpy(clock / clock.sum(1, keepdims=True)))
+
+    def gap_log_probs(self, hidden: Tensor, pace_counts: Tensor) -> Tensor:
+        """log p_0(bin) (..., B) of the network from the state (..., D) and the user's pace:
+
+        log((n_p + c prior_p) / ((n + c) prior_p)),  n_p (..., P) own waiting times, n their sum
+        """
+        total = pace_counts.sum(-1, keepdim=True)
+        own = pace_counts + _PACE_SHRINKAGE * self.pace_prior_P
+        pace = (own / (total + _PACE_SHRINKAGE) / self.pace_prior_P).log()
+        context = torch.cat([self.dropout(hidden), pace.to(hidden.dtype)], -1)
+        scores = self.gap_out(F.gelu(self.gap_in(context)))
         return scores.float().log_softmax(-1)
 
     def event_log_probs(
@@ -156,7 +197,7 @@ class GenerationHeads(nn.Module):
         softmax over ten thousand places for every target would take most of the step.
         """
         has_gap = targets.gap_bin >= 0
-        network = self.gap_log_probs(hidden)
+        network = self.gap_log_probs(hidden, targets.pace_counts)
         gap_bin = targets.gap_bin.clamp_min(0)[:, None]
         gap_network = -network.gather(1, gap_bin)[:, 0]
         gates = self.gap_gate(hidden, targets.gap_evidence)

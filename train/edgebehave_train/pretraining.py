@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from edgebehave.habits import KERNELS, TIMED_KERNELS
+from edgebehave.habits import FIRST_WEEKEND_DAY, KERNELS, TIMED_KERNELS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.attention import choose_backend, plan_attention
 from edgebehave_train.checkpoint import (
@@ -45,7 +45,6 @@ from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.packing import pack_rows, share_of_ranges
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
-from edgebehave_train.time_gaps import gaps_in_bins
 from edgebehave_train.training_log import Batch, TrainingLog
 
 _SAVE_EVERY_S = 60.0
@@ -245,8 +244,12 @@ class _Run:
         )
         self.model = BehaviorModel(self.model_config).to(device)
         if config.generation_heads:
-            values = gaps_in_bins(waiting_times(behaviors, is_target))
-            self.model.generation.gap_values_BQ.copy_(torch.from_numpy(values))
+            counted = is_target & (self.log.behavior >= 0)
+            self.model.generation.count(
+                waiting_times(behaviors, counted),
+                self.log.slot[counted],
+                self.log.weekday[counted] >= FIRST_WEEKEND_DAY,
+            )
         start.prepare(self.model)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
         prior = torch.from_numpy(self.behavior_counts / self.behavior_counts.sum()).float()

@@ -22,6 +22,9 @@ import numpy.typing as npt
 
 NUM_BINS = 72
 NUM_QUANTILES = 16
+NUM_PACES = 12
+"""Groups of adjacent bins in which a user's own waiting times are counted for the network."""
+
 GAP_UNIT_S = 60.0
 LONGEST_GAP_S = 90 * 86400.0
 """Start of the last bin; a longer wait counts as one of the last bin."""
@@ -35,6 +38,11 @@ def bin_of_gap(gap_s: npt.ArrayLike) -> npt.NDArray[np.int64]:
     # The nudge keeps an edge, and what rounds just below it, in the bin that it opens.
     position = np.log1p(waited / GAP_UNIT_S) / STEP + 1e-9
     return np.minimum(position, NUM_BINS - 1).astype(np.int64)
+
+
+def pace_of_bin(gap_bin: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Group 0..NUM_PACES-1 of bins."""
+    return gap_bin // (NUM_BINS // NUM_PACES)
 
 
 def gap_at(position: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -70,6 +78,7 @@ class GapDistribution:
     def of_mixture(
         cls,
         bins_UB: npt.NDArray[np.floating],
+        within_UBQ: npt.NDArray[np.floating],
         values_BQ: npt.NDArray[np.floating],
         own_UC: npt.NDArray[np.floating],
         own_s_UC: npt.NDArray[np.integer],
@@ -77,13 +86,14 @@ class GapDistribution:
         """From probabilities of bins and of own past waiting times, which sum to 1 together.
 
         bins_UB, values_BQ  (U, B) probabilities and (B, Q) seconds as of `gaps_in_bins`.
+        within_UBQ          (U, B, Q) probabilities of the seconds in each bin.
         own_UC, own_s_UC    (U, C) probabilities and seconds.
         """
         num_users = len(bins_UB)
-        in_bins = np.repeat(bins_UB.astype(np.float64) / NUM_QUANTILES, NUM_QUANTILES, axis=1)
+        in_bins = (bins_UB[:, :, None] * within_UBQ).reshape(num_users, -1)
         values = np.broadcast_to(values_BQ.ravel(), (num_users, values_BQ.size))
         return cls(
-            probs_UG=np.concatenate([in_bins, own_UC.astype(np.float64)], 1),
+            probs_UG=np.concatenate([in_bins, own_UC], 1).astype(np.float64),
             gap_s_UG=np.concatenate([values.astype(np.int64), own_s_UC.astype(np.int64)], 1),
         )
 
