@@ -8,6 +8,7 @@ from edgebehave_cli import (
     demo,
     evaluate,
     export,
+    generate,
     ingest,
     predict,
     scale,
@@ -35,14 +36,15 @@ app.command("compare")(compare.compare)
 app.command("scale")(scale.scale)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
+app.command("generate")(generate.generate)
 app.command("bench")(bench.bench)
 
 _EXTRA_OF_MODULE = {
     "torch": "train",
     "safetensors": "train",
     "duckdb": "train",
-    "matplotlib": "train",
     "scipy": "train",
+    "matplotlib": "train",
     "peft": "train",
     "onnx": "export",
     "onnxscript": "export",

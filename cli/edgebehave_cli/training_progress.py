@@ -58,9 +58,10 @@ class TrainingProgress:
             self._show_step(progress)
         if progress.kind == "validation":
             mark = "  best so far" if progress.is_best else ""
+            heads = "".join(f"  {name} {nll:.3f}" for name, nll in progress.head_nll.items())
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
-                f"validation {progress.validation_nll:.4f}  "
+                f"validation {progress.validation_nll:.4f}{heads}  "
                 f"{progress.events_per_s:,.0f} events/s{mark}"
             )
         if progress.kind == "end":

@@ -18,6 +18,7 @@ VERBS = (
     "scale",
     "export",
     "predict",
+    "generate",
     "bench",
 )
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)

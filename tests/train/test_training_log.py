@@ -26,9 +26,7 @@ def log(tiny_store, part):
 
 @pytest.fixture(scope="module")
 def training_log(log, part):
-    return TrainingLog(
-        log, log.behavior_log(part == TRAIN), habits=True, learned_kernel=True, device=CPU
-    )
+    return TrainingLog(log, log.behavior_log(part == TRAIN), CPU, learned_kernel=True)
 
 
 def rows_of(store, stop_column, **packing):
@@ -94,7 +92,7 @@ def test_kernel_numbers_are_those_of_the_runtime_asked_at_the_target(
     assert num_candidates > log.vocabulary.num_behaviors
     ratio_C = np.linspace(1, 0.01, num_candidates)
     behaviors = log.behavior_log(part == TRAIN)
-    shifted = TrainingLog(log, behaviors, True, True, CPU, ratio_C).batch(
+    shifted = TrainingLog(log, behaviors, CPU, learned_kernel=True, ratio_C=ratio_C).batch(
         rows, torch.from_numpy(part <= VALIDATION)
     )
     for i in range(0, len(following), 41):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_train.attention import AttentionPlan, plan_attention, sliding_window_attention
+from edgebehave_train.generation_heads import GenerationHeads
 from edgebehave_train.history_pairs import HistoryPairs
 from edgebehave_train.hstu import HstuBlock, HstuPlan, plan_hstu
 from edgebehave_train.learned_kernel import LearnedKernel
@@ -55,6 +56,7 @@ class ModelConfig:
                    model answer with and without a query time.
     learned_kernel one more expert, whose weights over the past are trained; needs habits.
     num_spare      U, behaviors of a user's own that the vocabulary does not hold.
+    generation_heads  heads for the waiting time, the event and the place, to generate events.
     """
 
     num_events: int
@@ -72,6 +74,7 @@ class ModelConfig:
     expert_dropout: float = 0.2
     query_dropout: float = 0.1
     num_spare: int = 32
+    generation_heads: bool = False
 
     def __post_init__(self) -> None:
         if self.width % 4 or self.width % self.num_heads:
@@ -102,6 +105,11 @@ class ModelConfig:
         for name in ("dropout", "expert_dropout", "query_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.generation_heads and self.query_context == "time_location":
+            raise ValueError(
+                "generation_heads draw the place last, but query_context time_location asks for "
+                "it first; use query_context time"
+            )
 
     @property
     def head_width(self) -> int:
@@ -233,6 +241,10 @@ class BehaviorModel(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
+        if config.generation_heads:  # last: without them, nothing is drawn for them
+            self.generation = GenerationHeads(
+                width, config.num_events, config.num_locations, config.dropout
+            )
 
     @torch.no_grad()
     def _start_from_fixed_habits(self, weights: HabitWeights) -> None:

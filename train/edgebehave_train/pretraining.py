@@ -14,7 +14,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from edgebehave.habits import KERNELS, TIMED_KERNELS
+from edgebehave.habits import FIRST_WEEKEND_DAY, KERNELS, TIMED_KERNELS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.attention import choose_backend
 from edgebehave_train.checkpoint import (
@@ -35,7 +35,9 @@ from edgebehave_train.checkpoint import (
     write_tensors,
     write_text,
 )
+from edgebehave_train.copy_kernels import waiting_times
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.generation_heads import HeadLosses
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig, TargetLosses
 from edgebehave_train.model_card import model_card
@@ -79,6 +81,7 @@ class Progress:
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
+    head_nll         likewise of each generation head; "validation" only, empty without heads.
     is_best          the validation loss is the lowest so far.
     message          one line for people.
     """
@@ -91,6 +94,7 @@ class Progress:
     loss: float = math.nan
     events_per_s: float = math.nan
     validation_nll: float = math.nan
+    head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
 
@@ -195,10 +199,17 @@ class _Run:
             )
         self.log = map_log(store, self.vocabulary)
         behaviors = self.log.behavior_log(part == TRAIN)
+        self.event_to_behavior = torch.tensor(self.vocabulary.event_to_behavior, device=device)
         self.objective = build_objective(config.objective, self.behavior_counts).to(device)
-        ratio = self.objective.candidate_ratio(behaviors.num_candidates)
-        learned = config.habits and config.learned_kernel
-        self.data = TrainingLog(self.log, behaviors, config.habits, learned, device, ratio)
+        self.data = TrainingLog(
+            self.log,
+            behaviors,
+            device,
+            habits=config.habits,
+            learned_kernel=config.habits and config.learned_kernel,
+            generation=config.generation_heads,
+            ratio_C=self.objective.candidate_ratio(behaviors.num_candidates),
+        )
         is_target = part == TRAIN if start.is_target is None else start.is_target & (part == TRAIN)
         self.in_part = {
             which: torch.from_numpy(mask).to(device)
@@ -250,8 +261,16 @@ class _Run:
             dropout=config.dropout,
             expert_dropout=config.expert_dropout,
             query_dropout=config.query_dropout,
+            generation_heads=config.generation_heads,
         )
         self.model = BehaviorModel(self.model_config).to(device)
+        if config.generation_heads:
+            counted = is_target & (self.log.behavior >= 0)
+            self.model.generation.count(
+                waiting_times(behaviors, counted),
+                self.log.slot[counted],
+                self.log.weekday[counted] >= FIRST_WEEKEND_DAY,
+            )
         start.prepare(self.model)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
         self.optimizer = torch.optim.AdamW(
@@ -267,6 +286,7 @@ class _Run:
         self.best_nll = math.inf
         self.best_epoch = -1
         self.validation: list[float] = []
+        self.head_nll: list[dict[str, float]] = []
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -304,9 +324,10 @@ class _Run:
                 if time.monotonic() - saved_at > _SAVE_EVERY_S:
                     self.save()
                     saved_at = time.monotonic()
-            nll = self.validation_nll()
+            nll, head_nll = self.validation_nll()
             self.epoch += 1
             self.validation.append(nll)
+            self.head_nll.append(head_nll)
             is_best = nll < self.best_nll
             if is_best:
                 self.best_nll, self.best_epoch = nll, self.epoch
@@ -319,6 +340,7 @@ class _Run:
                 loss=float(np.mean(losses)) if losses else math.nan,
                 events_per_s=num_events / max(seconds, 1e-9),
                 validation_nll=nll,
+                head_nll=head_nll if self.config.generation_heads else {},
                 is_best=is_best,
             )
         self.describe(finished=True)
@@ -331,9 +353,11 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(self.step)
         batch = self.data.batch(rows, self.in_part[TRAIN])
-        losses = self._losses(self.model, batch, self.config.query_dropout)
+        losses, heads = self._losses(self.model, batch, self.config.query_dropout)
         progress = self.step / self.num_steps
         loss = self.objective(losses, batch.target, progress)
+        if heads is not None:
+            loss = loss + self.config.generation_weight * heads.total
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -341,8 +365,11 @@ class _Run:
         self.average.update_parameters(self.model)
         return float(losses.nll.detach().mean()), batch.num_events
 
-    def _losses(self, model: BehaviorModel, batch: Batch, query_dropout: float) -> TargetLosses:
-        """What an objective needs of every target of a batch."""
+    def _losses(
+        self, model: BehaviorModel, batch: Batch, query_dropout: float
+    ) -> tuple[TargetLosses, HeadLosses | None]:
+        """What an objective needs of every target of a batch; and the losses of the generation
+        heads, if the model has them."""
         plan = model.plan(batch.segment, batch.time_s, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
@@ -353,9 +380,10 @@ class _Run:
                 hide = torch.rand(len(batch.where), device=self.device) < share
                 weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
                 time_known = ~hide
-            z = model.query(hidden.flatten(0, 1)[batch.where], weekday, slot, batch.query_location)
+            hidden_md = hidden.flatten(0, 1)[batch.where]
+            z = model.query(hidden_md, weekday, slot, batch.query_location)
             pairs = self.data.past.pairs(batch.row, time_known) if self.data.past else None
-            return model.nll(
+            losses = model.nll(
                 z,
                 batch.target,
                 batch.target_probs,
@@ -364,22 +392,40 @@ class _Run:
                 self.objective.log_ratio_V,
                 batch.tilts,
             )
+            heads = None
+            if batch.generation is not None:
+                heads = model.generation.losses(
+                    hidden_md,
+                    z,
+                    batch.generation,
+                    model.event,
+                    model.location,
+                    self.event_to_behavior,
+                )
+            return losses, heads
 
     @torch.no_grad()
-    def validation_nll(self) -> float:
-        """Mean -log p of the validation targets under the averaged weights, nats."""
+    def validation_nll(self) -> tuple[float, dict[str, float]]:
+        """Mean -log p of the validation targets under the averaged weights, nats: of the
+        behavior, which chooses the weights, and of each generation head."""
         model: BehaviorModel = self.average.module
         model.eval()
         total, count = 0.0, 0
+        of_head = dict.fromkeys(("gap", "event", "place"), 0.0)
         for row in pack_rows(self.validation_ranges, _VALIDATION_ROW_EVENTS, cut=False):
             # Few different lengths: oneDNN compiles a kernel for every new shape.
             padding = -len(row) % _VALIDATION_PAD_EVENTS
             padded = np.append(row, np.full(padding, -1))
             batch = self.data.batch([padded], self.in_part[VALIDATION])
             if len(batch.where):
-                total += float(self._losses(model, batch, 0.0).nll.cpu().double().sum())
+                losses, heads = self._losses(model, batch, 0.0)
+                total += float(losses.nll.cpu().double().sum())
                 count += len(batch.where)
-        return total / count if count else math.inf
+                for name in of_head if heads is not None else ():
+                    of_head[name] += float(getattr(heads, name)) * len(batch.where)
+        if not count:
+            return math.inf, {}
+        return total / count, {name: value / count for name, value in of_head.items()}
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
@@ -432,6 +478,8 @@ class _Run:
             "best_epoch": self.best_epoch,
             "validation_nll": self.validation,
         }
+        if self.config.generation_heads:
+            training["generation_nll"] = self.head_nll
         if isinstance(self.objective, DistributionallyRobust):
             training["dro"] = {
                 "capacity": self.objective.capacity,
@@ -458,6 +506,7 @@ class _Run:
             "best_nll": self.best_nll,
             "best_epoch": self.best_epoch,
             "validation": self.validation,
+            "head_nll": self.head_nll,
         }
         metadata = {"position": json.dumps(position)}
         write_tensors(self.out / RESUME_FILE, tensors, metadata)
@@ -510,6 +559,7 @@ class _Run:
         self.epoch, self.step = position["epoch"], position["step"]
         self.best_nll, self.best_epoch = position["best_nll"], position["best_epoch"]
         self.validation = position["validation"]
+        self.head_nll = position.get("head_nll", [])
         torch.set_rng_state(tensors["rng.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -19,6 +19,8 @@ class TrainConfig:
     dropout           in [0, 1).
     expert_dropout    share of kernels a training target does not get, in [0, 1).
     query_dropout     share of training targets whose time is hidden, in [0, 1).
+    generation_heads  train heads for the waiting time, the event and the place as well.
+    generation_weight of their losses beside the objective, > 0.
     window            events that a layer looks back on.
     attention         softmax, or hstu for the blocks of HSTU (evaluation only, no export).
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
@@ -44,6 +46,8 @@ class TrainConfig:
     dropout: float = 0.2
     expert_dropout: float = 0.1
     query_dropout: float = 0.1
+    generation_heads: bool = False
+    generation_weight: float = 0.5
     window: int = 90
     attention: Literal["softmax", "hstu"] = "softmax"
     data_share: float = 1.0
@@ -71,6 +75,8 @@ class TrainConfig:
             raise ValueError(f"data_share must lie in (0, 1], got {self.data_share}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.generation_weight <= 0:
+            raise ValueError(f"generation_weight must be positive, got {self.generation_weight}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.precision not in ("auto", "float32", "bfloat16"):

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgebehave.habits import KERNELS
 from edgebehave_train.behavior_log import BehaviorLog
+from edgebehave_train.copy_kernels import copy_numbers
+from edgebehave_train.generation_heads import GenerationTargets
 from edgebehave_train.habit_features import target_features, target_tilts
 from edgebehave_train.history_pairs import PastBehaviors
 from edgebehave_train.mapped_log import MappedLog
@@ -28,6 +30,7 @@ class Batch:
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
     tilts            (M, K) float32, A_k of the habit kernels; None if the objective needs none.
+    generation       what the generation heads learn, if there are any.
     """
 
     event: Tensor
@@ -45,6 +48,7 @@ class Batch:
     target_probs: Tensor
     evidence: Tensor
     tilts: Tensor | None = None
+    generation: GenerationTargets | None = None
 
     @property
     def num_events(self) -> int:
@@ -59,14 +63,18 @@ class TrainingLog:
         self,
         log: MappedLog,
         behaviors: BehaviorLog,
-        habits: bool,
-        learned_kernel: bool,
         device: torch.device,
+        *,
+        habits: bool = True,
+        learned_kernel: bool = False,
+        generation: bool = False,
         ratio_C: npt.NDArray[np.floating] | None = None,
     ) -> None:
         """`habits=False` leaves the kernel numbers at zero and saves computing them.
 
-        ratio_C  (V + U,) r_b of an objective that shifts the prior; None: no tilts.
+        learned_kernel  keep the columns from which its pairs are made.
+        generation      compute the numbers of the generation heads as well.
+        ratio_C         (V + U,) r_b of an objective that shifts the prior; None: no tilts.
         """
         self.device = device
         self.past = PastBehaviors(behaviors, device, ratio_C=ratio_C) if learned_kernel else None
@@ -89,6 +97,10 @@ class TrainingLog:
         self.tilts = None
         if habits and ratio_C is not None:
             self.tilts = torch.from_numpy(kernel_tilts(behaviors, ratio_C)).to(device)
+        self.copies: dict[str, Tensor] | None = None
+        if generation:
+            numbers = vars(copy_numbers(log, behaviors))
+            self.copies = {name: column(values) for name, values in numbers.items()}
 
     def batch(self, rows: Sequence[npt.NDArray[np.int64]], in_part: Tensor) -> Batch:
         """Batch of packed rows.
@@ -124,6 +136,17 @@ class TrainingLog:
             target_probs=self.target_probs[row_of_target],
             evidence=self.evidence[row_of_target],
             tilts=None if self.tilts is None else self.tilts[row_of_target],
+            generation=self._generation_targets(event, row_of_target),
+        )
+
+    def _generation_targets(self, event_M: Tensor, row_M: Tensor) -> GenerationTargets | None:
+        if self.copies is None:
+            return None
+        return GenerationTargets(
+            behavior=self.target[event_M].long(),
+            event=self.event[event_M].long(),
+            location=self.location[event_M].long(),
+            **{name: numbers[row_M] for name, numbers in self.copies.items()},
         )
 
 
