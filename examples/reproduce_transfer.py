@@ -308,7 +308,7 @@ def draw(
         axes.grid(axis="y", alpha=0.3)
     source, target = PAIRS[pair]
     figure.suptitle(
-        f"{source} to {target}, {part}, no habits; {num_seeds} seeds, bars: 95 % interval",
+        f"{source} to {target}, {part}, no habits; seeds 0..{num_seeds - 1}, bars: 95 % interval",
         fontsize=10,
     )
     handles, labels = panels[0].get_legend_handles_labels()

@@ -75,8 +75,7 @@ STRATEGIES = {
 }
 
 
-_RIDGE = 0.01
-"""Of the mean variance of the rows."""
+_RIDGE = 0.01  # of the mean variance of the rows
 
 
 def transfer(
@@ -115,7 +114,7 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
 
     Shape, regularization and habits are those of the source. A small share is soon learned by
     heart, so its steps are small: the batch shrinks with the square root of the share, the
-    learning rate with the square root of the batch. Validation chooses the epoch.
+    learning rate with the square root of the batch. Validation chooses the epoch and ends the run.
 
     share    of the training events of the target, in (0, 1].
     changes  other fields of TrainConfig.
@@ -128,7 +127,7 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
         "data_share": share,
         "batch_events": batch_events,
         "learning_rate": source.learning_rate * (batch_events / source.batch_events) ** 0.5,
-        "epochs": 15,
+        "epochs": 25,
         "patience": 3,
         "objective": ObjectiveConfig(),
         "split": SplitConfig(),
@@ -209,8 +208,10 @@ def draw_ends(
     gram_DD = (x_ND - x_mean).T @ (x_ND - x_mean)
     ridge_DD = _RIDGE * gram_DD.diagonal().mean() * torch.eye(len(gram_DD))
     map_DW = torch.linalg.solve(gram_DD + ridge_DD, (x_ND - x_mean).T @ (y_NW - y_mean))
-    x_ND, known = _rows_of_behaviors(model.event.weight, words)
-    model.head_out.weight[known] = y_mean + (x_ND - x_mean) @ map_DW
+    x_ND, known = _rows_of_behaviors(model.event.weight.cpu(), words)
+    device = model.head_out.weight.device
+    y_NW = y_mean + (x_ND - x_mean) @ map_DW
+    model.head_out.weight[known.to(device)] = y_NW.to(device)
     model.head_out.bias.zero_()
 
 
