@@ -36,6 +36,7 @@ _EXTRA_OF_MODULE = {
     "safetensors": "train",
     "duckdb": "train",
     "matplotlib": "train",
+    "peft": "train",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",
