@@ -3,6 +3,7 @@
 import typer
 
 from edgebehave_cli import (
+    adapt,
     bench,
     demo,
     evaluate,
@@ -26,6 +27,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
+app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
