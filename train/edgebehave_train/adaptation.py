@@ -7,18 +7,19 @@ the event embedding and one in the prediction layer; everything else is there. T
     cooccurrence  the mean of the rows of what stands near it in the examples
     prototype     embedding as above; prediction row in closed form, from features f of the head:
 
-        w_b = S^-1 ( cov(f, lse) + s_b (mu_b - mu) )        bias: mean of p_b over the log = pi_b
+        w_b = sum_v p_v w_v + s_b S^-1 (mu_b - mu)          bias: mean of p_b over the log = pi_b
 
-mu_b is the mean feature of the k examples, mu and S mean and (ridged) covariance of the log, and
-lse the log-sum-exp of the known logits, which makes the second term the log-odds of b against
-everything else under equal covariances (linear discriminant analysis). s_b shrinks what k
-examples cannot tell from chance, in the manner of James and Stein: with m2 = d' S^-1 d for
-d = mu_b - mu, of which trace(S^-1 S_0) / k is noise, s_b = max(0, 1 - noise / m2).
+mu_b is the mean feature of the k examples, mu and S mean and (ridged) covariance of the log. The
+second term is the direction of the log-odds of b against everything else under equal covariances
+(linear discriminant analysis); the first, with the mean p_v of the known behaviors over the log,
+turns log-odds into a logit beside the known ones: it is the slope of their log-sum-exp. The scale
+s_b is what makes the examples likeliest when each is scored without itself, so what few examples
+cannot tell from chance counts little.
 
 The examples over- or underrepresent a new behavior. Training adds log(r_b / pi_b) to its logits,
 r_b its share of the training targets, so that what is learned is p(b) at the log's own shares
-(logit adjustment, Menon et al. 2021). Known behaviors are replayed: the known targets in the
-histories of the examples train, too.
+(logit adjustment, Menon et al. 2021). Known behaviors are replayed: a random sample of the log
+trains beside the examples, and is what the bias is set on.
 """
 
 # N events, S ranges, M positions with a target, F features of the head, V behaviors
@@ -42,6 +43,7 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.lora import BLOCK_LAYERS, inject_lora, merged_state
 from edgebehave_train.mapped_log import MappedLog, behavior_counts, map_log, training_vocabulary
 from edgebehave_train.model import BehaviorModel
+from edgebehave_train.packing import share_of_ranges
 from edgebehave_train.pretraining import Progress, Start, pretrain
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import hidden_states
@@ -53,8 +55,12 @@ RowStart = Literal["prototype", "cooccurrence", "noise"]
 TRAINED: tuple[Trained, ...] = ("all", "head", "lora", "new-rows")
 ROW_STARTS: tuple[RowStart, ...] = ("prototype", "cooccurrence", "noise")
 
+_REPLAY_EVENTS = 6000
+"""Events of the training part that are replayed beside the examples, at least."""
 _NEAR_EVENTS = 5
 """Events before an occurrence that count as near it."""
+_FOLDS = 5
+"""Parts of the examples, each scored by the others."""
 _RIDGE = 0.1
 """Share of the mean variance that is added to every direction of the feature covariance."""
 _HEAD = ("head_in", "head_out")
@@ -99,8 +105,8 @@ LEARNING_RATES: dict[Trained, float] = {"all": 3e-4, "head": 3e-4, "lora": 1e-3,
 class Support:
     """What an adaptation trains on.
 
-    ranges     (S, 2) positions in the store; with k examples, their histories.
-    is_target  (N,) bool: the chosen examples, and the known targets of the ranges.
+    ranges     (S, 2) positions in the store: histories of the examples, and the replay.
+    is_target  (N,) bool: the examples, and the known targets of the replay.
     examples   (V,) int64, examples of each new behavior; 0 for the known ones.
     num_new    new behaviors; they are the last of the V.
     prior      (V,) float64, share of each behavior in the training part.
@@ -256,10 +262,12 @@ def _name(vocabulary: Vocabulary, behavior: int) -> str:
 def choose_support(
     store: EventStore, checkpoint: Checkpoint, vocabulary: Vocabulary, examples: int, seed: int
 ) -> Support:
-    """k examples of each new behavior, seeded, or the whole training part.
+    """k examples of each new behavior, seeded, and a replay of known ones; or the training part.
 
-    An example is a target and the `window` events before it. Other occurrences of new behaviors
-    in these histories are inputs, never targets, so that k counts.
+    An example is a target and the `window` events before it. The replay is a random sample of the
+    training part, as large as the histories of the examples but at least `_REPLAY_EVENTS`, whose
+    known behaviors are targets. Other occurrences of new behaviors are inputs, never targets, so
+    that k counts.
     """
     num_known, num_behaviors = checkpoint.vocabulary.num_behaviors, vocabulary.num_behaviors
     is_train = part_of_event(store, checkpoint.config.split) == TRAIN
@@ -267,22 +275,26 @@ def choose_support(
     log = map_log(store, vocabulary)
     first_of_user = np.repeat(bounds[:, 0], np.diff(store.user_start))
     rng = np.random.default_rng(seed)
-    is_target, chosen = is_train.copy(), []
+    part = np.stack([bounds[:, 0], bounds[:, 1] - 1], 1)
+    chosen = []
     for behavior in range(num_known, num_behaviors):
         # The first event of a user has no history.
         is_it = (log.target == behavior) & is_train
         found = np.flatnonzero(is_it & (np.arange(store.num_events) > first_of_user))
-        if examples:
-            is_target &= ~is_it
-            found = np.sort(rng.permutation(found)[:examples])
-        chosen.append(found)
-    is_target[np.concatenate(chosen)] = True
-    if examples:
-        stop = np.unique(np.concatenate(chosen))
-        start = np.maximum(stop - checkpoint.model_config.window, first_of_user[stop])
-        ranges = _union(np.stack([start, stop], 1))
+        chosen.append(np.sort(rng.permutation(found)[:examples]) if examples else found)
+    if not examples:
+        ranges, is_target = part, is_train
     else:
-        ranges = np.stack([bounds[:, 0], bounds[:, 1] - 1], 1)
+        example = np.unique(np.concatenate(chosen))
+        start = np.maximum(example - checkpoint.model_config.window, first_of_user[example])
+        histories = _union(np.stack([start, example], 1))
+        num_replayed = max(_REPLAY_EVENTS, int((histories[:, 1] - histories[:, 0]).sum()))
+        share = num_replayed / max(1, int((part[:, 1] - part[:, 0]).clip(0).sum()))
+        replay = share_of_ranges(part, min(share, 1.0), seed)
+        ranges = _union(np.concatenate([histories, replay]))
+        _, replayed = _positions_with_target(log, replay, is_train & (log.target < num_known))
+        is_target = np.zeros(store.num_events, bool)
+        is_target[replayed] = is_target[example] = True
     count = behavior_counts(store, is_train, vocabulary)
     where, following = _positions_with_target(log, ranges, is_target)
     shown = np.bincount(log.target[following], minlength=num_behaviors)
@@ -299,13 +311,14 @@ def choose_support(
 
 
 def _union(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The same positions in ranges that do not overlap.
+    """The same positions in ranges that do not overlap, ascending.
 
-    ranges  (S, 2) ascending by their ends, none empty, each inside one user; ranges that only
-            touch stay apart, as they may belong to two users.
+    ranges  (S, 2), each inside one user; ranges that only touch stay apart, as they may belong to
+            two users.
     """
     joined: list[list[int]] = []
-    for start, stop in ranges.tolist():
+    ranges = ranges[ranges[:, 1] > ranges[:, 0]]
+    for start, stop in ranges[np.argsort(ranges[:, 1], kind="stable")].tolist():
         while joined and joined[-1][1] > start:
             start = min(start, joined.pop()[0])
         joined.append([start, stop])
@@ -475,17 +488,62 @@ def prototype_rows(
     ridge = _RIDGE * covariance_FF.diagonal().mean().clamp_min(1e-12)
     ridged_FF = covariance_FF + ridge * torch.eye(len(covariance_FF))
     logits_MV = feature_MF @ known_weight_VF.T + bias_V[: len(known_weight_VF)]
-    log_sum_M = logits_MV[:, 1:].logsumexp(1)
-    common_F = weighted_MF.T @ (log_sum_M - sample_M @ log_sum_M)
-    noise = torch.linalg.solve(ridged_FF, covariance_FF).diagonal().sum()
-    rows = []
+    logits_MV[:, UNKNOWN] = -1e4
+    common_F = (sample_M @ logits_MV.softmax(1)) @ known_weight_VF
+
+    def solve(vector_F: Tensor) -> Tensor:
+        return torch.cholesky_solve(vector_F[:, None], factor_FF)[:, 0]
+
+    factor_FF = torch.linalg.cholesky(ridged_FF)
+    direction_BF, held_out_MB = [], []
     for behavior in new:
-        is_it = target_M == behavior
-        difference_F = centered_MF[is_it].mean(0)
-        distance = difference_F @ torch.linalg.solve(ridged_FF, difference_F)
-        shrink = (1 - noise / is_it.sum() / distance.clamp_min(1e-12)).clamp(0, 1)
-        rows.append(torch.linalg.solve(ridged_FF, common_F + shrink * difference_F))
-    return torch.stack(rows)
+        inside = (target_M == behavior).nonzero()[:, 0]
+        direction_BF.append(solve(centered_MF[inside].mean(0)))
+        score_M = centered_MF @ direction_BF[-1]
+        # Positions stand in log order, so that a fold holds few users.
+        num_folds = min(_FOLDS, len(inside))
+        fold = torch.arange(len(inside)) * num_folds // len(inside)
+        for one in range(num_folds):
+            mine, others = inside[fold == one], inside[fold != one]
+            # The only example says nothing about its like.
+            if len(others):
+                score_M[mine] = centered_MF[mine] @ solve(centered_MF[others].mean(0))
+            else:
+                score_M[mine] = 0
+        held_out_MB.append(score_M)
+    column_M = target_M.clone()
+    for i, behavior in enumerate(new):
+        column_M[target_M == behavior] = logits_MV.shape[1] + i
+    common_M1 = (feature_MF @ common_F)[:, None]
+    scale_B = _fit_scales(logits_MV, common_M1, torch.stack(held_out_MB, 1), column_M, sample_M)
+    return common_F + scale_B[:, None] * torch.stack(direction_BF)
+
+
+@torch.enable_grad()
+def _fit_scales(
+    known_MV: Tensor, common_M1: Tensor, score_MB: Tensor, column_M: Tensor, sample_M: Tensor
+) -> Tensor:
+    """How far the scores of new behaviors reach, (B,) in [0, 1]: with one bias each, the most
+    likely under the logits [known ; common + scale score + bias]  (Platt 1999).
+
+    score_MB  scores that the example at their own position had no part in.
+    column_M  target of each position among these logits.
+    """
+    num_new = score_MB.shape[1]
+    scale_B = torch.full((num_new,), 0.5, requires_grad=True)
+    bias_B = torch.full((num_new,), -5.0, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scale_B, bias_B], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        new_MB = common_M1 + scale_B * score_MB + bias_B
+        nll_M = F.cross_entropy(torch.cat([known_MV, new_MB], 1), column_M, reduction="none")
+        value = sample_M @ nll_M
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return scale_B.detach().clamp(0, 1)
 
 
 def _rows_of_neighbors(
