@@ -74,10 +74,7 @@ def adapt(
     note(f"checkpoint -> {out}")
     new = new_behaviors(known, adapted)
     scores = {
-        name: {
-            habits: score_adaptation(store, model, new, habits=on)
-            for habits, on in (("habits", True), ("network alone", False))
-        }
+        name: score_adaptation(store, model, new)
         for name, model in (("before", known), ("after", adapted))
     }
     num_examples = adapted.training["origin"]["num_examples"]
@@ -110,7 +107,8 @@ def show_scores(
             )
     columns = ["validation", "HR@1", "HR@1 known", "change", "macro recall"]
     print_table("what is known, and what was forgotten", columns, rows)
-    before, after = scores["before"]["habits"], scores["after"]["habits"]
+    main = next(iter(scores["after"]))
+    before, after = scores["before"][main], scores["after"][main]
     alone = scores["after"]["network alone"]
     rows = [
         [
@@ -124,5 +122,13 @@ def show_scores(
         ]
         for behavior, count in num_examples.items()
     ]
-    columns = ["new behavior", "examples", "targets", "before", "after", "alone", "after, @5"]
-    print_table("recall of the new behaviors", columns, rows)
+    columns = [
+        "new behavior",
+        "examples",
+        "targets",
+        "before",
+        "after",
+        "network alone",
+        "after, @5",
+    ]
+    print_table("recall of the new behaviors", columns, rows, drop_first=["after, @5"])

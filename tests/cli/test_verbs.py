@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ("demo", "simulate", "ingest", "train", "evaluate", "export", "predict", "bench")
+VERBS = ("demo", "simulate", "ingest", "train", "adapt", "evaluate", "export", "predict", "bench")
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)
 SMALL = (
     *("--set", "width=16", "--set", "num_heads=2", "--set", "window=12"),

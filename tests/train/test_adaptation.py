@@ -18,8 +18,10 @@ from edgebehave_train.adaptation import (
     grown_vocabulary,
     new_behaviors,
     prototype_rows,
+    train_at_log_shares,
 )
 from edgebehave_train.adaptation import _union as union
+from edgebehave_train.adaptation_scores import score_adaptation
 from edgebehave_train.checkpoint import RESUME_FILE, Checkpoint, read_tensors
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.pretraining import pretrain
@@ -183,44 +185,26 @@ def test_what_does_not_train_stays_to_the_bit(store, known, tmp_path, train, sti
     )
 
 
-def test_the_log_share_is_learned_not_that_of_the_examples(store, known, tmp_path):
+def test_the_log_share_is_learned_not_that_of_the_examples(store, known):
     support = support_of(store, known, 4)
+    vocabulary = grown_vocabulary(store, known)
+    model = grown_model(store, known, vocabulary, support, AdaptConfig(examples=4))
+    train_at_log_shares(model, support)
+    feature_F = torch.zeros(model.head_in.out_features)
+    offset_V = (model.train().head_out(feature_F) - model.eval().head_out(feature_F)).detach()
     r, prior = support.share[-1], support.prior[-1]
-    config = AdaptConfig(train="new-rows", examples=4, epochs=1)
-    seen = []
-
-    def watch(model):
-        scores = torch.zeros(2, model.head_in.out_features)
-        for training in (True, False):
-            seen.append(model.train(training).head_out(scores).detach())
-
-    from edgebehave_train import adaptation
-
-    start = adaptation._start(
-        known,
-        grown_vocabulary(store, known),
-        support,
-        config,
-        grown_model(store, known, grown_vocabulary(store, known), support, config).state_dict(),
-    )
-    model = grown_model(store, known, grown_vocabulary(store, known), support, config)
-    start.prepare(model)
-    watch(model)
-    offset = (seen[0] - seen[1])[0]
     expected = math.log(r / (1 - r)) - math.log(prior / (1 - prior))
-    assert offset[-1].item() == pytest.approx(expected, abs=1e-5)
-    assert torch.equal(offset[:-1], torch.zeros_like(offset[:-1]))
+    assert offset_V[-1].item() == pytest.approx(expected, abs=1e-5)
+    assert torch.equal(offset_V[:-1], torch.zeros_like(offset_V[:-1]))
 
 
 def test_the_new_behavior_is_learned(store, known, tmp_path):
-    from edgebehave_train.adaptation_scores import score_adaptation
-
     config = AdaptConfig(examples=20, epochs=8, learning_rate=3e-3)
     adapted = adapt(store, known, tmp_path / "out", config)
     assert new_behaviors(known, adapted) == ["yoga"]
     assert adapted.training["origin"]["num_examples"] == {"yoga": 20}
-    before = score_adaptation(store, known, ["yoga"], habits=False)
-    after = score_adaptation(store, adapted, ["yoga"], habits=False)
+    before = score_adaptation(store, known, ["yoga"])["network alone"]
+    after = score_adaptation(store, adapted, ["yoga"])["network alone"]
     assert before.recall_at_5["yoga"] == 0
     assert after.recall_at_5["yoga"] > 0.5
     assert after.hr_at_1_known > before.hr_at_1_known - 0.1

@@ -174,7 +174,7 @@ def from_scratch(
             "num_examples": _examples_by_name(support, vocabulary),
         },
         vocabulary=vocabulary,
-        prepare=lambda model: _train_at_log_shares(model, support),
+        prepare=lambda model: train_at_log_shares(model, support),
         train_ranges=support.ranges,
         is_target=support.is_target,
     )
@@ -602,7 +602,7 @@ def _start(
     def prepare(model: BehaviorModel) -> None:
         model.load_state_dict(state)
         choose_what_trains(model, config, num_known)
-        _train_at_log_shares(model, support)
+        train_at_log_shares(model, support)
 
     origin: dict[str, Any] = {
         "adapted_from": checkpoint.training["data_fingerprint"],
@@ -654,7 +654,7 @@ def _hold_rows(parameter: nn.Parameter, num_rows: int) -> None:
     parameter.register_hook(without_known_rows)
 
 
-def _train_at_log_shares(model: BehaviorModel, support: Support) -> None:
+def train_at_log_shares(model: BehaviorModel, support: Support) -> None:
     """While training, add log(r_b / pi_b) to the logits of new behaviors; see the top."""
     offset = torch.zeros(len(support.prior))
     for behavior in np.flatnonzero(support.examples):

@@ -8,6 +8,7 @@ counts as a hit if what was predicted is an event of the behavior that came.
 
 # T targets, R targets of a block, N events, C candidates
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,13 +29,13 @@ _CUTOFF = 5
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationScores:
-    """One model on one part of a log; habits on, or its network alone.
+    """One model on one part of a log.
 
     hr_at_1            of all targets.
     hr_at_1_known      of the targets that pretraining knew.
     macro_recall       mean recall over the behaviors that the part holds.
-    recall, recall_at_5  of each new behavior, by name: targets that were the first prediction,
-                       or among the first five; NaN where the part has none.
+    recall, recall_at_5  of each new behavior, by name: share of its targets that were the first
+                       prediction, or among the first five; NaN where the part has none.
     num_targets        of each new behavior in the part.
     """
 
@@ -50,37 +51,50 @@ class AdaptationScores:
 
 
 def score_adaptation(
-    store: EventStore,
-    checkpoint: Checkpoint,
-    new: Sequence[str],
-    part: str = "validation",
-    habits: bool = True,
-) -> AdaptationScores:
+    store: EventStore, checkpoint: Checkpoint, new: Sequence[str], part: str = "validation"
+) -> dict[str, AdaptationScores]:
     """Score a model, adapted or not, on a log with behaviors that pretraining lacked.
 
     checkpoint  of any log; it need not know the new behaviors.
     new         names of the behaviors that pretraining lacked.
-    part        "validation" or "test", by the checkpoint's split.
-    habits      False: the network alone.
+    part        "validation" or "test", by the checkpoint's split; a reading of the test part is
+                noted in the checkpoint.
+    Returns     "habits" (the mixture; not there for a plain model) and "network alone".
     """
     parts = part_of_event(store, checkpoint.config.split)
     log = map_log(store, checkpoint.vocabulary)
     behaviors = log.behavior_log(parts == TRAIN)
     targets = behaviors.targets(parts == PARTS[part])
     model = checkpoint.load_model()
-    own = _behavior_of_private_id(store, behaviors)
+    private = _behavior_of_private_id(store, behaviors)
     # From ids of the checkpoint to ids of the store.
-    named = store.vocabulary.translate(checkpoint.vocabulary, "behaviors").astype(np.int64)
-    first_T5 = np.zeros((len(targets), _CUTOFF), np.int64)
-    experts: Experts = "all" if habits else "network"
-    for which, probs_RC in target_probs(model, log, behaviors, targets, experts=experts):
-        best_R5 = _first(probs_RC, _CUTOFF)
-        for i, ids in zip(np.arange(len(targets))[which].tolist(), best_R5, strict=True):
-            first_T5[i] = [
-                named[b] if b < len(named) else own.get((int(targets.user[i]), int(b)), UNKNOWN)
-                for b in ids.tolist()
-            ]
-    return _scores(store, store.behavior[targets.event].astype(np.int64), first_T5, new)
+    named = store.vocabulary.translate(checkpoint.vocabulary, "behaviors").tolist()
+
+    def in_store(user: int, behavior: int) -> int:
+        if behavior < len(named):
+            return named[behavior]
+        return private.get((user, behavior), UNKNOWN)  # a private id that is not this user's
+
+    which_experts: dict[str, Experts] = {"habits": "all", "network alone": "network"}
+    if not model.config.habits:
+        del which_experts["habits"]
+    scores = {}
+    for name, experts in which_experts.items():
+        first_T5 = np.zeros((len(targets), _CUTOFF), np.int64)
+        for which, probs_RC in target_probs(model, log, behaviors, targets, experts=experts):
+            best_R5 = _first(probs_RC, _CUTOFF)
+            for i, ids in zip(np.arange(len(targets))[which].tolist(), best_R5, strict=True):
+                user = int(targets.user[i])
+                first_T5[i, : len(ids)] = [in_store(user, behavior) for behavior in ids.tolist()]
+        behavior_T = store.behavior[targets.event].astype(np.int64)
+        scores[name] = _scores(store, behavior_T, first_T5, new)
+    if part == "test":
+        metrics = checkpoint.read_metrics()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        reading = {"at": now, "data_fingerprint": store.fingerprint}
+        metrics.setdefault("test_reads", []).append(reading)
+        checkpoint.write_metrics(metrics)
+    return scores
 
 
 def _first(probs_RC: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
@@ -121,7 +135,7 @@ def _scores(
     there = np.flatnonzero(count)
     return AdaptationScores(
         hr_at_1=float(hit_T.mean()),
-        hr_at_1_known=float(hit_T[~is_new_T].mean()),
+        hr_at_1_known=float(hit_T[~is_new_T].mean()) if not is_new_T.all() else float("nan"),
         macro_recall=float((hits[there] / count[there]).mean()),
         recall={name: share(hits, b) for name, b in new_id.items()},
         recall_at_5={name: share(near, b) for name, b in new_id.items()},
