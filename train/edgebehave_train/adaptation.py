@@ -161,9 +161,11 @@ def from_scratch(
     out: Path,
     config: AdaptConfig,
     *,
+    resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
-    """The control of `adapt`: a model of the same shape that knows nothing but the support set."""
+    """The control of `adapt`: a model of the same shape that learns from the same examples and the
+    same replay, by the checkpoint's own recipe, and knows nothing else."""
     vocabulary = grown_vocabulary(store, checkpoint)
     support = choose_support(store, checkpoint, vocabulary, config.examples, config.seed)
     start = Start(
@@ -179,13 +181,14 @@ def from_scratch(
         is_target=support.is_target,
     )
     train_config = dataclasses.replace(checkpoint.config, epochs=config.epochs, seed=config.seed)
-    return pretrain(store, train_config, out, start=start, on_progress=on_progress)
+    return pretrain(store, train_config, out, resume=resume, start=start, on_progress=on_progress)
 
 
 def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
     """The checkpoint's own configuration, but for what an adaptation does otherwise.
 
-    No weight decay: it pulls toward zero, away from what pretraining learned.
+    No weight decay: it pulls toward zero, away from what pretraining learned. No patience with
+    few examples: their first epochs often lose before they gain, and are soon over.
     """
     rate = config.learning_rate or LEARNING_RATES[config.train]
     return dataclasses.replace(
@@ -193,6 +196,7 @@ def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
         epochs=config.epochs,
         learning_rate=rate,
         weight_decay=0.0,
+        patience=0 if config.examples else checkpoint.config.patience,
         data_share=1.0,
         seed=config.seed,
     )

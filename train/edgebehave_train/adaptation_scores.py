@@ -98,8 +98,12 @@ def score_adaptation(
 
 
 def _first(probs_RC: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """The k likeliest candidates but for column 0, the lower id first in a tie, (R, k)."""
-    return np.argsort(-probs_RC[:, 1:], axis=1, kind="stable")[:, :k] + 1
+    """The k likeliest candidates but for column 0, the lower id first in a tie, (R, k).
+
+    UNKNOWN stands for what has no probability at all: the private ids, for the network.
+    """
+    best_Rk = np.argsort(-probs_RC[:, 1:], axis=1, kind="stable")[:, :k] + 1
+    return np.where(np.take_along_axis(probs_RC, best_Rk, 1) > 0, best_Rk, UNKNOWN)
 
 
 def _behavior_of_private_id(
