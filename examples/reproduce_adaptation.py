@@ -27,10 +27,11 @@ from pathlib import Path
 import duckdb
 from reproduce_tables import LOGS, run, train
 
-from edgebehave_train.adaptation import ROW_STARTS, TRAINED, AdaptConfig, adapt, from_scratch
+from edgebehave_train.adaptation import TRAINED, AdaptConfig, adapt, from_scratch
 from edgebehave_train.adaptation_scores import score_adaptation
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.new_rows import ROW_STARTS
 from edgebehave_train.seed_intervals import mean_interval
 
 EXAMPLES = (5, 20, 100)

@@ -11,21 +11,18 @@ import torch
 from edgebehave_train.adaptation import (
     AdaptConfig,
     adapt,
-    calibrate_biases,
-    choose_support,
     from_scratch,
-    grown_model,
     grown_vocabulary,
     new_behaviors,
-    prototype_rows,
     train_at_log_shares,
 )
-from edgebehave_train.adaptation import _union as union
 from edgebehave_train.adaptation_scores import score_adaptation
 from edgebehave_train.checkpoint import RESUME_FILE, Checkpoint, read_tensors
 from edgebehave_train.mapped_log import map_log
+from edgebehave_train.new_rows import calibrate_biases, grown_model, prototype_rows
 from edgebehave_train.pretraining import pretrain
 from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
+from edgebehave_train.support_set import choose_support, union_of_ranges
 
 HOUR_S = 3600
 DAY = ("wake", "coffee", "work", "lunch", "work", "home")
@@ -95,9 +92,9 @@ def test_without_a_number_everything_is_an_example(store, known):
 
 
 def test_histories_that_overlap_are_read_once():
-    joined = union(np.array([[0, 4], [2, 6], [6, 8], [10, 12]]))
+    joined = union_of_ranges(np.array([[0, 4], [2, 6], [6, 8], [10, 12]]))
     assert joined.tolist() == [[0, 6], [6, 8], [10, 12]]
-    assert union(np.array([[4, 6], [5, 8], [0, 9]])).tolist() == [[0, 9]]
+    assert union_of_ranges(np.array([[4, 6], [5, 8], [0, 9]])).tolist() == [[0, 9]]
 
 
 def test_the_prototype_points_where_the_examples_are():
@@ -145,8 +142,7 @@ def test_calibrated_biases_give_new_behaviors_their_shares():
 def test_a_grown_model_keeps_every_known_row(store, known, start):
     vocabulary = grown_vocabulary(store, known)
     support = choose_support(store, known, vocabulary, 5, 0)
-    config = AdaptConfig(start=start, examples=5)
-    model = grown_model(store, known, vocabulary, support, config)
+    model = grown_model(store, known, vocabulary, support, start, seed=0)
     grown = dict(model.named_parameters())
     for name, value in known.load_model().named_parameters():
         assert torch.equal(grown[name][: len(value)], value), name
@@ -188,7 +184,7 @@ def test_what_does_not_train_stays_to_the_bit(store, known, tmp_path, train, sti
 def test_the_log_share_is_learned_not_that_of_the_examples(store, known):
     support = support_of(store, known, 4)
     vocabulary = grown_vocabulary(store, known)
-    model = grown_model(store, known, vocabulary, support, AdaptConfig(examples=4))
+    model = grown_model(store, known, vocabulary, support, "prototype", seed=0)
     train_at_log_shares(model, support)
     feature_F = torch.zeros(model.head_in.out_features)
     offset_V = (model.train().head_out(feature_F) - model.eval().head_out(feature_F)).detach()
