@@ -74,7 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     log, out = LOGS[args.log], args.out / args.log
     store = ingested(args.log, args.data, out)
-    kinds = {"mixture": (), "plain": ("--no-habits",), "dro": ("--objective", "dro")}
+    kinds = {"mixture": (), "plain": ("--no-habits",)}
     checkpoints = {
         kind: [out / f"{args.preset}-{kind}-{seed}" for seed in range(args.seeds)] for kind in kinds
     }
@@ -139,7 +139,7 @@ def print_means(table: dict, preset: str, num_seeds: int) -> None:
     for row in table["rows"]:
         name = row["name"]
         for seed in range(num_seeds):
-            for kind in ("mixture", "plain", "dro"):
+            for kind in ("mixture", "plain"):
                 name = name.replace(f"{preset}-{kind}-{seed}", kind)
         by_name.setdefault(name, []).append(row)
     print(f"| {table['part']}, {table['num_targets']:,} predictions | " + " | ".join(SHOWN) + " |")

@@ -3,6 +3,7 @@
 import typer
 
 from edgebehave_cli import (
+    adapt,
     bench,
     compare,
     demo,
@@ -30,6 +31,7 @@ app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
+app.command("adapt")(adapt.adapt)
 app.command("transfer")(transfer.transfer)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)

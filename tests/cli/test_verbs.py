@@ -12,6 +12,7 @@ VERBS = (
     "simulate",
     "ingest",
     "train",
+    "adapt",
     "transfer",
     "evaluate",
     "compare",

@@ -60,6 +60,7 @@ class Start:
     vocabulary    ids of the run; None = that of the training part.
     prepare       changes the fresh model in place: copies weights, freezes, puts adapters in.
     kept_state    the trained model as the state of a plain BehaviorModel: merges adapters.
+    is_candidate  what it begins with may be what is kept, as epoch 0, if no epoch is better.
     train_ranges  (S, 2) positions in the store to train on; None = the training part.
     is_target     (N,) bool, events that may be training targets; None = the training part.
     """
@@ -68,6 +69,7 @@ class Start:
     vocabulary: Vocabulary | None = None
     prepare: Callable[[BehaviorModel], None] = lambda model: None
     kept_state: Callable[[BehaviorModel], dict[str, Tensor]] = lambda model: model.state_dict()
+    is_candidate: bool = False
     train_ranges: npt.NDArray[np.int64] | None = None
     is_target: npt.NDArray[np.bool_] | None = None
 
@@ -304,6 +306,8 @@ class _Run:
             )
 
         report("start", message=self._describe_run())
+        if self.start.is_candidate and self.step == 0:
+            self._keep_if_best(self.validation_nll()[0])
         num_events, seconds, saved_at = 0, 0.0, time.monotonic()
         while self.epoch < self.config.epochs and not self._has_converged():
             losses: list[float] = []
@@ -328,11 +332,7 @@ class _Run:
             self.epoch += 1
             self.validation.append(nll)
             self.head_nll.append(head_nll)
-            is_best = nll < self.best_nll
-            if is_best:
-                self.best_nll, self.best_epoch = nll, self.epoch
-                state = self.start.kept_state(self.average.module)
-                write_tensors(self.out / "model.safetensors", state)
+            is_best = self._keep_if_best(nll)
             self.save()
             saved_at = time.monotonic()
             report(
@@ -346,6 +346,15 @@ class _Run:
         self.describe(finished=True)
         (self.out / RESUME_FILE).unlink(missing_ok=True)
         report("end", validation_nll=self.best_nll)
+
+    def _keep_if_best(self, nll: float) -> bool:
+        """Write the averaged weights of this epoch if none before had a lower validation loss."""
+        if not nll < self.best_nll:
+            return False
+        self.best_nll, self.best_epoch = nll, self.epoch
+        state = self.start.kept_state(self.average.module)
+        write_tensors(self.out / "model.safetensors", state)
+        return True
 
     def _train_step(self, rows: list[npt.NDArray[np.int64]]) -> tuple[float, int]:
         """One optimizer step; mean loss in nats and the number of events."""
@@ -449,7 +458,7 @@ class _Run:
 
     def _has_converged(self) -> bool:
         patience = self.config.patience
-        return bool(patience) and self.epoch - self.best_epoch >= patience and self.best_epoch > 0
+        return bool(patience) and self.epoch - self.best_epoch >= patience and self.best_epoch >= 0
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == torch.float32:
