@@ -11,7 +11,6 @@ they run. Finished checkpoints are kept; a killed run goes on where it was.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+
+from edgebehave_train.seed_intervals import mean_interval
 
 TAUS = ("0.25", "0.5", "1")
 SHOWN = ("hr_at_1", "hr_at_3", "hr_at_5", "macro_recall", "tail_accuracy")
@@ -134,7 +135,8 @@ def run(*arguments: str) -> str:
 
 
 def print_means(table: dict, preset: str, num_seeds: int) -> None:
-    """Markdown: baselines as they are, models as mean and standard deviation over seeds."""
+    """Markdown: baselines with their interval over users, models as mean and 95 % t interval over
+    seeds; then what the first mixture has over every other row, paired over users."""
     by_name: dict[str, list[dict]] = {}
     for row in table["rows"]:
         name = row["name"]
@@ -148,11 +150,16 @@ def print_means(table: dict, preset: str, num_seeds: int) -> None:
         cells = []
         for metric in SHOWN:
             values = [row["metrics"][metric][0] for row in rows]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            interval = rows[0]["metrics"][metric][1:]
-            span = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if not spread else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}{span}")
+            if len(values) > 1:
+                mean, half_width = mean_interval(values)
+                cells.append(f"{mean:.3f} ± {half_width:.3f}")
+            else:
+                cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*rows[0]["metrics"][metric]))
         print(f"| {name} | " + " | ".join(cells) + " |")
+    for name in ("habits", f"{preset}-plain-0"):
+        less = next(row for row in table["rows"] if row["name"] == name)["model_minus_this"]
+        paired = ("{} {:+.3f} [{:+.3f}, {:+.3f}]".format(m, *less[m]) for m in SHOWN)
+        print(f"\n{preset}-mixture-0 - {name}: " + ", ".join(paired))
 
 
 if __name__ == "__main__":
