@@ -38,8 +38,8 @@ def generate(
     from edgebehave_train.generation import Generator
     from edgebehave_train.sampling import Sampling
 
-    generator = Generator(Checkpoint.open(checkpoint), EventStore.open(store))
     sampling = Sampling(temperature=temperature, top_p=top_p)
+    generator = Generator(Checkpoint.open(checkpoint), EventStore.open(store))
     prompts = generator.prompts_of([user])
     futures = generator.generate(prompts, steps, seed=seed, sampling=sampling)
     events = list(generator.named(prompts, futures, 0))
