@@ -16,17 +16,18 @@ def scale(
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the grid.")],
     grid: Annotated[
-        str, typer.Option(help="cpu: minutes on two cores. gpu: widths to 512, for a large log.")
+        str,
+        typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log."),
     ] = "cpu",
     widths: Annotated[
-        str | None, typer.Option(help="Sizes, as 16,32,64; layers and heads follow.")
+        str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")
     ] = None,
     shares: Annotated[
         str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")
+        int | None, typer.Option(min=1, help="Passes over the data, at most.")
     ] = None,
     habits: Annotated[
         bool, typer.Option(help="Mix with the habit kernels, which hide the network.")
@@ -35,6 +36,9 @@ def scale(
         str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
     ] = "time",
     split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")
+    ] = 200,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -75,7 +79,12 @@ def scale(
     with GridBar() as bar:
         try:
             report = run_grid(
-                EventStore.open(store), planned, out, device=device, on_progress=bar.report
+                EventStore.open(store),
+                planned,
+                out,
+                device=device,
+                num_resamples=resamples,
+                on_progress=bar.report,
             )
         except KeyboardInterrupt:
             note("interrupted; the same command goes on where it was")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SMALL = ("--widths", "8,12,16", "--shares", "0.2,0.5,1", "--epochs", "1")
+SMALL = ("--widths", "8,12,16", "--shares", "0.2,0.5,1", "--epochs", "1", "--resamples", "10")
 
 
 def scale(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
