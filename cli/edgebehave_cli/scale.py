@@ -27,7 +27,7 @@ def scale(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the data, at most.")
+        int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")
     ] = None,
     habits: Annotated[
         bool, typer.Option(help="Mix with the habit kernels, which hide the network.")
@@ -138,6 +138,8 @@ def show_report(report: "ScalingReport") -> None:
             f"D {at['events']:,.0f}, {ratio:.3g} [{low:.3g}, {high:.3g}] events per parameter, "
             f"loss {at['loss']:.4f}"
         )
+    for line in report.doubts():
+        print(f"not known: {line}")
 
 
 def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:

@@ -9,8 +9,8 @@ prediction is written to disk, and only then is the largest run trained. Every r
     learning rate  0.128 / width: the 2e-3 of width 64 and the 1e-3 of width 128, as in the
                    presets, and elsewhere in proportion (Yang et al. 2022, muP: Adam's rate for
                    hidden matrices falls as 1 / width)
-    epochs         the same for all, so that steps grow with the data; the learning rate ends at
-                   zero, and the epoch with the lowest validation loss counts
+    epochs         those of the whole log / share^(1/4): less data is seen more often, but in
+                   fewer steps; the epoch with the lowest validation loss counts
 
 N counts what is multiplied for each event: all parameters but the embedding tables, which are
 looked up, whose size follows from the vocabulary, and which would be most of a small model. D
@@ -52,6 +52,8 @@ _OVERHEAD_PARAMETERS = 50_000
 """What an event costs beside its products, as parameters: for the time left alone."""
 _VALIDATION_COST = 0.3
 """A validated event beside a trained one: the forward pass alone."""
+_UNSURE = 10.0
+"""Ends of an interval this many times apart say that the number in it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Grid:
     widths         at least 3 different ones, multiples of 4.
     shares         of the training part, at least 3 different ones in (0, 1].
     seeds          runs of each size and share; a seed also draws the share.
-    epochs         passes over the share of the training part, at most.
+    epochs         passes over the whole training part; a share is passed over more often.
     dropout        in [0, 1).
     habits         mix with the habit kernels: they need no learning and hide the network.
     query_context  what is known of the moment to predict for.
@@ -84,7 +86,7 @@ class Grid:
     widths: tuple[int, ...] = (8, 16, 32, 64)
     shares: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0)
     seeds: int = 1
-    epochs: int = 12
+    epochs: int = 10
     dropout: float = 0.05
     habits: bool = False
     query_context: Literal["none", "time", "time_location"] = "time"
@@ -128,7 +130,7 @@ class Grid:
             num_layers=num_layers(point.width),
             num_heads=num_heads(point.width),
             learning_rate=_RATE_TIMES_WIDTH / point.width,
-            epochs=self.epochs,
+            epochs=round(self.epochs * point.share**-0.25),
             data_share=point.share,
             dropout=self.dropout,
             query_dropout=0.0,  # the law is of one task: the time is always known, or never
@@ -238,6 +240,26 @@ class ScalingReport:
         """6 N D of the largest run."""
         return 6.0 * self.held_out[0].size * self.held_out[0].events
 
+    def doubts(self) -> list[str]:
+        """What the grid does not tell, one line each."""
+        lines = []
+        intervals = self.law.intervals()
+        for name, axis, remedy in (
+            ("size_exponent", "size", "widths"),
+            ("data_exponent", "data", "shares"),
+        ):
+            exponent = intervals[name]
+            if exponent.high > _UNSURE * exponent.low:
+                lines.append(
+                    f"the exponent of {axis} may lie anywhere from {exponent.low:.2g} to "
+                    f"{exponent.high:.2g}: predict no run far beyond this grid; "
+                    f"more seeds or wider {remedy} narrow it"
+                )
+        ratio = self.law.events_per_parameter(self.compute)
+        if ratio.high > _UNSURE**2 * ratio.low:
+            lines.append("the compute-optimal ratio is not determined by this grid")
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
@@ -254,6 +276,7 @@ class ScalingReport:
                 "law": self.smaller_law.to_json(),
             },
             "law": self.law.to_json(),
+            "doubts": self.doubts(),
             "compute_optimum": [self._optimum_json(scale) for scale in (0.1, 1, 10)],
         }
 
