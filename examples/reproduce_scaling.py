@@ -100,6 +100,8 @@ def print_report(report: dict) -> None:
             f"| {at['compute']:.1e} | {at['parameters']:,.0f} | {at['events']:,.0f} | "
             f"{value:.3g} [{low:.3g}, {high:.3g}] | {at['loss']:.4f} |"
         )
+    for line in report["doubts"]:
+        print(f"\nNot known: {line}.")
 
 
 def off(held_out: dict, of: str = "") -> str:

@@ -16,10 +16,11 @@ def scale(
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the grid.")],
     grid: Annotated[
-        str, typer.Option(help="cpu: minutes on two cores. gpu: widths to 512, for a large log.")
+        str,
+        typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log."),
     ] = "cpu",
     widths: Annotated[
-        str | None, typer.Option(help="Sizes, as 16,32,64; layers and heads follow.")
+        str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")
     ] = None,
     shares: Annotated[
         str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")
@@ -35,6 +36,9 @@ def scale(
         str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
     ] = "time",
     split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")
+    ] = 200,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -75,7 +79,12 @@ def scale(
     with GridBar() as bar:
         try:
             report = run_grid(
-                EventStore.open(store), planned, out, device=device, on_progress=bar.report
+                EventStore.open(store),
+                planned,
+                out,
+                device=device,
+                num_resamples=resamples,
+                on_progress=bar.report,
             )
         except KeyboardInterrupt:
             note("interrupted; the same command goes on where it was")
@@ -129,6 +138,8 @@ def show_report(report: "ScalingReport") -> None:
             f"D {at['events']:,.0f}, {ratio:.3g} [{low:.3g}, {high:.3g}] events per parameter, "
             f"loss {at['loss']:.4f}"
         )
+    for line in report.doubts():
+        print(f"not known: {line}")
 
 
 def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:

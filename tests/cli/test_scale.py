@@ -1,36 +1,32 @@
-"""`edgebehave scale` as a user runs it."""
+"""`edgebehave scale` as a user runs it; its help and its place in the app: test_verbs.py."""
 
-import json
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
-SMALL = ("--widths", "8,12,16", "--shares", "0.2,0.5,1", "--epochs", "1")
+from edgebehave_cli.app import app
 
-
-def scale(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgebehave_cli.app", "scale", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
+SMALL = ("--widths", "8,12,16", "--shares", "0.2,0.5,1", "--epochs", "1", "--resamples", "10")
 
 
-def test_a_grid_prints_its_prediction_first_and_shows_the_same_again(tiny_store, tmp_path):
+def test_a_grid_prints_its_prediction_before_the_largest_run(tiny_store, tmp_path):
     out = tmp_path / "grid"
-    done = scale(tiny_store.path, "-o", out, *SMALL)
+    command = [sys.executable, "-m", "edgebehave_cli.app", "scale", str(tiny_store.path)]
+    done = subprocess.run(
+        [*command, "-o", str(out), *SMALL], capture_output=True, text=True, check=True
+    )
     lines = done.stderr.splitlines()
     predicted = next(i for i, line in enumerate(lines) if line.startswith("prediction for"))
     assert lines[predicted - 1].startswith("run 8/9")
     assert lines[predicted + 1].startswith("run 9/9")
     assert "| 16 held out |" in done.stdout
     assert "events per parameter" in done.stdout
+    # Losses of so small a grid are noise, and the command says so.
+    assert "not known: the exponent of size" in done.stdout
     assert (out / "scaling.png").stat().st_size > 10_000
-    again = scale(tiny_store.path, "-o", out, *SMALL, "--json")
-    assert json.loads(again.stdout) == json.loads((out / "scaling.json").read_text())
-    error = scale(tiny_store.path, "-o", out, *SMALL, "--seeds", 2, code=2).stderr
-    assert error.startswith("error: ")
-    assert "holds another grid, with seeds = 1 instead of 2" in error
+    assert (out / "scaling.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -42,8 +38,11 @@ def test_a_grid_prints_its_prediction_first_and_shows_the_same_again(tiny_store,
         (("--grid", "huge"), "grid must be one of cpu, gpu, got 'huge'"),
     ],
 )
-def test_a_mistake_is_one_line(tiny_store, tmp_path, options, message):
-    error = scale(tiny_store.path, "-o", tmp_path / "grid", *options, code=2).stderr
-    assert error.splitlines() == [error.strip()]
-    assert message in error
+def test_a_mistake_is_refused(tiny_store, tmp_path, options, message):
+    """What `main` prints as one line."""
+    arguments = ["scale", str(tiny_store.path), "-o", str(tmp_path / "grid"), *options]
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, ValueError)
+    assert message in str(error)
+    assert "\n" not in str(error)
     assert not (tmp_path / "grid").exists()

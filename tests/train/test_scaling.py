@@ -80,7 +80,7 @@ def test_embedding_tables_do_not_count(tiny_checkpoint):
 
 def test_a_grid_with_habits_and_seeds_is_counted_too():
     grid = Grid(seeds=2, habits=True)
-    assert len(grid.smaller) == 22
+    assert len(grid.smaller) == 30
     assert [point.seed for point in grid.held_out] == [0, 1]
 
 

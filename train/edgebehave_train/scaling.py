@@ -9,7 +9,7 @@ prediction is written to disk, and only then is the largest run trained. Every r
     learning rate  0.128 / width: the 2e-3 of width 64 and the 1e-3 of width 128, as in the
                    presets, and elsewhere in proportion (Yang et al. 2022, muP: Adam's rate for
                    hidden matrices falls as 1 / width)
-    epochs         epochs of the whole log / share^(1/4): less data is seen more often, but in
+    epochs         those of the whole log / share^(1/4): less data is seen more often, but in
                    fewer steps; the epoch with the lowest validation loss counts
 
 N counts what is multiplied for each event: all parameters but the embedding tables, which are
@@ -52,6 +52,8 @@ _OVERHEAD_PARAMETERS = 50_000
 """What an event costs beside its products, as parameters: for the time left alone."""
 _VALIDATION_COST = 0.3
 """A validated event beside a trained one: the forward pass alone."""
+_UNSURE = 10.0
+"""Ends of an interval this many times apart say that the number in it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class Grid:
     split          parts of the log.
     """
 
-    widths: tuple[int, ...] = (16, 32, 64)
+    widths: tuple[int, ...] = (8, 16, 32, 64)
     shares: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0)
     seeds: int = 1
     epochs: int = 10
@@ -150,7 +152,7 @@ class Grid:
 
 
 def cpu(**changes: Any) -> Grid:
-    """3 sizes x 4 data amounts: minutes on two cores with the simulator's log."""
+    """4 sizes x 4 data amounts: about ten minutes on two cores with the simulator's log."""
     return Grid(**changes)
 
 
@@ -238,6 +240,26 @@ class ScalingReport:
         """6 N D of the largest run."""
         return 6.0 * self.held_out[0].size * self.held_out[0].events
 
+    def doubts(self) -> list[str]:
+        """What the grid does not tell, one line each."""
+        lines = []
+        intervals = self.law.intervals()
+        for name, axis, remedy in (
+            ("size_exponent", "size", "widths"),
+            ("data_exponent", "data", "shares"),
+        ):
+            exponent = intervals[name]
+            if exponent.high > _UNSURE * exponent.low:
+                lines.append(
+                    f"the exponent of {axis} may lie anywhere from {exponent.low:.2g} to "
+                    f"{exponent.high:.2g}: predict no run far beyond this grid; "
+                    f"more seeds or wider {remedy} narrow it"
+                )
+        ratio = self.law.events_per_parameter(self.compute)
+        if ratio.high > _UNSURE**2 * ratio.low:
+            lines.append("the compute-optimal ratio is not determined by this grid")
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
@@ -254,6 +276,7 @@ class ScalingReport:
                 "law": self.smaller_law.to_json(),
             },
             "law": self.law.to_json(),
+            "doubts": self.doubts(),
             "compute_optimum": [self._optimum_json(scale) for scale in (0.1, 1, 10)],
         }
 

@@ -22,9 +22,7 @@ def draw_scaling(report: ScalingReport, path: Path) -> None:
     Dots are runs, lines the law fitted to the smaller ones, the bar is the prediction with its
     95 % interval, the ring the largest run as measured.
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 4.6), layout="constrained", sharey=True, width_ratios=(1, 1)
-    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
     law = report.smaller_law.law
     runs = (*report.smaller, *report.held_out)
     size_of = {run.point.width: run.size for run in runs}
@@ -60,16 +58,18 @@ def draw_scaling(report: ScalingReport, path: Path) -> None:
             zorder=4,
             label="predicted, 95 %",
         )
-        axes.set_xscale("log")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
+    _set_log_axis(left, list(events_of.values()))
+    _set_log_axis(right, list(size_of.values()))
     left.set_xlabel("D, training events")
     left.set_ylabel("validation loss (nats)")
     right.set_xlabel("N, parameters without embedding tables")
     figure.suptitle(
         f"L = {law.size_constant:.3g} N^-{law.size_exponent:.2f} + "
         f"{law.data_constant:.3g} D^-{law.data_exponent:.2f} + {law.floor:.3f}, fitted without "
-        f"the largest run: it was predicted {report.error:+.1%} off",
+        f"the largest run, whose loss it put {abs(report.error):.1%} too "
+        f"{'high' if report.error > 0 else 'low'}",
         fontsize=11,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,13 @@ def _draw_series(
             label="largest, measured",
             zorder=3,
         )
+
+
+def _set_log_axis(axes: Axes, values: list[float]) -> None:
+    """A logarithmic axis with a tick at each size or amount of the grid, and no others."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [_short(value) for value in values])
+    axes.set_xticks([], minor=True)
 
 
 def _short(count: float) -> str:
