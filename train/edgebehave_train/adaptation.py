@@ -73,7 +73,7 @@ class AdaptConfig:
             raise ValueError(f"examples must not be negative, got {self.examples}")
 
 
-LEARNING_RATES: dict[Trained, float] = {"all": 3e-4, "head": 3e-4, "lora": 1e-3, "new-rows": 3e-3}
+LEARNING_RATES: dict[Trained, float] = {"all": 1e-3, "head": 1e-3, "lora": 3e-3, "new-rows": 3e-3}
 
 
 def adapt(
