@@ -35,7 +35,7 @@ from edgebehave_train.new_rows import ROW_STARTS
 from edgebehave_train.seed_intervals import mean_interval
 
 EXAMPLES = (5, 20, 100)
-SIMULATOR = ("--users", "1200", "--days", "42")
+SIMULATOR = ("--users", "800", "--days", "42")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,6 +210,16 @@ def test_the_new_behavior_is_learned(store, known, tmp_path):
     assert scratch.vocabulary == adapted.vocabulary
 
 
+def test_the_start_itself_is_kept_if_training_only_harms(store, known, tmp_path):
+    config = AdaptConfig(examples=4, epochs=1, learning_rate=1.0)
+    adapted = adapt(store, known, tmp_path / "out", config)
+    assert adapted.training["best_epoch"] == 0
+    support, vocabulary = support_of(store, known, 4), adapted.vocabulary
+    start = grown_model(store, known, vocabulary, support, "prototype", seed=0).state_dict()
+    kept = adapted.load_model().state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in start.items())
+
+
 def test_a_killed_adaptation_ends_as_one_that_was_not(store, known, tmp_path):
     config = AdaptConfig(train="lora", examples=6, epochs=4)
     adapt(store, known, tmp_path / "whole", config)
