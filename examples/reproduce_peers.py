@@ -12,8 +12,9 @@ Wants an environment of its own, with RecTools: pip install -e '.[cpu,train,cli,
     plain           our plain model with softmax blocks
     mixture         our model with the habit kernels
 
-Without --test the validation part is read, on which `CHOSEN` was chosen; --tune shows how. FOLDER
-is that of reproduce_tables.py. Whatever is finished is kept; a killed run goes on where it was.
+Without --test the validation part is read. `CHOSEN` holds starting points from a few runs there;
+the grid that --tune runs has not decided them yet. FOLDER is that of reproduce_tables.py. Whatever
+is finished is kept; a killed run goes on where it was.
 """
 
 import argparse
