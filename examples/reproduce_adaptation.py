@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/adaptation"))
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="of pretraining; default: that of the preset")
     parser.add_argument("--examples", type=int, nargs="+", default=EXAMPLES, metavar="K")
     parser.add_argument("--train", nargs="+", choices=TRAINED, default=TRAINED)
     parser.add_argument("--start", nargs="+", choices=ROW_STARTS, default=ROW_STARTS)
@@ -99,22 +100,23 @@ def main() -> None:
     require_same_users(*stores.values())
     print_deleted(stores["whole"], deleted)
 
+    settings = ("--epochs", str(args.epochs)) if args.epochs else ()
     scores: dict[str, list[dict]] = {}
     for seed in range(args.seeds):
         known, retrained = (out / f"{args.preset}-{name}-{seed}" for name in ("known", "retrained"))
-        train(out / "deleted", known, args.preset, seed, "user", ())
-        train(out / "whole", retrained, args.preset, seed, "user", ())
+        train(out / "deleted", known, args.preset, seed, "user", settings)
+        train(out / "whole", retrained, args.preset, seed, "user", settings)
         named = {"no adaptation": known, "full retraining": retrained}
         for k in args.examples:
             scratch = known.with_name(f"{known.name}-scratch-{k}")
             named[f"{k} | from scratch"] = scratch
-            settings = AdaptConfig(examples=k, seed=seed, epochs=60)
-            adapt_once(stores["whole"], known, scratch, settings, scratch=True)
+            config = AdaptConfig(examples=k, seed=seed, epochs=60)
+            adapt_once(stores["whole"], known, scratch, config, scratch=True)
             for trained in args.train:
                 for start in args.start:
                     adapted = known.with_name(f"{known.name}-{trained}-{start}-{k}")
-                    settings = AdaptConfig(train=trained, start=start, examples=k, seed=seed)
-                    adapt_once(stores["whole"], known, adapted, settings)
+                    config = AdaptConfig(train=trained, start=start, examples=k, seed=seed)
+                    adapt_once(stores["whole"], known, adapted, config)
                     named[f"{k} | {trained}, {start}"] = adapted
         for name, checkpoint in named.items():
             one = scored(stores["whole"], checkpoint, deleted.names, part)

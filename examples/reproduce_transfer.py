@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="of the sources; default: that of the preset")
     parser.add_argument("--shares", nargs="+", default=["0.01", "0.1", "1"])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     parser.add_argument("--pretraining", nargs="+", default=["ce", "dro"], choices=["ce", "dro"])
@@ -151,6 +152,7 @@ def pretrained(store: Path, log: str, kind: Kind, seed: int, args: argparse.Name
     out = args.out / log / name
     settings = ("--preset", args.preset, "--objective", kind.pretraining, "--seed", str(seed))
     settings += ("--split", split_of(log), "--habits" if kind.habits else "--no-habits")
+    settings += ("--epochs", str(args.epochs)) if args.epochs else ()
     finish(out, ("train", str(store)), settings)
     return out
 
