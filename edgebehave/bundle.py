@@ -2,7 +2,7 @@
 
 manifest.json     versions, shape of the model, class priors, hashes of the other files
 vocabulary.json   names and their ids
-observe.onnx      events + cache -> state after each event + new cache
+observe.onnx      events + cache -> state after each event + new cache (for the web: its new rows)
 predict.onnx      state + moment + history of behaviors -> probabilities
 """
 
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,12 @@ from edgebehave.inference import open_graph, running_providers
 from edgebehave.version import __version__
 from edgebehave.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What this runtime reads; bundles of version 1 are to be exported again."""
+
+Target = Literal["native", "web"]
+"""What a bundle is made for. "web" graphs return only what is new in the cache."""
+
 GRAPHS = ("observe.onnx", "predict.onnx")
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position", "cache"}
@@ -79,6 +84,7 @@ class Bundle:
     """A bundle opened for running.
 
     manifest      all of manifest.json.
+    target        what it was exported for.
     class_priors  (V,) float32 training frequencies, 0 for id 0.
     observe       runs observe.onnx; see `open_graph`.
     predict       runs predict.onnx.
@@ -86,6 +92,7 @@ class Bundle:
 
     path: Path
     manifest: Mapping[str, Any]
+    target: Target
     shape: ModelShape
     vocabulary: Vocabulary
     class_priors: npt.NDArray[np.float32]
@@ -102,6 +109,11 @@ class Bundle:
         path = Path(path)
         manifest = _read_manifest(path)
         contents = _read_files(path, manifest)
+        if manifest.get("target") not in get_args(Target):
+            raise BundleError(
+                f"{path} is made for {manifest.get('target')!r}, this runtime reads bundles for "
+                f"{' and '.join(get_args(Target))}; export it again"
+            )
         try:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
             class_priors = np.array(manifest["class_priors"], np.float32)
@@ -122,6 +134,7 @@ class Bundle:
         return cls(
             path=path,
             manifest=manifest,
+            target=manifest["target"],
             shape=shape,
             vocabulary=vocabulary,
             class_priors=class_priors,
@@ -151,8 +164,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is a bundle of format {version} and needs edgebehave {needed} or newer, "
             f"this is {__version__}; upgrade edgebehave"
         )
-    if version < 1:
-        raise BundleError(f"{file} has format_version {version}; copy or export it again")
+    if version < FORMAT_VERSION:
+        raise BundleError(
+            f"{path} is a bundle of format {version}, this runtime reads {FORMAT_VERSION}; "
+            "export it again from its checkpoint"
+        )
     return dict(manifest)
 
 

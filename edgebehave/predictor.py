@@ -321,7 +321,7 @@ class Predictor:
             moment = question.moment or Moment(0, 0)
             inputs["time_s"] = np.array(moment.time_s, np.int64)
             inputs["utc_offset_min"] = np.array(moment.utc_offset_min, np.int64)
-            inputs["time_known"] = np.array(question.moment is not None)
+            inputs["time_known"] = np.array(question.moment is not None, np.int64)
         if shape.query_context == "time_location":
             inputs["location"] = np.array(question.location, np.int64)
         if shape.habits:

@@ -64,13 +64,15 @@ class StreamStates:
         return state.hidden
 
     def _advance(self, state: _State, history: RollingHistory) -> _State:
+        is_web = self._bundle.target == "web"
+        num_kept = self._bundle.shape.window - 1
         num_new = history.count - state.num_seen
         new = history.latest(num_new)
         hidden, cache = state.hidden, state.cache
         for i in range(num_new):
             one = slice(i, i + 1)
             outputs = self._bundle.observe.run(
-                ["hidden", "new_cache"],
+                ["hidden", "new_rows" if is_web else "new_cache"],
                 {
                     "event": new.event[one],
                     "location": new.location[one],
@@ -80,5 +82,7 @@ class StreamStates:
                     "cache": cache,
                 },
             )
-            hidden, cache = outputs[0][0], outputs[1]
+            new_rows = [cache, outputs[1]]
+            hidden = outputs[0][0]
+            cache = np.concatenate(new_rows, axis=1)[:, -num_kept:] if is_web else outputs[1]
         return _State(history.count, hidden, cache)

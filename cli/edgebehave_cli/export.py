@@ -14,6 +14,9 @@ def export(
     store: Annotated[
         Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")
     ],
+    target: Annotated[
+        str, typer.Option(help="What will run it: native (phone, computer, server) or web.")
+    ] = "native",
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
     json: JsonOption = False,
@@ -25,11 +28,9 @@ def export(
 
     Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
     """
-    if precision not in ("int8", "fp32"):
-        raise ValueError(f"precision must be int8 or fp32, got {precision!r}")
     from edgebehave_export.bundle import export_bundle
 
-    report = export_bundle(checkpoint, store, out, precision, overwrite, note)
+    report = export_bundle(checkpoint, store, out, precision, overwrite, target, note)
     note(f"bundle -> {out}")
     if json:
         print_json(report.to_json())

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from edgebehave.bundle import FORMAT_VERSION, GRAPHS
+from edgebehave.bundle import FORMAT_VERSION, GRAPHS, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.onnx_export import export_observe, export_predict
@@ -38,12 +38,15 @@ def export_bundle(
     out: Path,
     precision: Precision = "int8",
     overwrite: bool = False,
+    target: Target = "native",
     report: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Export a checkpoint, after its graphs have passed the parity gate on a real log.
 
     store      the log that the checkpoint was trained on: its validation part is the test.
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
+    target     what will run it. "native": ONNX Runtime of a phone, a computer or a server. "web":
+               ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
     report     receives lines for people, the table of the gate among them.
     Returns    the table of the gate, which also stands in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -51,15 +54,17 @@ def export_bundle(
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
+    if target not in get_args(Target):
+        raise ValueError(f"target must be {' or '.join(get_args(Target))}, got {target!r}")
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
     _put_back(out)
     check_target(out, overwrite)
     opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
     opened.require_log(log)
     model = opened.load_model()
-    graphs = export_graphs(model)
+    graphs = export_graphs(model, target)
     shipped = quantize_graphs(graphs) if precision == "int8" else graphs
-    report(f"graphs: {precision}, {_total_bytes(shipped):,} bytes")
+    report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
     parity = check_parity(
         opened,
         model,
@@ -69,14 +74,16 @@ def export_bundle(
     )
     report(parity.to_text())
     parity.raise_if_failed()
-    _write(out, opened, model, precision, graph_bytes(shipped), parity)
+    manifest = {"target": target, "precision": precision, **_manifest(opened, model, parity)}
+    _write(out, opened, manifest, graph_bytes(shipped))
     report(f"wrote {out}")
     return parity
 
 
-def export_graphs(model: BehaviorModel) -> dict[str, ModelProto]:
+def export_graphs(model: BehaviorModel, target: Target = "native") -> dict[str, ModelProto]:
     """The fp32 graphs of a bundle by file name."""
-    return dict(zip(GRAPHS, (export_observe(model), export_predict(model)), strict=True))
+    observe = export_observe(model, new_rows_only=target == "web")
+    return dict(zip(GRAPHS, (observe, export_predict(model)), strict=True))
 
 
 def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
@@ -107,23 +114,21 @@ def is_bundle(path: Path) -> bool:
 def _write(
     out: Path,
     checkpoint: Checkpoint,
-    model: BehaviorModel,
-    precision: Precision,
+    manifest: dict[str, Any],
     graphs: dict[str, bytes],
-    parity: ParityReport,
 ) -> None:
+    """manifest  all of it but the list of files."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         checkpoint.vocabulary.save(partial / "vocabulary.json")
         for name, content in graphs.items():
             (partial / name).write_bytes(content)
-        manifest = _manifest(checkpoint, model, precision, parity)
-        manifest["files"] = {
+        files = {
             path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
             for path in sorted(partial.iterdir())
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(manifest | {"files": files}, indent=2, ensure_ascii=False) + "\n"
         (partial / "manifest.json").write_text(text, encoding="utf-8")
         partial.chmod(0o755)  # mkdtemp made it private
         _replace(partial, out)
@@ -160,9 +165,7 @@ def _replace(partial: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _manifest(
-    checkpoint: Checkpoint, model: BehaviorModel, precision: Precision, parity: ParityReport
-) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, model: BehaviorModel, parity: ParityReport) -> dict[str, Any]:
     config = model.config
     counts_V = checkpoint.behavior_counts
     names = [
@@ -173,7 +176,6 @@ def _manifest(
     return {
         "format_version": FORMAT_VERSION,
         "min_runtime": MIN_RUNTIME,
-        "precision": precision,
         "model": {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS},
         "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
         "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),

@@ -1,6 +1,6 @@
 """The two graphs of a bundle, as modules around the layers of a trained model.
 
-    observe   events and the cache of the past -> states and the new cache
+    observe   events and the cache of the past -> states, and the new cache or what is new in it
     predict   state, moment and history        -> final probabilities
 
 Both take what a client has at hand, ids and times, and compute weekdays, slots, rotary positions
@@ -96,7 +96,7 @@ class Observe(nn.Module):
     turn_cos: Tensor
     turn_sin: Tensor
 
-    def __init__(self, model: BehaviorModel) -> None:
+    def __init__(self, model: BehaviorModel, new_rows_only: bool = False) -> None:
         super().__init__()
         attention = model.config.attention
         if attention != "softmax":
@@ -105,6 +105,7 @@ class Observe(nn.Module):
                 "export one that was trained with attention softmax"
             )
         self.model = model
+        self.new_rows_only = new_rows_only
         turns_E, turn_cos, turn_sin = rotary_circle(model)
         self.register_buffer("turns_E", turns_E, persistent=False)
         self.register_buffer("turn_cos", turn_cos, persistent=False)
@@ -125,7 +126,8 @@ class Observe(nn.Module):
         position  () int64, how many events of the user came before.
         cache     (2 L, C, H, E) float32, 0 <= C <= window - 1, oldest first.
         Returns   hidden (N, D); all keys and values (2 L, C + N, H, E), of which the client keeps
-                  the last window - 1 (the exported graph cuts them off itself).
+                  the last window - 1 (the exported graph cuts them off itself). With
+                  `new_rows_only` those of the N events alone, (2 L, N, H, E).
         """
         model = self.model
         config = model.config
@@ -147,7 +149,7 @@ class Observe(nn.Module):
             key = torch.cat([cache[2 * layer], new_key])
             value = torch.cat([cache[2 * layer + 1], new_value])
             x_ND = block.merge(x_ND, cached_attention(query, key, value, config.window))
-            rows += [key, value]
+            rows += [new_key, new_value] if self.new_rows_only else [key, value]
         return model.norm(x_ND), torch.stack(rows)
 
 
@@ -293,7 +295,7 @@ class Predict(nn.Module):
         """probs (V + U,) float32; column 0 is 0.
 
         hidden                                 (D,) float32, of the last event.
-        time_s, utc_offset_min, time_known     () int64, int64, bool: the moment to predict for.
+        time_s, utc_offset_min, time_known     () int64, the last 0 or 1: the moment to predict for.
         location                               () int64, the place to predict for.
         history_{behavior,location,time_s,utc_offset_min}
                                                (n,) int64, n >= 1, oldest first.
@@ -306,7 +308,9 @@ class Predict(nn.Module):
         if config.query_context == "none":
             z_1D = hidden_1D
         else:
-            moment = Moment(given["time_s"], given["utc_offset_min"], given["time_known"])
+            # 0 or 1, not a bool: ONNX Runtime's interface for Swift and Objective-C has none.
+            time_known = given["time_known"] != 0
+            moment = Moment(given["time_s"], given["utc_offset_min"], time_known)
             weekday, slot = weekday_and_slot(moment.time_s, moment.utc_offset_min)
             place = None
             if config.query_context == "time_location":

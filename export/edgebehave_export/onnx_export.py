@@ -22,12 +22,19 @@ OPSET = 18
 _TO_THE_END = np.iinfo(np.int64).max
 
 
-def export_observe(model: BehaviorModel) -> ModelProto:
+def export_observe(model: BehaviorModel, new_rows_only: bool = False) -> ModelProto:
     """The observe graph of a model, fp32.
+
+    new_rows_only  return keys and values of the new events and not of all that is to be kept: a
+                   client that keeps the cache itself has less to copy.
 
     Inputs   event, location, time_s, utc_offset_min (N,) int64; position () int64;
              cache (2 L, C, H, E) float32.
-    Outputs  hidden (N, D) float32; new_cache (2 L, min(C + N, window - 1), H, E) float32.
+    Outputs  hidden (N, D) float32; new_cache (2 L, min(C + N, window - 1), H, E) float32 or, with
+             new_rows_only, new_rows (2 L, N, H, E) float32.
+
+    The cached rows stand in the order of time, oldest first. For a single event any order gives
+    the same state but for rounding: keys are rotated already, and all of them are in the window.
     Raises ValueError for a window of 1, which leaves nothing to cache.
     """
     config = model.config
@@ -44,6 +51,8 @@ def export_observe(model: BehaviorModel) -> ModelProto:
         "position": (torch.tensor(7), None),
         "cache": (cache, {1: num_cached}),
     }
+    if new_rows_only:
+        return _finished(_export(Observe(model, True), inputs, ["hidden", "new_rows"]))
     proto = _export(Observe(model), inputs, ["hidden", "all_cache"])
     _keep_last(proto, "all_cache", "new_cache", config.window - 1)
     return _finished(proto)
@@ -58,7 +67,7 @@ def export_predict(model: BehaviorModel) -> ModelProto:
         "hidden": (torch.zeros(model.config.width), None),
         "time_s": (torch.tensor(10_000), None),
         "utc_offset_min": (torch.tensor(60), None),
-        "time_known": (torch.tensor(True), None),
+        "time_known": (torch.tensor(1), None),
         "location": (torch.tensor(0), None),
         "history_behavior": (torch.arange(5), history),
         "history_location": (torch.arange(5), history),

@@ -68,6 +68,7 @@ class Device:
         self.config = config
         self._observe = open_graph(graphs["observe.onnx"])
         self._predict = open_graph(graphs["predict.onnx"])
+        self._cache_output = self._observe.get_outputs()[1].name
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
 
     def empty_cache(self) -> FloatArray:
@@ -81,8 +82,8 @@ class Device:
 
         position  how many events of the user came before.
         """
-        hidden, new_cache = self._observe.run(
-            ["hidden", "new_cache"],
+        hidden, new = self._observe.run(
+            ["hidden", self._cache_output],
             {
                 "event": history.event[events],
                 "location": history.location[events],
@@ -92,7 +93,9 @@ class Device:
                 "cache": cache,
             },
         )
-        return hidden, new_cache
+        if self._cache_output == "new_rows":
+            new = np.concatenate([cache, new], axis=1)[:, -(self.config.window - 1) :]
+        return hidden, new
 
     def stream(self, history: History, start: int = 0) -> tuple[FloatArray, FloatArray]:
         """States after each event from `start` on, from an empty cache, and the last cache."""
@@ -128,7 +131,7 @@ class Device:
             "hidden": hidden_D,
             "time_s": np.array(time_s, np.int64),
             "utc_offset_min": np.array(utc_offset_min, np.int64),
-            "time_known": np.array(moment is not None),
+            "time_known": np.array(moment is not None, np.int64),
             "location": np.array(location, np.int64),
             "history_behavior": spare_slots(
                 history.behavior[kept], config.num_behaviors, config.num_spare

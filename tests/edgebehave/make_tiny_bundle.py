@@ -2,11 +2,12 @@
 
     python tests/edgebehave/make_tiny_bundle.py
 
-A simulated log of a few users, a small model each, and two bundles beside this file, together at
-most 150 kB: their predictions mean little, their form is that of a real one. Needs the extras
+A simulated log of a few users, two small models, and three bundles beside this file, together at
+most 250 kB: their predictions mean little, their form is that of a real one. Needs the extras
 `train` and `export`. The window of 6 events makes caches fill and slide within a short test.
 
     tiny_bundle/int8  width 16, 2 layers, query_context "time"
+    tiny_bundle/web   the same model, for browsers
     tiny_bundle/fp32  width 8, 1 layer, query_context "time_location"
 """
 
@@ -53,8 +54,17 @@ def main() -> None:
             config = tiny(window=6, learning_rate=3e-3, epochs=8, patience=0, **changes)
             checkpoint = work / precision
             pretrain(store, config, checkpoint, device="cpu")
-            out = TINY / precision
-            export_bundle(checkpoint, store.path, out, precision, overwrite=True, report=print)
+            for target in ("native", "web") if precision == "int8" else ("native",):
+                out = TINY / ("web" if target == "web" else precision)
+                export_bundle(
+                    checkpoint,
+                    store.path,
+                    out,
+                    precision,
+                    overwrite=True,
+                    target=target,
+                    report=print,
+                )
     total = sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file())
     print(f"{TINY}: {total:,} bytes")
 

@@ -39,10 +39,11 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": digest}}))
 
 
-@pytest.mark.parametrize("name", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["fp32", "int8", "web"])
 def test_it_opens_and_predicts(name):
     bundle = Bundle.open(TINY / name)
-    assert bundle.manifest["precision"] == name
+    assert bundle.manifest["precision"] == ("fp32" if name == "fp32" else "int8")
+    assert bundle.target == ("web" if name == "web" else "native")
     assert bundle.vocabulary.num_behaviors == bundle.shape.num_behaviors == len(bundle.class_priors)
     assert bundle.class_priors[0] == 0
     assert bundle.class_priors.sum() == pytest.approx(1)
@@ -55,7 +56,7 @@ def test_it_opens_and_predicts(name):
 
 
 def test_the_tiny_bundles_stay_tiny():
-    assert sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file()) <= 150_000
+    assert sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file()) <= 250_000
 
 
 def test_a_path_that_is_no_bundle(tmp_path):
@@ -68,9 +69,15 @@ def test_an_error_is_a_value_error():
 
 
 def test_a_newer_format_says_what_it_needs(folder):
-    edit_manifest(folder, lambda m: m.update(format_version=2, min_runtime="0.9.0"))
-    says = f"format 2 and needs edgebehave 0.9.0 or newer, this is {__version__}"
+    edit_manifest(folder, lambda m: m.update(format_version=3, min_runtime="0.9.0"))
+    says = f"format 3 and needs edgebehave 0.9.0 or newer, this is {__version__}"
     with pytest.raises(BundleError, match=says):
+        Predictor.load(folder)
+
+
+def test_an_older_format_is_to_be_exported_again(folder):
+    edit_manifest(folder, lambda m: m.update(format_version=1))
+    with pytest.raises(BundleError, match=r"is a bundle of format 1, .* export it again"):
         Predictor.load(folder)
 
 
@@ -103,6 +110,7 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m.pop("files"), "lists no files"),
         (lambda m: m["files"].pop("predict.onnx"), "does not list predict.onnx"),
         (lambda m: m["files"].update({"../secret": {"sha256": ""}}), "not a file name"),
+        (lambda m: m.update(target="toaster"), "is made for 'toaster'"),
         (lambda m: m["model"].pop("window"), "lacks or garbles 'window'"),
         (lambda m: m["model"].update(num_events=3), r"the vocabulary has num_events \d+ but"),
         (lambda m: m["class_priors"].pop(), "class priors for"),

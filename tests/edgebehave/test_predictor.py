@@ -19,7 +19,7 @@ from edgebehave.vocabulary import NO_BEHAVIOR
 pytest.importorskip("onnxruntime")
 
 TINY = Path(__file__).parent / "tiny_bundle"
-BUNDLES = ("fp32", "int8")
+BUNDLES = ("fp32", "int8", "web")
 START_S = 1_767_268_800  # Thursday 2026-01-01 12:00 UTC
 
 
@@ -91,6 +91,18 @@ def test_evicted_states_are_rebuilt_to_the_bit(bundle):
         assert answer(roomy, user) == answer(cramped, user)
     assert len(cramped._states) == 1
     assert len(roomy._states) == 6
+
+
+def test_a_bundle_for_the_web_predicts_what_the_native_one_does():
+    native, web = (Predictor.load(TINY / name) for name in ("int8", "web"))
+    for event, at, location, offset in random_life(Bundle.open(TINY / "int8"), 60):
+        for predictor in (native, web):
+            predictor.observe("ada", event, at=at, location=location, utc_offset_min=offset)
+        given = {"at": at + 600, "utc_offset_min": offset}
+        names, probs = native.probabilities("ada", **given)
+        web_names, web_probs = web.probabilities("ada", **given)
+        assert web_names == names
+        np.testing.assert_allclose(web_probs, probs, atol=1e-5)
 
 
 def test_a_replay_of_more_events_than_are_retained_is_equal(bundle):

@@ -26,7 +26,7 @@ def exported(tiny_checkpoint, tiny_store, tmp_path_factory):
 def quick(monkeypatch, exported, fp32_graphs, int8_graphs):
     """Exports without exporting and without the gate: how it is written is the question."""
     monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: int8_graphs)
-    monkeypatch.setattr(bundle_module, "export_graphs", lambda model: fp32_graphs)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda model, target: fp32_graphs)
     monkeypatch.setattr(bundle_module, "check_parity", lambda *args, **graphs: exported[1])
 
 
@@ -50,7 +50,8 @@ def test_a_bundle_holds_what_its_manifest_lists(exported, tiny_checkpoint):
 def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
     out, report, _ = exported
     manifest, config = manifest_of(out), tiny_checkpoint.model_config
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
+    assert manifest["target"] == "native"
     assert manifest["precision"] == "int8"
     for name in ("width", "head_width", "window", "receptive_field", "num_spare", "num_behaviors"):
         assert manifest["model"][name] == getattr(config, name)
@@ -132,6 +133,21 @@ def test_a_failed_gate_writes_nothing(
 def test_an_unknown_precision_is_refused(tmp_path):
     with pytest.raises(ValueError, match="precision must be fp32 or int8, got 'int4'"):
         export_bundle(tmp_path, tmp_path, tmp_path / "out", precision="int4")
+
+
+def test_an_unknown_target_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="target must be native or web, got 'phone'"):
+        export_bundle(tmp_path, tmp_path, tmp_path / "out", target="phone")
+
+
+def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tiny_store, tmp_path):
+    out = tmp_path / "web"
+    export_bundle(tiny_checkpoint.path, tiny_store.path, out, target="web")
+    assert manifest_of(out)["target"] == "web"
+    opened = Bundle.open(out)
+    assert [output.name for output in opened.observe.get_outputs()] == ["hidden", "new_rows"]
+    for name in ("vocabulary.json", "predict.onnx"):
+        assert (out / name).read_bytes() == (exported[0] / name).read_bytes()
 
 
 def test_a_replacement_that_was_killed_is_undone(

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgebehave_export.bundle import graph_bytes
+from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.parity import (
     MAX_DIFFERENCE,
     MIN_AGREEMENT,
@@ -97,6 +97,12 @@ def test_limits_are_inclusive():
     assert agreement.passed
     assert not dataclasses.replace(agreement, value=0.994).passed
     assert dataclasses.replace(agreement, value=0.0, limit=None).passed
+
+
+def test_graphs_for_the_web_pass(gate, tiny_model):
+    report = gate(graph_bytes(export_graphs(tiny_model, "web")))
+    assert report.passed, report.to_text()
+    assert value_of(report, "fp32: rebuilt") == 0
 
 
 def test_not_a_number_fails():
