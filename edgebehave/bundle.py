@@ -75,7 +75,7 @@ class ModelShape:
         if self.query_context == "time_location":
             names |= {"location"}
         if self.habits:
-            names |= {f"history_{c}" for c in ("behavior", "location", "time_s", "utc_offset_min")}
+            names |= {"history"}
         return names
 
 

@@ -315,21 +315,20 @@ class Predictor:
             return bundle.class_priors
         assert self._states is not None
         inputs: dict[str, npt.NDArray[np.generic]] = {
-            "hidden": self._states.hidden(user, known.history)
+            "hidden": self._states.hidden(user, known.history)[None]
         }
         if shape.query_context != "none":
             moment = question.moment or Moment(0, 0)
-            inputs["time_s"] = np.array(moment.time_s, np.int64)
-            inputs["utc_offset_min"] = np.array(moment.utc_offset_min, np.int64)
-            inputs["time_known"] = np.array(question.moment is not None, np.int64)
+            inputs["time_s"] = np.array([moment.time_s])
+            inputs["utc_offset_min"] = np.array([moment.utc_offset_min])
+            inputs["time_known"] = np.array([question.moment is not None], np.int64)
         if shape.query_context == "time_location":
-            inputs["location"] = np.array(question.location, np.int64)
+            inputs["location"] = np.array([question.location])
         if shape.habits:
             events = question.events
-            inputs["history_behavior"] = events.behavior
-            inputs["history_location"] = events.location
-            inputs["history_time_s"] = events.time_s
-            inputs["history_utc_offset_min"] = events.utc_offset_min
+            inputs["history"] = np.stack(
+                [events.behavior, events.location, events.time_s, events.utc_offset_min]
+            )
         probs: FloatArray = bundle.predict.run(["probs"], inputs)[0]
         return probs
 

@@ -10,7 +10,7 @@ so that whatever else the machine does hits them alike.
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,19 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from edgebehave.habits import HABIT_EVENTS, HabitHistory, kernel_weights
+from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import weekday_and_slot
 from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.gate_log import gate_log
-from edgebehave_export.graphs import Moment, history_cues
+from edgebehave_export.graphs import Predict
 from edgebehave_export.parity import check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_export.replay import Device, History
 from edgebehave_train.attention import plan_attention
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
-from edgebehave_train.history_pairs import HistoryPairs
 from edgebehave_train.mapped_log import map_log
-from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel
-from edgebehave_train.scoring import mixture_probs
+from edgebehave_train.model import BehaviorModel
 
 TORCH = "torch window"
 
@@ -132,7 +130,8 @@ def benchmark(
     }
     log = EventStore.open(store) if store is not None else None
     history = _random_history(model) if log is None else _longest_history(opened, log)
-    contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history)}
+    asked = _question(Device(model.config, graphs["fp32"]), history)
+    contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():
         for part, call in _stream(Device(model.config, contents), history).items():
             contenders[f"{part} {precision}"] = call
@@ -189,8 +188,7 @@ def _stream(device: Device, history: History) -> dict[str, Callable[[], object]]
     _, cache = device.stream(history.take(slice(0, last)))
     hidden, _ = device.observe(history, slice(last, last + 1), cache, last)
     # What a client keeps ready; assembling it is the SDK's time, not the graph's.
-    moment = int(history.time_s[last]), int(history.utc_offset_min[last])
-    inputs = device.predict_inputs(hidden[0], history, len(history), moment)
+    inputs = _question(device, history) | {"hidden": hidden}
 
     def observe() -> npt.NDArray[np.float32]:
         hidden_D: npt.NDArray[np.float32] = device.observe(
@@ -202,78 +200,50 @@ def _stream(device: Device, history: History) -> dict[str, Callable[[], object]]
         return device.predict(inputs)
 
     def both() -> npt.NDArray[np.float32]:
-        return device.predict(inputs | {"hidden": observe()})
+        return device.predict(inputs | {"hidden": observe()[None]})
 
     return {"stream": both, "  observe": observe, "  predict": predict}
 
 
-def _torch_window(model: BehaviorModel, history: History) -> Callable[[], Tensor]:
-    """The same prediction in torch, stateless: everything from the last `window` events."""
+def _question(device: Device, history: History) -> dict[str, Any]:
+    """Inputs of predict for the moment of the latest event, but for the state, which is 0."""
+    moment = int(history.time_s[-1]), int(history.utc_offset_min[-1])
+    state = np.zeros(device.config.width, np.float32)
+    return device.predict_inputs(state, history, len(history), moment)
+
+
+def _torch_window(
+    model: BehaviorModel, history: History, inputs: Mapping[str, Any]
+) -> Callable[[], Tensor]:
+    """The same prediction in torch, stateless: everything from the last `window` events.
+
+    inputs  of the predict graph; the state among them is computed anew.
+    """
     config = model.config
     window = slice(-config.window, None)
 
-    def ids(column: npt.NDArray[np.int64], table_size: int | None = None) -> Tensor:
-        column = column[window]
-        return torch.from_numpy(column if table_size is None else column * (column < table_size))
+    def ids(column: npt.NDArray[np.int64], table_size: int) -> Tensor:
+        return torch.from_numpy(column[window] * (column[window] < table_size))[None]
 
-    habits = slice(-HABIT_EVENTS, None)
-    past = HabitHistory.of_events(
-        *(
-            column[habits]
-            for column in (
-                history.behavior,
-                history.location,
-                history.time_s,
-                history.utc_offset_min,
-            )
-        )
-    )
-    # Names of the user's own need columns, as many as the graphs have.
-    behavior_n = torch.from_numpy(np.minimum(past.behavior, config.num_behaviors))
-    past_columns = [
-        torch.from_numpy(column)
-        for column in (past.behavior, past.location, past.time_s, past.utc_offset_min)
-    ]
-    time_s, utc_offset_min = int(history.time_s[-1]), int(history.utc_offset_min[-1])
-    timed = config.query_context != "none"
+    predict = Predict(model).eval()
+    given = {name: torch.from_numpy(np.asarray(inputs[name])) for name in predict.input_names}
 
     @torch.inference_mode()
-    def predict() -> Tensor:
+    def run() -> Tensor:
         weekday, slot = weekday_and_slot(history.time_s[window], history.utc_offset_min[window])
-        event = ids(history.event, config.num_events)[None]
+        event = ids(history.event, config.num_events)
         plan = plan_attention(torch.zeros_like(event), config.window, "blockwise")
-        hidden = model.hidden(
+        given["hidden"] = model.hidden(
             event,
-            ids(history.location, config.num_locations)[None],
+            ids(history.location, config.num_locations),
             torch.from_numpy(weekday)[None],
             torch.from_numpy(slot)[None],
             plan,
         )[0, -1:]
-        asked = weekday_and_slot(time_s, utc_offset_min) if timed else (UNKNOWN_TIME, UNKNOWN_TIME)
-        query_weekday, query_slot = (torch.tensor([int(value)]) for value in asked)
-        z_1D = model.query(hidden, query_weekday, query_slot, torch.tensor([0]))
-        network_1V = model.logits(z_1D).softmax(-1)
-        if not config.habits:
-            return network_1V
-        weights_Kn = kernel_weights(past, time_s if timed else None, utc_offset_min)
-        pairs = None
-        if config.learned_kernel:
-            moment = (torch.tensor(time_s), torch.tensor(utc_offset_min), torch.tensor(True))
-            cues_Fn = history_cues(*past_columns, Moment(*moment) if timed else None)
-            pairs = HistoryPairs(
-                query=torch.zeros_like(behavior_n), behavior=behavior_n, cues=cues_Fn
-            )
-        return mixture_probs(
-            model,
-            z_1D,
-            network_1V,
-            torch.from_numpy(weights_Kn)[:, None],
-            behavior_n,
-            pairs,
-            config.num_behaviors + config.num_spare,
-        )
+        probs: Tensor = predict(*given.values())
+        return probs
 
-    return predict
+    return run
 
 
 def _longest_history(checkpoint: Checkpoint, store: EventStore) -> History:

@@ -9,29 +9,19 @@ only the attention over a cache and the kernels over a raw history are written h
 training has them in a packed form.
 """
 
-# N new events, C cached events, M = C + N, n behaviors of a history, D width, H heads, E head
-# width, L layers, V behaviors, U spare slots, K kernels
+# N new events, M = number of cached events + N, n behaviors of a history, D width, H heads, E head
+# width, L layers, V behaviors, U spare slots, C = V + U candidates, K kernels
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgebehave.habits import (
-    DECAY,
-    FIRST_WEEKEND_DAY,
-    GAP_UNIT_S,
-    GAP_WIDTH,
-    HOUR_WIDTH,
-    KERNELS,
-    MOMENT_WIDTH,
-    TIMED_KERNELS,
-)
+from edgebehave.habits import KERNELS
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS, SECONDS_PER_SLOT
-from edgebehave_train.history_cues import Coincidences, log_gap
-from edgebehave_train.model import ROTARY_PERIOD, UNKNOWN_TIME, BehaviorModel, Block
+from edgebehave_export.history_graph import KERNEL_ROWS, HistoryWeights, LocalTime, Moment
+from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, Block
 
 _DAY_S = 86400
 _WEEK_S = NUM_WEEKDAYS * _DAY_S
@@ -153,126 +143,47 @@ class Observe(nn.Module):
         return model.norm(x_ND), torch.stack(rows)
 
 
-class Moment(NamedTuple):
-    """The moment to predict for: () int64 UTC seconds, () int64 minutes, () bool."""
-
-    time_s: Tensor
-    utc_offset_min: Tensor
-    time_known: Tensor
-
-
-def clock_similarity(slot: Tensor, other_slot: Tensor, width: float) -> Tensor:
-    """exp(-(d / width)^2 / 2), d the half hours around the clock; as in `edgebehave.habits`."""
-    apart = (slot - other_slot).abs()
-    distance = torch.minimum(apart, NUM_SLOTS - apart).float()
-    return (-0.5 * (distance / width) ** 2).exp()
-
-
-def gap_similarity(gap_s: Tensor, other_gap_s: Tensor) -> Tensor:
-    """How alike two waiting times are, negative ones count as 0; as in `edgebehave.habits`."""
-    log_gap, other = (
-        (gap.clamp_min(0).float() / GAP_UNIT_S).log1p() for gap in (gap_s, other_gap_s)
-    )
-    return (-0.5 * ((log_gap - other) / GAP_WIDTH) ** 2).exp()
-
-
-def kernel_weights(
-    behavior: Tensor,
-    location: Tensor,
-    time_s: Tensor,
-    utc_offset_min: Tensor,
-    moment: Moment | None,
-) -> Tensor:
-    """w_k(j) of `edgebehave.habits.kernel_weights`, (K, n) float32, kernels in their order there.
-
-    behavior, location, time_s, utc_offset_min  (n,) int64, n >= 1, oldest first.
-    moment  None if the model has no query time.
-    """
-    index = torch.arange(behavior.shape[0])
-    # Before the first behavior nothing is known: index 0 has no predecessor, index 1 only one.
-    before, before_2 = (index - 1).clamp_min(0), (index - 2).clamp_min(0)
-    last_but_one = behavior.index_select(0, before[-1:])
-    same_last = (behavior.index_select(0, before) == behavior[-1:]) & (index >= 1)
-    same_last_2 = (behavior.index_select(0, before_2) == last_but_one) & (index >= 2)
-    same_place = (location.index_select(0, before) == location[-1:]) & (index >= 1)
-    age = (behavior.shape[0] - 1 - index).float()
-    weights = {
-        "frequency": torch.ones_like(age),
-        "recency": torch.pow(DECAY, age),
-        "transition": same_last.float(),
-        "second_order": (same_last & same_last_2).float(),
-        "place": same_place.float(),
-    }
-    if moment is None:
-        weights |= dict.fromkeys(TIMED_KERNELS, torch.zeros_like(age))
-    else:
-        known = moment.time_known.float()
-        weekday, slot = weekday_and_slot(time_s, utc_offset_min)
-        query_weekday, query_slot = weekday_and_slot(moment.time_s, moment.utc_offset_min)
-        same_day_type = (weekday >= FIRST_WEEKEND_DAY) == (query_weekday >= FIRST_WEEKEND_DAY)
-        gap_s, query_gap_s = time_s - time_s.index_select(0, before), moment.time_s - time_s[-1:]
-        similar_moment = clock_similarity(slot, query_slot, MOMENT_WIDTH)
-        similar_moment = known * similar_moment * gap_similarity(gap_s, query_gap_s)
-        similar_hour = known * clock_similarity(slot, query_slot, HOUR_WIDTH)
-        weights |= {
-            "hour": same_day_type * similar_hour,
-            "transition_moment": weights["transition"] * similar_moment,
-            "place_moment": weights["place"] * similar_moment,
-        }
-    return torch.stack([weights[name] for name in KERNELS])
-
-
-def history_cues(
-    behavior: Tensor,
-    location: Tensor,
-    time_s: Tensor,
-    utc_offset_min: Tensor,
-    moment: Moment | None,
-) -> Tensor:
-    """Cues of `edgebehave_train.history_cues`, (F, n); inputs as for `kernel_weights`."""
-    index = torch.arange(behavior.shape[0])
-    before, before_2 = (index - 1).clamp_min(0), (index - 2).clamp_min(0)
-    last_but_one = behavior.index_select(0, before[-1:])
-    same_last = (behavior.index_select(0, before) == behavior[-1:]) & (index >= 1)
-    same_last_2 = (behavior.index_select(0, before_2) == last_but_one) & (index >= 2)
-    weekday, slot = weekday_and_slot(time_s, utc_offset_min)
-    if moment is None:
-        time_known = torch.zeros(1, dtype=torch.bool)
-        query_weekday, query_slot, wait = weekday[-1:], slot[-1:], torch.zeros(1)
-    else:
-        time_known = moment.time_known[None]
-        query_weekday, query_slot = weekday_and_slot(moment.time_s, moment.utc_offset_min)
-        wait = log_gap(moment.time_s - time_s[-1:])
-    return Coincidences(
-        age=behavior.shape[0] - 1 - index,
-        elapsed_s=time_s[-1:] - time_s,
-        same_last=same_last,
-        same_last_two=same_last & same_last_2,
-        same_place=(location.index_select(0, before) == location[-1:]) & (index >= 1),
-        repeat=behavior == behavior[-1:],
-        # With one behavior, the last but one would be itself.
-        alternation=(behavior == last_but_one) & (index[-1:] >= 1),
-        at_place=location == location[-1:],
-        waited=log_gap(time_s - time_s.index_select(0, before)),
-        wait=wait,
-        slot=slot,
-        weekday=weekday,
-        query_slot=query_slot,
-        query_weekday=query_weekday,
-        time_known=time_known,
-    ).cues()
-
-
 class Predict(nn.Module):
     """Probabilities of the mixture for one query, `edgebehave_train.scoring` for one target.
 
     Which inputs `forward` takes, and in which order, follows from the configuration of the model;
-    `input_names` tells.
+    `input_names` tells. The layers are those of the model, with the kernels in the order of
+    `history_graph`.
     """
+
+    candidates_C: Tensor
+    shrinkage_K: Tensor
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
         self.model = model
+        config = model.config
+        self._constant("head_bias_V", model.head_out.bias + model.never_V())
+        if not config.habits:
+            return
+        self.history_weights = HistoryWeights(
+            model.learned_kernel if config.learned_kernel else None
+        )
+        order_K = [KERNELS.index(name) for name in KERNEL_ROWS]
+        order_K += [len(KERNELS)] * config.learned_kernel
+        columns = torch.tensor(
+            [
+                *range(config.width),
+                *(config.width + k for k in order_K),
+                *(config.width + len(order_K) + k for k in order_K),
+            ]
+        )
+        gates = torch.tensor([0, *(1 + k for k in order_K)])
+        self._constant("gate_in", model.gate_in.weight[:, columns])
+        self._constant("gate_out", model.gate_out.weight[gates])
+        self._constant("gate_out_bias", model.gate_out.bias[gates])
+        self._constant("shrinkage_K", model.log_shrinkage.exp()[order_K])
+        candidates_C = torch.ones(config.num_behaviors + config.num_spare)
+        candidates_C[0] = 0
+        self._constant("candidates_C", candidates_C)
+
+    def _constant(self, name: str, values: Tensor) -> None:
+        self.register_buffer(name, values.detach().clone(), persistent=False)
 
     @property
     def input_names(self) -> list[str]:
@@ -283,64 +194,74 @@ class Predict(nn.Module):
         if config.query_context == "time_location":
             names += ["location"]
         if config.habits:
-            names += [
-                "history_behavior",
-                "history_location",
-                "history_time_s",
-                "history_utc_offset_min",
-            ]
+            names += ["history"]
         return names
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """probs (V + U,) float32; column 0 is 0.
 
-        hidden                                 (D,) float32, of the last event.
-        time_s, utc_offset_min, time_known     () int64, the last 0 or 1: the moment to predict for.
-        location                               () int64, the place to predict for.
-        history_{behavior,location,time_s,utc_offset_min}
-                                               (n,) int64, n >= 1, oldest first.
+        hidden                              (1, D) float32, of the last event.
+        time_s, utc_offset_min, time_known  (1,) int64, the last 0 or 1: the moment to predict for.
+        location                            (1,) int64, the place to predict for.
+        history                             (4, n) int64, 1 <= n <= HABIT_EVENTS, oldest first;
+                                            rows as in HISTORY_ROWS.
         """
         given = dict(zip(self.input_names, inputs, strict=True))
-        model = self.model
-        config = model.config
-        hidden_1D = given["hidden"][None]
-        moment: Moment | None = None
-        if config.query_context == "none":
-            z_1D = hidden_1D
-        else:
+        config = self.model.config
+        moment, now = None, None
+        z_1D = given["hidden"]
+        if config.query_context != "none":
             # 0 or 1, not a bool: ONNX Runtime's interface for Swift and Objective-C has none.
             time_known = given["time_known"] != 0
             moment = Moment(given["time_s"], given["utc_offset_min"], time_known)
-            weekday, slot = weekday_and_slot(moment.time_s, moment.utc_offset_min)
-            place = None
-            if config.query_context == "time_location":
-                place = known_or_unknown(given["location"], config.num_locations)[None]
-            z_1D = model.query(
-                hidden_1D,
-                torch.where(moment.time_known, weekday, UNKNOWN_TIME)[None],
-                torch.where(moment.time_known, slot, UNKNOWN_TIME)[None],
-                place,
-            )
-        network_V = model.logits(z_1D).softmax(-1)[0]
+            now = LocalTime.of(moment.time_s, moment.utc_offset_min)
+            z_1D = self._query(z_1D, moment, now, given.get("location"))
+        network_V = self._network(z_1D)
         if not config.habits:
             return F.pad(network_V, (0, config.num_spare))
-        behavior = given["history_behavior"]
-        history = (
-            behavior,
-            given["history_location"],
-            given["history_time_s"],
-            given["history_utc_offset_min"],
-            moment,
-        )
-        weights_Kn = kernel_weights(*history)
-        if config.learned_kernel:
-            cues_Fn = history_cues(*history)
-            learned_n = model.learned_kernel.scores(z_1D, cues_Fn, torch.zeros_like(behavior)).exp()
-            weights_Kn = torch.cat([weights_Kn, learned_n[None]])
-        evidence_K = weights_Kn.sum(1)
-        gates = model.log_gates(z_1D, evidence_K[None]).exp()[0]
-        share_K = gates[1:] / evidence_K.clamp_min(1e-9)
-        weight_n = (share_K[None] @ weights_Kn)[0]
+        history_4n = given["history"]
+        if moment is None or now is None:
+            last = history_4n[2:, -1]
+            moment = Moment(last[:1], last[1:], torch.zeros(1, dtype=torch.bool))
+            now = LocalTime.of(moment.time_s, moment.utc_offset_min)
+        weights_Kn = self.history_weights(z_1D, history_4n, moment, now)
+        network_share, shares_1K, total = self._gates(z_1D, weights_Kn.sum(1, keepdim=True).T)
+        weight_n = (shares_1K @ weights_Kn)[0]
+        mixture_C = F.pad(network_share * network_V, (0, config.num_spare))
+        mixture_C = mixture_C.scatter_add(0, history_4n[0], weight_n)
         # A behavior without an id of its own keeps its part of the evidence, but is no candidate.
-        weight_n = weight_n * (behavior > 0)
-        return F.pad(gates[0] * network_V, (0, config.num_spare)).scatter_add(0, behavior, weight_n)
+        return mixture_C * (self.candidates_C / total)
+
+    def _query(
+        self, hidden_1D: Tensor, moment: Moment, now: LocalTime, location: Tensor | None
+    ) -> Tensor:
+        """z (1, D), as `BehaviorModel.query`."""
+        model = self.model
+        weekday = torch.where(moment.time_known, now.weekday, NUM_WEEKDAYS).long()
+        slot = torch.where(moment.time_known, now.slot, NUM_SLOTS).long()
+        z_1D = hidden_1D + model.query_weekday(weekday) + model.query_slot(slot)
+        if location is not None:
+            place = known_or_unknown(location, model.config.num_locations)
+            z_1D = z_1D + model.query_location(place)
+        return z_1D
+
+    def _network(self, z_1D: Tensor) -> Tensor:
+        """p_0 (V,), as the softmax of `BehaviorModel.logits`."""
+        model = self.model
+        hidden = F.gelu(model.head_in(z_1D))
+        return F.linear(hidden, model.head_out.weight, self.head_bias_V).softmax(-1)[0]
+
+    def _gates(self, z_1D: Tensor, evidence_1K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gates of `BehaviorModel.log_gates`, as shares that still have to be divided by a total.
+
+            g_0 = s_0 / Z,   g_k / E_k = s_k / (E_k + c_k) / Z,   s = softmax(gate(...))
+
+        Returns  s_0 (1,), s_k / (E_k + c_k) (1, K) and Z (1,).
+        """
+        features = torch.cat([z_1D, evidence_1K.log1p(), (evidence_1K > 0).float()], 1)
+        hidden = F.gelu(F.linear(features, self.gate_in, self.model.gate_in.bias))
+        voices = F.linear(hidden, self.gate_out, self.gate_out_bias).softmax(-1)
+        network_11, kernels_1K = voices.split([1, self.shrinkage_K.shape[0]], 1)
+        shares_1K = kernels_1K / (evidence_1K + self.shrinkage_K)
+        total_1 = network_11[0] + (shares_1K * evidence_1K).sum(1)
+        return network_11[0], shares_1K, total_1

@@ -62,17 +62,13 @@ def export_predict(model: BehaviorModel) -> ModelProto:
     """The predict graph of a model, fp32: `Predict.input_names` in, probs (V + U,) out."""
     predict = Predict(model)
     num_history = torch.export.Dim("num_history")
-    history = {0: num_history}
     examples: dict[str, tuple[Tensor, Any]] = {
-        "hidden": (torch.zeros(model.config.width), None),
-        "time_s": (torch.tensor(10_000), None),
-        "utc_offset_min": (torch.tensor(60), None),
-        "time_known": (torch.tensor(1), None),
-        "location": (torch.tensor(0), None),
-        "history_behavior": (torch.arange(5), history),
-        "history_location": (torch.arange(5), history),
-        "history_time_s": (torch.arange(5), history),
-        "history_utc_offset_min": (torch.arange(5), history),
+        "hidden": (torch.zeros(1, model.config.width), None),
+        "time_s": (torch.tensor([10_000]), None),
+        "utc_offset_min": (torch.tensor([60]), None),
+        "time_known": (torch.tensor([1]), None),
+        "location": (torch.tensor([0]), None),
+        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
     }
     inputs = {name: examples[name] for name in predict.input_names}
     return _finished(_export(predict, inputs, ["probs"]))

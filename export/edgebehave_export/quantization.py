@@ -6,7 +6,8 @@ All weights are stored as integers, each output channel with a scale of its own:
                        (dynamic quantization)
     small matrices     become floats again when the graph is loaded: rounding the inputs would
                        take longer than it saves, and is the larger part of the error
-    embedding tables   a lookup becomes one row of integers times its own scale. One scale for a
+    small tables       likewise
+    large tables       a lookup becomes one row of integers times its own scale. One scale for a
                        whole table, as ONNX Runtime's quantizer has it, would be set by its most
                        extreme place
 """
@@ -21,6 +22,9 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_node
+
+FUSED = "com.microsoft"
+"""Domain of the operators that ONNX Runtime has beyond the standard."""
 
 LARGE = 32_768
 """Weights from which integers are faster: measured on x86, width 64 lost and 128 won."""
@@ -63,9 +67,31 @@ def quantize(proto: ModelProto, large: int | None = LARGE) -> ModelProto:
     quantized.CopyFrom(proto)
     _quantize_tables(quantized)
     _quantize_matrices(quantized, large)
-    if large is not None:
-        quantized = _quantize_dynamically(quantized)
-    return quantized
+    if large is None:
+        return quantized
+    if any(node.domain == FUSED for node in proto.graph.node):
+        _fuse_dynamically(quantized)
+        return quantized
+    return _quantize_dynamically(quantized)
+
+
+def _fuse_dynamically(proto: ModelProto) -> None:
+    """As `_quantize_dynamically`, in the one node that ONNX Runtime makes of it, in place."""
+    graph = proto.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in tensors:
+            continue
+        tensor = tensors[node.input[1]]
+        integers, scales = quantize_rows(numpy_helper.to_array(tensor).T)
+        stored = {"int8": integers.T, "scale": scales[:, 0].astype(np.float32)}
+        for kind, values in stored.items():
+            name = f"{tensor.name}_{kind}"
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        graph.initializer.remove(tensor)
+        del node.input[1]
+        node.input.extend(f"{tensor.name}_{kind}" for kind in stored)
+        node.op_type, node.domain = "DynamicQuantizeMatMul", FUSED
 
 
 def _quantize_dynamically(proto: ModelProto) -> ModelProto:
@@ -125,9 +151,10 @@ def _quantize_matrices(proto: ModelProto, large: int | None) -> None:
 
 
 def _quantize_tables(proto: ModelProto) -> None:
-    """Rewrite lookups in the embedding tables of a graph, in place.
+    """Store the embedding tables of a graph as integers, in place.
 
-    Gather(table, ids)  ->  Cast(Gather(integers, ids)) * Gather(scales, ids)
+    small  table               ->  Cast(integers) * scales, computed once, as for matrices
+    large  Gather(table, ids)  ->  Cast(Gather(integers, ids)) * Gather(scales, ids)
     """
     graph = proto.graph
     tables = {
@@ -138,9 +165,13 @@ def _quantize_tables(proto: ModelProto) -> None:
     looked_up = {
         node.input[0] for node in graph.node if node.op_type == "Gather" and node.input[0] in tables
     }
-    for name in sorted(looked_up):
-        _store(proto, tables[name], *quantize_rows(numpy_helper.to_array(tables[name])))
     nodes: list[NodeProto] = []
+    for name in sorted(looked_up):
+        table = numpy_helper.to_array(tables[name])
+        _store(proto, tables[name], *quantize_rows(table))
+        if table.size < LARGE:
+            looked_up.remove(name)
+            nodes += _scaled(f"{name}_int8", f"{name}_scale", name)
     for node in graph.node:
         nodes += _lookup(node) if node.input and node.input[0] in looked_up else [node]
     del graph.node[:]

@@ -128,17 +128,19 @@ class Device:
         time_s, utc_offset_min = moment or (0, 0)
         location = history.location[at] if at < len(history) else 0
         inputs = {
-            "hidden": hidden_D,
-            "time_s": np.array(time_s, np.int64),
-            "utc_offset_min": np.array(utc_offset_min, np.int64),
-            "time_known": np.array(moment is not None, np.int64),
-            "location": np.array(location, np.int64),
-            "history_behavior": spare_slots(
-                history.behavior[kept], config.num_behaviors, config.num_spare
-            )[0],
-            "history_location": history.location[kept],
-            "history_time_s": history.time_s[kept],
-            "history_utc_offset_min": history.utc_offset_min[kept],
+            "hidden": hidden_D[None],
+            "time_s": np.array([time_s]),
+            "utc_offset_min": np.array([utc_offset_min]),
+            "time_known": np.array([moment is not None], np.int64),
+            "location": np.array([location]),
+            "history": np.stack(
+                [
+                    spare_slots(history.behavior[kept], config.num_behaviors, config.num_spare)[0],
+                    history.location[kept],
+                    history.time_s[kept],
+                    history.utc_offset_min[kept],
+                ]
+            ),
         }
         return {name: inputs[name] for name in self._predict_inputs}
 

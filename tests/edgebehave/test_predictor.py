@@ -365,7 +365,7 @@ def test_spare_slots_go_to_the_latest_names_first():
     assert names[num_known - 1 :] == ["a", "b"]
     a, b, lost = num_known, num_known + 1, 0
     known_id = real.vocabulary.behavior_id(known)
-    assert predict.runs[0]["history_behavior"].tolist() == [a, b, known_id, lost, b, a]
+    assert predict.runs[0]["history"][0].tolist() == [a, b, known_id, lost, b, a]
 
 
 # --- without a bundle ----------------------------------------------------------------------------

@@ -10,16 +10,21 @@ from torch import nn
 
 from edgebehave import habits, time_features
 from edgebehave_export.graphs import (
-    Moment,
     Observe,
     cached_attention,
-    history_cues,
-    kernel_weights,
     known_or_unknown,
     rotary_circle,
     weekday_and_slot,
 )
+from edgebehave_export.history_graph import (
+    KERNEL_ROWS,
+    ROWS,
+    HistoryWeights,
+    LocalTime,
+    Moment,
+)
 from edgebehave_train.attention import plan_attention, sliding_window_attention
+from edgebehave_train.history_cues import CUES
 from edgebehave_train.history_pairs import PastBehaviors
 from edgebehave_train.mapped_log import map_log, training_vocabulary
 from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, ModelConfig
@@ -101,6 +106,14 @@ def test_attention_over_a_cache_equals_attention_over_everything():
     torch.testing.assert_close(cached, expected[-3:])
 
 
+def coincidences(columns, asked_s, offset_min, time_known):
+    """Kernels and cues of the graph, numpy, for a history given as columns."""
+    moment = Moment(*map(torch.tensor, ([asked_s], [offset_min], [time_known])))
+    history = torch.from_numpy(np.stack([column.astype(np.int64) for column in columns]))
+    now = LocalTime.of(moment.time_s, moment.utc_offset_min)
+    return [rows.numpy() for rows in HistoryWeights(None).coincidences(history, moment, now)]
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     num_behaviors=st.integers(1, 40),
@@ -118,13 +131,11 @@ def test_kernel_weights_equal_those_of_the_runtime(num_behaviors, seed, time_kno
     )
     asked_s = int(history.time_s[-1]) + late_s
     expected = habits.kernel_weights(history, asked_s if time_known else None, 60)
-    moment = Moment(torch.tensor(asked_s), torch.tensor(60), torch.tensor(time_known))
     columns = (history.behavior, history.location, history.time_s, history.utc_offset_min)
-    got = kernel_weights(*map(torch.from_numpy, columns), moment)
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-7)
-    if not time_known:
-        without = kernel_weights(*map(torch.from_numpy, columns), None)
-        torch.testing.assert_close(without, got)
+    got, _ = coincidences(columns, asked_s, 60, time_known)
+    for row, name in zip(got, KERNEL_ROWS, strict=True):
+        of_runtime = expected[habits.KERNELS.index(name)]
+        np.testing.assert_allclose(row, of_runtime, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("start", [0, ROTARY_PERIOD - 3, 10 * ROTARY_PERIOD - 2])
@@ -162,14 +173,9 @@ def test_cues_of_the_graph_are_those_of_training(tiny_store, num_past, timed):
     pairs = PastBehaviors(log, torch.device("cpu")).pairs(
         torch.tensor([row]), torch.tensor([timed])
     )
-    columns = [
-        torch.from_numpy(np.ascontiguousarray(column[past]))
-        for column in (log.behavior, log.location, log.time_s, log.utc_offset_min)
-    ]
-    moment = Moment(
-        torch.tensor(int(log.query_time_s[row])),
-        torch.tensor(int(log.utc_offset_min[row])),
-        torch.tensor(True),
-    )
-    cues = history_cues(*columns, moment if timed else None)
-    torch.testing.assert_close(cues, pairs.cues)
+    columns = (log.behavior, log.location, log.time_s, log.utc_offset_min)
+    columns = [column[past] for column in columns]
+    asked_s, offset_min = int(log.query_time_s[row]), int(log.utc_offset_min[row])
+    _, rows = coincidences(columns, asked_s, offset_min, timed)
+    for cue, expected in zip(CUES, pairs.cues, strict=True):
+        np.testing.assert_allclose(rows[ROWS.index(cue)], expected, atol=2e-5, err_msg=cue)

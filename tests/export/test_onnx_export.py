@@ -108,16 +108,20 @@ def test_predict_equals_torch_and_leaves_out_the_unknown(changes):
         for time_known in (1, 0):
             time_s = rng.integers(0, 10**6, num_history).cumsum()
             values = {
-                "hidden": rng.standard_normal(16).astype(np.float32),
-                "time_s": np.array(time_s[-1] + 5000),
-                "utc_offset_min": np.array(60),
-                "time_known": np.array(time_known),
-                "location": np.array(2**40),
-                # 0: behaviors of the user's own that have no slot left.
-                "history_behavior": rng.integers(0, num_candidates, num_history),
-                "history_location": rng.integers(0, 2**40, num_history) % 5,
-                "history_time_s": time_s,
-                "history_utc_offset_min": np.full(num_history, -210),
+                "hidden": rng.standard_normal((1, 16)).astype(np.float32),
+                "time_s": time_s[-1:] + 5000,
+                "utc_offset_min": np.array([60]),
+                "time_known": np.array([int(time_known)]),
+                "location": np.array([2**40]),
+                "history": np.stack(
+                    [
+                        # 0: behaviors of the user's own that have no slot left.
+                        rng.integers(0, num_candidates, num_history),
+                        rng.integers(0, 2**40, num_history) % 5,
+                        time_s,
+                        np.full(num_history, -210),
+                    ]
+                ),
             }
             inputs = {name: values[name] for name in Predict(model).input_names}
             assert {given.name for given in session.get_inputs()} == set(inputs)
@@ -127,7 +131,7 @@ def test_predict_equals_torch_and_leaves_out_the_unknown(changes):
             assert probs.shape == (num_candidates,)
             assert probs[0] == 0
             np.testing.assert_allclose(probs, expected, atol=1e-6)
-            has_unknown = config.habits and (inputs["history_behavior"] == 0).any()
+            has_unknown = config.habits and (inputs["history"][0] == 0).any()
             assert probs.sum() <= 1 + 1e-5
             if not has_unknown:
                 assert probs.sum() == pytest.approx(1, abs=1e-5)

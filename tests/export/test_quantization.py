@@ -36,11 +36,12 @@ def test_all_matrices_and_tables_are_integers_and_the_rest_is_not(int8_graphs):
         for proto in int8_graphs.values()
         for tensor in proto.graph.initializer
     }
-    layers = ("blocks.0.qkv", "blocks.1.mlp_out", "head_in", "head_out", "gate_in", "gate_out")
-    for weight in (*layers, "event", "location", "query_slot"):
-        assert kinds[f"model.{weight}.weight_int8"] == TensorProto.INT8
-        assert f"model.{weight}.weight" not in kinds
-    for name in ("model.norm.weight", "model.gate_out.bias", "turn_cos"):
+    layers = ("blocks.0.qkv", "blocks.1.mlp_out", "head_in", "head_out")
+    tables = ("event", "location", "query_slot")
+    for name in (*(f"model.{layer}.weight" for layer in layers + tables), "gate_in", "gate_out"):
+        assert kinds[f"{name}_int8"] == TensorProto.INT8
+        assert name not in kinds
+    for name in ("model.norm.weight", "gate_out_bias", "turn_cos"):
         assert kinds[name] == TensorProto.FLOAT
 
 

@@ -25,7 +25,7 @@ from edgebehave_train.history_cues import CUES
 from edgebehave_train.history_pairs import HistoryPairs
 
 _HIDDEN = 16
-_MAX_SCORE = 20.0
+MAX_SCORE = 20.0
 """Largest s, in nats: exp(s) of 512 behaviors stays far inside float32."""
 _START = {"age": -0.3, "same_last": 1.0, "same_place": 1.0, "clock_3": 2.0, "gap_wide": 2.0}
 
@@ -63,7 +63,7 @@ class LearnedKernel(nn.Module):
             linear_P = (weights_FM.index_select(1, query_P) * cues_FP).sum(0)
             hidden_HP = F.relu(self.cue_in.weight @ cues_FP + self.cue_in.bias[:, None])
             score_P: Tensor = linear_P + (self.cue_out.weight @ hidden_HP)[0]
-            return score_P.clamp_max(_MAX_SCORE)
+            return score_P.clamp_max(MAX_SCORE)
 
     def weights(self, z_MD: Tensor, pairs: HistoryPairs) -> tuple[Tensor, Tensor]:
         """exp(s) of every pair, (P,), and the evidence E_L of every query, (M,)."""

@@ -321,10 +321,15 @@ class BehaviorModel(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """(..., V) scores of the network alone; id 0 (unknown) is never a candidate."""
-        scores = self.head_out(self.dropout(F.gelu(self.head_in(z))))
-        never = torch.zeros(self.config.num_behaviors, device=z.device, dtype=scores.dtype)
-        never[0] = -1e4
-        return scores + never
+        scores: Tensor = self.head_out(self.dropout(F.gelu(self.head_in(z))))
+        return scores + self.never_V().to(scores.dtype)
+
+    def never_V(self) -> Tensor:
+        """What keeps id 0 from being a candidate: -1e4 there, 0 elsewhere, (V,) float32."""
+        return F.pad(
+            torch.full((1,), -1e4, device=self.head_out.bias.device),
+            (0, self.config.num_behaviors - 1),
+        )
 
     def log_gates(self, z: Tensor, evidence: Tensor, keep: Tensor | None = None) -> Tensor:
         """log g_k, (..., 1 + K): the network first, then the kernels; log-softmax.
