@@ -58,14 +58,17 @@ class TrainingProgress:
             self._show_step(progress)
         if progress.kind == "validation":
             mark = "  best so far" if progress.is_best else ""
+            own = progress.validation_loss
+            validation = f"{progress.validation_nll:.4f}"
+            validation += "" if own == progress.validation_nll else f" (objective {own:.4f})"
             heads = "".join(f"  {name} {nll:.3f}" for name, nll in progress.head_nll.items())
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
-                f"validation {progress.validation_nll:.4f}{heads}  "
+                f"validation {validation}{heads}  "
                 f"{progress.events_per_s:,.0f} events/s{mark}"
             )
         if progress.kind == "end":
-            note(f"done: best validation loss {progress.validation_nll:.4f} nats")
+            note(f"done: best validation loss {progress.validation_loss:.4f} nats")
 
     def _show_step(self, progress: "Progress") -> None:
         fields = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgebehave_train.dro import dual_value
 from edgebehave_train.model import TargetLosses
 from edgebehave_train.objectives import (
     OBJECTIVES,
@@ -17,6 +18,7 @@ from edgebehave_train.objectives import (
     Objective,
     ObjectiveConfig,
     build_objective,
+    class_risks,
 )
 
 COUNTS_V = np.array([0, 6, 3, 1])
@@ -303,3 +305,75 @@ def test_a_capacity_sets_epsilon(kappa):
 def test_a_bad_setting_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         ObjectiveConfig(**change)
+
+
+# -- the loss that chooses the weights --------------------------------------------------------
+
+
+def validation_loss(objective, losses, targets, progress=AFTER_WARM_START) -> float:
+    return objective.validation_loss(torch.tensor(losses), torch.tensor(targets), progress)
+
+
+@pytest.mark.parametrize("name", ["ce", "focal", "logit_adjusted", "balanced_softmax"])
+def test_without_weights_the_validation_loss_is_the_mean(name):
+    assert validation_loss(build(name), [1.0, 2.0, 6.0], [1, 1, 3]) == 3
+
+
+def test_the_class_balanced_validation_loss_by_hand():
+    # Weights as 1 / 1.96875 and 1, see above.
+    objective, weight = build("class_balanced", beta=0.5), 1 / 1.96875
+    assert validation_loss(objective, [2.0, 5.0], [1, 3]) == pytest.approx(
+        (weight * 2 + 5) / (weight + 1)
+    )
+
+
+def test_the_validation_loss_of_dro_by_hand():
+    # Shares of the validation part .5, .25, .25, eps .5: q may be 1, .5, .5. Risks 1, 2, 5: q is
+    # 0, .5, .5, so the worst is 3.5 and the mean 2.25.
+    losses, targets = [1.0, 1.0, 2.0, 5.0], [1, 1, 2, 3]
+    objective = robust(epsilon_max=0.5, kappa=0.0, mixing=1.0)
+    assert validation_loss(objective, losses, targets) == pytest.approx(3.5)
+    half = robust(epsilon_max=0.5, kappa=0.0, mixing=0.5)
+    assert validation_loss(half, losses, targets) == pytest.approx((2.25 + 3.5) / 2)
+
+
+def test_the_validation_loss_of_dro_is_the_dual_of_its_risks():
+    rng = np.random.default_rng(3)
+    loss_M = torch.from_numpy(rng.exponential(2, 50))
+    target_M = torch.from_numpy(rng.integers(1, 4, 50))
+    objective = robust(epsilon_max=0.6, kappa=0.3, mixing=1.0)
+    share_V, risk_V = class_risks(loss_M, target_M, 4)
+    expected = dual_value(risk_V, share_V, objective.epsilon_V)
+    assert objective.validation_loss(loss_M, target_M, 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("changes", [{"mixing": 0.0}, {"epsilon_max": 1.0, "kappa": 0.0}])
+def test_the_validation_loss_of_no_uncertainty_is_the_mean(changes):
+    objective = robust(**{"epsilon_max": 0.2, **changes})
+    assert validation_loss(objective, [1.0, 2.0, 6.0], [1, 1, 3]) == pytest.approx(3)
+
+
+def test_the_validation_loss_of_dro_does_not_move_with_the_running_risks():
+    objective = robust(mixing=1.0)
+    before = validation_loss(objective, [1.0, 2.0, 6.0], [1, 2, 3])
+    feed(objective, [9.0, 0.1], [1, 3])
+    assert validation_loss(objective, [1.0, 2.0, 6.0], [1, 2, 3], 0.0) == before
+
+
+def test_with_a_baseline_the_validation_loss_waits_for_it():
+    objective = robust(epsilon_max=0.5, kappa=0.0, mixing=1.0, baseline=True, warm_start=0.3)
+    feed(objective, [1.0, 4.0], [1, 2], progress=0.2)
+    assert validation_loss(objective, [2.0, 4.5], [1, 2], 0.2) == math.inf
+    # Above the baseline: 1 and .5, so q sits on the first.
+    assert validation_loss(objective, [2.0, 4.5], [1, 2], 0.3) == pytest.approx(1)
+
+
+def test_the_validation_loss_of_group_dro_is_the_worst_group_that_is_there():
+    objective = build("group_dro", groups="behavior", mixing=0.5)
+    assert validation_loss(objective, [1.0, 3.0, 5.0], [1, 1, 2]) == pytest.approx((3 + 5) / 2)
+
+
+def test_only_dro_begins_after_a_warm_start():
+    begins = {name: build(name, warm_start=0.4).begins_at for name in OBJECTIVES}
+    assert {name for name, at in begins.items() if at == 0.4} == {"dro", "group_dro"}
+    assert set(begins.values()) == {0.0, 0.4}

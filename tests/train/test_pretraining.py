@@ -1,5 +1,6 @@
 """A training run: what it learns from, that it resumes to the bit, and what it refuses."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -18,7 +19,7 @@ from edgebehave_train.checkpoint import RESUME_FILE, Checkpoint
 from edgebehave_train.event_store import COLUMNS, EventStore
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.model import UNKNOWN_TIME
-from edgebehave_train.objectives import ObjectiveConfig
+from edgebehave_train.objectives import OBJECTIVES, ObjectiveConfig
 from edgebehave_train.pretraining import choose_device, hide_query_time, pretrain
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import target_probs
@@ -232,6 +233,34 @@ def test_the_loss_falls_and_the_best_epoch_is_kept(tiny_store, recipe, tmp_path)
     assert reports[-1].kind == "end"
     assert checkpoint.training["finished"]
     assert not (tmp_path / "run" / RESUME_FILE).exists()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_weights_are_chosen_by_the_loss_of_the_objective(tiny_store, recipe, tmp_path, name):
+    config = recipe(epochs=3, learning_rate=1e-2, objective=ObjectiveConfig(name=name))
+    reports = []
+    training = pretrain(tiny_store, config, tmp_path / "run", on_progress=reports.append).training
+    losses = training["validation_loss"]
+    assert training["best_epoch"] == 1 + int(np.argmin(losses))
+    assert reports[-1].validation_loss == min(losses)
+    assert (losses == training["validation_nll"]) == (name == "ce")
+
+
+def test_patience_begins_after_the_warm_start(tiny_store, recipe, tmp_path):
+    # The weights stand still, so no epoch is better than the first.
+    config = recipe(epochs=10, patience=2, learning_rate=1e-30)
+    plain = pretrain(tiny_store, config, tmp_path / "plain").training
+    robust = dataclasses.replace(config, objective=ObjectiveConfig(name="dro", warm_start=0.5))
+    waiting = pretrain(tiny_store, robust, tmp_path / "dro").training
+    assert (len(plain["validation_nll"]), len(waiting["validation_nll"])) == (3, 7)
+
+
+def test_epochs_before_the_baseline_of_dro_is_known_are_not_kept(tiny_store, recipe, tmp_path):
+    objective = ObjectiveConfig(name="dro", warm_start=0.6, baseline=True)
+    config = recipe(epochs=3, objective=objective)
+    checkpoint = pretrain(tiny_store, config, tmp_path / "run")
+    assert checkpoint.training["validation_loss"][0] is None
+    assert checkpoint.training["best_epoch"] > 1
 
 
 def test_the_worst_case_of_dro_is_kept_with_its_capacity(tiny_store, recipe, tmp_path):

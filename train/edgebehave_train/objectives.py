@@ -23,12 +23,17 @@ with the capacity 1 + m (C - 1). A baseline per class (risk above that at the en
 can be switched on. With kappa = 0 all classes share one eps: that is LCVaR, the conditional value
 at risk over labels; kappa > 0 gives rare classes larger sets.
 
+Weights are kept by the objective's own loss on the validation part, `validation_loss`: the plain
+loss would undo a strong objective by keeping what it was before it began to work. Where q moves
+with the risks, it is solved anew from the risks of the validation part, so that epochs compare.
+
 p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
 A_k = sum_b p_k(b) r_b, one number per target and kernel (see `habit_features.py`).
 """
 
 # M targets of a batch, V behaviors, C = V + U candidates, G groups
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -157,6 +162,22 @@ class Objective(nn.Module):
         """Weight of each target, (M,), 1 on average over the training part; None = all 1."""
         return None
 
+    @property
+    def begins_at(self) -> float:
+        """Share of the training that runs on plain loss first; patience begins after it."""
+        return 0.0
+
+    def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
+        """What is minimized, of a whole validation part at once and on the CPU, where there are
+        float64 numbers; chooses the weights.
+
+        loss_M    (M,) losses of the targets, of the mixture alone: it is what will be used.
+        target_M  (M,) behaviors.
+        progress  share of the training that is done.
+        Returns   nats; inf as long as the objective is not defined yet.
+        """
+        return float(loss_M.double().mean())
+
     def candidate_ratio(self, num_candidates: int) -> npt.NDArray[np.float64] | None:
         """r of every candidate, (C,), if the objective shifts the prior."""
         return None
@@ -220,6 +241,11 @@ class ClassBalanced(Objective):
     def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor:
         return self.weight_V[target_M]
 
+    def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
+        """The weighted mean; the weights of the validation part need not average to 1."""
+        weight_M = self.weight_V.cpu()[target_M].double()
+        return float((weight_M * loss_M.double()).sum() / weight_M.sum())
+
 
 class DistributionallyRobust(Objective):
     """Eq. 4 over a running mean of the class risks; the running mean is part of a checkpoint."""
@@ -260,6 +286,28 @@ class DistributionallyRobust(Objective):
             return None
         ratio_V = self.worst_case() / self.prior_V.clamp_min(1e-12)
         return 1 - self.config.mixing + self.config.mixing * ratio_V[target_M]
+
+    @property
+    def begins_at(self) -> float:
+        return self.config.warm_start
+
+    def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
+        """Eq. 4 of the validation part: the largest risk that weights in its set can give it.
+
+            (1 - m) mean_i l_i + m max_q sum_b q_b (R_b - H_b),   0 <= q_b <= p_b / eps_b
+
+        with R and p of the validation part and the eps of training. A target there weighs at most
+        1 / eps, as one does in training, and eps = 1 is the mean. H is 0 without a baseline; with
+        one it is known, and the loss finite, from the end of the warm start.
+        """
+        if self.config.baseline and progress < self.config.warm_start:
+            return math.inf
+        loss_M = loss_M.double()
+        share_V, risk_V = class_risks(loss_M, target_M, len(self.prior_V))
+        risk_V = risk_V - self.baseline_V.cpu() if self.config.baseline else risk_V
+        worst_V = worst_case_weights(risk_V, share_V, self.epsilon_V.cpu())
+        worst = (worst_V * risk_V).sum()
+        return float((1 - self.config.mixing) * loss_M.mean() + self.config.mixing * worst)
 
     def summary(self) -> str:
         mixed = 1 + self.config.mixing * (self.capacity - 1)
@@ -325,6 +373,25 @@ class GroupDistributionallyRobust(Objective):
         self.log_q_G -= self.log_q_G.logsumexp(0)
         ratio_G = self.worst_case() / self.prior_G.clamp_min(1e-12)
         return 1 - self.config.mixing + self.config.mixing * ratio_G[group_M]
+
+    @property
+    def begins_at(self) -> float:
+        return self.config.warm_start
+
+    def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
+        """(1 - m) mean_i l_i + m max_g R_g, over the groups that the validation part holds."""
+        loss_M = loss_M.double()
+        share_G, risk_G = class_risks(loss_M, self.group_V.cpu()[target_M], len(self.prior_G))
+        worst = risk_G[share_G > 0].max()
+        return float((1 - self.config.mixing) * loss_M.mean() + self.config.mixing * worst)
+
+
+def class_risks(loss_M: Tensor, class_M: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Share of each class and its mean loss, both (num_classes,) float64; 0 where there is none."""
+    zeros = loss_M.new_zeros(num_classes, dtype=torch.float64)
+    count = zeros.index_add(0, class_M, torch.ones_like(loss_M, dtype=torch.float64))
+    risk = zeros.index_add(0, class_M, loss_M.double()) / count.clamp_min(1)
+    return count / count.sum(), risk
 
 
 def build_objective(

@@ -9,6 +9,7 @@ ends with the same weights as one that was not.
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import math
 import platform
@@ -75,6 +76,20 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validation:
+    """An epoch on the validation part, in nats.
+
+    nll   mean -log p of the targets under the mixture.
+    loss  what the objective makes of them (`Objective.validation_loss`); nll itself for ce.
+    head_nll  of each generation head.
+    """
+
+    nll: float
+    loss: float
+    head_nll: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """What a training run tells about itself.
 
@@ -83,7 +98,9 @@ class Progress:
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
-    head_nll         likewise of each generation head; "validation" only, empty without heads.
+    validation_loss  what the objective makes of them, which chooses the weights: that very number
+                     for ce; "validation", and the lowest at the "end".
+    head_nll         -log p of each generation head; "validation" only, empty without heads.
     is_best          the validation loss is the lowest so far.
     message          one line for people.
     """
@@ -96,6 +113,7 @@ class Progress:
     loss: float = math.nan
     events_per_s: float = math.nan
     validation_nll: float = math.nan
+    validation_loss: float = math.nan
     head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
@@ -285,10 +303,9 @@ class _Run:
         self.num_steps = self.steps_per_epoch * config.epochs
         self.epoch = 0
         self.step = 0
-        self.best_nll = math.inf
+        self.best_loss = math.inf
         self.best_epoch = -1
-        self.validation: list[float] = []
-        self.head_nll: list[dict[str, float]] = []
+        self.validations: list[Validation] = []
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -307,7 +324,7 @@ class _Run:
 
         report("start", message=self._describe_run())
         if self.start.is_candidate and self.step == 0:
-            self._keep_if_best(self.validation_nll()[0])
+            self._keep_if_best(self.validate().loss)
         num_events, seconds, saved_at = 0, 0.0, time.monotonic()
         while self.epoch < self.config.epochs and not self._has_converged():
             losses: list[float] = []
@@ -328,30 +345,30 @@ class _Run:
                 if time.monotonic() - saved_at > _SAVE_EVERY_S:
                     self.save()
                     saved_at = time.monotonic()
-            nll, head_nll = self.validation_nll()
+            validation = self.validate()
             self.epoch += 1
-            self.validation.append(nll)
-            self.head_nll.append(head_nll)
-            is_best = self._keep_if_best(nll)
+            self.validations.append(validation)
+            is_best = self._keep_if_best(validation.loss)
             self.save()
             saved_at = time.monotonic()
             report(
                 "validation",
                 loss=float(np.mean(losses)) if losses else math.nan,
                 events_per_s=num_events / max(seconds, 1e-9),
-                validation_nll=nll,
-                head_nll=head_nll if self.config.generation_heads else {},
+                validation_nll=validation.nll,
+                validation_loss=validation.loss,
+                head_nll=validation.head_nll,
                 is_best=is_best,
             )
         self.describe(finished=True)
         (self.out / RESUME_FILE).unlink(missing_ok=True)
-        report("end", validation_nll=self.best_nll)
+        report("end", validation_loss=self.best_loss)
 
-    def _keep_if_best(self, nll: float) -> bool:
+    def _keep_if_best(self, loss: float) -> bool:
         """Write the averaged weights of this epoch if none before had a lower validation loss."""
-        if not nll < self.best_nll:
+        if not loss < self.best_loss:
             return False
-        self.best_nll, self.best_epoch = nll, self.epoch
+        self.best_loss, self.best_epoch = loss, self.epoch
         state = self.start.kept_state(self.average.module)
         write_tensors(self.out / "model.safetensors", state)
         return True
@@ -414,12 +431,11 @@ class _Run:
             return losses, heads
 
     @torch.no_grad()
-    def validation_nll(self) -> tuple[float, dict[str, float]]:
-        """Mean -log p of the validation targets under the averaged weights, nats: of the
-        behavior, which chooses the weights, and of each generation head."""
+    def validate(self) -> Validation:
+        """The averaged weights on the validation part."""
         model: BehaviorModel = self.average.module
         model.eval()
-        total, count = 0.0, 0
+        nlls, losses_of_targets, targets = [], [], []
         of_head = dict.fromkeys(("gap", "event", "place"), 0.0)
         for row in pack_rows(self.validation_ranges, _VALIDATION_ROW_EVENTS, cut=False):
             # Few different lengths: oneDNN compiles a kernel for every new shape.
@@ -428,13 +444,24 @@ class _Run:
             batch = self.data.batch([padded], self.in_part[VALIDATION])
             if len(batch.where):
                 losses, heads = self._losses(model, batch, 0.0)
-                total += float(losses.nll.cpu().double().sum())
-                count += len(batch.where)
+                nlls.append(losses.nll.float())
+                losses_of_targets.append(
+                    self.objective.target_loss(nlls[-1], losses.log_tilt, batch.target)
+                )
+                targets.append(batch.target)
                 for name in of_head if heads is not None else ():
                     of_head[name] += float(getattr(heads, name)) * len(batch.where)
-        if not count:
-            return math.inf, {}
-        return total / count, {name: value / count for name, value in of_head.items()}
+        nll_M, loss_M, target_M = (torch.cat(t).cpu() for t in (nlls, losses_of_targets, targets))
+        progress = self.step / self.num_steps
+        return Validation(
+            nll=float(nll_M.double().mean()),
+            loss=self.objective.validation_loss(loss_M, target_M, progress),
+            head_nll={
+                name: value / len(nll_M)
+                for name, value in of_head.items()
+                if self.config.generation_heads
+            },
+        )
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
@@ -457,8 +484,10 @@ class _Run:
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def _has_converged(self) -> bool:
-        patience = self.config.patience
-        return bool(patience) and self.epoch - self.best_epoch >= patience and self.best_epoch >= 0
+        """No better epoch for as long as patience lasts, which the warm start does not wear."""
+        patience, best = self.config.patience, self.best_epoch
+        began = int(self.objective.begins_at * self.config.epochs)
+        return bool(patience) and best >= 0 and self.epoch - max(best, began) >= patience
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == torch.float32:
@@ -485,10 +514,13 @@ class _Run:
             },
             "finished": finished,
             "best_epoch": self.best_epoch,
-            "validation_nll": self.validation,
+            "validation_nll": [one.nll for one in self.validations],
+            "validation_loss": [
+                one.loss if math.isfinite(one.loss) else None for one in self.validations
+            ],
         }
         if self.config.generation_heads:
-            training["generation_nll"] = self.head_nll
+            training["generation_nll"] = [one.head_nll for one in self.validations]
         if isinstance(self.objective, DistributionallyRobust):
             training["dro"] = {
                 "capacity": self.objective.capacity,
@@ -512,10 +544,9 @@ class _Run:
         position = {
             "epoch": self.epoch,
             "step": self.step,
-            "best_nll": self.best_nll,
+            "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
-            "validation": self.validation,
-            "head_nll": self.head_nll,
+            "validations": [dataclasses.asdict(one) for one in self.validations],
         }
         metadata = {"position": json.dumps(position)}
         write_tensors(self.out / RESUME_FILE, tensors, metadata)
@@ -551,6 +582,7 @@ class _Run:
         if not (self.out / RESUME_FILE).is_file():
             return  # killed before the first save: start from the beginning
         tensors, metadata = read_tensors(self.out / RESUME_FILE)
+        position = json.loads(metadata["position"])
         for prefix, module in self._modules().items():
             state = {
                 name.removeprefix(f"{prefix}."): value
@@ -564,11 +596,14 @@ class _Run:
                 _, index, field = name.split(".")
                 state_dict["state"].setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict(state_dict)
-        position = json.loads(metadata["position"])
+        if "best_loss" not in position:
+            raise ValueError(
+                f"{self.out} was begun by an older version, which chose weights by another loss; "
+                "start it again in an empty folder"
+            )
         self.epoch, self.step = position["epoch"], position["step"]
-        self.best_nll, self.best_epoch = position["best_nll"], position["best_epoch"]
-        self.validation = position["validation"]
-        self.head_nll = position.get("head_nll", [])
+        self.best_loss, self.best_epoch = position["best_loss"], position["best_epoch"]
+        self.validations = [Validation(**one) for one in position["validations"]]
         torch.set_rng_state(tensors["rng.cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"])
