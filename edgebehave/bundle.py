@@ -1,6 +1,6 @@
 """The bundle: what ships to a device. A folder that is read once, verified, and then run.
 
-manifest.json     versions, shape of the model, class priors, hashes of the other files
+manifest.json     versions, shape of the model, class priors, hashes of the other files and its own
 vocabulary.json   names and their ids
 observe.onnx      events + cache -> state after each event + new cache (for the web: its new rows)
 predict.onnx      state + moment + history of behaviors -> probabilities
@@ -17,7 +17,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.graph_file import check_graph_file
 from edgebehave.inference import open_graph, running_providers
+from edgebehave.manifest_digest import manifest_digest
 from edgebehave.version import __version__
 from edgebehave.vocabulary import Vocabulary
 
@@ -62,6 +64,17 @@ class ModelShape:
     num_events: int
     num_locations: int
     num_behaviors: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name == "query_context":
+                is_valid = value in ("none", "time", "time_location")
+            elif name == "habits":
+                is_valid = isinstance(value, bool)
+            else:
+                is_valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            if not is_valid:
+                raise ValueError(f"{name}: {value!r:.60}")
 
     def empty_cache(self) -> npt.NDArray[np.float32]:
         """Keys and values of no event, (2 L, 0, H, E) float32."""
@@ -116,7 +129,8 @@ class Bundle:
             )
         try:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
-            class_priors = np.array(manifest["class_priors"], np.float32)
+            with np.errstate(over="ignore"):  # infinite ones are refused below
+                class_priors = np.array(manifest["class_priors"], np.float32)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
         vocabulary = _read_vocabulary(path, contents["vocabulary.json"])
@@ -153,12 +167,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BundleError(f"{path} is not a bundle; make one with `edgebehave export`")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        manifest = json.loads(content)
         version = int(manifest["format_version"])
         needed = str(manifest["min_runtime"])
         _parts(needed)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise BundleError(f"{file} is damaged; copy or export the bundle again") from None
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read ({error.strerror})") from None
     if version > FORMAT_VERSION or _parts(needed) > _parts(__version__):
         raise BundleError(
             f"{path} is a bundle of format {version} and needs edgebehave {needed} or newer, "
@@ -169,6 +186,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is a bundle of format {version}, this runtime reads {FORMAT_VERSION}; "
             "export it again from its checkpoint"
         )
+    if manifest.get("digest") != manifest_digest(content):
+        raise BundleError(f"{file} is damaged: its digest is another; copy the bundle again")
     return dict(manifest)
 
 
@@ -224,10 +243,10 @@ def _check_consistent(
                 f"{path}: the vocabulary has {name} {getattr(vocabulary, name)} but the model "
                 f"{getattr(shape, name)}; export it again from its checkpoint"
             )
-    if class_priors.shape != (shape.num_behaviors,):
+    if class_priors.shape != (shape.num_behaviors,) or not np.isfinite(class_priors).all():
         raise BundleError(
-            f"{path}: {class_priors.size} class priors for {shape.num_behaviors} behaviors; "
-            "export it again from its checkpoint"
+            f"{path}: {class_priors.size} class priors for {shape.num_behaviors} behaviors, "
+            "or some that are no numbers; export it again from its checkpoint"
         )
     looks_back = max(shape.receptive_field, shape.habit_events)
     if shape.history_events < looks_back:
@@ -239,6 +258,7 @@ def _check_consistent(
 
 def _open_graph(file: Path, content: bytes, providers: Sequence[str] | None) -> Any:
     try:
+        check_graph_file(content)
         return open_graph(content, providers)
     except ImportError:
         raise

@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from edgebehave.bundle import FORMAT_VERSION, GRAPHS, Target
 from edgebehave.habits import HABIT_EVENTS
+from edgebehave.manifest_digest import digested_manifest
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.onnx_export import export_observe, export_predict
 from edgebehave_export.parity import ParityReport, check_parity
@@ -128,8 +129,8 @@ def _write(
             path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
             for path in sorted(partial.iterdir())
         }
-        text = json.dumps(manifest | {"files": files}, indent=2, ensure_ascii=False) + "\n"
-        (partial / "manifest.json").write_text(text, encoding="utf-8")
+        content = digested_manifest(manifest | {"files": files})
+        (partial / "manifest.json").write_bytes(content)
         partial.chmod(0o755)  # mkdtemp made it private
         _replace(partial, out)
     finally:

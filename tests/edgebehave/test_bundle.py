@@ -1,18 +1,24 @@
 """A bundle is verified before it runs, and what is wrong with it is said in one line."""
 
+import contextlib
 import hashlib
 import json
+import random
 import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgebehave import BundleError, Predictor, __version__
 from edgebehave import inference as inference_module
 from edgebehave.bundle import Bundle
+from edgebehave.manifest_digest import digested_manifest
 
 pytest.importorskip("onnxruntime")
 
@@ -29,7 +35,7 @@ def edit_manifest(folder: Path, change) -> None:
     file = folder / "manifest.json"
     manifest = json.loads(file.read_text())
     change(manifest)
-    file.write_text(json.dumps(manifest))
+    file.write_bytes(digested_manifest(manifest))
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
@@ -112,6 +118,9 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["files"].update({"../secret": {"sha256": ""}}), "not a file name"),
         (lambda m: m.update(target="toaster"), "is made for 'toaster'"),
         (lambda m: m["model"].pop("window"), "lacks or garbles 'window'"),
+        (lambda m: m["model"].update(window="six"), "lacks or garbles window: 'six'"),
+        (lambda m: m.update(model=[]), "lacks or garbles"),
+        (lambda m: m.update(class_priors={"a": 1}), "lacks or garbles"),
         (lambda m: m["model"].update(num_events=3), r"the vocabulary has num_events \d+ but"),
         (lambda m: m["class_priors"].pop(), "class priors for"),
         (lambda m: m["model"].update(query_context="none"), r"predict\.onnx takes .*promises"),
@@ -122,6 +131,42 @@ def test_an_inconsistent_manifest(folder, change, says):
     edit_manifest(folder, change)
     with pytest.raises(BundleError, match=says):
         Predictor.load(folder)
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8", "web"])
+def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(name, tmp_path):
+    folder = Path(shutil.copytree(TINY / name, tmp_path / "bundle"))
+    draw = random.Random(0)
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        for place in draw.sample(range(len(content)), 120):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << draw.randrange(8)
+            for damaged in (bytes(flipped), content[:place]):
+                file.write_bytes(damaged)
+                with pytest.raises(BundleError):
+                    Bundle.open(folder)
+        file.write_bytes(content)
+    Bundle.open(folder)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_manifest_rewritten_with_its_digest_is_an_error_or_a_bundle(data):
+    """Whoever writes the digest may write anything: never another exception than BundleError."""
+    manifest = json.loads((TINY / "int8" / "manifest.json").read_text())
+    holder = data.draw(st.sampled_from([manifest, manifest["model"], manifest["files"]]))
+    key = data.draw(st.sampled_from(sorted(holder)))
+    anything = st.one_of(
+        *(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text()),
+        *(st.lists(st.integers()), st.dictionaries(st.text(), st.text())),
+    )
+    holder[key] = data.draw(anything)
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(shutil.copytree(TINY / "int8", Path(parent) / "bundle"))
+        (folder / "manifest.json").write_bytes(digested_manifest(manifest))
+        with contextlib.suppress(BundleError):
+            Bundle.open(folder)
 
 
 def test_a_manifest_that_is_no_json(folder):
@@ -182,3 +227,27 @@ def test_two_runtimes_that_overwrite_each_other_are_reported(monkeypatch):
     monkeypatch.setattr(inference_module, "_is_installed", lambda package: True)
     with pytest.warns(RuntimeWarning, match="overwrite each other's files"):
         Predictor.load(TINY / "int8")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("external", r"predict\.onnx cannot be loaded: its weights lie in another file"),
+        ("domain", r"predict\.onnx cannot be loaded: it calls Sum of 'com\.other'"),
+        ("op", r"predict\.onnx cannot be loaded: .*Telephone"),
+    ],
+)
+def test_a_consistent_bundle_of_a_graph_that_wants_too_much(folder, change, says):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(folder / "predict.onnx")
+    if change == "external":
+        tensor = graph.graph.initializer[0]
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="vocabulary.json")
+    else:
+        domain, op = ("com.other", "Sum") if change == "domain" else ("", "Telephone")
+        node = onnx.helper.make_node(op, ["hidden"], ["extra"], domain=domain)
+        graph.graph.node.append(node)
+    replace_file(folder, "predict.onnx", graph.SerializeToString())
+    with pytest.raises(BundleError, match=says):
+        Predictor.load(folder)
