@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from edgebehave.habits import KERNELS
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS, SECONDS_PER_SLOT
 from edgebehave_export.history_graph import KERNEL_ROWS, HistoryWeights, LocalTime, Moment
-from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, Block
+from edgebehave_train.model import ROTARY_PERIOD, VOCABULARY_TRUST, BehaviorModel, Block
 
+_FREQUENCY = KERNEL_ROWS.index("frequency")
 _DAY_S = 86400
 _WEEK_S = NUM_WEEKDAYS * _DAY_S
 _EPOCH_AFTER_MONDAY_S = 3 * _DAY_S  # 1970-01-01 was a Thursday
@@ -225,7 +226,9 @@ class Predict(nn.Module):
             moment = Moment(last[:1], last[1:], torch.zeros(1, dtype=torch.bool))
             now = LocalTime.of(moment.time_s, moment.utc_offset_min)
         weights_Kn = self.history_weights(z_1D, history_4n, moment, now)
-        network_share, shares_1K, total = self._gates(z_1D, weights_Kn.sum(1, keepdim=True).T)
+        num_known = (history_4n[0] < config.num_behaviors).float().sum()
+        evidence_1K = weights_Kn.sum(1, keepdim=True).T
+        network_share, shares_1K, total = self._gates(z_1D, evidence_1K, num_known)
         weight_n = (shares_1K @ weights_Kn)[0]
         mixture_C = F.pad(network_share * network_V, (0, config.num_spare))
         mixture_C = mixture_C.scatter_add(0, history_4n[0], weight_n)
@@ -251,17 +254,22 @@ class Predict(nn.Module):
         hidden = F.gelu(model.head_in(z_1D))
         return F.linear(hidden, model.head_out.weight, self.head_bias_V).softmax(-1)[0]
 
-    def _gates(self, z_1D: Tensor, evidence_1K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gates of `BehaviorModel.log_gates`, as shares that still have to be divided by a total.
+    def _gates(
+        self, z_1D: Tensor, evidence_1K: Tensor, num_known: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`BehaviorModel.gates`, as shares that still have to be divided by a total.
 
-            g_0 = s_0 / Z,   g_k / E_k = s_k / (E_k + c_k) / Z,   s = softmax(gate(...))
+            g_0 = r s_0 / Z,   g_k / E_k = s_k / (E_k + c_k) / Z,   s = softmax(gate(...))
 
-        Returns  s_0 (1,), s_k / (E_k + c_k) (1, K) and Z (1,).
+        r is the share of the past that the vocabulary can name, () num_known behaviors of it.
+        Returns  r s_0 (1,), s_k / (E_k + c_k) (1, K) and Z (1,).
         """
         features = torch.cat([z_1D, evidence_1K.log1p(), (evidence_1K > 0).float()], 1)
         hidden = F.gelu(F.linear(features, self.gate_in, self.model.gate_in.bias))
         voices = F.linear(hidden, self.gate_out, self.gate_out_bias).softmax(-1)
         network_11, kernels_1K = voices.split([1, self.shrinkage_K.shape[0]], 1)
         shares_1K = kernels_1K / (evidence_1K + self.shrinkage_K)
-        total_1 = network_11[0] + (shares_1K * evidence_1K).sum(1)
-        return network_11[0], shares_1K, total_1
+        past_1 = evidence_1K[0, _FREQUENCY : _FREQUENCY + 1] + VOCABULARY_TRUST
+        network_1 = network_11[0] * ((num_known + VOCABULARY_TRUST) / past_1)
+        total_1 = network_1 + (shares_1K * evidence_1K).sum(1)
+        return network_1, shares_1K, total_1

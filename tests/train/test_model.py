@@ -200,6 +200,21 @@ def test_a_kernel_without_evidence_has_no_gate():
     assert torch.equal(nothing_known[:, 0], torch.ones(6))
 
 
+def test_the_network_is_heard_as_far_as_it_knows_the_names():
+    model = make_model()
+    z, evidence, _ = random_mixture()
+    evidence[:, 0] = 15.0  # behaviors in the past
+    gates = model.log_gates(z, evidence).exp()
+    all_known = model.gates(z, evidence, torch.full((6,), 15.0))
+    torch.testing.assert_close(all_known, gates)
+    a_quarter = model.gates(z, evidence, torch.zeros(6))  # 5 / (15 + 5)
+    torch.testing.assert_close(a_quarter.sum(1), torch.ones(6))
+    odds = gates[:, 0] / gates[:, 1:].sum(1)
+    torch.testing.assert_close(a_quarter[:, 0] / a_quarter[:, 1:].sum(1), odds / 4)
+    no_past = model.gates(z, torch.zeros(6, K), torch.zeros(6))
+    torch.testing.assert_close(no_past[:, 0], torch.ones(6))
+
+
 def test_the_network_alone_decides_without_history():
     model = make_model()
     z, target = torch.randn(4, 16), torch.tensor([1, 2, 3, 8])

@@ -9,7 +9,7 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave_train import scoring
 from edgebehave_train.attention import plan_attention
 from edgebehave_train.mapped_log import map_log, training_vocabulary
-from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig
+from edgebehave_train.model import UNKNOWN_TIME, VOCABULARY_TRUST, BehaviorModel, ModelConfig
 from edgebehave_train.scoring import query_moments, target_probs
 from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
 
@@ -104,6 +104,9 @@ def answer(model, log, event: int, num_candidates: int, early_s=0, experts="all"
     )
     probs_KC, evidence_K = habit_probs(history, num_candidates, time_s, offset)
     gates = model.log_gates(z, torch.from_numpy(evidence_K)).exp().numpy()
+    num_known = int((history.behavior < model.config.num_behaviors).sum())
+    gates[0] *= (num_known + VOCABULARY_TRUST) / (len(history.behavior) + VOCABULARY_TRUST)
+    gates /= gates.sum()
     return gates[0] * network + gates[1:] @ probs_KC
 
 

@@ -413,7 +413,13 @@ class _Futures:
             learned_UC = self._learned_weights(z, seen, time_s)
             weights_KUC = np.concatenate([weights_KUC, learned_UC[None]])
         weights_KUC[:, :, self.first_generated :] = 0
-        gates, own_UC = _mixed(self.model.log_gates, z, weights_KUC)
+        is_known_UC = past.behavior < network.shape[1]
+        num_known = torch.from_numpy((weights_KUC[0] * is_known_UC).sum(1))
+
+        def log_gates(z: Tensor, evidence: Tensor) -> Tensor:
+            return self.model.gates(z, evidence, num_known).log()
+
+        gates, own_UC = _mixed(log_gates, z, weights_KUC)
         probs[:, : network.shape[1]] = gates[:, :1] * network
         return probs.scatter_add_(1, torch.from_numpy(past.behavior), own_UC).numpy()
 

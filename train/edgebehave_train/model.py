@@ -34,6 +34,8 @@ from edgebehave_train.learned_kernel import LearnedKernel
 ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
 """Start of c for the learned kernel, that of the strongest habit kernel."""
+VOCABULARY_TRUST = 5.0
+"""Behaviors of the vocabulary that a user counts as having done before the first."""
 UNKNOWN_TIME = -1
 """Weekday and slot of a query whose time is not known."""
 
@@ -55,7 +57,8 @@ class ModelConfig:
     query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
                    model answer with and without a query time.
     learned_kernel one more expert, whose weights over the past are trained; needs habits.
-    num_spare      U, behaviors of a user's own that the vocabulary does not hold.
+    num_spare      U, behaviors of a user's own that the vocabulary does not hold; with as many as
+                   the kernels look back on, none is ever without a slot.
     generation_heads  heads for the waiting time, the event and the place, to generate events.
     """
 
@@ -73,7 +76,7 @@ class ModelConfig:
     dropout: float = 0.2
     expert_dropout: float = 0.2
     query_dropout: float = 0.1
-    num_spare: int = 32
+    num_spare: int = HABIT_EVENTS
     generation_heads: bool = False
 
     def __post_init__(self) -> None:
@@ -347,6 +350,23 @@ class BehaviorModel(nn.Module):
         allowed = known if keep is None else known & keep
         network = torch.ones_like(allowed[..., :1])
         return scores.masked_fill(~torch.cat([network, allowed], -1), -1e4).log_softmax(-1)
+
+    def gates(self, z: Tensor, evidence: Tensor, num_known: Tensor) -> Tensor:
+        """g_k of a prediction, (..., 1 + K): `log_gates`, the network heard as far as it can name
+        what the user does,
+
+            g_0 ~ g_0 (n_known + VOCABULARY_TRUST) / (n + VOCABULARY_TRUST)
+
+        of n past behaviors (the evidence of the first kernel). Names of a user's own are no
+        candidates of the network; its voice would go to names that the user never uses. In
+        training every name is known and the factor is 1.
+
+        z, evidence  as for `log_gates`.
+        num_known    (...) past behaviors that the vocabulary holds.
+        """
+        voice = (num_known + VOCABULARY_TRUST) / (evidence[..., 0] + VOCABULARY_TRUST)
+        heard = F.pad(voice.log()[..., None], (0, evidence.shape[-1]))
+        return (self.log_gates(z, evidence) + heard).softmax(-1)
 
     def nll(
         self,

@@ -146,7 +146,9 @@ def mixture_probs(
     if pairs is not None:
         weight_P, evidence_R = model.learned_kernel.weights(z_RD, pairs)
         evidence_RK = torch.cat([evidence_RK, evidence_R[:, None]], 1)
-    gates = model.log_gates(z_RD, evidence_RK).exp()
+    # The first kernel counts: its weight is 1 for every behavior that the query sees.
+    is_known_C = behavior_C < network_RV.shape[1]
+    gates = model.gates(z_RD, evidence_RK, weights_KRC[0] @ is_known_C.to(weights_KRC.dtype))
     scale_RK = gates[:, 1:] / evidence_RK.clamp_min(1e-9)
     weight_RC = torch.einsum("rk,krc->rc", scale_RK[:, : len(weights_KRC)], weights_KRC)
     probs = network_RV.new_zeros(len(z_RD), num_candidates)
