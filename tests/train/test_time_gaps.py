@@ -24,12 +24,20 @@ def test_an_edge_opens_its_bin_and_every_wait_has_one():
 
 
 def test_a_bin_stands_for_the_waits_that_were_seen_in_it():
-    values = gaps_in_bins(np.array([3600] * 9 + [3660]))
+    values = gaps_in_bins(np.array([3600] * 9 + [3660] + [30 * 86400]))
     hour = int(bin_of_gap(3600))
     assert bin_of_gap(3660) == hour
     assert values[hour].tolist() == [3600] * 14 + [3660] * 2
     unseen = values[int(bin_of_gap(7 * 86400))]
     assert bin_of_gap(unseen).tolist() == [bin_of_gap(7 * 86400)] * NUM_QUANTILES
+
+
+def test_no_bin_stands_for_a_longer_wait_than_was_seen():
+    values = gaps_in_bins(np.array([60, 7200]))
+    longer = int(bin_of_gap(7200)) + 1
+    assert (values[longer:] == 7200).all()
+    assert values.max() == 7200
+    assert (gaps_in_bins(np.zeros(0, np.int64)) == 0).all()
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class Generator:
             draws = np.stack(
                 [np.random.default_rng([seed, u]).random((num_steps, _DRAWS)) for u in some.user]
             )
-            stream = _Futures(self.model, self.log, self._names, some)
+            stream = _Futures(self.model, self.log, self._names, some, num_steps)
             steps = [stream.step(draws[:, n], sampling) for n in range(num_steps)]
             columns = {
                 name: np.stack([step[name] for step in steps], 1).astype(np.int64)
@@ -178,9 +178,12 @@ class _Past:
     is_there: npt.NDArray[np.bool_]
 
     @classmethod
-    def of_prompts(cls, log: MappedLog, prompts: Prompts) -> "_Past":
+    def of_prompts(cls, log: MappedLog, prompts: Prompts, num_steps: int) -> "_Past":
+        """With columns for so many behaviors more, but no more than the kernels look back on."""
         identity = event_identity(log)
-        columns = {f.name: np.zeros((len(prompts), HABIT_EVENTS), np.int64) for f in fields(cls)}
+        num_behaviors = int((prompts.stop - prompts.start).max()) + num_steps
+        shape = len(prompts), min(HABIT_EVENTS, num_behaviors)
+        columns = {f.name: np.zeros(shape, np.int64) for f in fields(cls)}
         for u, (start, stop) in enumerate(
             zip(prompts.start.tolist(), prompts.stop.tolist(), strict=True)
         ):
@@ -221,19 +224,24 @@ class _Futures:
     """Some users on their way into the future."""
 
     def __init__(
-        self, model: BehaviorModel, log: MappedLog, names: _Names, prompts: Prompts
+        self,
+        model: BehaviorModel,
+        log: MappedLog,
+        names: _Names,
+        prompts: Prompts,
+        num_steps: int,
     ) -> None:
         self.model, self.names = model, names
         self.num_events = log.vocabulary.num_events
         self.event_to_behavior = torch.tensor(log.vocabulary.event_to_behavior)
         num_private = int(log.behavior.max(initial=0)) + 1
         self.num_candidates = max(log.vocabulary.num_behaviors, num_private)
-        self.past = _Past.of_prompts(log, prompts)
+        self.past = _Past.of_prompts(log, prompts, num_steps)
         self.start_s = self.past.time_s[:, -1].copy()
         self.num_seen = prompts.stop - prompts.start
         self.now_s = log.time_s[prompts.stop - 1]
         self.utc_offset_min = log.utc_offset_min[prompts.stop - 1].astype(np.int64)
-        self.first_generated = HABIT_EVENTS
+        self.first_generated = self.past.behavior.shape[1]
         self.clock_rate_UDS = self._clock_rate()
         self.decoder = Decoder(model, len(prompts))
         self.hidden = self._read(log, prompts)
@@ -340,7 +348,7 @@ class _Futures:
             seen=seen,
             has_before=has_before,
             has_two_before=has_before & _shifted(has_before),
-            age=np.arange(HABIT_EVENTS)[None, ::-1],
+            age=np.arange(seen.shape[1])[None, ::-1],
         )
 
     def _gap_distribution(self, occurred: Occurrences, sight: "_Sight") -> GapDistribution:

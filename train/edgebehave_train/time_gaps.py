@@ -53,9 +53,14 @@ def gap_at(position: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def gaps_in_bins(gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """(B, Q) seconds: the quantiles (q + 1/2) / Q of some waiting times in each bin; even steps
-    over the bin where there are none."""
+    over the bin where there are none, but never more than the longest waiting time.
+
+    No softmax gives a bin nothing. Of a log of single days, bins of weeks would otherwise be drawn
+    once in ten thousand times, and each such draw moves the mean by half an hour.
+    """
     middle = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
     values = np.floor(gap_at(np.arange(NUM_BINS)[:, None] + middle)).astype(np.float32)
+    values = np.minimum(values, np.max(gap_s, initial=0))
     bin_of = bin_of_gap(gap_s)
     for b in np.unique(bin_of):
         inside = gap_s[bin_of == b]
