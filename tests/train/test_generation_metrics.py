@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgebehave_train.bootstrap import mean_over_users
 from edgebehave_train.continuation import Continuations
 from edgebehave_train.generation_metrics import (
     METRICS,
@@ -10,7 +11,6 @@ from edgebehave_train.generation_metrics import (
     distinct_2,
     jensen_shannon,
     kolmogorov_smirnov,
-    mean_interval,
     per_user,
     pooled,
     relative_score,
@@ -112,6 +112,6 @@ def test_the_score_is_zero_against_itself_and_grows_with_quality():
 
 
 def test_an_interval_surrounds_its_mean():
-    interval = mean_interval(np.arange(100.0))
+    interval = mean_over_users(np.arange(100.0))
     assert interval.value == pytest.approx(49.5)
     assert 42 < interval.low < 49.5 < interval.high < 57

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edgebehave_train.seed_intervals import mean_interval, t_distribution, t_quantile
+from edgebehave_train.seed_intervals import mean_interval, mean_text, t_distribution, t_quantile
 
 
 def test_three_runs_by_hand():
@@ -31,3 +31,8 @@ def test_the_distribution_is_scipys(degrees):
     stats = pytest.importorskip("scipy.stats", reason="SciPy comes with the dev extra alone")
     for t in (0.0, 0.4, 1.3, 5.0):
         assert t_distribution(t, degrees) == pytest.approx(stats.t.cdf(t, degrees), rel=1e-9)
+
+
+def test_a_mean_as_text():
+    assert mean_text([1.0, 2.0, 3.0]) == "2.000 ± 2.484"
+    assert mean_text([0.25], digits=1, sign="+") == "+0.2"

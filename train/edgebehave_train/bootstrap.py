@@ -81,6 +81,15 @@ def paired_differences(
     }
 
 
+def mean_over_users(
+    values_U: npt.NDArray[np.floating], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Interval:
+    """Mean over users of a number of each, or of a paired difference of two, with its interval."""
+    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
+    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
+    return _interval(float(np.mean(values_U)), means)
+
+
 def user_resamples(
     num_users: int, num_resamples: int, seed: int, at_a_time: int
 ) -> Iterator[npt.NDArray[np.float64]]:

@@ -14,7 +14,6 @@ so the test part is read once.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from edgebehave_train.pretraining import Progress, pretrain
 from edgebehave_train.prior_shift import PriorShiftConfig, worst_case_ratio
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import target_probs
-from edgebehave_train.seed_intervals import mean_interval
+from edgebehave_train.seed_intervals import mean_interval, mean_text
 from edgebehave_train.split import part_of_event
 
 SHOWN = {
@@ -139,13 +138,11 @@ class Comparison:
         for row in self.rows:
             name = row.name.replace("_", " ") if row.is_baseline else row.name
             name += f", adjusted tau {row.tau:g}" if row.tau else ""
-            numbers = [_with_half_width(*row.interval(metric)) for metric in SHOWN.values()]
+            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]
             above = row.above_reference
             name += f", dro prior C {row.capacity:g}" if row.capacity != 1 else ""
             is_itself = row.is_baseline or (row.name == self.reference and row.capacity == 1)
-            table.append(
-                [name, *numbers, "" if is_itself else _with_half_width(*mean_interval(above), "+")]
-            )
+            table.append([name, *numbers, "" if is_itself else mean_text(above, sign="+")])
         return table
 
     def title(self) -> str:
@@ -159,11 +156,6 @@ class Comparison:
         lines = [self.columns(), ["---", *["---:"] * (len(SHOWN) + 1)], *self.cells()]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{self.title()}\n\n{table}\n\nChosen: {self.chosen} ({self.rule}).\n"
-
-
-def _with_half_width(mean: float, half_width: float, sign: str = "") -> str:
-    spread = "" if math.isnan(half_width) else f" ± {half_width:.3f}"
-    return f"{mean:{sign}.3f}{spread}"
 
 
 def compare(

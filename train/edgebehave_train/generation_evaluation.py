@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.bootstrap import Interval
+from edgebehave_train.bootstrap import Interval, mean_over_users
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.continuation import (
     Continuations,
@@ -30,7 +30,6 @@ from edgebehave_train.generation_metrics import (
     EXTRA_METRICS,
     HIGHER_IS_BETTER,
     METRICS,
-    mean_interval,
     per_user,
     pooled,
     relative_score,
@@ -175,7 +174,7 @@ def gain(
     difference = baseline.per_user[metric] - row.per_user[metric]
     if metric in HIGHER_IS_BETTER:
         difference = -difference
-    return mean_interval(difference, num_resamples)
+    return mean_over_users(difference, num_resamples)
 
 
 def _record(

@@ -33,7 +33,6 @@ import numpy.typing as npt
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from edgebehave_train.bootstrap import COVERAGE, Interval, user_resamples
 from edgebehave_train.continuation import Continuations
 
 METRICS = ("ks", "wasserstein", "jensen_shannon", "bleu", "distinct_2")
@@ -170,17 +169,6 @@ def pooled(real: Continuations, generated: Continuations) -> dict[str, float]:
         "clock": jensen_shannon(_local_hour(real).ravel(), _local_hour(generated).ravel()),
         "place": jensen_shannon(real.place.ravel(), generated.place.ravel()),
     }
-
-
-def mean_interval(
-    values_U: npt.NDArray[np.floating], num_resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """Mean over users with a 95 % interval by resampling users, for a metric or for a paired
-    difference of two generators."""
-    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
-    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
-    low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(value=float(np.mean(values_U)), low=float(low), high=float(high))
 
 
 def relative_score(

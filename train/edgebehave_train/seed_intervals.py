@@ -29,6 +29,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, t_quantile((1 + COVERAGE) / 2, len(values) - 1) * spread
 
 
+def mean_text(values: Sequence[float], digits: int = 3, sign: str = "") -> str:
+    """Mean ± half width for a table; the mean alone of a single run. sign "+" shows every sign."""
+    mean, half_width = mean_interval(values)
+    spread = "" if math.isnan(half_width) else f" ± {half_width:.{digits}f}"
+    return f"{mean:{sign}.{digits}f}{spread}"
+
+
 def t_quantile(probability: float, degrees: int) -> float:
     """t with P(T <= t) = probability, in [0.5, 1), of Student's distribution, by bisection."""
     low, high = 0.0, 1.0
