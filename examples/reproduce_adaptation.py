@@ -18,21 +18,21 @@ are kept; a killed run goes on where it was.
 import argparse
 import json
 import math
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from reproduce_tables import LOGS, run, train
+from research_logs import LOGS, raw_log
+from verbs import commit, is_finished, run, train
 
 from edgebehave_train.adaptation import TRAINED, AdaptConfig, adapt, from_scratch
 from edgebehave_train.adaptation_scores import score_adaptation
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.new_rows import ROW_STARTS
-from edgebehave_train.seed_intervals import mean_interval
+from edgebehave_train.seed_intervals import mean_text
 
 EXAMPLES = (5, 20, 100)
 SIMULATOR = ("--users", "800", "--days", "42")
@@ -40,9 +40,8 @@ SIMULATOR = ("--users", "800", "--days", "42")
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """Columns of a log, and the behaviors that are deleted from it, by frequency."""
+    """The behaviors that are deleted from a log, by frequency; behavior is their column."""
 
-    columns: tuple[str, ...]
     behavior: str
     bands: dict[str, tuple[str, str]]
 
@@ -53,10 +52,6 @@ class Deleted:
 
 DELETED = {
     "simulator": Deleted(
-        columns=(
-            *("--location", "location", "--utc-offset", "utc_offset_min"),
-            *("--behavior", "behavior"),
-        ),
         behavior="behavior",
         bands={
             "5 %": ("editing video", "gaming"),
@@ -65,7 +60,6 @@ DELETED = {
         },
     ),
     "atus": Deleted(
-        columns=LOGS["atus"].columns,
         behavior="category",
         bands={
             "5 %": ("1807", "0301"),
@@ -91,8 +85,6 @@ def main() -> None:
     parser.add_argument("--start", nargs="+", choices=ROW_STARTS, default=ROW_STARTS)
     parser.add_argument("--test", action="store_true", help="read the test part")
     args = parser.parse_args()
-    if args.log == "atus" and not args.data:
-        parser.error("atus needs --data FOLDER")
     started, part = time.monotonic(), "test" if args.test else "validation"
     deleted, out = DELETED[args.log], args.out / args.log
     out.mkdir(parents=True, exist_ok=True)
@@ -131,9 +123,7 @@ def main() -> None:
 
 def make_stores(log: str, data: Path | None, deleted: Deleted, out: Path) -> dict[str, EventStore]:
     """The log as it is, and without the deleted behaviors."""
-    source = out / "log.csv.gz" if data is None or log == "simulator" else data / LOGS[log].file
-    if log == "simulator" and not source.exists():
-        run("simulate", str(source), *SIMULATOR)
+    source = raw_log(log, data, out, *SIMULATOR)
     names = ", ".join(f"'{name}'" for name in deleted.names)
     kept = {"whole": "true", "deleted": f"coalesce({deleted.behavior}, '') NOT IN ({names})"}
     for name, condition in kept.items():
@@ -141,7 +131,7 @@ def make_stores(log: str, data: Path | None, deleted: Deleted, out: Path) -> dic
             table = out / f"{name}.parquet"
             rows = f"SELECT * FROM read_csv('{source}', all_varchar = true) WHERE {condition}"
             duckdb.sql(f"COPY ({rows}) TO '{table}'")
-            run("ingest", str(table), "-o", str(out / name), *deleted.columns)
+            run("ingest", str(table), "-o", str(out / name), *LOGS[log].columns)
     return {name: EventStore.open(out / name) for name in kept}
 
 
@@ -168,11 +158,6 @@ def adapt_once(
         flush=True,
     )
     adapt(store, Checkpoint.open(known), out, config, resume=resume)
-
-
-def is_finished(out: Path) -> bool:
-    described = out / "training.json"
-    return described.exists() and json.loads(described.read_text())["finished"]
 
 
 def scored(store: EventStore, checkpoint: Path, new: tuple[str, ...], part: str) -> dict:
@@ -204,14 +189,16 @@ def print_table(scores: dict[str, list[dict]], habits: str, deleted: Deleted, pa
     for name, seeds in scores.items():
         rows = [one[habits] for one in seeds]
         cells = [
-            cell([pooled(row, metric, names) for row in rows])
+            mean_text([pooled(row, metric, names) for row in rows])
             for metric in ("recall", "recall_at_5")
             for names in deleted.bands.values()
         ]
-        cells += [cell([row[m] for row in rows]) for m in ("macro_recall", "hr_at_1")]
-        cells.append(cell([row["hr_at_1_known"] for row in rows]))
+        cells += [mean_text([row[m] for row in rows]) for m in ("macro_recall", "hr_at_1")]
+        cells.append(mean_text([row["hr_at_1_known"] for row in rows]))
         pairs = zip(rows, before, strict=True)
-        change = cell([row["hr_at_1_known"] - then["hr_at_1_known"] for row, then in pairs], "+")
+        change = mean_text(
+            [row["hr_at_1_known"] - then["hr_at_1_known"] for row, then in pairs], sign="+"
+        )
         cells.append("" if name == "no adaptation" else change)
         print(f"| {name.replace(' | ', ' examples: ')} | " + " | ".join(cells) + " |")
     print(flush=True)
@@ -222,17 +209,6 @@ def pooled(row: dict, metric: str, names: tuple[str, ...]) -> float:
     counts = [row["num_targets"][name] for name in names]
     hits = [row[metric][name] * count for name, count in zip(names, counts, strict=True) if count]
     return sum(hits) / sum(counts) if sum(counts) else math.nan
-
-
-def cell(values: list[float], sign: str = "") -> str:
-    mean, half_width = mean_interval(values)
-    return f"{mean:{sign}.3f}" + ("" if math.isnan(half_width) else f" ± {half_width:.3f}")
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

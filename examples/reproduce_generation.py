@@ -15,14 +15,14 @@ user's last events. Temperature and top-p are chosen on validation. Finished par
 import argparse
 import json
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
-import duckdb
 import numpy as np
-from reproduce_tables import LOGS, run, train
+from research_logs import LOGS, ingested
+from verbs import commit, train
 
+from edgebehave_train.bootstrap import mean_over_users
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.generation_evaluation import (
@@ -31,13 +31,9 @@ from edgebehave_train.generation_evaluation import (
     compare_generators,
     gain,
 )
-from edgebehave_train.generation_metrics import EXTRA_METRICS, METRICS, mean_interval
+from edgebehave_train.generation_metrics import EXTRA_METRICS, METRICS
 from edgebehave_train.sampling import Sampling
 
-SIMULATOR_COLUMNS = (
-    *("--location", "location", "--utc-offset", "utc_offset_min"),
-    *("--behavior", "behavior"),
-)
 SHOWN = (*METRICS, *EXTRA_METRICS)
 DECIMALS = {"wasserstein": 2}
 VALIDATION_STEPS = 20
@@ -47,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("log", choices=("simulator", *LOGS))
+    parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs/generation"))
     parser.add_argument("--preset", default="tiny")
@@ -59,9 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.monotonic()
     out = args.out / args.log
-    out.mkdir(parents=True, exist_ok=True)
-    store = make_store(args.log, args.data, out)
-    split = "time" if args.log == "simulator" else LOGS[args.log].split
+    store, split = ingested(args.log, args.data, out), LOGS[args.log].split
     steps = 10 if split == "user" else 50
     validation_steps = min(steps, VALIDATION_STEPS)
     part = "validation" if args.validation else "test"
@@ -88,24 +82,6 @@ def main() -> None:
         per_seed.append(read_rows(table))
     print_table(per_seed, f"{args.log}, {part}, {validation_steps if args.validation else steps}")
     print_provenance(EventStore.open(store), args.seeds, time.monotonic() - started)
-
-
-def make_store(log: str, data: Path | None, out: Path) -> Path:
-    """Ingest the log unless that is done."""
-    store = out / "store"
-    if store.exists():
-        return store
-    if log == "simulator":
-        run("simulate", str(out / "log.csv"))
-        run("ingest", str(out / "log.csv"), "-o", str(store), *SIMULATOR_COLUMNS)
-        return store
-    if data is None:
-        raise SystemExit("--data names the folder of the research logs")
-    table = out / "log.parquet"
-    source = f"read_csv('{data / LOGS[log].file}', all_varchar = true)"
-    duckdb.sql(f"COPY (SELECT {LOGS[log].select} FROM {source}) TO '{table}'")
-    run("ingest", str(table), "-o", str(store), *LOGS[log].columns)
-    return store
 
 
 def read_rows(table: Path) -> list[GeneratorRow]:
@@ -142,7 +118,7 @@ def print_table(per_seed: list[list[GeneratorRow]], title: str) -> None:
     for row in means:
         cells = []
         for metric in SHOWN:
-            interval, digits = mean_interval(row.per_user[metric]), DECIMALS.get(metric, 3)
+            interval, digits = mean_over_users(row.per_user[metric]), DECIMALS.get(metric, 3)
             low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
             cells.append(f"{interval.value:.{digits}f} [{low}, {high}]")
         print(f"| {row.name} | " + " | ".join(cells) + " |")
@@ -186,10 +162,8 @@ def print_table(per_seed: list[list[GeneratorRow]], title: str) -> None:
 
 
 def print_provenance(store: EventStore, num_seeds: int, seconds: float) -> None:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     print(
-        f"commit {commit or 'unknown'}, data {store.fingerprint[:12]}, seeds 0-{num_seeds - 1}, "
+        f"commit {commit()}, data {store.fingerprint[:12]}, seeds 0-{num_seeds - 1}, "
         f"{seconds:.0f} s"
     )
 

@@ -11,10 +11,10 @@ FOLDER holds the research logs, as for reproduce_tables.py. Everything is done b
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
 
-from reproduce_tables import LOGS, ingested, run
+from research_logs import LOGS, ingested
+from verbs import commit, run
 
 OBJECTIVES = (
     "ce",
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("log", choices=[*LOGS, "simulator"])
+    parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="tiny")
@@ -44,26 +44,27 @@ def main() -> None:
     parser.add_argument("--part", default="test", choices=("validation", "test"))
     parser.add_argument("--objectives", default=",".join(OBJECTIVES))
     args = parser.parse_args()
-    if args.log != "simulator" and not args.data:
-        parser.error("the research logs need --data FOLDER")
 
     out = args.out / args.log
     store = ingested(args.log, args.data, out)
-    split = LOGS[args.log].split if args.log in LOGS else "time"
     folder = out / f"objectives-{args.preset}{'-plain' if args.no_habits else ''}"
     command = ["compare", str(store), "-o", str(folder), "--objectives", args.objectives]
-    command += ["--preset", args.preset, "--seeds", str(args.seeds), "--split", split]
+    command += [
+        "--preset",
+        args.preset,
+        "--seeds",
+        str(args.seeds),
+        "--split",
+        LOGS[args.log].split,
+    ]
     command += ["--part", args.part, "--capacities", "1.05,1.1,1.2,1.3"]
     command += ["--epochs", str(args.epochs)] if args.epochs else []
     command += ["--no-habits"] if args.no_habits else []
     run(*command)
     print((folder / "table.md").read_text())
     table = json.loads((folder / "table.json").read_text())
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     print(
-        f"commit {commit or 'unknown'}, data {table['data_fingerprint']}, "
+        f"commit {commit()}, data {table['data_fingerprint']}, "
         f"seeds 0..{args.seeds - 1}, {table['seconds']:.0f} s; figure {folder / 'frontier.png'}"
     )
 

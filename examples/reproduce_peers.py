@@ -19,18 +19,15 @@ is finished is kept; a killed run goes on where it was.
 
 import argparse
 import json
-import math
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
-from reproduce_tables import LOGS, SHOWN, run
-from scipy.stats import t as student_t
+from reproduce_tables import SHOWN
+from research_logs import LOGS, ingested
+from verbs import commit, train
 
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.evaluation import evaluate, predict_part
@@ -38,6 +35,7 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.peers import Peer, PeerConfig, train_peer
 from edgebehave_train.ranking import Predictions
+from edgebehave_train.seed_intervals import mean_text
 from edgebehave_train.split import VALIDATION, SplitConfig
 
 PEERS = {"sasrec": "sasrec", "rectools hstu": "hstu"}
@@ -88,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("log", choices=[*LOGS, "simulator"])
+    parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="tiny", help="of our own models")
@@ -96,42 +94,18 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="read the test part; it is recorded")
     parser.add_argument("--tune", nargs="*", choices=START, help="the grid, of these kinds or all")
     args = parser.parse_args()
-    if args.log != "simulator" and args.data is None:
-        parser.error("--data is needed: the folder of the research logs")
     started, out = time.monotonic(), args.out / args.log
-    out.mkdir(parents=True, exist_ok=True)
-    store = make_store(args.log, args.data, out / "store")
-    split = LOGS[args.log].split if args.log in LOGS else "time"
-    runs = Runs(store, out, args.preset, split)
+    store = EventStore.open(ingested(args.log, args.data, out))
+    runs = Runs(store, out, args.preset, LOGS[args.log].split)
     if args.tune is not None:
         tune(runs, args.tune or list(START))
     else:
         compare(runs, args.seeds, "test" if args.test else "validation")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True, check=False
-    ).stdout.strip()
     print(
-        f"\ncommit {commit or 'unknown'}, data {store.fingerprint[:12]}, "
+        f"\ncommit {commit()}, data {store.fingerprint[:12]}, "
         f"seeds {1 if args.tune is not None else args.seeds}, "
         f"{(time.monotonic() - started) / 60:.1f} min"
     )
-
-
-def make_store(log: str, data: Path | None, store: Path) -> EventStore:
-    """The event store of a log, made by the command line if it is not there."""
-    if store.exists():
-        return EventStore.open(store)
-    raw = store.with_name("log.csv.gz" if log == "simulator" else "log.parquet")
-    if log == "simulator":
-        run("simulate", str(raw))
-        columns = ("--location", "location", "--utc-offset", "utc_offset_min")
-        run("ingest", str(raw), "-o", str(store), *columns, "--behavior", "behavior")
-        return EventStore.open(store)
-    assert data is not None
-    source = f"read_csv('{data / LOGS[log].file}', all_varchar = true)"
-    duckdb.sql(f"COPY (SELECT {LOGS[log].select} FROM {source}) TO '{raw}'")
-    run("ingest", str(raw), "-o", str(store), *LOGS[log].columns)
-    return EventStore.open(store)
 
 
 class Runs:
@@ -154,12 +128,8 @@ class Runs:
     def checkpoint(self, kind: str, settings: dict[str, Any], seed: int, name: str) -> Checkpoint:
         """A model of our own, trained by the command line."""
         out = self.out / f"{self.preset}-{name}-{seed}"
-        if not (out / "config.json").exists():
-            chosen = [f"--set={key}={value}" for key, value in settings.items()]
-            options = ("--preset", self.preset, "--seed", str(seed), "--split", self.split)
-            run("train", str(self.store.path), "-o", str(out), *options, *OURS[kind], *chosen)
-        elif not json.loads((out / "training.json").read_text())["finished"]:
-            run("train", str(self.store.path), "-o", str(out), "--resume")
+        chosen = [f"--set={key}={value}" for key, value in settings.items()]
+        train(self.store.path, out, self.preset, seed, self.split, (*OURS[kind], *chosen))
         return Checkpoint.open(out)
 
 
@@ -225,19 +195,8 @@ def compare(runs: Runs, num_seeds: int, part: str) -> None:
     for row in table.rows:
         rows.setdefault(row.name.partition(", seed ")[0], []).append(row)
     for name, of_seeds in rows.items():
-        cells = [
-            mean_and_interval([row.metrics[metric].value for row in of_seeds]) for metric in SHOWN
-        ]
+        cells = [mean_text([row.metrics[metric].value for row in of_seeds]) for metric in SHOWN]
         print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def mean_and_interval(values: list[float]) -> str:
-    """Mean, and half the 95 % t interval where there are several seeds."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:.3f}"
-    half = student_t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:.3f} ± {half:.3f}"
 
 
 if __name__ == "__main__":

@@ -10,62 +10,35 @@ scale`. Finished runs are kept; a killed grid goes on where it was.
 
 import argparse
 import json
-import statistics
-import subprocess
 import time
 from pathlib import Path
 
-import duckdb
-from reproduce_tables import LOGS, run
-from scipy.stats import t as student
+from research_logs import LOGS, ingested
+from verbs import commit, run
 
-SIMULATOR_COLUMNS = (
-    *("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),
-)
+from edgebehave_train.seed_intervals import mean_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("log", choices=("simulator", *LOGS))
+    parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each size and share")
     args, options = parser.parse_known_args()
-    if args.log != "simulator" and args.data is None:
-        parser.error(f"{args.log} needs --data, the folder of the research logs")
     started = time.monotonic()
     out = args.out / args.log
-    out.mkdir(parents=True, exist_ok=True)
-    store = out / "store"
-    if not store.exists():
-        ingest(args.log, args.data, out, store)
-    split = ("--split", "time" if args.log == "simulator" else LOGS[args.log].split)
+    store, split = ingested(args.log, args.data, out), ("--split", LOGS[args.log].split)
     command = ("scale", str(store), "-o", str(out / "scaling"), "--seeds", str(args.seeds))
     report = json.loads(run(*command, *split, *options, "--json"))
     print_report(report)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
     print(
-        f"\ncommit {commit}, data {report['data_fingerprint'][:16]}, seeds 0..{args.seeds - 1}, "
+        f"\ncommit {commit()}, data {report['data_fingerprint'][:16]}, seeds 0..{args.seeds - 1}, "
         f"wall time of this command {time.monotonic() - started:.0f} s; figure "
         f"{out / 'scaling' / 'scaling.png'}"
     )
-
-
-def ingest(log: str, data: Path | None, out: Path, store: Path) -> None:
-    """The log as an event store."""
-    if log == "simulator":
-        run("simulate", str(out / "log.csv.gz"))
-        run("ingest", str(out / "log.csv.gz"), "-o", str(store), *SIMULATOR_COLUMNS)
-        return
-    assert data is not None
-    table = out / "log.parquet"
-    source = f"read_csv('{data / LOGS[log].file}', all_varchar = true)"
-    duckdb.sql(f"COPY (SELECT {LOGS[log].select} FROM {source}) TO '{table}'")
-    run("ingest", str(table), "-o", str(store), *LOGS[log].columns)
 
 
 def print_report(report: dict) -> None:
@@ -80,7 +53,7 @@ def print_report(report: dict) -> None:
     print("| validation loss, nats | " + " | ".join(f"D {events[s]:,}" for s in shares) + " |")
     print("|---" + "|---:" * len(shares) + "|")
     for width in sorted(losses):
-        cells = [mean_and_interval(losses[width][share]) for share in shares]
+        cells = [mean_text(losses[width][share], digits=4) for share in shares]
         cells[-1] += " (held out)" if width == max(losses) else ""
         print(f"| N {sizes[width]:,} (width {width}) | " + " | ".join(cells) + " |")
     held_out, law = report["held_out"], report["law"]
@@ -106,15 +79,6 @@ def print_report(report: dict) -> None:
 
 def off(held_out: dict, of: str = "") -> str:
     return f"{held_out['error' + of]:+.2%}"
-
-
-def mean_and_interval(values: list[float]) -> str:
-    """Mean with the 95 % interval of the mean by Student's t, where there are several."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.4f}"
-    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:.4f} ± {half:.4f}"
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ everything comes first. Finished checkpoints are kept; a killed run goes on wher
 import argparse
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-from reproduce_tables import LOGS, ingested, run
+from research_logs import LOGS, ingested
+from verbs import commit, finish, run, seconds_of
 
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.seed_intervals import mean_interval
@@ -106,7 +105,7 @@ def main() -> None:
                 checkpoint = pretrained(stores[source], source, kind, seed, args)
                 out = args.out / "transfer" / f"{pair}-{args.preset}" / kind.folder(seed)
                 settings = ("--strategy", kind.strategy, "--share", kind.share)
-                settings += ("--seed", str(seed), "--split", split_of(target))
+                settings += ("--seed", str(seed), "--split", LOGS[target].split)
                 finish(out, ("transfer", str(checkpoint), "--log", str(stores[target])), settings)
     part = "test" if args.test else "validation"
     for pair in pairs:
@@ -142,38 +141,15 @@ def kinds_of(
                 yield Kind(strategy=strategy, share=share, habits=True)
 
 
-def split_of(log: str) -> str:
-    return LOGS[log].split if log in LOGS else "time"
-
-
 def pretrained(store: Path, log: str, kind: Kind, seed: int, args: argparse.Namespace) -> Path:
     """The source of a run, trained unless it is there."""
     name = f"{args.preset}-source-{kind.pretraining}-{'habits' if kind.habits else 'plain'}-{seed}"
     out = args.out / log / name
     settings = ("--preset", args.preset, "--objective", kind.pretraining, "--seed", str(seed))
-    settings += ("--split", split_of(log), "--habits" if kind.habits else "--no-habits")
+    settings += ("--split", LOGS[log].split, "--habits" if kind.habits else "--no-habits")
     settings += ("--epochs", str(args.epochs)) if args.epochs else ()
     finish(out, ("train", str(store)), settings)
     return out
-
-
-def finish(out: Path, command: tuple[str, ...], settings: tuple[str, ...]) -> None:
-    """Train a checkpoint unless it is there; go on with one that is half done."""
-    started = time.monotonic()
-    if not (out / "config.json").exists():
-        run(*command, "-o", str(out), *settings)
-    elif not json.loads((out / "training.json").read_text())["finished"]:
-        run(*command, "-o", str(out), "--resume")
-    else:
-        return
-    seconds = seconds_of(out) + time.monotonic() - started
-    (out / "seconds.txt").write_text(f"{seconds:.1f}\n")
-    print(f"# {out}: {seconds:.0f} s", file=sys.stderr)
-
-
-def seconds_of(out: Path) -> float:
-    file = out / "seconds.txt"
-    return float(file.read_text()) if file.exists() else 0.0
 
 
 def scored(
@@ -317,12 +293,6 @@ def draw(
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""The verbs of the command line as steps of a table: printed, timed, and resumed when killed."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_SECONDS = "seconds.txt"
+
+
+def run(*arguments: str) -> str:
+    """Run a verb of the command line; its standard output."""
+    print("$ edgebehave", " ".join(arguments), file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "edgebehave_cli.app", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def finish(checkpoint: Path, command: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Run a verb that trains a checkpoint unless it is there; go on with one that is half done.
+
+    command   the verb and what it reads, given again with --resume.
+    settings  its other options, which a half-done run has kept.
+    """
+    started = time.monotonic()
+    if is_finished(checkpoint):
+        return
+    is_begun = (checkpoint / "config.json").exists()
+    run(*command, "-o", str(checkpoint), *(("--resume",) if is_begun else settings))
+    seconds = seconds_of(checkpoint) + time.monotonic() - started
+    (checkpoint / _SECONDS).write_text(f"{seconds:.1f}\n")
+    print(f"# {checkpoint}: {seconds:.0f} s", file=sys.stderr)
+
+
+def train(
+    store: Path, checkpoint: Path, preset: str, seed: int, split: str, options: tuple[str, ...]
+) -> None:
+    """`edgebehave train`, finished."""
+    settings = ("--preset", preset, "--seed", str(seed), "--split", split, *options)
+    finish(checkpoint, ("train", str(store)), settings)
+
+
+def is_finished(checkpoint: Path) -> bool:
+    described = checkpoint / "training.json"
+    return described.exists() and json.loads(described.read_text())["finished"]
+
+
+def seconds_of(checkpoint: Path) -> float:
+    """Wall time of what `finish` ran for a checkpoint."""
+    file = checkpoint / _SECONDS
+    return float(file.read_text()) if file.exists() else 0.0
+
+
+def commit() -> str:
+    """What a table was made with."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
