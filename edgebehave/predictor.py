@@ -87,8 +87,9 @@ class Predictor:
     everything that a full history retains is not kept, but counts.
 
     Names that the vocabulary does not hold are welcome: an unknown event is unknown to the network,
-    but the user's habits know it, and the U most recent ones are candidates by their own name. If
-    it is named like a behavior of the vocabulary, it stands for that behavior.
+    but the user's habits know it, and once used it is a candidate by its own name. Of more than U
+    such names among the events that habits look back on, those used longest ago have no slot until
+    they are used again. A name that is that of a behavior of the vocabulary stands for it.
 
     Not safe for use from several threads at once.
     """
@@ -204,6 +205,7 @@ class Predictor:
         at: At | None = "now",
         location: str | None = None,
         utc_offset_min: int | None = None,
+        habits: bool = True,
     ) -> list[Prediction]:
         """The k most probable next behaviors, the most probable first; fewer if there are fewer.
 
@@ -214,6 +216,9 @@ class Predictor:
                         query_context "none" makes no use of it.
         location        the place to predict for; for bundles with query_context "time_location".
         utc_offset_min  as in `observe`.
+        habits          False: the network alone answers, which knows the user's latest events but
+                        nothing of what this user tends to do. Names of the user's own are then no
+                        candidates. Needs a bundle.
         Raises TypeError or ValueError that says what to pass instead.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -221,7 +226,7 @@ class Predictor:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         names, probs = self.probabilities(
-            user, at=at, location=location, utc_offset_min=utc_offset_min
+            user, at=at, location=location, utc_offset_min=utc_offset_min, habits=habits
         )
         # Stable: equal probabilities keep the order of the candidates.
         best = np.argsort(-probs, kind="stable")[:k]
@@ -234,6 +239,7 @@ class Predictor:
         at: At | None = "now",
         location: str | None = None,
         utc_offset_min: int | None = None,
+        habits: bool = True,
     ) -> tuple[list[str], FloatArray]:
         """All candidates and their probabilities; arguments as in `predict`.
 
@@ -244,14 +250,21 @@ class Predictor:
         """
         known = self._users.get(_name(user, "user"))
         moment = self._query_moment(at, utc_offset_min, known)
-        question = self._question(known, moment, self._query_location(location))
+        place = self._query_location(location)
+        if habits:
+            question = self._question(known, moment, place)
+        elif self._bundle is None:
+            raise ValueError("habits=False leaves nothing to predict from without a bundle")
+        else:
+            question = _Question(_NAMELESS, self._known_behaviors, moment, place)
         if self._bundle is None:
             probs = _habits_alone(question, self._habit_weights)
         else:
             probs = self._run(self._bundle, user, known, question)
         # Column 0 is what nobody can name.
-        num_candidates = len(question.candidates)
-        return list(question.candidates), probs[1 : num_candidates + 1]
+        probs = probs[1 : len(question.candidates) + 1]
+        # What is missing from 1 went to the nameless behavior: the rest is the network's, to scale.
+        return list(question.candidates), probs if habits else probs / probs.sum()
 
     def _query_moment(
         self, at: object, utc_offset_min: object, known: _User | None
@@ -334,6 +347,9 @@ class Predictor:
 
 
 _NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))
+
+_NAMELESS = Events(*np.zeros((len(Events._fields), 1), np.int64))
+"""A past of one behavior that is no candidate: kernels have nothing else to copy."""
 
 
 def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:

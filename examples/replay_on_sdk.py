@@ -23,7 +23,9 @@ from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.ranking import Predictions, rank_in_blocks
 
 
-def replay(predictor: Predictor, store: EventStore, targets: Targets) -> Predictions:
+def replay(
+    predictor: Predictor, store: EventStore, targets: Targets, habits: bool = True
+) -> Predictions:
     """Predictions of the SDK for targets of a log, each asked for before its event is told."""
     target_of_event = {int(event): i for i, event in enumerate(targets.event)}
 
@@ -33,7 +35,7 @@ def replay(predictor: Predictor, store: EventStore, targets: Targets) -> Predict
                 moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
                 target = target_of_event.get(int(position))
                 if target is not None:
-                    _, probs = predictor.probabilities(user, **moment)
+                    _, probs = predictor.probabilities(user, **moment, habits=habits)
                     # Column 0 of the ranking is "unknown", which the SDK never names.
                     yield slice(target, target + 1), np.append(np.float32(0), probs)[None]
                 predictor.observe(user, event.event, location=event.location, **moment)

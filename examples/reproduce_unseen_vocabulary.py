@@ -182,11 +182,12 @@ def main() -> None:
         measured[name] = hits(store, row)
         print(f"| {name} | {cells(measured[name])} |", flush=True)
     best_own = max(own, key=lambda name: float(measured[name][:, 0].sum()))
-    alone = next(iter(habits))
+    alone, alone_untimed = habits
     print()
     for name in (alone, *models):
-        others = (best_own,) if name == alone else (best_own, alone)
-        for other in others:
+        # Against habits that are asked the same.
+        same = alone_untimed if name.endswith("no query time") else alone
+        for other in (best_own,) if name == alone else (best_own, same):
             gain = cells(minus(measured[name], measured[other]), "+").replace(" | ", ", ")
             print(f"- {name} over {other}: {gain}")
     questions = int(measured[alone][:, -1].sum())

@@ -232,6 +232,39 @@ def test_a_new_name_is_predicted_once_it_is_a_habit(bundle):
     assert best.behavior == "sourdough.feed"
 
 
+def test_a_new_name_is_a_candidate_once_it_was_seen(bundle):
+    predictor = load(bundle)
+    tell(predictor, "ada", random_life(bundle, 30))
+    predictor.observe("ada", "sourdough.feed", at=START_S + 10**7)
+    names, probs = predictor.probabilities("ada", at=START_S + 10**7 + 60)
+    assert probs[names.index("sourdough.feed")] > 0
+
+
+def test_without_habits_the_network_alone_answers(bundle):
+    predictor = load(bundle)
+    life = random_life(bundle, 20 + bundle.shape.receptive_field)
+    other_start = [event._replace(event="elsewhere", location=None) for event in life[:20]]
+    tell(predictor, "ada", life)
+    tell(predictor, "ben", [*other_start, *life[20:]])
+    known = list(bundle.vocabulary.behaviors[1:])
+    moment = {"at": START_S + 10**7}
+    names, probs = predictor.probabilities("ada", habits=False, **moment)
+    assert names == known
+    assert probs.dtype == np.float32
+    assert probs.sum() == pytest.approx(1, abs=1e-5)
+    # What lies behind the receptive field is the habits' business.
+    np.testing.assert_array_equal(predictor.probabilities("ben", habits=False, **moment)[1], probs)
+    with_habits = predictor.probabilities("ada", **moment)[1][: len(known)]
+    assert not np.allclose(with_habits, probs)
+    best = predictor.predict("ada", 1, habits=False, **moment)[0]
+    assert best.behavior == names[int(probs.argmax())]
+
+
+def test_without_habits_and_without_a_bundle_there_is_nothing():
+    with pytest.raises(ValueError, match="without a bundle"):
+        Predictor().predict("ada", habits=False)
+
+
 def test_only_the_latest_of_many_new_names_have_a_slot(bundle):
     num_spare = bundle.shape.num_spare
     predictor = load(bundle)

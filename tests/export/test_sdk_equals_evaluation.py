@@ -9,7 +9,11 @@ import pytest
 from edgebehave import Predictor
 from edgebehave_export.bundle import export_bundle
 from edgebehave_train.evaluation import predict_part
+from edgebehave_train.mapped_log import map_log
 from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.ranking import rank_in_blocks
+from edgebehave_train.scoring import target_probs
+from edgebehave_train.split import PARTS, TRAIN, part_of_event
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "replay_on_sdk.py"
 
@@ -31,3 +35,16 @@ def test_figures_are_the_same(tiny_store, tiny_checkpoint, tmp_path, replay):
     np.testing.assert_equal(
         evaluate_predictions(on_sdk, counts), evaluate_predictions(in_torch, counts)
     )
+
+
+def test_without_habits_it_is_the_network_alone(tiny_store, tiny_checkpoint, tmp_path, replay):
+    export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "bundle", "fp32")
+    parts = part_of_event(tiny_store, tiny_checkpoint.config.split)
+    log = map_log(tiny_store, tiny_checkpoint.vocabulary)
+    behaviors = log.behavior_log(parts == TRAIN)
+    targets = behaviors.targets(parts == PARTS["test"])
+    model = tiny_checkpoint.load_model()
+    network = target_probs(model, log, behaviors, targets, experts="network")
+    in_torch = rank_in_blocks(targets, network)
+    on_sdk = replay(Predictor.load(tmp_path / "bundle"), tiny_store, targets, habits=False)
+    np.testing.assert_array_equal(on_sdk.predicted, in_torch.predicted)
