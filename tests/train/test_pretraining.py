@@ -20,7 +20,7 @@ from edgebehave_train.event_store import COLUMNS, EventStore
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.model import UNKNOWN_TIME
 from edgebehave_train.objectives import OBJECTIVES, ObjectiveConfig
-from edgebehave_train.pretraining import choose_device, hide_query_time, pretrain
+from edgebehave_train.pretraining import hide_query_time, pretrain
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import target_probs
 from edgebehave_train.split import TRAIN, VALIDATION, SplitConfig, part_of_event
@@ -449,10 +449,3 @@ def test_a_log_too_short_to_validate_says_so_before_it_trains(make_store, recipe
     with pytest.raises(ValueError, match="the validation part holds nothing to predict"):
         pretrain(store, recipe(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_device_that_is_not_there_is_named():
-    assert choose_device("cpu").type == "cpu"
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="torch sees no CUDA GPU; use --device cpu"):
-            choose_device("cuda")

@@ -8,7 +8,6 @@ ends with the same weights as one that was not.
 # N events of the log, M targets of a batch
 
 import contextlib
-import ctypes
 import dataclasses
 import json
 import math
@@ -39,10 +38,12 @@ from edgebehave_train.checkpoint import (
 from edgebehave_train.copy_kernels import waiting_times
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.generation_heads import HeadLosses
+from edgebehave_train.hardware import choose_device, choose_precision, keep_buffers_in_heap
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig, TargetLosses
 from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
+from edgebehave_train.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.packing import pack_rows, share_of_ranges
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
@@ -117,53 +118,6 @@ class Progress:
     head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
-
-
-def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, unless the config says otherwise."""
-    if config.precision == "float32":
-        return torch.float32
-    if config.precision == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu":
-        flags = torch.cpu.get_capabilities()
-        fast = flags.get("avx512_bf16", False) or flags.get("amx_bf16", False)
-        return torch.bfloat16 if fast else torch.float32
-    return torch.float32
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """CUDA if it is there, else the CPU, unless a device is named.
-
-    Apple's GPU has to be asked for ("mps"): it was never measured, and a run on it resumes with
-    other random numbers. Raises ValueError for a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device must be auto, cpu, cuda or mps, got {name!r}")
-    device = torch.device(name)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device mps was asked for, but it is not there; use --device cpu")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but torch sees no CUDA GPU; use --device cpu")
-    return device
-
-
-def keep_buffers_in_heap() -> None:
-    """Let glibc reuse large buffers instead of returning them to the system after every step.
-
-    Saves page faults: a third of the training time of a small model on a CPU.
-    """
-    if platform.system() != "Linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another libc: nothing to gain
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mmap_threshold, trim_threshold = -3, -1  # malloc.h
-        mallopt(mmap_threshold, 32 << 20)
-        mallopt(trim_threshold, 2**31 - 1)
 
 
 def pretrain(
@@ -292,9 +246,9 @@ class _Run:
                 self.log.weekday[counted] >= FIRST_WEEKEND_DAY,
             )
         start.prepare(self.model)
-        self.average = AveragedModel(self.model, avg_fn=_moving_average(config.ema_decay))
+        self.average = AveragedModel(self.model, avg_fn=moving_average(config.ema_decay))
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
+            parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
         )
         self.precision = choose_precision(config, device)
         fused = config.attention == "softmax"
@@ -377,7 +331,9 @@ class _Run:
         """One optimizer step; mean loss in nats and the number of events."""
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(self.step)
+            group["lr"] = learning_rate_at(
+                self.step, self.num_steps, self.config.learning_rate, self.config.warmup
+            )
         batch = self.data.batch(rows, self.in_part[TRAIN])
         losses, heads = self._losses(self.model, batch, self.config.query_dropout)
         progress = self.step / self.num_steps
@@ -474,14 +430,6 @@ class _Run:
         events = np.maximum(self.train_ranges[:, 1] - self.train_ranges[:, 0], 0).sum()
         rows = -(-int(events) // self.config.row_events)
         return -(-rows // max(1, self.config.batch_events // self.config.row_events))
-
-    def _learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero."""
-        warmup = max(1, round(self.config.warmup * self.num_steps))
-        if step < warmup:
-            return self.config.learning_rate * (step + 1) / warmup
-        done = (step - warmup) / max(1, self.num_steps - warmup)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def _has_converged(self) -> bool:
         """No better epoch for as long as patience lasts, which the warm start does not wear."""
@@ -631,27 +579,3 @@ def hide_query_time(
         torch.where(hide_M, UNKNOWN_TIME, slot_M),
         evidence_MK.masked_fill(hide_M[:, None] & is_timed, 0.0),
     )
-
-
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average that forgets the untrained weights quickly at the start.
-
-    decay_n = min(decay, (1 + n) / (10 + n)) after n updates
-    """
-
-    def update(average: Tensor, value: Tensor, num_updates: Tensor | int) -> Tensor:
-        n = float(num_updates)
-        return torch.lerp(average, value, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and embeddings, not biases and norms; frozen parameters are left out."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim >= 2]
-    vectors = [p for p in trained if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
