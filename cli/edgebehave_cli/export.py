@@ -17,6 +17,13 @@ def export(
     target: Annotated[
         str, typer.Option(help="What will run it: native (phone, computer, server) or web.")
     ] = "native",
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write up to 1,000 histories of the log with expected predictions, to check "
+            "clients with. As private as the log: it stays beside the bundle."
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
     json: JsonOption = False,
@@ -27,10 +34,11 @@ def export(
     bundle that predicts something else.
 
     Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
+    For a browser, with vectors to check it: [bold]--target web --golden runs/golden.jsonl.gz[/bold]
     """
     from edgebehave_export.bundle import export_bundle
 
-    report = export_bundle(checkpoint, store, out, precision, overwrite, target, note)
+    report = export_bundle(checkpoint, store, out, precision, overwrite, target, golden, note)
     note(f"bundle -> {out}")
     if json:
         print_json(report.to_json())

@@ -15,6 +15,7 @@ from edgebehave.bundle import FORMAT_VERSION, GRAPHS, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
+from edgebehave_export.golden import check_golden_path, write_golden
 from edgebehave_export.onnx_export import export_observe, export_predict
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
@@ -40,6 +41,7 @@ def export_bundle(
     precision: Precision = "int8",
     overwrite: bool = False,
     target: Target = "native",
+    golden: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Export a checkpoint, after its graphs have passed the parity gate on a real log.
@@ -48,6 +50,7 @@ def export_bundle(
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
     target     what will run it. "native": ONNX Runtime of a phone, a computer or a server. "web":
                ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
+    golden     a file for golden vectors, beside the bundle: see `edgebehave_export.golden`.
     report     receives lines for people, the table of the gate among them.
     Returns    the table of the gate, which also stands in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -60,6 +63,8 @@ def export_bundle(
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
     _put_back(out)
     check_target(out, overwrite)
+    if golden is not None:
+        check_golden_path(Path(golden), out)
     opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
     opened.require_log(log)
     model = opened.load_model()
@@ -78,6 +83,9 @@ def export_bundle(
     manifest = {"target": target, "precision": precision, **_manifest(opened, model, parity)}
     _write(out, opened, manifest, graph_bytes(shipped))
     report(f"wrote {out}")
+    if golden is not None:
+        num_histories = write_golden(out, log, opened.config.split, Path(golden))
+        report(f"wrote {golden}: {num_histories:,} golden histories, as private as the log")
     return parity
 
 

@@ -7,7 +7,7 @@ most 250 kB: their predictions mean little, their form is that of a real one. Ne
 `train` and `export`. The window of 6 events makes caches fill and slide within a short test.
 
     tiny_bundle/int8  width 16, 2 layers, query_context "time"
-    tiny_bundle/web   the same model, for browsers
+    tiny_bundle/web   the same model, for browsers; with golden.jsonl.gz beside it
     tiny_bundle/fp32  width 8, 1 layer, query_context "time_location"
 """
 
@@ -63,6 +63,7 @@ def main() -> None:
                     precision,
                     overwrite=True,
                     target=target,
+                    golden=TINY / "golden.jsonl.gz" if target == "web" else None,
                     report=print,
                 )
     total = sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file())

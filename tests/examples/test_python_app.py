@@ -1,5 +1,6 @@
 """The Python app of the examples runs as its first lines say."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,17 @@ def test_it_suggests_four_apps_at_three_moments(bundle):
     assert all(line.count("|") == 3 for line in lines)
     # Habits know what is done at seven in the morning, model or not.
     assert lines[0].split()[2] == "alarm"
+
+
+def test_golden_vectors_have_the_same_answers():
+    pytest.importorskip("onnxruntime")
+    check = SCRIPT.with_name("check_golden.py")
+    golden = TINY.parent / "golden.jsonl.gz"
+    report = json.loads(
+        subprocess.check_output([sys.executable, check, TINY.parent / "web", golden], text=True)
+    )
+    assert report["same_top1"] == report["same_top5"] == 1
+    assert report["largest_difference"] < 1e-4
+    other = subprocess.run([sys.executable, check, TINY, golden], capture_output=True, text=True)
+    assert "was not made from" in other.stderr
+    assert other.returncode != 0

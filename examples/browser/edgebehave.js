@@ -1,0 +1,373 @@
+/**
+ * On-device next-behavior prediction: observe what a user does, predict what comes next.
+ *
+ *     const bundle = await openBundle(ort, name => fetch(`bundle/${name}`).then(bytes));
+ *     const predictor = new Predictor(bundle);           // or new Predictor(): habits alone
+ *     predictor.observe("camera.open", { location: "home" });
+ *     for (const { behavior, probability } of await predictor.predict({ k: 3 })) ...
+ *
+ * One predictor is one user. It runs bundles from `edgebehave export --target web`, in a browser or
+ * in Node, with the ONNX Runtime that it is given, and answers what the SDK in Python answers. All
+ * state is a function of the retained events: store `history`, pass it to the next `Predictor`.
+ *
+ * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
+ */
+
+const FORMAT_VERSION = 2;
+const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no place
+const NO_BEHAVIOR = -1; // of an event that is input only
+const HABIT_EVENTS = 512; // events kept without a bundle
+const EARLIEST_S = 631152000; // 1990: a time before it comes from a clock that was never set
+const LATEST_S = 4102444800; // 2100: seconds below cannot be taken for milliseconds
+
+/** Inputs of predict.onnx that a client may leave at a default, where a bundle has them. */
+const OPTIONAL_INPUTS = {
+  tail: (ort) => new ort.Tensor("float32", Float32Array.of(0), []),
+};
+
+/**
+ * Read, verify and load a bundle.
+ *
+ * ort   the module onnxruntime-web or onnxruntime-node.
+ * read  async (name) => Uint8Array, a file of the bundle's folder.
+ * Throws an Error that says what is wrong with the bundle.
+ */
+export async function openBundle(ort, read) {
+  const manifest = JSON.parse(new TextDecoder().decode(await read("manifest.json")));
+  if (manifest.format_version !== FORMAT_VERSION || manifest.target !== "web") {
+    throw new Error(
+      `this client reads bundles of format ${FORMAT_VERSION} for the web, got format ` +
+        `${manifest.format_version} for ${manifest.target}; export again with --target web`,
+    );
+  }
+  const verified = async (name) => {
+    const content = await read(name);
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (hex !== manifest.files[name]?.sha256) {
+      throw new Error(`${name} is damaged: its SHA-256 is not the one in manifest.json`);
+    }
+    return content;
+  };
+  const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
+  // The graphs are so small that a second thread costs more than it does.
+  const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
+  const load = async (name) => ort.InferenceSession.create(await verified(name), options);
+  return {
+    ort,
+    shape: manifest.model,
+    classPriors: manifest.class_priors,
+    vocabulary: {
+      behaviors: vocabulary.behaviors,
+      eventToBehavior: vocabulary.event_to_behavior,
+      eventId: idsOf(vocabulary.events),
+      locationId: idsOf(vocabulary.locations),
+      behaviorId: idsOf(vocabulary.behaviors),
+    },
+    observe: await load("observe.onnx"),
+    predict: await load("predict.onnx"),
+  };
+}
+
+/** name => id, UNKNOWN for names that are not listed. */
+function idsOf(names) {
+  const ids = new Map(names.map((name, id) => [name, id]));
+  return (name) => ids.get(name) ?? UNKNOWN;
+}
+
+const NO_VOCABULARY = {
+  behaviors: ["<unknown>"],
+  eventToBehavior: [UNKNOWN],
+  eventId: () => UNKNOWN,
+  locationId: () => UNKNOWN,
+  behaviorId: () => UNKNOWN,
+};
+
+/** Predictions for one user. */
+export class Predictor {
+  #bundle;
+  #vocabulary;
+  #capacity;
+  #events = []; // { event, location, at, utcOffsetMin }, oldest first
+  #count = 0; // events ever observed
+  #state = null; // { numSeen, hidden, cache } of the network; null: to be made from the events
+  #pastChanges = 0; // how often the state became wrong
+  #running = Promise.resolve(); // predictions run one after the other
+
+  /**
+   * bundle   from `openBundle`; null: habits alone predict, from the first event on.
+   * history  what `history` of an earlier predictor was.
+   */
+  constructor(bundle = null, history = { events: [], count: 0 }) {
+    this.#bundle = bundle;
+    this.#vocabulary = bundle?.vocabulary ?? NO_VOCABULARY;
+    this.#capacity = bundle?.shape.history_events ?? HABIT_EVENTS;
+    this.#events = history.events.slice(-this.#capacity);
+    this.#count = Math.max(history.count, history.events.length);
+  }
+
+  /** The retained events, as plain data, and how many there ever were. */
+  get history() {
+    return { events: this.#events.slice(), count: this.#count };
+  }
+
+  /**
+   * Take note of an event; the network runs when asked to predict.
+   *
+   * at            when: a Date or unix seconds. Late events go to their place in time.
+   * location      where; null: no place.
+   * utcOffsetMin  minutes to add for local time; default: the system's for a Date, that of the
+   *               latest event for a number.
+   * Returns the event as it is retained. Throws a TypeError or RangeError and notes nothing.
+   */
+  observe(event, { at = new Date(), location = null, utcOffsetMin = null } = {}) {
+    checkName(event, "event");
+    if (location !== null) checkName(location, "location");
+    const noted = { event, location, ...this.#moment(at, utcOffsetMin) };
+    this.#count += 1;
+    let place = this.#events.length;
+    while (place > 0 && this.#events[place - 1].at > noted.at) place -= 1;
+    if (place < this.#events.length) this.#startAnew();
+    this.#events.splice(place, 0, noted);
+    if (this.#events.length > this.#capacity) this.#events.shift();
+    return noted;
+  }
+
+  /** Drop everything about the user. */
+  forget() {
+    this.#events = [];
+    this.#count = 0;
+    this.#startAnew();
+  }
+
+  #startAnew() {
+    this.#state = null;
+    this.#pastChanges += 1;
+  }
+
+  /**
+   * The k most probable next behaviors, best first: [{ behavior, probability }, ...]. Events that
+   * come while the graphs run count for the next prediction.
+   *
+   * at            the moment to predict for, as in `observe`; null: not known.
+   * location      the place to predict for, for bundles with query_context "time_location".
+   */
+  async predict({ k = 5, at = new Date(), location = null, utcOffsetMin = null } = {}) {
+    const moment = at === null ? null : this.#moment(at, utcOffsetMin);
+    const question = {
+      ...this.#pastBehaviors(),
+      events: this.#events.slice(),
+      count: this.#count,
+      pastChanges: this.#pastChanges,
+      moment,
+      location,
+    };
+    const asked = this.#running.then(() => this.#answer(question));
+    this.#running = asked.catch(() => {}); // one failure is not that of the next
+    const { names } = question;
+    const probs = await asked;
+    const best = names.map((_, i) => i).sort((a, b) => probs[b] - probs[a] || a - b);
+    return best.slice(0, k).map((i) => ({ behavior: names[i], probability: probs[i] }));
+  }
+
+  /** Probabilities of the candidates. */
+  async #answer(question) {
+    const { past, names, events, moment, location } = question;
+    if (this.#bundle === null) return habitsAlone(past, names.length, moment);
+    const { shape, classPriors, ort, predict } = this.#bundle;
+    if (events.length === 0 || (shape.habits && past.length === 0)) return classPriors.slice(1);
+    const inputs = {
+      hidden: new ort.Tensor("float32", await this.#hidden(question), [shape.width]),
+      time_s: int64(ort, moment?.at ?? 0),
+      utc_offset_min: int64(ort, moment?.utcOffsetMin ?? 0),
+      time_known: int64(ort, moment === null ? 0 : 1),
+      location: int64(ort, location === null ? UNKNOWN : this.#vocabulary.locationId(location)),
+      history_behavior: int64s(ort, past.map((one) => one.behavior)),
+      history_location: int64s(ort, past.map((one) => one.location)),
+      history_time_s: int64s(ort, past.map((one) => one.at)),
+      history_utc_offset_min: int64s(ort, past.map((one) => one.utcOffsetMin)),
+    };
+    const feeds = {};
+    for (const name of predict.inputNames) feeds[name] = inputs[name] ?? OPTIONAL_INPUTS[name](ort);
+    const { probs } = await predict.run(feeds);
+    return probs.data.subarray(1, 1 + names.length); // id 0 is nobody's name
+  }
+
+  /**
+   * What the habit kernels look back on, and the names of the candidates, ids 1, 2, ...
+   *
+   * Behaviors of the user's own have the ids V..V+U-1, the most recent first; 0: no slot left.
+   * Unknown places have ids of their own beyond the vocabulary: only their identity matters.
+   */
+  #pastBehaviors() {
+    const words = this.#vocabulary;
+    const numKnown = words.behaviors.length;
+    const events = this.#events.slice(-(this.#bundle?.shape.habit_events ?? HABIT_EVENTS));
+    const numSpare = this.#bundle?.shape.num_spare ?? HABIT_EVENTS;
+    const slots = new Map();
+    const places = new Map();
+    const past = [];
+    for (const { event, location, at, utcOffsetMin } of events.reverse()) {
+      const eventId = words.eventId(event);
+      let behavior = eventId ? words.eventToBehavior[eventId] : words.behaviorId(event);
+      if (behavior === NO_BEHAVIOR) continue;
+      if (behavior === UNKNOWN && eventId === UNKNOWN) {
+        if (!slots.has(event) && slots.size < numSpare) slots.set(event, numKnown + slots.size);
+        behavior = slots.get(event) ?? UNKNOWN;
+      }
+      let place = location === null ? UNKNOWN : words.locationId(location);
+      if (location !== null && place === UNKNOWN) {
+        if (!places.has(location)) places.set(location, 2 ** 31 + places.size);
+        place = places.get(location);
+      }
+      past.push({ behavior, location: place, at, utcOffsetMin });
+    }
+    return { past: past.reverse(), names: [...words.behaviors.slice(1), ...slots.keys()] };
+  }
+
+  /**
+   * State of the network after the latest of some events, (D,).
+   *
+   * Advances one event at a time, each with the window - 1 events before it. A state that is not
+   * there is made from the last `receptive_field` events: what lies further back has no path to it.
+   */
+  async #hidden({ events, count, pastChanges }) {
+    const { ort, shape, observe } = this.#bundle;
+    let state = this.#state;
+    if (state === null || count - state.numSeen >= shape.receptive_field) {
+      const numSeen = count - Math.min(events.length, shape.receptive_field);
+      state = { numSeen, hidden: null, cache: new Float32Array(0) };
+    }
+    let { numSeen, hidden, cache } = state;
+    this.#state = null; // until it has advanced
+    const numRows = 2 * shape.num_layers;
+    for (; numSeen < count; numSeen += 1) {
+      const { event, location, at, utcOffsetMin } = events[events.length - (count - numSeen)];
+      const numCached = cache.length / (numRows * shape.width);
+      const outputs = await observe.run({
+        event: int64s(ort, [this.#vocabulary.eventId(event)]),
+        location: int64s(ort, [location === null ? UNKNOWN : this.#vocabulary.locationId(location)]),
+        time_s: int64s(ort, [at]),
+        utc_offset_min: int64s(ort, [utcOffsetMin]),
+        position: int64(ort, numSeen),
+        cache: new ort.Tensor("float32", cache, [
+          numRows,
+          numCached,
+          shape.num_heads,
+          shape.head_width,
+        ]),
+      });
+      hidden = outputs.hidden.data;
+      cache = appended(cache, outputs.new_rows.data, numRows, shape.width, shape.window - 1);
+    }
+    // Not if the past has changed since the question was asked.
+    if (pastChanges === this.#pastChanges) this.#state = { numSeen, hidden, cache };
+    return hidden;
+  }
+
+  #moment(at, utcOffsetMin) {
+    const isDate = at instanceof Date;
+    const time = Math.floor(isDate ? at.getTime() / 1000 : at);
+    if (typeof time !== "number" || !(time >= EARLIEST_S && time < LATEST_S)) {
+      throw new RangeError(`at must be a Date or unix seconds within 1990..2100, got ${at}`);
+    }
+    const latest = this.#events.at(-1)?.utcOffsetMin ?? 0;
+    const offset = utcOffsetMin ?? (isDate ? -at.getTimezoneOffset() : latest);
+    if (!Number.isInteger(offset) || Math.abs(offset) > 840) {
+      throw new RangeError(`utcOffsetMin must be whole minutes in -840..840, got ${offset}`);
+    }
+    return { at: time, utcOffsetMin: offset };
+  }
+}
+
+/**
+ * A cache with the rows of one more event, of which the last `maxEvents` stay, oldest first.
+ *
+ * cache    (numRows, C, D); it is written to where the lengths allow.
+ * newRows  (numRows, 1, D)
+ */
+function appended(cache, newRows, numRows, width, maxEvents) {
+  const numCached = cache.length / (numRows * width);
+  const numKept = Math.min(numCached, maxEvents - 1);
+  const isFull = numKept + 1 === numCached;
+  const next = isFull ? cache : new Float32Array(numRows * (numKept + 1) * width);
+  for (let row = 0; row < numRows; row += 1) {
+    const begin = row * (numKept + 1) * width;
+    const end = begin + numKept * width;
+    const kept = [((row + 1) * numCached - numKept) * width, (row + 1) * numCached * width];
+    if (isFull) next.copyWithin(begin, ...kept);
+    else next.set(cache.subarray(...kept), begin);
+    next.set(newRows.subarray(row * width, (row + 1) * width), end);
+  }
+  return next;
+}
+
+// Habits: what a user's own past says without a network. A kernel weighs each past behavior j;
+//     p(b) = sum_k a_k / (E_k + c_k) sum_j w_k(j) [b_j = b] / Z,  E_k = sum_j w_k(j)
+
+const WEIGHT = [0.01, 0.005, 0.001, 0.005, 0.005, 0.07, 0.03, 0.87]; // a_k
+const SHRINKAGE = [1.2, 1.5, 4.5, 11.0, 8.5, 25.0, 11.0, 55.0]; // c_k, in events
+
+/** Probabilities of the candidates with ids 1..numCandidates; all 0 without any past. */
+export function habitsAlone(past, numCandidates, moment) {
+  const evidence = WEIGHT.map(() => 0);
+  const weights = past.map((_, j) => kernelWeights(past, j, moment));
+  for (const row of weights) row.forEach((weight, k) => (evidence[k] += weight));
+  const probs = new Float64Array(numCandidates + 1);
+  past.forEach(({ behavior }, j) => {
+    weights[j].forEach((weight, k) => {
+      probs[behavior] += (WEIGHT[k] * weight) / (evidence[k] + SHRINKAGE[k]);
+    });
+  });
+  const total = probs.reduce((sum, prob) => sum + prob, 0) || 1;
+  return probs.subarray(1).map((prob) => prob / total);
+}
+
+/**
+ * w_k(j): frequency, recency, transition, second order, place, hour, transition at such a moment,
+ * place at such a moment.
+ */
+function kernelWeights(past, j, moment) {
+  const n = past.length;
+  const sameLast = j >= 1 && past[j - 1].behavior === past[n - 1].behavior ? 1 : 0;
+  const sameLastTwo = sameLast && j >= 2 && past[j - 2].behavior === past[n - 2].behavior ? 1 : 0;
+  const samePlace = j >= 1 && past[j - 1].location === past[n - 1].location ? 1 : 0;
+  const weights = [1, 0.9 ** (n - 1 - j), sameLast, sameLastTwo, samePlace];
+  if (moment === null) return [...weights, 0, 0, 0];
+  const [then, now] = [weekdayAndSlot(past[j]), weekdayAndSlot(moment)];
+  const sameDayType = then.weekday >= 5 === now.weekday >= 5 ? 1 : 0;
+  const hour = sameDayType * bell(clockDistance(then.slot, now.slot) / 2);
+  if (j === 0) return [...weights, hour, 0, 0];
+  const gap = logGap(past[j].at - past[j - 1].at) - logGap(moment.at - past[n - 1].at);
+  const alike = bell(clockDistance(then.slot, now.slot) / 3) * bell(gap / 0.7);
+  return [...weights, hour, sameLast * alike, samePlace * alike];
+}
+
+const bell = (distance) => Math.exp(-0.5 * distance ** 2);
+const logGap = (seconds) => Math.log1p(Math.max(seconds, 0) / 600);
+const modulo = (a, b) => ((a % b) + b) % b;
+
+/** Half hours around the clock. */
+function clockDistance(slot, otherSlot) {
+  const apart = Math.abs(slot - otherSlot);
+  return Math.min(apart, 48 - apart);
+}
+
+/** Local weekday (Monday = 0) and half hour of the day; 1970 began on a Thursday. */
+function weekdayAndSlot({ at, utcOffsetMin }) {
+  const secondOfWeek = modulo(at + 60 * utcOffsetMin + 3 * 86400, 7 * 86400);
+  return {
+    weekday: Math.floor(secondOfWeek / 86400),
+    slot: Math.floor((secondOfWeek % 86400) / 1800),
+  };
+}
+
+function checkName(value, what) {
+  if (typeof value !== "string" || value === "") {
+    throw new TypeError(`${what} must be a string and not empty, got ${value}`);
+  }
+}
+
+const int64 = (ort, value) => new ort.Tensor("int64", BigInt64Array.of(BigInt(value)), []);
+const int64s = (ort, values) =>
+  new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [values.length]);
