@@ -33,22 +33,24 @@ const OPTIONAL_INPUTS = {
  * Throws an Error that says what is wrong with the bundle.
  */
 export async function openBundle(ort, read) {
-  const manifest = JSON.parse(new TextDecoder().decode(await read("manifest.json")));
+  const text = new TextDecoder().decode(await read("manifest.json"));
+  const manifest = JSON.parse(text);
   if (manifest.format_version !== FORMAT_VERSION || manifest.target !== "web") {
     throw new Error(
       `this client reads bundles of format ${FORMAT_VERSION} for the web, got format ` +
         `${manifest.format_version} for ${manifest.target}; export again with --target web`,
     );
   }
-  const verified = async (name) => {
-    const content = await read(name);
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
-    const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    if (hex !== manifest.files[name]?.sha256) {
-      throw new Error(`${name} is damaged: its SHA-256 is not the one in manifest.json`);
+  const verify = async (name, content, digest) => {
+    if ((await sha256(content)) !== digest) {
+      throw new Error(`${name} of the bundle is damaged: its SHA-256 is another; copy it again`);
     }
     return content;
   };
+  // The manifest vouches for the other files, and for itself with zeros in the place of its digest.
+  const undigested = text.replace(/("digest": ")[0-9a-f]{64}(?=")/, `$1${"0".repeat(64)}`);
+  await verify("manifest.json", new TextEncoder().encode(undigested), manifest.digest);
+  const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
   const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
   // The graphs are so small that a second thread costs more than it does.
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
@@ -58,6 +60,7 @@ export async function openBundle(ort, read) {
     shape: manifest.model,
     classPriors: manifest.class_priors,
     vocabulary: {
+      events: vocabulary.events,
       behaviors: vocabulary.behaviors,
       eventToBehavior: vocabulary.event_to_behavior,
       eventId: idsOf(vocabulary.events),
@@ -69,7 +72,12 @@ export async function openBundle(ort, read) {
   };
 }
 
-/** name => id, UNKNOWN for names that are not listed. */
+async function sha256(content) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** name => id, UNKNOWN for names that are not listed and for null. */
 function idsOf(names) {
   const ids = new Map(names.map((name, id) => [name, id]));
   return (name) => ids.get(name) ?? UNKNOWN;
@@ -176,16 +184,15 @@ export class Predictor {
     if (this.#bundle === null) return habitsAlone(past, names.length, moment);
     const { shape, classPriors, ort, predict } = this.#bundle;
     if (events.length === 0 || (shape.habits && past.length === 0)) return classPriors.slice(1);
+    const columns = ["behavior", "location", "at", "utcOffsetMin"];
+    const history = columns.flatMap((column) => past.map((event) => event[column]));
     const inputs = {
-      hidden: new ort.Tensor("float32", await this.#hidden(question), [shape.width]),
-      time_s: int64(ort, moment?.at ?? 0),
-      utc_offset_min: int64(ort, moment?.utcOffsetMin ?? 0),
-      time_known: int64(ort, moment === null ? 0 : 1),
-      location: int64(ort, location === null ? UNKNOWN : this.#vocabulary.locationId(location)),
-      history_behavior: int64s(ort, past.map((one) => one.behavior)),
-      history_location: int64s(ort, past.map((one) => one.location)),
-      history_time_s: int64s(ort, past.map((one) => one.at)),
-      history_utc_offset_min: int64s(ort, past.map((one) => one.utcOffsetMin)),
+      hidden: new ort.Tensor("float32", await this.#hidden(question), [1, shape.width]),
+      time_s: int64s(ort, [moment?.at ?? 0]),
+      utc_offset_min: int64s(ort, [moment?.utcOffsetMin ?? 0]),
+      time_known: int64s(ort, [moment === null ? 0 : 1]),
+      location: int64s(ort, [this.#vocabulary.locationId(location)]),
+      history: int64s(ort, history, [columns.length, past.length]),
     };
     const feeds = {};
     for (const name of predict.inputNames) feeds[name] = inputs[name] ?? OPTIONAL_INPUTS[name](ort);
@@ -215,7 +222,7 @@ export class Predictor {
         if (!slots.has(event) && slots.size < numSpare) slots.set(event, numKnown + slots.size);
         behavior = slots.get(event) ?? UNKNOWN;
       }
-      let place = location === null ? UNKNOWN : words.locationId(location);
+      let place = words.locationId(location);
       if (location !== null && place === UNKNOWN) {
         if (!places.has(location)) places.set(location, 2 ** 31 + places.size);
         place = places.get(location);
@@ -246,10 +253,10 @@ export class Predictor {
       const numCached = cache.length / (numRows * shape.width);
       const outputs = await observe.run({
         event: int64s(ort, [this.#vocabulary.eventId(event)]),
-        location: int64s(ort, [location === null ? UNKNOWN : this.#vocabulary.locationId(location)]),
+        location: int64s(ort, [this.#vocabulary.locationId(location)]),
         time_s: int64s(ort, [at]),
         utc_offset_min: int64s(ort, [utcOffsetMin]),
-        position: int64(ort, numSeen),
+        position: int64s(ort, [numSeen], []),
         cache: new ort.Tensor("float32", cache, [
           numRows,
           numCached,
@@ -368,6 +375,5 @@ function checkName(value, what) {
   }
 }
 
-const int64 = (ort, value) => new ort.Tensor("int64", BigInt64Array.of(BigInt(value)), []);
-const int64s = (ort, values) =>
-  new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [values.length]);
+const int64s = (ort, values, shape = [values.length]) =>
+  new ort.Tensor("int64", BigInt64Array.from(values, BigInt), shape);

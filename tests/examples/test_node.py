@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_vectors_of_another_bundle_are_refused(node):
 def test_a_bundle_for_another_target_is_refused(node):
     done = node(EXAMPLES / "node/replay.js", __file__, TINY / "int8")
     assert "for the web, got format 2 for native; export again with --target web" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "vocabulary.json", "predict.onnx"])
+def test_a_damaged_bundle_is_refused(node, tmp_path, name):
+    shutil.copytree(TINY / "web", tmp_path / "web")
+    content = bytearray((tmp_path / "web" / name).read_bytes())
+    content[content.index(b"0.0") if name == "manifest.json" else len(content) // 2] ^= 1
+    (tmp_path / "web" / name).write_bytes(content)
+    done = node(EXAMPLES / "node/replay.js", __file__, tmp_path / "web")
+    assert f"{name} of the bundle is damaged" in done.stderr
 
 
 def random_steps(words, num_events, seed):
