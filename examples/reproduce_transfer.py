@@ -158,17 +158,16 @@ def scored(
     """Metrics by row of the evaluation: baselines, and runs by folder. Read once and kept."""
     names = [kind.folder(seed) for seed in range(num_seeds) for kind in kinds]
     kept = folder / f"{part}.json"
-    if kept.exists() and all(name in json.loads(kept.read_text()) for name in names):
-        return json.loads(kept.read_text())
-    command = ("evaluate", *(str(folder / name) for name in names), "--store", str(store))
-    command += ("--test",) if part == "test" else ()
-    # Intervals over users are not shown: those over seeds are.
-    table = json.loads(run(*command, "--no-variants", "--resamples", "10", "--json"))
-    rows = {
-        row["name"]: {metric: row["metrics"][metric][0] for metric in SHOWN.values()}
-        for row in table["rows"]
-    }
-    kept.write_text(json.dumps(rows, indent=2))
+    rows = json.loads(kept.read_text()) if kept.exists() else {}
+    unread = [str(folder / name) for name in names if name not in rows]
+    if unread:
+        command = ("evaluate", *unread, "--store", str(store))
+        command += ("--test",) if part == "test" else ()
+        # Intervals over users are not shown: those over seeds are.
+        table = json.loads(run(*command, "--no-variants", "--resamples", "10", "--json"))
+        for row in table["rows"]:
+            rows[row["name"]] = {m: row["metrics"][m][0] for m in SHOWN.values()}
+        kept.write_text(json.dumps(rows, indent=2))
     return rows
 
 
@@ -195,8 +194,7 @@ def print_tables(
     print(f"\n## {' to '.join(PAIRS[pair])}, {part}\n")
     print("| baselines, with all of the past | " + " | ".join(SHOWN) + " |")
     print("|---" * (1 + len(SHOWN)) + "|")
-    runs = {kind.folder(seed) for kind in kinds for seed in range(num_seeds)}
-    for name in (name for name in rows if name not in runs):
+    for name in (name for name in rows if not (folder / name).is_dir()):  # runs have folders
         cells = [f"{rows[name][metric]:.3f}" for metric in SHOWN.values()]
         print(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
     differences = {f"{label} - scratch": metric for label, metric in SHOWN.items()}

@@ -40,7 +40,7 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.generation_heads import HeadLosses
 from edgebehave_train.hardware import choose_device, choose_precision, keep_buffers_in_heap
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
-from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, ModelConfig, TargetLosses
+from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, TargetLosses
 from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.optimization import learning_rate_at, moving_average, parameter_groups
@@ -220,23 +220,7 @@ class _Run:
             )
 
         torch.manual_seed(config.seed)
-        self.model_config = ModelConfig(
-            num_events=self.vocabulary.num_events,
-            num_locations=self.vocabulary.num_locations,
-            num_behaviors=self.vocabulary.num_behaviors,
-            width=config.width,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            window=config.window,
-            attention=config.attention,
-            query_context=config.query_context,
-            habits=config.habits,
-            learned_kernel=config.habits and config.learned_kernel,
-            dropout=config.dropout,
-            expert_dropout=config.expert_dropout,
-            query_dropout=config.query_dropout,
-            generation_heads=config.generation_heads,
-        )
+        self.model_config = config.model_config(self.vocabulary)
         self.model = BehaviorModel(self.model_config).to(device)
         if config.generation_heads:
             counted = is_target & (self.log.behavior >= 0)

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.model import ModelConfig
 from edgebehave_train.objectives import ObjectiveConfig
 from edgebehave_train.split import SplitConfig
 
@@ -81,6 +83,26 @@ class TrainConfig:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+
+    def model_config(self, vocabulary: Vocabulary) -> ModelConfig:
+        """Shape of the model that a run trains on a log with this vocabulary."""
+        return ModelConfig(
+            num_events=vocabulary.num_events,
+            num_locations=vocabulary.num_locations,
+            num_behaviors=vocabulary.num_behaviors,
+            width=self.width,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            window=self.window,
+            attention=self.attention,
+            query_context=self.query_context,
+            habits=self.habits,
+            learned_kernel=self.habits and self.learned_kernel,
+            dropout=self.dropout,
+            expert_dropout=self.expert_dropout,
+            query_dropout=self.query_dropout,
+            generation_heads=self.generation_heads,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -39,7 +39,7 @@ from edgebehave_train.bootstrap import Interval
 from edgebehave_train.checkpoint import Checkpoint, read_json, write_json
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.mapped_log import training_vocabulary
-from edgebehave_train.model import BehaviorModel, ModelConfig
+from edgebehave_train.model import BehaviorModel
 from edgebehave_train.packing import share_of_ranges
 from edgebehave_train.pretraining import Progress, pretrain
 from edgebehave_train.recipes import TrainConfig
@@ -513,20 +513,8 @@ class _GridRun:
         """N of a run that need not be trained yet."""
         is_train = part_of_event(self.store, self.grid.split) == TRAIN
         vocabulary = training_vocabulary(self.store, is_train)
-        config = self.grid.config(point)
         with torch.device("meta"):  # shapes alone
-            model = BehaviorModel(
-                ModelConfig(
-                    num_events=vocabulary.num_events,
-                    num_locations=vocabulary.num_locations,
-                    num_behaviors=vocabulary.num_behaviors,
-                    width=config.width,
-                    num_layers=config.num_layers,
-                    num_heads=config.num_heads,
-                    query_context=config.query_context,
-                    habits=config.habits,
-                )
-            )
+            model = BehaviorModel(self.grid.config(point).model_config(vocabulary))
         return count_parameters(model)
 
     def _require_growing_events(self) -> None:
