@@ -4,6 +4,7 @@ manifest.json     versions, shape of the model, class priors, hashes of the othe
 vocabulary.json   names and their ids
 observe.onnx      events + cache -> state after each event + new cache (for the web: its new rows)
 predict.onnx      state + moment + history of behaviors -> probabilities
+wait.onnx         state + history -> waiting times until the next behavior (where known)
 """
 
 import hashlib
@@ -30,6 +31,8 @@ Target = Literal["native", "web"]
 """What a bundle is made for. "web" graphs return only what is new in the cache."""
 
 GRAPHS = ("observe.onnx", "predict.onnx")
+WAIT_GRAPH = "wait.onnx"
+"""In bundles of models with generation heads: state + history -> when the next behavior happens."""
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position", "cache"}
 
@@ -101,6 +104,7 @@ class Bundle:
     class_priors  (V,) float32 training frequencies, 0 for id 0.
     observe       runs observe.onnx; see `open_graph`.
     predict       runs predict.onnx.
+    wait          runs wait.onnx; None if the model says nothing of waiting times.
     """
 
     path: Path
@@ -111,6 +115,7 @@ class Bundle:
     class_priors: npt.NDArray[np.float32]
     observe: Any
     predict: Any
+    wait: Any | None = None
 
     @classmethod
     def open(cls, path: Path | str, providers: Sequence[str] | None = None) -> "Bundle":
@@ -138,6 +143,10 @@ class Bundle:
         graphs = {name: _open_graph(path / name, contents[name], providers) for name in GRAPHS}
         _check_inputs(path / "observe.onnx", graphs["observe.onnx"], _OBSERVE_INPUTS)
         _check_inputs(path / "predict.onnx", graphs["predict.onnx"], shape.predict_inputs())
+        wait = None
+        if WAIT_GRAPH in contents:
+            wait = _open_graph(path / WAIT_GRAPH, contents[WAIT_GRAPH], providers)
+            _check_inputs(path / WAIT_GRAPH, wait, {"hidden", "history"})
         running = running_providers(graphs["predict.onnx"])[0]
         if providers and running != providers[0]:
             warnings.warn(
@@ -154,6 +163,7 @@ class Bundle:
             class_priors=class_priors,
             observe=graphs["observe.onnx"],
             predict=graphs["predict.onnx"],
+            wait=wait,
         )
 
     @property

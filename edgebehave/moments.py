@@ -51,6 +51,15 @@ def read_moment(at: object, utc_offset_min: object, default_offset_min: int) -> 
     return Moment(time_s, own_offset_min if offset_min is None else offset_min)
 
 
+def read_duration(value: object, what: str) -> float:
+    """Seconds of a timedelta longer than nothing. Raises TypeError or ValueError."""
+    if not isinstance(value, timedelta):
+        raise TypeError(f"{what} must be a datetime.timedelta, got {_shown(value)}")
+    if value <= timedelta(0):
+        raise ValueError(f"{what} must be longer than nothing, got {value}")
+    return value.total_seconds()
+
+
 def check_offset(utc_offset_min: object) -> int:
     """Whole minutes in -840..840, as an int. Raises TypeError or ValueError."""
     if isinstance(utc_offset_min, bool) or not isinstance(utc_offset_min, numbers.Integral):

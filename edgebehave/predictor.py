@@ -5,6 +5,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +14,12 @@ import numpy.typing as npt
 
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
-from edgebehave.moments import At, Moment, check_offset, read_moment
+from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
 from edgebehave.private_names import PrivateNames
 from edgebehave.rolling_history import Events, RollingHistory
 from edgebehave.stream_states import StreamStates
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
+from edgebehave.waiting_time import NOTHING, WaitingTime
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -206,6 +208,7 @@ class Predictor:
         location: str | None = None,
         utc_offset_min: int | None = None,
         habits: bool = True,
+        within: timedelta | None = None,
     ) -> list[Prediction]:
         """The k most probable next behaviors, the most probable first; fewer if there are fewer.
 
@@ -219,6 +222,15 @@ class Predictor:
         habits          False: the network alone answers, which knows the user's latest events but
                         nothing of what this user tends to do. Names of the user's own are then no
                         candidates. Needs a bundle.
+        within          ask what happens within that time after `at`, given that nothing has
+                        happened since the last behavior. `NOTHING` is then a candidate, with
+
+                            p(nothing) = S(waited + within) / S(waited),   S(t) = p(gap > t)
+
+                        and all others are scaled to 1 - p(nothing). They are asked for at one
+                        moment, the median of when it happens if it happens in time. Needs a
+                        bundle whose model was trained with generation heads, and a user with at
+                        least one behavior.
         Raises TypeError or ValueError that says what to pass instead.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -226,7 +238,12 @@ class Predictor:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         names, probs = self.probabilities(
-            user, at=at, location=location, utc_offset_min=utc_offset_min, habits=habits
+            user,
+            at=at,
+            location=location,
+            utc_offset_min=utc_offset_min,
+            habits=habits,
+            within=within,
         )
         # Stable: equal probabilities keep the order of the candidates.
         best = np.argsort(-probs, kind="stable")[:k]
@@ -240,6 +257,7 @@ class Predictor:
         location: str | None = None,
         utc_offset_min: int | None = None,
         habits: bool = True,
+        within: timedelta | None = None,
     ) -> tuple[list[str], FloatArray]:
         """All candidates and their probabilities; arguments as in `predict`.
 
@@ -257,14 +275,54 @@ class Predictor:
             raise ValueError("habits=False leaves nothing to predict from without a bundle")
         else:
             question = _Question(_NAMELESS, self._known_behaviors, moment, place)
+        p_nothing = 0.0
+        if within is not None:
+            at_median, p_nothing = self._wait(
+                user, known, question, read_duration(within, "within")
+            )
+            question = question._replace(moment=at_median)
         if self._bundle is None:
             probs = _habits_alone(question, self._habit_weights)
         else:
             probs = self._run(self._bundle, user, known, question)
         # Column 0 is what nobody can name.
         probs = probs[1 : len(question.candidates) + 1]
-        # What is missing from 1 went to the nameless behavior: the rest is the network's, to scale.
-        return list(question.candidates), probs if habits else probs / probs.sum()
+        if not habits:
+            # What is missing from 1 went to the nameless behavior; the rest is the network's.
+            probs = probs / probs.sum()
+        if within is None:
+            return list(question.candidates), probs
+        probs = np.append(probs * np.float32(1 - p_nothing), np.float32(p_nothing))
+        return [*question.candidates, NOTHING], probs
+
+    def _wait(
+        self, user: str, known: _User | None, question: _Question, within_s: float
+    ) -> tuple[Moment, float]:
+        """The moment at which to ask what happens in time, and p(nothing)."""
+        bundle, moment = self._bundle, question.moment
+        if bundle is None or bundle.wait is None:
+            raise ValueError(
+                "within needs a bundle that knows waiting times: train with "
+                "`--set generation_heads=true` and export again"
+            )
+        if moment is None:
+            raise ValueError("within counts from a moment: at must not be None")
+        behavior = known.history.latest(self._habit_events).behavior if known else _NOTHING.behavior
+        if known is None or not (behavior != NO_BEHAVIOR).any():
+            raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet")
+        last = np.flatnonzero(behavior != NO_BEHAVIOR)[-1]
+        last_s = int(known.history.latest(self._habit_events).time_s[last])
+        assert self._states is not None
+        inputs = {
+            "hidden": self._states.hidden(user, known.history)[None],
+            "history": _history(question.events),
+        }
+        gap_s, probs = bundle.wait.run(["gap_s", "probs"], inputs)
+        gap = WaitingTime(gap_s=gap_s, probs=probs)
+        waited_s = max(0, moment.time_s - last_s)
+        median_s = gap.median(waited_s, waited_s + within_s)
+        at_median = moment._replace(time_s=last_s + int(median_s))
+        return at_median, gap.nothing_within(waited_s, within_s)
 
     def _query_moment(
         self, at: object, utc_offset_min: object, known: _User | None
@@ -338,10 +396,7 @@ class Predictor:
         if shape.query_context == "time_location":
             inputs["location"] = np.array([question.location])
         if shape.habits:
-            events = question.events
-            inputs["history"] = np.stack(
-                [events.behavior, events.location, events.time_s, events.utc_offset_min]
-            )
+            inputs["history"] = _history(question.events)
         probs: FloatArray = bundle.predict.run(["probs"], inputs)[0]
         return probs
 
@@ -350,6 +405,11 @@ _NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))
 
 _NAMELESS = Events(*np.zeros((len(Events._fields), 1), np.int64))
 """A past of one behavior that is no candidate: kernels have nothing else to copy."""
+
+
+def _history(events: Events) -> npt.NDArray[np.int64]:
+    """What the graphs take, (4, n)."""
+    return np.stack([events.behavior, events.location, events.time_s, events.utc_offset_min])
 
 
 def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:

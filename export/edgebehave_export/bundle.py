@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from edgebehave.bundle import FORMAT_VERSION, GRAPHS, Target
+from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.golden import check_golden_path, write_golden
-from edgebehave_export.onnx_export import export_observe, export_predict
+from edgebehave_export.onnx_export import export_observe, export_predict, export_wait
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.checkpoint import Checkpoint
@@ -92,7 +92,10 @@ def export_bundle(
 def export_graphs(model: BehaviorModel, target: Target = "native") -> dict[str, ModelProto]:
     """The fp32 graphs of a bundle by file name."""
     observe = export_observe(model, new_rows_only=target == "web")
-    return dict(zip(GRAPHS, (observe, export_predict(model)), strict=True))
+    graphs = dict(zip(GRAPHS, (observe, export_predict(model)), strict=True))
+    if model.config.generation_heads:
+        graphs[WAIT_GRAPH] = export_wait(model)
+    return graphs
 
 
 def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:

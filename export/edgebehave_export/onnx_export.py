@@ -14,6 +14,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from edgebehave_export.graphs import Observe, Predict
+from edgebehave_export.waiting_time_graph import WaitingTimes
 from edgebehave_train.model import BehaviorModel
 
 OPSET = 18
@@ -72,6 +73,19 @@ def export_predict(model: BehaviorModel) -> ModelProto:
     }
     inputs = {name: examples[name] for name in predict.input_names}
     return _finished(_export(predict, inputs, ["probs"]))
+
+
+def export_wait(model: BehaviorModel) -> ModelProto:
+    """The wait graph of a model with generation heads, fp32.
+
+    Inputs   hidden (1, D) float32; history (4, n) int64 as for predict.
+    Outputs  gap_s, probs (G,) float32, see `WaitingTimes`.
+    """
+    inputs = {
+        "hidden": (torch.zeros(1, model.config.width), None),
+        "history": (torch.arange(20).reshape(4, 5), {1: torch.export.Dim("num_history")}),
+    }
+    return _finished(_export(WaitingTimes(model), inputs, ["gap_s", "probs"]))
 
 
 def _export(

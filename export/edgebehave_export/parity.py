@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave_export.gate_log import gate_log
 from edgebehave_export.replay import Device, History, spare_slots
+from edgebehave_export.waiting_time_parity import gap_differences
 from edgebehave_train.behavior_log import Targets
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
@@ -174,6 +175,17 @@ def check_parity(
             checks += _compare_int8(answers["fp32"], answers["int8"], suffix, limit)
     checks += _check_prefill(devices, histories, hidden, log, targets)
     checks += _check_rebuilt(devices, histories, hidden)
+    if config.generation_heads:
+        of_device = gap_differences(model, log, targets, histories, devices, hidden)
+        checks += [
+            Check(
+                name=f"torch - {name}, probability of the waiting time",
+                value=float(difference.max(initial=0)),
+                count=len(difference),
+                limit=MAX_DIFFERENCE if name == "fp32" else None,
+            )
+            for name, difference in of_device.items()
+        ]
     index = targets.event - log.user_start[targets.user]
     return ParityReport(
         checks=checks,

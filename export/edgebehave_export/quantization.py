@@ -33,11 +33,11 @@ LARGE = 32_768
 def quantize_graphs(graphs: Mapping[str, ModelProto]) -> dict[str, ModelProto]:
     """The int8 form of a bundle's graphs, by file name.
 
-    The predict graph keeps float inputs for all its matrices. They run once per question, and
-    gates and logits decide between near ties.
+    All graphs but observe keep float inputs for all their matrices. They run once per question,
+    and gates and logits decide between near ties.
     """
     return {
-        name: quantize(proto, large=None if name == "predict.onnx" else LARGE)
+        name: quantize(proto, large=LARGE if name == "observe.onnx" else None)
         for name, proto in graphs.items()
     }
 

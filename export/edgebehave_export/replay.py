@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.bundle import WAIT_GRAPH
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.inference import open_graph
 from edgebehave_train.mapped_log import MappedLog
@@ -69,6 +70,7 @@ class Device:
         self._observe = open_graph(graphs["observe.onnx"])
         self._predict = open_graph(graphs["predict.onnx"])
         self._cache_output = self._observe.get_outputs()[1].name
+        self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
 
     def empty_cache(self) -> FloatArray:
@@ -148,6 +150,15 @@ class Device:
         """probs (V + U,)."""
         probs: FloatArray = self._predict.run(["probs"], dict(inputs))[0]
         return probs
+
+    def wait(
+        self, hidden_D: FloatArray, history: History, at: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Possible waiting times before event `at`, in seconds, and their probabilities."""
+        given = self.predict_inputs(hidden_D, history, at, None)
+        asked = {name: given[name] for name in ("hidden", "history")}
+        gap_s, probs = self._wait.run(["gap_s", "probs"], asked)
+        return gap_s, probs
 
 
 def spare_slots(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebehave import HabitWeights, Prediction, Predictor
+from edgebehave import NOTHING, HabitWeights, Prediction, Predictor
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HabitHistory, kernel_weights
 from edgebehave.vocabulary import NO_BEHAVIOR
@@ -20,6 +20,7 @@ pytest.importorskip("onnxruntime")
 
 TINY = Path(__file__).parent / "tiny_bundle"
 BUNDLES = ("fp32", "int8", "web")
+DAY = timedelta(days=1)
 START_S = 1_767_268_800  # Thursday 2026-01-01 12:00 UTC
 
 
@@ -265,9 +266,64 @@ def test_without_habits_and_without_a_bundle_there_is_nothing():
         Predictor().predict("ada", habits=False)
 
 
+def test_nothing_may_happen_within_a_time():
+    bundle = Bundle.open(TINY / "int8")
+    # Four waiting times, as likely as each other.
+    waits = [np.array([60, 600, 3600, 86400], np.float32), np.full(4, 0.25, np.float32)]
+    bundle = replace(bundle, wait=StubGraph(*waits))
+    predictor = Predictor(bundle)
+    life = random_life(bundle, 30)
+    tell(predictor, "ada", life)
+    last_s = life[-1].at
+
+    def p_nothing(waited_s, **within):
+        names, probs = predictor.probabilities(
+            "ada", at=last_s + waited_s, within=timedelta(**within)
+        )
+        assert names[-1] == NOTHING
+        assert probs.dtype == np.float32
+        assert probs.sum() == pytest.approx(1, abs=1e-4)
+        return probs[-1]
+
+    assert p_nothing(0, seconds=30) == 1
+    assert p_nothing(0, minutes=10) == 0.5
+    assert p_nothing(60, minutes=59) == pytest.approx(1 / 3)
+    assert p_nothing(10**6, days=1) == 1
+    assert p_nothing(-500, minutes=1) == 0.75  # asked about before it happened: no wait yet
+    # All others are asked for when half of what comes in time has come.
+    names, probs = predictor.probabilities("ada", at=last_s, within=timedelta(hours=2))
+    _, then = predictor.probabilities("ada", at=last_s + 600)
+    np.testing.assert_allclose(probs[:-1], then * 0.75, rtol=1e-5)
+    assert NOTHING in [p.behavior for p in predictor.predict("ada", len(names), within=DAY)]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"within": 60}, TypeError, "timedelta"),
+        ({"within": timedelta(0)}, ValueError, "longer than nothing"),
+        ({"at": None}, ValueError, "at must not be None"),
+        ({"user": "nobody"}, ValueError, "none yet"),
+    ],
+)
+def test_a_wait_that_cannot_be_asked_for_is_explained(change, error, says):
+    bundle = replace(Bundle.open(TINY / "int8"), wait=StubGraph())
+    predictor = Predictor(bundle)
+    tell(predictor, "ada", random_life(bundle, 3))
+    with pytest.raises(error, match=says):
+        predictor.predict(**{"user": "ada", "within": DAY, **change})
+
+
+@pytest.mark.parametrize("predictor", [Predictor(), Predictor.load(TINY / "int8")])
+def test_waiting_needs_a_model_that_knows_of_it(predictor):
+    predictor.observe("ada", "camera.open", at=START_S)
+    with pytest.raises(ValueError, match="generation_heads=true"):
+        predictor.predict("ada", within=DAY)
+
+
 def test_only_the_latest_of_many_new_names_have_a_slot(bundle):
-    num_spare = bundle.shape.num_spare
-    predictor = load(bundle)
+    num_spare = 32  # fewer than the graph has: a client may give out as many as it likes
+    predictor = Predictor(replace(bundle, shape=replace(bundle.shape, num_spare=num_spare)))
     for i in range(num_spare + 5):
         predictor.observe("ada", f"mine.{i}", at=START_S + i)
     names, probs = predictor.probabilities("ada", at=START_S + 10**4)

@@ -1,0 +1,49 @@
+"""The time until the next behavior, as a finite distribution: wait.onnx makes it."""
+
+# G possible waiting times
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NOTHING = "<nothing>"
+"""What is predicted where nothing happens within the time that was asked about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingTime:
+    """p(time from the last behavior to the next one).
+
+    gap_s  (G,) seconds >= 0, in any order, repeated at will.
+    probs  (G,) their probabilities.
+    """
+
+    gap_s: npt.NDArray[np.floating]
+    probs: npt.NDArray[np.floating]
+
+    def nothing_within(self, waited_s: float, within_s: float) -> float:
+        """The probability that nothing happens for `within_s` after `waited_s` without anything,
+
+            S(waited + within) / S(waited),   S(t) = p(gap > t)
+
+        and 1 where the wait has outlasted everything that is possible.
+        """
+        still_waiting = self._sum(self.gap_s > waited_s)
+        if still_waiting <= 0:
+            return 1.0
+        return self._sum(self.gap_s > waited_s + within_s) / still_waiting
+
+    def median(self, after_s: float, until_s: float) -> float:
+        """Half of what may happen in (after, until] has happened by then; the middle of the two
+        where nothing may."""
+        inside = (self.gap_s > after_s) & (self.gap_s <= until_s)
+        gap_s, probs = self.gap_s[inside], self.probs[inside].astype(np.float64)
+        if probs.sum() <= 0:
+            return (after_s + until_s) / 2
+        order = np.argsort(gap_s, kind="stable")
+        mass = probs[order].cumsum()
+        return float(gap_s[order][np.searchsorted(mass, mass[-1] / 2)])
+
+    def _sum(self, which: npt.NDArray[np.bool_]) -> float:
+        return float(self.probs[which].sum(dtype=np.float64))
