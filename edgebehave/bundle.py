@@ -2,7 +2,7 @@
 
 manifest.json     versions, shape of the model, class priors, hashes of the other files and its own
 vocabulary.json   names and their ids
-observe.onnx      events + cache -> state after each event + new cache (for the web: its new rows)
+observe.onnx      event + cache of those before -> state, and what is new in the cache
 predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (where known)
 """
@@ -28,13 +28,20 @@ FORMAT_VERSION = 2
 """What this runtime reads; bundles of version 1 are to be exported again."""
 
 Target = Literal["native", "web"]
-"""What a bundle is made for. "web" graphs return only what is new in the cache."""
+"""What a bundle is made for.
+
+native  ONNX Runtime of a phone, a computer or a server: fused operators, the cache in place.
+web     ONNX Runtime in a browser: standard operators, what is new in the cache is returned.
+"""
+
+CACHE_PARTS = ("key", "value")
+"""What the cache of a layer consists of."""
 
 GRAPHS = ("observe.onnx", "predict.onnx")
 WAIT_GRAPH = "wait.onnx"
 """In bundles of models with generation heads: state + history -> when the next behavior happens."""
 
-_OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position", "cache"}
+_OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
 
 
 class BundleError(ValueError):
@@ -82,6 +89,13 @@ class ModelShape:
     def empty_cache(self) -> npt.NDArray[np.float32]:
         """Keys and values of no event, (2 L, 0, H, E) float32."""
         return np.zeros((2 * self.num_layers, 0, self.num_heads, self.head_width), np.float32)
+
+    def observe_inputs(self, target: Target) -> set[str]:
+        """Names of the inputs of observe.onnx."""
+        if target == "web":
+            return _OBSERVE_INPUTS | {"cache"}
+        caches = {f"{part}_{layer}" for layer in range(self.num_layers) for part in CACHE_PARTS}
+        return _OBSERVE_INPUTS | {"num_cached"} | caches
 
     def predict_inputs(self) -> set[str]:
         """Names of the inputs of predict.onnx."""
@@ -141,7 +155,8 @@ class Bundle:
         vocabulary = _read_vocabulary(path, contents["vocabulary.json"])
         _check_consistent(path, shape, vocabulary, class_priors)
         graphs = {name: _open_graph(path / name, contents[name], providers) for name in GRAPHS}
-        _check_inputs(path / "observe.onnx", graphs["observe.onnx"], _OBSERVE_INPUTS)
+        observe_inputs = shape.observe_inputs(manifest["target"])
+        _check_inputs(path / "observe.onnx", graphs["observe.onnx"], observe_inputs)
         _check_inputs(path / "predict.onnx", graphs["predict.onnx"], shape.predict_inputs())
         wait = None
         if WAIT_GRAPH in contents:
@@ -258,7 +273,7 @@ def _check_consistent(
             f"{path}: {class_priors.size} class priors for {shape.num_behaviors} behaviors, "
             "or some that are no numbers; export it again from its checkpoint"
         )
-    looks_back = max(shape.receptive_field, shape.habit_events)
+    looks_back = max(shape.receptive_field + shape.window - 2, shape.habit_events)
     if shape.history_events < looks_back:
         raise BundleError(
             f"{path} keeps {shape.history_events} events per user, but the model looks back on "

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 CPU = "CPUExecutionProvider"
+CPU_DEVICE = "cpu"
+"""Name of main memory, for binding."""
 
 # Two packages that install the same module: the one that came last has overwritten the other.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
 from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
+from edgebehave.predict_graph import PredictGraph
 from edgebehave.private_names import PrivateNames
 from edgebehave.rolling_history import Events, RollingHistory
 from edgebehave.stream_states import StreamStates
@@ -100,17 +101,20 @@ class Predictor:
         self,
         bundle: Bundle | None = None,
         *,
-        max_states: int = 1024,
+        state_mb: float = 64,
         habit_weights: HabitWeights | None = None,
     ) -> None:
         """A predictor for an opened bundle, or, by default, without a model.
 
-        max_states     as in `load`.
+        state_mb       as in `load`.
         habit_weights  how the habits are mixed where there is no bundle; popularity means
                        nothing there.
         """
         self._bundle = bundle
-        self._states = StreamStates(bundle, max_states) if bundle else None
+        if not state_mb > 0:
+            raise ValueError(f"state_mb must be above 0, got {state_mb}")
+        self._states = StreamStates(bundle, int(state_mb * 1e6)) if bundle else None
+        self._predict_graph = PredictGraph(bundle) if bundle else None
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
         self._known_behaviors = tuple(self._vocabulary.behaviors[1:])
         self._history_events = bundle.shape.history_events if bundle else HABIT_EVENTS
@@ -124,20 +128,20 @@ class Predictor:
         cls,
         bundle: str | Path,
         *,
-        max_states: int = 1024,
+        state_mb: float = 64,
         providers: Sequence[str] | None = None,
     ) -> "Predictor":
         """A predictor with the model of a bundle.
 
         bundle      the folder that `edgebehave export` wrote.
-        max_states  users whose network state is kept ready, at least 1; the one not asked about
-                    for longest makes room and is rebuilt from its history when asked about
-                    again. A state takes 8 L (window - 1) D bytes.
-        providers   execution providers of ONNX Runtime, best first; default the CPU.
+        state_mb   megabytes for the network states of users that were asked about, room for one
+                   at least; the one not asked about for longest makes room and is rebuilt from
+                   its history when asked about again. A state takes 8 L window D bytes.
+        providers  execution providers of ONNX Runtime, best first; default the CPU.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX
         Runtime.
         """
-        return cls(Bundle.open(bundle, providers), max_states=max_states)
+        return cls(Bundle.open(bundle, providers), state_mb=state_mb)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -314,7 +318,7 @@ class Predictor:
         last_s = int(known.history.latest(self._habit_events).time_s[last])
         assert self._states is not None
         inputs = {
-            "hidden": self._states.hidden(user, known.history)[None],
+            "hidden": self._states.hidden(user, known.history),
             "history": _history(question.events),
         }
         gap_s, probs = bundle.wait.run(["gap_s", "probs"], inputs)
@@ -385,20 +389,11 @@ class Predictor:
         if known is None or (shape.habits and not len(question.events.behavior)):
             return bundle.class_priors
         assert self._states is not None
-        inputs: dict[str, npt.NDArray[np.generic]] = {
-            "hidden": self._states.hidden(user, known.history)[None]
-        }
-        if shape.query_context != "none":
-            moment = question.moment or Moment(0, 0)
-            inputs["time_s"] = np.array([moment.time_s])
-            inputs["utc_offset_min"] = np.array([moment.utc_offset_min])
-            inputs["time_known"] = np.array([question.moment is not None], np.int64)
-        if shape.query_context == "time_location":
-            inputs["location"] = np.array([question.location])
-        if shape.habits:
-            inputs["history"] = _history(question.events)
-        probs: FloatArray = bundle.predict.run(["probs"], inputs)[0]
-        return probs
+        assert self._predict_graph is not None
+        hidden_1D = self._states.hidden(user, known.history)
+        return self._predict_graph.probs(
+            hidden_1D, question.moment, question.location, _history(question.events)
+        )
 
 
 _NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))

@@ -1,88 +1,94 @@
 """What the network keeps of each user's past: a bounded store that history can always rebuild."""
 
-# D width, L layers, C cached events, H heads, E head width
+# D width, I window, S = I - 1 slots, R receptive field
 
+import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebehave.bundle import Bundle
-from edgebehave.rolling_history import RollingHistory
+from edgebehave.network_state import NetworkState, empty_state, state_bytes
+from edgebehave.rolling_history import Events
 
 FloatArray = npt.NDArray[np.float32]
 
 
-class _State(NamedTuple):
-    """The network after the first `num_seen` events of a user.
+class History(Protocol):
+    """The retained events of a user, `len` of them, and how many there ever were."""
 
-    hidden  (D,) float32, what predictions are made from.
-    cache   (2 L, C, H, E) float32, keys and values of the last C events, C < window.
-    """
+    @property
+    def count(self) -> int: ...
 
-    num_seen: int
-    hidden: FloatArray
-    cache: FloatArray
+    def __len__(self) -> int: ...
+
+    def latest(self, num_events: int | None = None) -> Events: ...
 
 
 class StreamStates:
-    """States of the users asked about most recently, at most `max_states` of them.
+    """States of the users asked about most recently, in at most `max_bytes` of memory.
 
-    A state advances one event at a time, from nothing or from where it was left, and always
-    through the same computations: each event is seen with the window - 1 events before it. A state
-    that was dropped is made again from the last `receptive_field` events and is equal to the last
-    bit, for what lies further back has no path to it.
+    A state advances one event at a time, from its origin or from where it was left. A state that
+    was dropped is made again from the retained events, and is equal to the last bit: it begins far
+    enough back that nothing before has a path to it, at a multiple of S, so that every event falls
+    into the slot that it would have had. Where events are retained by age and fewer of them than
+    that remain, a state begins at the oldest of them, whatever it was before.
+
+    Safe for several threads, as long as no two ask about the same user at once.
     """
 
-    def __init__(self, bundle: Bundle, max_states: int) -> None:
-        if max_states < 1:
-            raise ValueError(f"max_states must be at least 1, got {max_states}")
+    def __init__(self, bundle: Bundle, max_bytes: int) -> None:
+        """Room for at least one state, however small `max_bytes`."""
         self._bundle = bundle
-        self._max_states = max_states
-        self._states: OrderedDict[str, _State] = OrderedDict()
+        self.capacity = max(1, max_bytes // state_bytes(bundle))
+        self._states: OrderedDict[str, NetworkState] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._states)
 
     def drop(self, user: str) -> None:
         """Forget a state, if there is one: its user is gone, or the past has changed."""
-        self._states.pop(user, None)
+        with self._lock:
+            self._states.pop(user, None)
 
-    def hidden(self, user: str, history: RollingHistory) -> FloatArray:
-        """State after the latest event, (D,) float32; the history must hold at least one."""
-        receptive_field = self._bundle.shape.receptive_field
-        state = self._states.pop(user, None)
-        # With that many events to see, the way from nothing is as short and ends at the same bits.
-        if state is None or history.count - state.num_seen >= receptive_field:
-            num_seen = history.count - min(len(history), receptive_field)
-            state = _State(num_seen, np.empty(0, np.float32), self._bundle.shape.empty_cache())
-        state = self._advance(state, history)
-        self._states[user] = state
-        if len(self._states) > self._max_states:
-            self._states.popitem(last=False)
+    def hidden(self, user: str, history: History) -> FloatArray:
+        """State after the latest event, (1, D) float32; the history must hold at least one.
+
+        It is overwritten when the user's state advances.
+        """
+        with self._lock:
+            state = self._states.pop(user, None)
+        origin = self._origin(history)
+        if state is None or not self._serves(state, origin, history):
+            state = empty_state(self._bundle, origin)
+        new = history.latest(history.count - state.num_seen)
+        columns = (new.event, new.location, new.time_s, new.utc_offset_min)
+        for event in zip(*(column.tolist() for column in columns), strict=True):
+            state.step(*event)
+        with self._lock:
+            self._states[user] = state
+            while len(self._states) > self.capacity:
+                self._states.popitem(last=False)
         return state.hidden
 
-    def _advance(self, state: _State, history: RollingHistory) -> _State:
-        is_web = self._bundle.target == "web"
-        num_kept = self._bundle.shape.window - 1
-        num_new = history.count - state.num_seen
-        new = history.latest(num_new)
-        hidden, cache = state.hidden, state.cache
-        for i in range(num_new):
-            one = slice(i, i + 1)
-            outputs = self._bundle.observe.run(
-                ["hidden", "new_rows" if is_web else "new_cache"],
-                {
-                    "event": new.event[one],
-                    "location": new.location[one],
-                    "time_s": new.time_s[one],
-                    "utc_offset_min": new.utc_offset_min[one],
-                    "position": np.array(state.num_seen + i, np.int64),
-                    "cache": cache,
-                },
-            )
-            new_rows = [cache, outputs[1]]
-            hidden = outputs[0][0]
-            cache = np.concatenate(new_rows, axis=1)[:, -num_kept:] if is_web else outputs[1]
-        return _State(history.count, hidden, cache)
+    def _origin(self, history: History) -> int:
+        """Number of the event at which a state that is made now begins."""
+        shape = self._bundle.shape
+        first_retained = history.count - len(history)
+        num_slots = shape.window - 1
+        far_enough = max(0, history.count - shape.receptive_field) // num_slots * num_slots
+        return max(far_enough, first_retained)
+
+    def _serves(self, state: NetworkState, origin: int, history: History) -> bool:
+        """Whether a state, advanced, equals one that begins at `origin`, and sooner gets there."""
+        if state.num_seen > history.count or origin >= state.num_seen:
+            return False
+        num_slots = self._bundle.shape.window - 1
+        in_step = (origin - state.origin) % num_slots == 0
+        nothing_lost = origin == state.origin or (
+            state.origin < origin <= history.count - self._bundle.shape.receptive_field
+        )
+        return in_step and nothing_lost

@@ -18,10 +18,11 @@ def bench(
     warm_up: Annotated[int, typer.Option(min=0, help="Calls before the clock starts.")] = 100,
     json: JsonOption = False,
 ) -> None:
-    """Time one event plus one prediction: torch window, ONNX stream in fp32 and int8.
+    """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
 
     All contenders take turns in one run on one thread, so that their ratios hold on a noisy
-    machine; p50 and p99, sizes, and how often int8 and fp32 agree.
+    machine; p50 and p99, warm and cold caches, one and many users, beside one pass over the
+    weights; sizes, and how often int8 and fp32 agree.
 
     Example: [bold]edgebehave bench runs/edge --store runs/store[/bold]
     """

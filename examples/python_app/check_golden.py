@@ -26,7 +26,7 @@ def check(bundle: Path, golden: Path) -> dict[str, object]:
         header, *lines = map(json.loads, file)
     if header["manifest"] != hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest():
         raise SystemExit(f"{golden} was not made from {bundle}; export both again")
-    predictor = Predictor.load(bundle, max_states=1)
+    predictor = Predictor.load(bundle, state_mb=1e-6)
     same_top1 = same_top5 = 0
     largest, started = 0.0, time.perf_counter()
     for line in lines:

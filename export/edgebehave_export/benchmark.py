@@ -1,17 +1,25 @@
-"""How long a prediction takes: torch over a window against the graphs of a bundle.
+"""How long a prediction takes: torch over a window against the graphs of a bundle and the SDK.
 
-One prediction is "an event came, what is next": torch computes the last `window` events anew, the
-graphs take one step from the cache. All contenders run in one process, on one thread, in turns,
-so that whatever else the machine does hits them alike.
+One prediction is "an event came, what is next". All contenders run in one process, on one thread,
+in short bursts that take turns, so that whatever else the machine does hits them alike.
+
+    torch window      eager torch, the last `window` events computed anew, habits included
+    window            the same in ONNX Runtime, stateless: window.onnx
+    two graphs        observe.onnx for the event, predict.onnx for the answer, memory bound
+    Predictor         the whole SDK: names, history, both graphs, the five best
+    ... cold          the same with the processor's caches swept before each call
+    ... many users    the same, each call for another of many users
+    weight floor      one pass over as many bytes as the matrices of observe.onnx have in int8
 """
 
-# N events of a history, D width, V behaviors, U spare slots, K kernels
+# N events of a history, D width, V behaviors, U spare slots
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +29,18 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from edgebehave.habits import HABIT_EVENTS
+from edgebehave import Predictor
+from edgebehave.bundle import Bundle, ModelShape
+from edgebehave.inference import open_graph
+from edgebehave.moments import Moment
+from edgebehave.network_state import RingState
+from edgebehave.predict_graph import PredictGraph
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_export.bundle import export_graphs, graph_bytes
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
 from edgebehave_export.gate_log import gate_log
 from edgebehave_export.graphs import Predict
+from edgebehave_export.onnx_export import export_window
 from edgebehave_export.parity import check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_export.replay import Device, History
@@ -33,9 +48,16 @@ from edgebehave_train.attention import plan_attention
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.mapped_log import map_log
-from edgebehave_train.model import BehaviorModel
+from edgebehave_train.model import BehaviorModel, ModelConfig
 
 TORCH = "torch window"
+FLOOR = "weight floor"
+WINDOW = "window.onnx"
+_BURST = 20
+_SWEPT_BYTES = 64 << 20
+_NUM_USERS = 200
+
+Graphs = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +74,24 @@ class BenchRow:
 class BenchTable:
     """What `benchmark` measured.
 
-    rows            latencies; a "stream" is its observe and its predict, measured together.
-    model_bytes     bytes of both graphs by precision.
+    shape           width and layers of the model.
+    num_history     behaviors that a prediction looks back on.
+    rows            latencies.
+    model_bytes     bytes of observe.onnx and predict.onnx by precision.
+    state_bytes     memory that a user's network state takes.
+    resident_mb     memory of this process at its largest, torch included.
     top1_agreement  share of predictions on which int8 and fp32 agree; None without a log.
     num_compared    predictions behind it.
     warm_up         calls of each contender that were not counted.
     environment     machine and versions.
     """
 
+    shape: str
+    num_history: int
     rows: list[BenchRow]
     model_bytes: dict[str, int]
+    state_bytes: int
+    resident_mb: float
     top1_agreement: float | None
     num_compared: int
     warm_up: int
@@ -72,28 +102,33 @@ class BenchTable:
         """int8 bytes per fp32 byte."""
         return self.model_bytes["int8"] / self.model_bytes["fp32"]
 
-    @property
-    def remark(self) -> str:
-        """Where the time of the int8 stream goes."""
-        p50 = {row.name.strip(): row.p50_us for row in self.rows}
-        observe, predict = p50["observe int8"], p50["predict int8"]
-        slower, share = max(("observe", observe), ("predict", predict), key=lambda part: part[1])
-        return (
-            f"stream int8 is {p50[TORCH] / p50['stream int8']:.1f} times as fast as the torch "
-            f"window; {share / (observe + predict):.0%} of it is {slower}"
-        )
+    def p50_us(self, name: str) -> float:
+        """Median of a row."""
+        return next(row.p50_us for row in self.rows if row.name == name)
+
+    def speedup(self, name: str) -> float:
+        """How many times as fast as the torch window a row is, by medians."""
+        return self.p50_us(TORCH) / self.p50_us(name)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"size_ratio": self.size_ratio}
+        speedups = {row.name: self.speedup(row.name) for row in self.rows}
+        return asdict(self) | {"size_ratio": self.size_ratio, "speedup": speedups}
 
     def to_text(self) -> str:
         """The table, for people."""
         machine = ", ".join(f"{name} {value}" for name, value in self.environment.items())
-        lines = [f"{'one thread, batch 1':<24}{'p50 us':>10}{'p99 us':>10}"]
-        lines += [f"{row.name:<24}{row.p50_us:>10.1f}{row.p99_us:>10.1f}" for row in self.rows]
-        lines.append(self.remark)
+        heading = f"{self.shape}, one thread"
+        lines = [f"{heading:<34}{'p50 us':>10}{'p99 us':>10}{'torch / it':>12}"]
+        lines += [
+            f"{row.name:<34}{row.p50_us:>10.1f}{row.p99_us:>10.1f}{self.speedup(row.name):>11.1f}x"
+            for row in self.rows
+        ]
         sizes = ", ".join(f"{name} {size:,} bytes" for name, size in self.model_bytes.items())
         lines.append(f"graphs: {sizes}, ratio {self.size_ratio:.3f}")
+        lines.append(
+            f"a user's state {self.state_bytes:,} bytes, "
+            f"{self.num_history} behaviors looked back on"
+        )
         if self.top1_agreement is not None:
             lines.append(
                 f"int8 keeps the top-1 of fp32 in {self.top1_agreement:.2%} "
@@ -119,61 +154,99 @@ def benchmark(
     num_predictions  compared for the agreement.
     Raises ValueError for a folder that is no checkpoint or no store.
     """
-    if num_calls < 1:
-        raise ValueError(f"num_calls must be at least 1, got {num_calls}")
     opened = Checkpoint.open(checkpoint)
     model = opened.load_model()
-    protos = export_graphs(model)
-    graphs = {
-        "fp32": graph_bytes(protos),
-        "int8": graph_bytes(quantize_graphs(protos)),
-    }
     log = EventStore.open(store) if store is not None else None
-    history = _random_history(model) if log is None else _longest_history(opened, log)
+    history = _random_history(model.config) if log is None else _longest_history(opened, log)
+    table, graphs = _measure(model, opened.vocabulary, history, num_calls, warm_up)
+    if log is None:
+        return table
+    report = check_parity(opened, model, log, **graphs, num_predictions=num_predictions)
+    agreed = next(check for check in report.checks if check.name.startswith("fp32 - int8, same"))
+    return replace(table, top1_agreement=agreed.value, num_compared=agreed.count)
+
+
+def benchmark_shape(config: ModelConfig, num_calls: int = 1000, warm_up: int = 100) -> BenchTable:
+    """Time a model of some shape with random weights, which take as long as trained ones."""
+    torch.manual_seed(0)
+    model = BehaviorModel(config).eval()
+    vocabulary = Vocabulary.identity(
+        [f"event {i}" for i in range(1, config.num_events)],
+        [f"place {i}" for i in range(1, config.num_locations)],
+    )
+    return _measure(model, vocabulary, _random_history(config), num_calls, warm_up)[0]
+
+
+def _measure(
+    model: BehaviorModel, vocabulary: Vocabulary, history: History, num_calls: int, warm_up: int
+) -> tuple[BenchTable, dict[str, Graphs]]:
+    """The table without an agreement, and the graphs by precision."""
+    if num_calls < 1:
+        raise ValueError(f"num_calls must be at least 1, got {num_calls}")
+    protos = export_graphs(model)
+    window = {WINDOW: export_window(model)}
+    graphs = {"fp32": graph_bytes(protos), "int8": graph_bytes(quantize_graphs(protos))}
+    windows = {"fp32": graph_bytes(window), "int8": graph_bytes(quantize_graphs(window))}
     asked = _question(Device(model.config, graphs["fp32"]), history)
     contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():
-        for part, call in _stream(Device(model.config, contents), history).items():
-            contenders[f"{part} {precision}"] = call
+        session = open_graph(windows[precision][WINDOW])
+        contenders[f"window {precision}"] = _onnx_window(session, model.config, history, asked)
+        bundle = _bundle(model, vocabulary, contents)
+        contenders |= {
+            f"{name} {precision}": call for name, call in _stream(bundle, history, asked).items()
+        }
+        contenders[f"Predictor {precision}"] = _sdk(bundle, history, 1)
+    contenders["Predictor int8, many users"] = _sdk(bundle, history, _NUM_USERS)
+    for name in (TORCH, "two graphs int8", "Predictor int8"):
+        contenders[f"{name}, cold"] = contenders[name]
+    contenders[FLOOR] = _weight_pass(model)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         seconds = _in_turns(contenders, num_calls, warm_up)
     finally:
         torch.set_num_threads(num_threads)
-    agreement, num_compared = None, 0
-    if log is not None:
-        report = check_parity(opened, model, log, **graphs, num_predictions=num_predictions)
-        agreed = next(
-            check for check in report.checks if check.name.startswith("fp32 - int8, same")
-        )
-        agreement, num_compared = agreed.value, agreed.count
-    return BenchTable(
+    config = model.config
+    table = BenchTable(
+        shape=f"width {config.width}, {config.num_layers} layers",
+        num_history=asked["history"].shape[1] if config.habits else 0,
         rows=[_row(name, times) for name, times in seconds.items()],
         model_bytes={name: sum(map(len, files.values())) for name, files in graphs.items()},
-        top1_agreement=agreement,
-        num_compared=num_compared,
+        state_bytes=8 * config.num_layers * config.window * config.width,
+        resident_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        top1_agreement=None,
+        num_compared=0,
         warm_up=warm_up,
         environment=_environment(),
     )
+    return table, graphs
 
 
 def _in_turns(
     contenders: dict[str, Callable[[], object]], num_calls: int, warm_up: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Seconds of each call, by contender, (num_calls,) each."""
+    """Seconds of each call, by contender, (num_calls,) each.
+
+    In bursts, the first call of which is not counted: it finds the caches full of whoever ran
+    before, which is another question, and has rows of its own.
+    """
     seconds = {name: np.empty(num_calls) for name in contenders}
     names, rng = list(contenders), np.random.default_rng(0)
-    for i in range(-warm_up, num_calls):
-        # Who comes after torch finds the processor's caches full of torch: it must not always be
-        # the same one.
-        for name in (names[k] for k in rng.permutation(len(names))):
-            call = contenders[name]
-            started = time.perf_counter()
+    swept = np.zeros(_SWEPT_BYTES // 8)
+    for call in contenders.values():
+        for _ in range(warm_up):
             call()
-            ended = time.perf_counter()
-            if i >= 0:
-                seconds[name][i] = ended - started
+    for first in range(0, num_calls, _BURST):
+        for name in (names[k] for k in rng.permutation(len(names))):
+            call, is_cold = contenders[name], name.endswith("cold")
+            call()
+            for i in range(first, min(first + _BURST, num_calls)):
+                if is_cold:
+                    swept += 1
+                started = time.perf_counter()
+                call()
+                seconds[name][i] = time.perf_counter() - started
     return seconds
 
 
@@ -182,27 +255,83 @@ def _row(name: str, seconds: npt.NDArray[np.float64]) -> BenchRow:
     return BenchRow(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
 
 
-def _stream(device: Device, history: History) -> dict[str, Callable[[], object]]:
+def _bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bundle:
+    """An opened bundle that never was a folder."""
+    return Bundle(
+        path=Path(),
+        manifest={},
+        target="native",
+        shape=ModelShape(**model_shape(model.config)),
+        vocabulary=vocabulary,
+        class_priors=np.zeros(model.config.num_behaviors, np.float32),
+        observe=open_graph(graphs["observe.onnx"]),
+        predict=open_graph(graphs["predict.onnx"]),
+    )
+
+
+def _stream(
+    bundle: Bundle, history: History, asked: Mapping[str, Any]
+) -> dict[str, Callable[[], object]]:
     """One step from a full cache, one prediction from a full history, and both in a row."""
-    last = len(history) - 1
-    _, cache = device.stream(history.take(slice(0, last)))
-    hidden, _ = device.observe(history, slice(last, last + 1), cache, last)
-    # What a client keeps ready; assembling it is the SDK's time, not the graph's.
-    inputs = _question(device, history) | {"hidden": hidden}
+    state, predict = RingState(bundle, 0), PredictGraph(bundle)
+    columns = (history.event, history.location, history.time_s, history.utc_offset_min)
+    rows = [tuple(int(value) for value in row) for row in zip(*columns, strict=True)]
+    for row in rows[-2 * bundle.shape.window :]:
+        state.step(*row)
+    moment = Moment(*rows[-1][2:])
+    past = asked.get("history", np.zeros((4, 0), np.int64))
 
-    def observe() -> npt.NDArray[np.float32]:
-        hidden_D: npt.NDArray[np.float32] = device.observe(
-            history, slice(last, last + 1), cache, last
-        )[0][0]
-        return hidden_D
+    def observe() -> None:
+        state.step(*rows[-1])
 
-    def predict() -> npt.NDArray[np.float32]:
-        return device.predict(inputs)
+    def answer() -> npt.NDArray[np.float32]:
+        return predict.probs(state.hidden, moment, 0, past)
 
     def both() -> npt.NDArray[np.float32]:
-        return device.predict(inputs | {"hidden": observe()[None]})
+        observe()
+        return answer()
 
-    return {"stream": both, "  observe": observe, "  predict": predict}
+    return {"two graphs": both, "  observe": observe, "  predict": answer}
+
+
+def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], object]:
+    """`observe` and `predict` for users with full histories, each call for the next user."""
+    predictor = Predictor(bundle, state_mb=1e5)
+    names = _names(bundle.vocabulary, history)
+    users = [f"user {u}" for u in range(num_users)]
+    events = list(
+        zip(*names, history.time_s.tolist(), history.utc_offset_min.tolist(), strict=True)
+    )
+    kept = events[-bundle.shape.history_events :]
+    for user in users:
+        for event, place, time_s, offset_min in kept:
+            predictor.observe(user, event, at=time_s, location=place, utc_offset_min=offset_min)
+        predictor.predict(user, at=kept[-1][2])
+    clock = {"s": kept[-1][2], "turn": 0}
+
+    def call() -> object:
+        clock["turn"] += 1
+        clock["s"] += 60
+        user = users[clock["turn"] % num_users]
+        event, place, _, offset_min = kept[clock["turn"] % len(kept)]
+        at = clock["s"]
+        predictor.observe(user, event, at=at, location=place, utc_offset_min=offset_min)
+        return predictor.predict(user, k=5, at=at)
+
+    return call
+
+
+def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[str | None]]:
+    """Names of the events and places of a history; made-up ones for private ids."""
+    events = [
+        vocabulary.events[i] if 0 < i < vocabulary.num_events else f"own event {i}"
+        for i in history.event.tolist()
+    ]
+    places = [
+        None if i == 0 else vocabulary.locations[i] if i < vocabulary.num_locations else f"own {i}"
+        for i in history.location.tolist()
+    ]
+    return events, places
 
 
 def _question(device: Device, history: History) -> dict[str, Any]:
@@ -212,12 +341,24 @@ def _question(device: Device, history: History) -> dict[str, Any]:
     return device.predict_inputs(state, history, len(history), moment)
 
 
+def _onnx_window(
+    session: Any, config: ModelConfig, history: History, asked: Mapping[str, Any]
+) -> Callable[[], object]:
+    """The last `window` events through window.onnx."""
+    window = slice(-config.window, None)
+    columns = (history.event, history.location, history.time_s, history.utc_offset_min)
+    names = [given.name for given in session.get_inputs()]
+    inputs = {name: column[window] for name, column in zip(names, columns, strict=False)}
+    inputs |= {name: asked[name] for name in names[len(columns) :]}
+    return lambda: session.run(None, inputs)
+
+
 def _torch_window(
-    model: BehaviorModel, history: History, inputs: Mapping[str, Any]
+    model: BehaviorModel, history: History, asked: Mapping[str, Any]
 ) -> Callable[[], Tensor]:
     """The same prediction in torch, stateless: everything from the last `window` events.
 
-    inputs  of the predict graph; the state among them is computed anew.
+    asked  inputs of the predict graph; the state among them is computed anew.
     """
     config = model.config
     window = slice(-config.window, None)
@@ -226,7 +367,7 @@ def _torch_window(
         return torch.from_numpy(column[window] * (column[window] < table_size))[None]
 
     predict = Predict(model).eval()
-    given = {name: torch.from_numpy(np.asarray(inputs[name])) for name in predict.input_names}
+    given = {name: torch.from_numpy(np.asarray(asked[name])) for name in predict.input_names}
 
     @torch.inference_mode()
     def run() -> Tensor:
@@ -246,20 +387,28 @@ def _torch_window(
     return run
 
 
+def _weight_pass(model: BehaviorModel) -> Callable[[], object]:
+    """Reads as many bytes as the matrices of the blocks have in int8, with a dot product."""
+    num_weights = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
+    values = np.ones(max(1, num_weights // 4), np.float32)
+    return lambda: values @ values
+
+
 def _longest_history(checkpoint: Checkpoint, store: EventStore) -> History:
     gate = gate_log(store, checkpoint.config.split, checkpoint.model_config.window)
     log = map_log(gate.store, checkpoint.vocabulary)
     return History.of_log(log, int(np.diff(log.user_start).argmax()))
 
 
-def _random_history(model: BehaviorModel) -> History:
+def _random_history(config: ModelConfig) -> History:
     """Events every hour, more than any counter holds."""
-    config, rng = model.config, np.random.default_rng(0)
-    num_events = HABIT_EVENTS + config.window
+    rng = np.random.default_rng(0)
+    num_events = config.history_events + config.window
+    events = rng.integers(1, max(2, config.num_events), num_events)
     return History(
-        event=rng.integers(0, config.num_events, num_events),
+        event=events,
         location=rng.integers(0, config.num_locations, num_events),
-        behavior=rng.integers(1, max(2, config.num_behaviors), num_events),
+        behavior=np.minimum(events, config.num_behaviors - 1),
         time_s=1_700_000_000 + 3600 * np.arange(num_events),
         utc_offset_min=np.zeros(num_events, np.int64),
     )

@@ -6,22 +6,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, Target
+from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, ModelShape, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.golden import check_golden_path, write_golden
+from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import export_observe, export_predict, export_wait
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
-from edgebehave_train.model import BehaviorModel
+from edgebehave_train.model import BehaviorModel, ModelConfig
 
 Precision = Literal["fp32", "int8"]
 
@@ -91,7 +93,7 @@ def export_bundle(
 
 def export_graphs(model: BehaviorModel, target: Target = "native") -> dict[str, ModelProto]:
     """The fp32 graphs of a bundle by file name."""
-    observe = export_observe(model, new_rows_only=target == "web")
+    observe = export_observe(model) if target == "web" else native_observe(model)
     graphs = dict(zip(GRAPHS, (observe, export_predict(model)), strict=True))
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
@@ -180,15 +182,10 @@ def _replace(partial: Path, out: Path) -> None:
 def _manifest(checkpoint: Checkpoint, model: BehaviorModel, parity: ParityReport) -> dict[str, Any]:
     config = model.config
     counts_V = checkpoint.behavior_counts
-    names = [
-        *("width", "num_layers", "num_heads", "head_width", "window", "receptive_field"),
-        *("history_events", "query_context", "habits", "num_spare"),
-        *("num_events", "num_locations", "num_behaviors"),
-    ]
     return {
         "format_version": FORMAT_VERSION,
         "min_runtime": MIN_RUNTIME,
-        "model": {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS},
+        "model": model_shape(config),
         "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
         "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),
         "dro_weights": checkpoint.training.get("dro", {}).get("worst_case"),
@@ -201,6 +198,12 @@ def _manifest(checkpoint: Checkpoint, model: BehaviorModel, parity: ParityReport
             "weights_sha256": _sha256(checkpoint.path / "model.safetensors"),
         },
     }
+
+
+def model_shape(config: ModelConfig) -> dict[str, Any]:
+    """The part of a manifest that `edgebehave.bundle.ModelShape` reads."""
+    names = [field.name for field in fields(ModelShape) if field.name != "habit_events"]
+    return {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS}
 
 
 def _sha256(path: Path) -> str:

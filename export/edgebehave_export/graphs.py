@@ -1,7 +1,8 @@
-"""The two graphs of a bundle, as modules around the layers of a trained model.
+"""The graphs of a bundle, as modules around the layers of a trained model.
 
-    observe   events and the cache of the past -> states, and the new cache or what is new in it
+    observe   events and the cache of the past -> states, and what is new in the cache
     predict   state, moment and history        -> final probabilities
+    window    events, moment and history       -> final probabilities, without a cache
 
 Both take what a client has at hand, ids and times, and compute weekdays, slots, rotary positions
 and habit kernels themselves. The layers, the gates and the head are those of `BehaviorModel`;
@@ -87,7 +88,7 @@ class Observe(nn.Module):
     turn_cos: Tensor
     turn_sin: Tensor
 
-    def __init__(self, model: BehaviorModel, new_rows_only: bool = False) -> None:
+    def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
         attention = model.config.attention
         if attention != "softmax":
@@ -96,7 +97,6 @@ class Observe(nn.Module):
                 "export one that was trained with attention softmax"
             )
         self.model = model
-        self.new_rows_only = new_rows_only
         turns_E, turn_cos, turn_sin = rotary_circle(model)
         self.register_buffer("turns_E", turns_E, persistent=False)
         self.register_buffer("turn_cos", turn_cos, persistent=False)
@@ -116,9 +116,8 @@ class Observe(nn.Module):
         event, location, time_s, utc_offset_min  (N,) int64, N >= 1.
         position  () int64, how many events of the user came before.
         cache     (2 L, C, H, E) float32, 0 <= C <= window - 1, oldest first.
-        Returns   hidden (N, D); all keys and values (2 L, C + N, H, E), of which the client keeps
-                  the last window - 1 (the exported graph cuts them off itself). With
-                  `new_rows_only` those of the N events alone, (2 L, N, H, E).
+        Returns   hidden (N, D); keys and values of the new events (2 L, N, H, E), to be appended
+                  to the cache, of which the client keeps the last window - 1.
         """
         model = self.model
         config = model.config
@@ -140,7 +139,7 @@ class Observe(nn.Module):
             key = torch.cat([cache[2 * layer], new_key])
             value = torch.cat([cache[2 * layer + 1], new_value])
             x_ND = block.merge(x_ND, cached_attention(query, key, value, config.window))
-            rows += [new_key, new_value] if self.new_rows_only else [key, value]
+            rows += [new_key, new_value]
         return model.norm(x_ND), torch.stack(rows)
 
 
@@ -273,3 +272,34 @@ class Predict(nn.Module):
         network_1 = network_11[0] * ((num_known + VOCABULARY_TRUST) / past_1)
         total_1 = network_1 + (shares_1K * evidence_1K).sum(1)
         return network_1, shares_1K, total_1
+
+
+class Window(nn.Module):
+    """Observe and predict in one, stateless, for a server that keeps no caches.
+
+    Up to a receptive field of events, what the stream answers; more change nothing but the time it
+    takes.
+    """
+
+    def __init__(self, model: BehaviorModel) -> None:
+        super().__init__()
+        self.observe, self.predict = Observe(model), Predict(model)
+
+    @property
+    def input_names(self) -> list[str]:
+        return ["event", "event_location", "event_time_s", "event_utc_offset_min"] + [
+            name for name in self.predict.input_names if name != "hidden"
+        ]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """probs (V + U,) float32.
+
+        event, event_location, event_time_s, event_utc_offset_min
+             (N,) int64, N >= 1, the latest events, oldest first.
+        The others as in `Predict`.
+        """
+        config = self.observe.model.config
+        cache = torch.zeros(2 * config.num_layers, 0, config.num_heads, config.head_width)
+        hidden_ND, _ = self.observe(*inputs[:4], torch.zeros((), dtype=torch.int64), cache)
+        probs: Tensor = self.predict(hidden_ND[-1:], *inputs[4:])
+        return probs

@@ -7,32 +7,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgebehave_export.graphs import Observe, Predict
+from edgebehave_export.graphs import Observe, Predict, Window
 from edgebehave_export.waiting_time_graph import WaitingTimes
 from edgebehave_train.model import BehaviorModel
 
 OPSET = 18
 """What the exporter writes without converting; runtimes have had it since 2023."""
 
-_TO_THE_END = np.iinfo(np.int64).max
 
-
-def export_observe(model: BehaviorModel, new_rows_only: bool = False) -> ModelProto:
-    """The observe graph of a model, fp32.
-
-    new_rows_only  return keys and values of the new events and not of all that is to be kept: a
-                   client that keeps the cache itself has less to copy.
+def export_observe(model: BehaviorModel) -> ModelProto:
+    """The observe graph of a model in standard operators, fp32.
 
     Inputs   event, location, time_s, utc_offset_min (N,) int64; position () int64;
              cache (2 L, C, H, E) float32.
-    Outputs  hidden (N, D) float32; new_cache (2 L, min(C + N, window - 1), H, E) float32 or, with
-             new_rows_only, new_rows (2 L, N, H, E) float32.
+    Outputs  hidden (N, D) float32; new_rows (2 L, N, H, E) float32, to be appended to the cache,
+             of which the client keeps the last window - 1.
 
     The cached rows stand in the order of time, oldest first. For a single event any order gives
     the same state but for rounding: keys are rotated already, and all of them are in the window.
@@ -52,18 +46,31 @@ def export_observe(model: BehaviorModel, new_rows_only: bool = False) -> ModelPr
         "position": (torch.tensor(7), None),
         "cache": (cache, {1: num_cached}),
     }
-    if new_rows_only:
-        return _finished(_export(Observe(model, True), inputs, ["hidden", "new_rows"]))
-    proto = _export(Observe(model), inputs, ["hidden", "all_cache"])
-    _keep_last(proto, "all_cache", "new_cache", config.window - 1)
-    return _finished(proto)
+    return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
 
 
 def export_predict(model: BehaviorModel) -> ModelProto:
     """The predict graph of a model, fp32: `Predict.input_names` in, probs (V + U,) out."""
     predict = Predict(model)
+    examples = _predict_examples(model)
+    inputs = {name: examples[name] for name in predict.input_names}
+    return _finished(_export(predict, inputs, ["probs"]))
+
+
+def export_window(model: BehaviorModel) -> ModelProto:
+    """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out."""
+    window = Window(model)
+    axes = {0: torch.export.Dim("num_events")}
+    events = {name: (torch.arange(4), axes) for name in window.input_names[:4]}
+    examples = _predict_examples(model) | events
+    inputs = {name: examples[name] for name in window.input_names}
+    return _finished(_export(window, inputs, ["probs"]))
+
+
+def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
+    """Name -> (example, dynamic axes)."""
     num_history = torch.export.Dim("num_history")
-    examples: dict[str, tuple[Tensor, Any]] = {
+    return {
         "hidden": (torch.zeros(1, model.config.width), None),
         "time_s": (torch.tensor([10_000]), None),
         "utc_offset_min": (torch.tensor([60]), None),
@@ -71,8 +78,6 @@ def export_predict(model: BehaviorModel) -> ModelProto:
         "location": (torch.tensor([0]), None),
         "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
     }
-    inputs = {name: examples[name] for name in predict.input_names}
-    return _finished(_export(predict, inputs, ["probs"]))
 
 
 def export_wait(model: BehaviorModel) -> ModelProto:
@@ -93,7 +98,9 @@ def _export(
 ) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
     shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
-    if isinstance(module, Predict):  # its forward takes *inputs, which count as one argument
+    if isinstance(
+        module, Predict | Window
+    ):  # its forward takes *inputs, which count as one argument
         shapes = (shapes,)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -110,23 +117,6 @@ def _export(
         )
     assert program is not None
     return program.model_proto
-
-
-def _keep_last(proto: ModelProto, name: str, kept_name: str, count: int) -> None:
-    """Replace an output by its last `count` rows along axis 1, or all if it has fewer.
-
-    Written by hand: the exporter would fix the length that the example has.
-    """
-    graph = proto.graph
-    output = next(value for value in graph.output if value.name == name)
-    output.name = kept_name
-    output.type.tensor_type.shape.dim[1].Clear()
-    output.type.tensor_type.shape.dim[1].dim_param = "num_kept"
-    bounds = {"keep_from": -count, "keep_to": _TO_THE_END, "keep_axis": 1}
-    for constant, value in bounds.items():
-        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), constant))
-    node = onnx.helper.make_node("Slice", [name, *bounds], [kept_name], name="keep_last")
-    graph.node.append(node)
 
 
 def _finished(proto: ModelProto) -> ModelProto:

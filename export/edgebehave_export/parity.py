@@ -147,8 +147,7 @@ def check_parity(
     timed = config.query_context != "none"
     devices = {"fp32": Device(config, fp32)} | ({"int8": Device(config, int8)} if int8 else {})
     hidden = {
-        name: [device.stream(history)[0] for history in histories]
-        for name, device in devices.items()
+        name: [device.stream(history) for history in histories] for name, device in devices.items()
     }
     checks: list[Check] = []
     for ask_early_s in (0, None) if timed else (None,):
@@ -173,7 +172,8 @@ def check_parity(
             # that flip under any rounding: reported, not judged.
             limit = MIN_AGREEMENT if ask_early_s == 0 or not timed else None
             checks += _compare_int8(answers["fp32"], answers["int8"], suffix, limit)
-    checks += _check_prefill(devices, histories, hidden, log, targets)
+    if devices["fp32"].takes_many:
+        checks += _check_prefill(devices, histories, hidden, log, targets)
     checks += _check_rebuilt(devices, histories, hidden)
     if config.generation_heads:
         of_device = gap_differences(model, log, targets, histories, devices, hidden)
@@ -312,16 +312,13 @@ def _check_rebuilt(
     histories: list[History],
     hidden: Mapping[str, list[FloatArray]],
 ) -> list[Check]:
-    """A state rebuilt from the last `receptive_field` events, to the bit."""
+    """A state rebuilt from the events that it depends on, to the bit."""
     checks = []
     for name, device in devices.items():
         receptive_field = device.config.receptive_field
         long = [u for u, history in enumerate(histories) if len(history) > receptive_field]
         differences = [
-            np.abs(
-                device.stream(histories[u], len(histories[u]) - receptive_field)[0][-1]
-                - hidden[name][u][-1]
-            ).max()
+            np.abs(device.rebuild(histories[u]) - hidden[name][u][-1]).max()
             for u in long[:_NUM_REBUILT]
         ]
         checks.append(

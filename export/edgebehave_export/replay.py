@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundle import WAIT_GRAPH
+from edgebehave.bundle import CACHE_PARTS, WAIT_GRAPH
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.inference import open_graph
 from edgebehave_train.mapped_log import MappedLog
@@ -69,50 +69,87 @@ class Device:
         self.config = config
         self._observe = open_graph(graphs["observe.onnx"])
         self._predict = open_graph(graphs["predict.onnx"])
-        self._cache_output = self._observe.get_outputs()[1].name
         self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
+        self._caches = [
+            name
+            for name in (given.name for given in self._observe.get_inputs())
+            if name.startswith(CACHE_PARTS)
+        ]
 
-    def empty_cache(self) -> FloatArray:
-        config = self.config
-        return np.zeros((2 * config.num_layers, 0, config.num_heads, config.head_width), np.float32)
+    @property
+    def takes_many(self) -> bool:
+        """Whether one run may take many events: the form for the web does, the native one not."""
+        return not self._caches
 
-    def observe(
-        self, history: History, events: slice, cache: FloatArray, position: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """States after some events (N, D), and the new cache.
-
-        position  how many events of the user came before.
-        """
-        hidden, new = self._observe.run(
-            ["hidden", self._cache_output],
-            {
-                "event": history.event[events],
-                "location": history.location[events],
-                "time_s": history.time_s[events],
-                "utc_offset_min": history.utc_offset_min[events],
-                "position": np.array(position, np.int64),
-                "cache": cache,
-            },
-        )
-        if self._cache_output == "new_rows":
-            new = np.concatenate([cache, new], axis=1)[:, -(self.config.window - 1) :]
-        return hidden, new
-
-    def stream(self, history: History, start: int = 0) -> tuple[FloatArray, FloatArray]:
-        """States after each event from `start` on, from an empty cache, and the last cache."""
+    def stream(self, history: History, start: int = 0) -> FloatArray:
+        """States after each event from `start` on, (N - start, D), from an empty cache."""
         hidden_ND = np.empty((len(history) - start, self.config.width), np.float32)
-        cache = self.empty_cache()
+        cache = self._empty_cache()
         for i in range(start, len(history)):
-            hidden, cache = self.observe(history, slice(i, i + 1), cache, i)
+            step = self._append if self.takes_many else self._put
+            hidden, cache = step(history, slice(i, i + 1), cache, i, i - start)
             hidden_ND[i - start] = hidden[0]
-        return hidden_ND, cache
+        return hidden_ND
+
+    def rebuild(self, history: History) -> FloatArray:
+        """The last state (D,) as a device makes it anew: from a multiple of the number of slots
+        that lies at least a receptive field back."""
+        num_slots = self.config.window - 1
+        start = max(0, len(history) - self.config.receptive_field) // num_slots * num_slots
+        last_D: FloatArray = self.stream(history, start)[-1]
+        return last_D
 
     def prefill(self, history: History, cut: int) -> FloatArray:
         """States after each event (N, D), in two runs: events before `cut`, and the rest."""
-        first, cache = self.observe(history, slice(0, cut), self.empty_cache(), 0)
-        rest, _ = self.observe(history, slice(cut, len(history)), cache, cut)
+        first, cache = self._append(history, slice(0, cut), self._empty_cache(), 0, 0)
+        rest, _ = self._append(history, slice(cut, len(history)), cache, cut, cut)
         return np.concatenate([first, rest])
+
+    def _empty_cache(self) -> FloatArray:
+        config = self.config
+        shape = (2 * config.num_layers, 0, config.num_heads, config.head_width)
+        if self._caches:
+            shape = (len(self._caches), 1, config.num_heads, config.window, config.head_width)
+        return np.zeros(shape, np.float32)
+
+    def _append(
+        self, history: History, events: slice, cache: FloatArray, position: int, num_taken: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """States after some events (N, D) and the last window - 1 rows of the cache.
+
+        position   how many events of the user came before.
+        num_taken  how many of them the cache has seen.
+        """
+        hidden, new_rows = self._observe.run(
+            ["hidden", "new_rows"], self._event(history, events, position) | {"cache": cache}
+        )
+        kept = np.concatenate([cache, new_rows], axis=1)[:, -(self.config.window - 1) :]
+        return hidden, kept
+
+    def _put(
+        self, history: History, events: slice, cache: FloatArray, position: int, num_taken: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """The same for one event and a cache whose slots are a ring."""
+        num_slots = self.config.window - 1
+        num_cached = min(num_taken, num_slots)
+        inputs = self._event(history, events, position) | {"num_cached": np.array(num_cached)}
+        outputs = ["hidden", *(f"new_{name}" for name in self._caches)]
+        hidden, *new = self._observe.run(
+            outputs, inputs | dict(zip(self._caches, cache, strict=True))
+        )
+        cache = np.stack(new)
+        cache[..., num_taken % num_slots, :] = cache[..., num_cached, :]
+        return hidden, cache
+
+    def _event(self, history: History, events: slice, position: int) -> dict[str, Any]:
+        return {
+            "event": history.event[events],
+            "location": history.location[events],
+            "time_s": history.time_s[events],
+            "utc_offset_min": history.utc_offset_min[events],
+            "position": np.array(position),
+        }
 
     def predict_inputs(
         self, hidden_D: FloatArray, history: History, at: int, moment: tuple[int, int] | None

@@ -13,7 +13,7 @@ from edgebehave_cli import app
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = (
-    *("--set", "width=16", "--set", "num_heads=2", "--set", "window=12"),
+    *("--set", "width=16", "--set", "num_heads=1", "--set", "window=12"),
     *("--preset", "tiny", "--epochs", "1", "--split", "user"),
 )
 NEW = "gaming"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
-SMALL = ("--preset", "tiny", "--epochs", 1, "--set", "width=16", "--set", "num_heads=2")
+SMALL = ("--preset", "tiny", "--epochs", 1, "--set", "width=16", "--set", "num_heads=1")
 
 
 def edgebehave(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:

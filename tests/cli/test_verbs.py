@@ -24,7 +24,7 @@ VERBS = (
 )
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)
 SMALL = (
-    *("--set", "width=16", "--set", "num_heads=2", "--set", "window=12"),
+    *("--set", "width=16", "--set", "num_heads=1", "--set", "window=12"),
     *("--preset", "tiny", "--epochs", "1"),
 )
 
@@ -100,7 +100,9 @@ def test_predict_asks_the_bundle(run):
 def test_bench_times_torch_and_the_streams(run):
     arguments = ("bench", run / "checkpoint", "--store", run / "store", "--calls", 10)
     table = json.loads(edgebehave(*arguments, "--warm-up", 1, "--json").stdout)
-    assert {"torch window", "stream fp32", "stream int8"} <= {row["name"] for row in table["rows"]}
+    assert {"torch window", "two graphs fp32", "Predictor int8"} <= {
+        row["name"] for row in table["rows"]
+    }
 
 
 def test_resume_goes_on_only_with_a_run_that_is_there(run, tmp_path):

@@ -8,7 +8,7 @@ most 250 kB: their predictions mean little, their form is that of a real one. Ne
 
     tiny_bundle/int8  width 16, 2 layers, query_context "time"
     tiny_bundle/web   the same model, for browsers; with golden.jsonl.gz beside it
-    tiny_bundle/fp32  width 8, 1 layer, query_context "time_location"
+    tiny_bundle/fp32  width 16, 1 layer, query_context "time_location"
 """
 
 import tempfile
@@ -27,8 +27,8 @@ from edgebehave_train.simulator import SimulatorConfig, simulate, write_log
 TINY = Path(__file__).parent / "tiny_bundle"
 
 BUNDLES: dict[str, dict[str, Any]] = {
-    "int8": {"width": 16, "num_heads": 4, "num_layers": 2, "query_context": "time"},
-    "fp32": {"width": 8, "num_heads": 2, "num_layers": 1, "query_context": "time_location"},
+    "int8": {"width": 16, "num_heads": 1, "num_layers": 2, "query_context": "time"},
+    "fp32": {"width": 16, "num_heads": 1, "num_layers": 1, "query_context": "time_location"},
 }
 
 

@@ -18,5 +18,11 @@ def fp32_graphs(tiny_model):
 
 
 @pytest.fixture(scope="session")
+def web_graphs(tiny_model):
+    """In standard operators."""
+    return export_graphs(tiny_model, "web")
+
+
+@pytest.fixture(scope="session")
 def int8_graphs(fp32_graphs):
     return quantize_graphs(fp32_graphs)

@@ -1,20 +1,33 @@
-"""The benchmark measures the same prediction thrice."""
+"""The benchmark measures the same prediction in many ways."""
 
 import json
 
 import numpy as np
 import pytest
 
+from edgebehave.inference import open_graph
 from edgebehave_export import benchmark as benchmark_module
-from edgebehave_export.benchmark import TORCH, benchmark
+from edgebehave_export.benchmark import FLOOR, TORCH, benchmark, benchmark_shape
 from edgebehave_export.bundle import graph_bytes
+from edgebehave_export.onnx_export import export_window
 from edgebehave_export.replay import Device
+from edgebehave_train.model import ModelConfig
 
 
 @pytest.fixture(autouse=True)
-def _exported_once(monkeypatch, fp32_graphs, int8_graphs):
-    monkeypatch.setattr(benchmark_module, "export_graphs", lambda model: fp32_graphs)
-    monkeypatch.setattr(benchmark_module, "quantize_graphs", lambda graphs: int8_graphs)
+def _small(monkeypatch):
+    monkeypatch.setattr(benchmark_module, "_NUM_USERS", 3)
+    monkeypatch.setattr(benchmark_module, "_SWEPT_BYTES", 8000)
+
+
+@pytest.fixture(scope="module")
+def window(tiny_model):
+    return open_graph(export_window(tiny_model).SerializeToString())
+
+
+@pytest.fixture
+def device(tiny_model, fp32_graphs):
+    return Device(tiny_model.config, graph_bytes(fp32_graphs))
 
 
 def test_every_contender_has_a_row(tiny_checkpoint, tiny_store):
@@ -23,31 +36,51 @@ def test_every_contender_has_a_row(tiny_checkpoint, tiny_store):
     )
     names = [row.name.strip() for row in table.rows]
     assert names[0] == TORCH
-    assert {"stream fp32", "stream int8", "observe int8", "predict fp32"} <= set(names)
+    assert {"window int8", "two graphs fp32", "observe int8", "predict fp32"} <= set(names)
+    assert {"Predictor int8", "Predictor int8, many users", "Predictor int8, cold"} <= set(names)
+    assert names[-1] == FLOOR
     assert all(0 < row.p50_us <= row.p99_us and row.count == 5 for row in table.rows)
     assert table.top1_agreement >= 0.99
     assert table.num_compared >= 50
     content = json.loads(json.dumps(table.to_json()))
     assert content["size_ratio"] < 1
+    assert content["speedup"][TORCH] == 1
     assert {"machine", "cpus", "torch", "onnxruntime"} <= set(content["environment"])
     assert "torch window" in table.to_text()
 
 
-def test_without_a_log_there_is_no_agreement(tiny_checkpoint):
-    table = benchmark(tiny_checkpoint.path, num_calls=2, warm_up=0)
+def test_a_shape_needs_neither_a_checkpoint_nor_a_log():
+    config = ModelConfig(num_events=9, num_locations=5, num_behaviors=9, width=64, num_layers=1)
+    table = benchmark_shape(config, num_calls=2, warm_up=0)
+    assert table.shape == "width 64, 1 layers"
     assert table.top1_agreement is None
     assert "top-1" not in table.to_text()
 
 
-def test_torch_and_the_stream_answer_alike(tiny_model, fp32_graphs):
-    """But for what the window cannot know: events further back than it reaches."""
-    history = benchmark_module._random_history(tiny_model)
-    device = Device(tiny_model.config, graph_bytes(fp32_graphs))
-    stream = benchmark_module._stream(device, history)["stream"]()
+def test_all_ways_answer_alike(tiny_model, device, window):
+    """But for what a window cannot know: events further back than it reaches."""
+    history = benchmark_module._random_history(tiny_model.config)
     asked = benchmark_module._question(device, history)
-    window = benchmark_module._torch_window(tiny_model, history, asked)().numpy()
-    np.testing.assert_allclose(window, stream, atol=0.02)
-    assert window.argmax() == stream.argmax()
+    stream = device.predict(asked | {"hidden": device.stream(history)[-1][None]})
+    eager = benchmark_module._torch_window(tiny_model, history, asked)().numpy()
+    (fused,) = benchmark_module._onnx_window(window, tiny_model.config, history, asked)()
+    np.testing.assert_allclose(fused, eager, atol=1e-5)
+    np.testing.assert_allclose(fused, stream, atol=0.02)
+    assert fused.argmax() == stream.argmax()
+
+
+def test_the_window_of_a_receptive_field_is_the_stream(tiny_model, device, window):
+    config = tiny_model.config
+    history = benchmark_module._random_history(config)
+    asked = benchmark_module._question(device, history)
+    stream = device.predict(asked | {"hidden": device.stream(history)[-1][None]})
+    del asked["hidden"]
+    names = [given.name for given in window.get_inputs()][:4]
+    for num_events in (config.receptive_field, config.receptive_field + 9):
+        latest = history.take(slice(-num_events, None))
+        columns = (latest.event, latest.location, latest.time_s, latest.utc_offset_min)
+        (probs,) = window.run(None, asked | dict(zip(names, columns, strict=True)))
+        np.testing.assert_allclose(probs, stream, atol=1e-4)
 
 
 def test_at_least_one_call_is_needed(tiny_checkpoint):

@@ -41,13 +41,13 @@ def test_all_matrices_and_tables_are_integers_and_the_rest_is_not(int8_graphs):
     for name in (*(f"model.{layer}.weight" for layer in layers + tables), "gate_in", "gate_out"):
         assert kinds[f"{name}_int8"] == TensorProto.INT8
         assert name not in kinds
-    for name in ("model.norm.weight", "gate_out_bias", "turn_cos"):
+    for name in ("model.norm.weight", "gate_out_bias", "model.rotary_cos"):
         assert kinds[name] == TensorProto.FLOAT
 
 
-def test_only_large_matrices_multiply_in_integers(fp32_graphs):
+def test_only_large_matrices_multiply_in_integers(web_graphs):
     def num_integer_products(**limit):
-        proto = quantize(fp32_graphs["observe.onnx"], **limit)
+        proto = quantize(web_graphs["observe.onnx"], **limit)
         check_standard(proto)
         return sum(node.op_type == "MatMulInteger" for node in proto.graph.node)
 
@@ -58,12 +58,16 @@ def test_only_large_matrices_multiply_in_integers(fp32_graphs):
     assert num_integer_products(large=0) == 8
 
 
-def test_int8_graphs_are_standard_and_keep_their_signature(fp32_graphs, int8_graphs):
-    for name, proto in int8_graphs.items():
-        check_standard(proto)
-        for side in ("input", "output"):
-            before, after = (getattr(p.graph, side) for p in (fp32_graphs[name], proto))
-            assert [value.name for value in before] == [value.name for value in after]
+def test_int8_graphs_keep_their_signature_and_those_for_the_web_stay_standard(
+    fp32_graphs, web_graphs
+):
+    for graphs in (fp32_graphs, web_graphs):
+        for name, proto in quantize_graphs(graphs).items():
+            if graphs is web_graphs:
+                check_standard(proto)
+            for side in ("input", "output"):
+                before, after = (getattr(p.graph, side) for p in (graphs[name], proto))
+                assert [value.name for value in before] == [value.name for value in after]
 
 
 def test_the_same_graph_gives_the_same_bytes(fp32_graphs, int8_graphs):

@@ -125,8 +125,11 @@ class ModelConfig:
 
     @property
     def history_events(self) -> int:
-        """Events that a device keeps per user."""
-        return max(self.receptive_field, HABIT_EVENTS)
+        """Events that a device keeps per user.
+
+        A state is rebuilt from the last multiple of window - 1 that lies a receptive field back.
+        """
+        return max(self.receptive_field + self.window - 2, HABIT_EVENTS)
 
 
 def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:

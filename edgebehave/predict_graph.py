@@ -1,0 +1,70 @@
+"""predict.onnx with its inputs in place: one set of arrays for each thread that asks."""
+
+# n behaviors of a history, D width, V behaviors, U spare slots
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.bound_graph import Array, BoundGraph
+from edgebehave.bundle import Bundle
+from edgebehave.moments import Moment
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+class PredictGraph:
+    """Asks the predict graph of a bundle; safe for several threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._of_thread = threading.local()
+
+    def probs(
+        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray
+    ) -> FloatArray:
+        """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
+
+        moment      None: not known.
+        history_4n  ids of the past behaviors and of their places, UTC seconds and offsets in
+                    minutes, oldest first, as many as the habit kernels look back on.
+        """
+        asked: _Inputs | None = getattr(self._of_thread, "inputs", None)
+        if asked is None:
+            asked = self._of_thread.inputs = _Inputs(self._bundle)
+        return asked.probs(hidden_1D, moment, location, history_4n)
+
+
+class _Inputs:
+    """The arrays of one thread."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        shape = bundle.shape
+        self._hidden_1D = np.zeros((1, shape.width), np.float32)
+        self._query = np.zeros((4, 1), np.int64)
+        self._probs = np.zeros(shape.num_behaviors + shape.num_spare, np.float32)
+        time_s, utc_offset_min, time_known, location = self._query
+        given: dict[str, Array] = {
+            "hidden": self._hidden_1D,
+            "time_s": time_s,
+            "utc_offset_min": utc_offset_min,
+            "time_known": time_known,
+            "location": location,
+        }
+        taken = shape.predict_inputs()
+        self._takes_history = "history" in taken
+        inputs = {name: array for name, array in given.items() if name in taken}
+        self._graph = BoundGraph(bundle.predict, inputs, {"probs": self._probs})
+
+    def probs(
+        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray
+    ) -> FloatArray:
+        self._hidden_1D[:] = hidden_1D
+        time_s, utc_offset_min = moment or (0, 0)
+        self._query[:, 0] = time_s, utc_offset_min, moment is not None, location
+        if self._takes_history:
+            self._graph.bind("history", history_4n)
+        self._graph.run()
+        return self._probs.copy()
