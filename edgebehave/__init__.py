@@ -1,9 +1,36 @@
 """On-device next-behavior prediction: observe what a user does, predict what comes next."""
 
+from typing import TYPE_CHECKING, Any
+
 from edgebehave.bundle import BundleError
 from edgebehave.habits import HabitWeights
+from edgebehave.history import HistoryBusyError, HistoryError
+from edgebehave.memory_history import MemoryHistory
 from edgebehave.predictor import Prediction, Predictor
 from edgebehave.version import __version__
 from edgebehave.waiting_time import NOTHING
 
-__all__ = ["NOTHING", "BundleError", "HabitWeights", "Prediction", "Predictor", "__version__"]
+if TYPE_CHECKING:
+    from edgebehave.sqlite_history import SqliteHistory
+
+__all__ = [
+    "NOTHING",
+    "BundleError",
+    "HabitWeights",
+    "HistoryBusyError",
+    "HistoryError",
+    "MemoryHistory",
+    "Prediction",
+    "Predictor",
+    "SqliteHistory",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Python can be built without SQLite, and most who import this need none.
+    if name == "SqliteHistory":
+        from edgebehave.sqlite_history import SqliteHistory
+
+        return SqliteHistory
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,24 +1,37 @@
-"""The SDK: observe what users do, predict what each of them does next. Nothing leaves memory."""
+"""The SDK: observe what users do, predict what each of them does next, on the device."""
 
 # V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.active_users import ActiveUsers
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
-from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
+from edgebehave.history import History, Match
+from edgebehave.mapped_history import MappedHistory
+from edgebehave.memory_history import MemoryHistory
+from edgebehave.moments import (
+    EARLIEST_S,
+    LATEST_S,
+    At,
+    Moment,
+    check_offset,
+    read_duration,
+    read_moment,
+)
+from edgebehave.names import check_name
 from edgebehave.predict_graph import PredictGraph
-from edgebehave.private_names import PrivateNames
-from edgebehave.rolling_history import Events, RollingHistory
+from edgebehave.rolling_history import Events
 from edgebehave.stream_states import StreamStates
+from edgebehave.user_export import read_user, write_user
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 from edgebehave.waiting_time import NOTHING, WaitingTime
 
@@ -31,32 +44,6 @@ class Prediction:
 
     behavior: str
     probability: float
-
-
-class _User:
-    """The retained events of one user, and the names that only this user has.
-
-    Behaviors from V up and locations from `num_locations` up are ids of the user's own names.
-    """
-
-    def __init__(self, capacity: int, vocabulary: Vocabulary) -> None:
-        self.history = RollingHistory(capacity)
-        self.own_behaviors = PrivateNames(vocabulary.num_behaviors)
-        self.own_locations = PrivateNames(vocabulary.num_locations)
-
-    @property
-    def last_offset_min(self) -> int:
-        """Local time of the latest event."""
-        return int(self.history.latest(1).utc_offset_min[0]) if len(self.history) else 0
-
-    def drop_unused_names(self) -> None:
-        """Keep memory bounded where every event has a name never seen before."""
-        for names, column in (
-            (self.own_behaviors, "behavior"),
-            (self.own_locations, "location"),
-        ):
-            if len(names) > 2 * self.history.capacity:
-                names.keep_only(getattr(self.history.latest(), column))
 
 
 class _Question(NamedTuple):
@@ -77,17 +64,18 @@ class _Question(NamedTuple):
 
 
 class Predictor:
-    """Next-behavior prediction for any number of users, in memory.
+    """Next-behavior prediction for any number of users.
 
     With a bundle (`Predictor.load`) the trained model predicts, habits included. Without one
     (`Predictor()`) habits alone do, from a user's first event on.
 
-    All state is a pure function of the events: those retained per user (the last
-    max(receptive field, 512)) and their number. Neither the order in which they arrive, nor when
-    predictions are asked for, nor which cached states had to make room changes a bit of the result;
-    only events of the same second stay in the order in which they came, and a number for `at`
-    without `utc_offset_min` takes the offset of the event that came before. An event older than
-    everything that a full history retains is not kept, but counts.
+    All state is a pure function of the events: those that the history retains per user (the last
+    max(receptive field, 512), unless some have aged) and their number. Neither the order in which
+    they arrive, nor when predictions are asked for, nor which cached states had to make room, nor a
+    restart over a `SqliteHistory` changes a bit of the result; only events of the same second stay
+    in the order in which they came, and a number for `at` without `utc_offset_min` takes the offset
+    of the event that came before. An event older than everything that a full history retains is
+    not kept, but counts.
 
     Names that the vocabulary does not hold are welcome: an unknown event is unknown to the network,
     but the user's habits know it, and once used it is a candidate by its own name. Of more than U
@@ -101,11 +89,13 @@ class Predictor:
         self,
         bundle: Bundle | None = None,
         *,
+        history: History | None = None,
         state_mb: float = 64,
         habit_weights: HabitWeights | None = None,
     ) -> None:
         """A predictor for an opened bundle, or, by default, without a model.
 
+        history        as in `load`.
         state_mb       as in `load`.
         habit_weights  how the habits are mixed where there is no bundle; popularity means
                        nothing there.
@@ -121,27 +111,38 @@ class Predictor:
         self._habit_events = bundle.shape.habit_events if bundle else HABIT_EVENTS
         self._num_spare = bundle.shape.num_spare if bundle else HABIT_EVENTS
         self._habit_weights = habit_weights or HabitWeights()
-        self._users: dict[str, _User] = {}
+        self._history = MemoryHistory() if history is None else history
+        self._users = ActiveUsers(
+            self._history,
+            self._vocabulary,
+            self._history_events,
+            self._states.capacity if self._states is not None else int(state_mb * 1e6 / 30_000),
+            _nothing_to_drop if self._states is None else self._states.drop,
+        )
 
     @classmethod
     def load(
         cls,
         bundle: str | Path,
         *,
+        history: History | None = None,
         state_mb: float = 64,
         providers: Sequence[str] | None = None,
     ) -> "Predictor":
         """A predictor with the model of a bundle.
 
-        bundle      the folder that `edgebehave export` wrote.
+        bundle     the folder that `edgebehave export` wrote.
+        history    where events are kept: a `SqliteHistory` on disk, or, by default, a
+                   `MemoryHistory` of its own. It holds names: any bundle reads any history.
         state_mb   megabytes for the network states of users that were asked about, room for one
                    at least; the one not asked about for longest makes room and is rebuilt from
-                   its history when asked about again. A state takes 8 L window D bytes.
+                   its history when asked about again. A state takes 8 L window D bytes; the
+                   user's latest events, as the model wants them, come on top, up to 30 kB.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX
         Runtime.
         """
-        return cls(Bundle.open(bundle, providers), state_mb=state_mb)
+        return cls(Bundle.open(bundle, providers), history=history, state_mb=state_mb)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -151,18 +152,78 @@ class Predictor:
     @property
     def users(self) -> list[str]:
         """Everyone with at least one event, in the order of the first observation."""
-        return list(self._users)
+        return self._history.users()
 
     def num_events(self, user: str) -> int:
-        """Events observed of a user, retained or not; 0 for a user never seen."""
-        known = self._users.get(_name(user, "user"))
-        return known.history.count if known else 0
+        """Events observed of a user, retained or not, without those forgotten; 0 if not known."""
+        mark = self._history.mark(check_name(user, "user"))
+        return mark.num_events if mark else 0
 
     def forget(self, user: str) -> bool:
-        """Drop everything about a user. Returns whether there was anything."""
-        if self._states is not None:
-            self._states.drop(_name(user, "user"))
-        return self._users.pop(_name(user, "user"), None) is not None
+        """Erase everything about a user. Returns whether there was anything."""
+        self._users.drop(check_name(user, "user"))
+        return self._history.forget(user)
+
+    def forget_event(
+        self,
+        user: str,
+        event: str | None = None,
+        *,
+        location: str | None = None,
+        at: datetime | float | None = None,
+        until: datetime | float | None = None,
+    ) -> int:
+        """Erase the retained events of a user that fit all of what is given, at least one thing.
+
+        event     its name.
+        location  where it happened.
+        at        the second in which it happened, a datetime with a time zone or unix seconds;
+                  with `until`, the first second of a span. None: from the beginning.
+        until     the last second of a span. None: `at` alone, or, without it, to the end.
+        Returns  how many. If none is left, the user is forgotten.
+        What remains is, to the bit, what it would be had they never been observed, as long as the
+        history has displaced nothing. Otherwise the events that these had displaced do not come
+        back: it is then as if the history had retained so many fewer until now.
+        Raises TypeError or ValueError that says what to pass instead.
+        """
+        check_name(user, "user")
+        if event is None and location is None and at is None and until is None:
+            raise ValueError("forget_event needs an event, a location, at or until; see forget")
+        if event is not None:
+            check_name(event, "event")
+        if location is not None:
+            check_name(location, "location")
+        first_s = EARLIEST_S if at is None else read_moment(at, None, 0).time_s
+        last_s = LATEST_S if at is None else first_s
+        if until is not None:
+            last_s = read_moment(until, None, 0).time_s
+        if last_s < first_s:
+            raise ValueError(f"until lies {first_s - last_s} s before at")
+        self._users.drop(user)
+        return self._history.forget_events(user, Match(event, location, first_s, last_s))
+
+    def export_user(self, user: str) -> bytes:
+        """A user's history as JSON text, names included, for `import_user` of any predictor.
+
+        It holds the retained events and how many were observed, and not the user's name.
+        Raises KeyError for a user not known.
+        """
+        found = self._history.latest(check_name(user, "user"), _ALL)
+        if found is None:
+            raise KeyError(f"there is no user {user!r:.60}")
+        mark, events = found
+        return write_user(mark.num_events, events)
+
+    def import_user(self, user: str, data: bytes | str) -> None:
+        """Take in what `export_user` returned; predictions are then equal to the bit.
+
+        What this predictor's history would not have retained, by its `max_events` and `max_age`,
+        is left out, and counts.
+        Raises ValueError if the user has a history already (forget it first) or the data is not
+        what `export_user` returns, and then changes nothing.
+        """
+        check_name(user, "user")
+        self._history.put(user, *read_user(data))
 
     def observe(
         self,
@@ -182,26 +243,16 @@ class Predictor:
                         the user's last offset (at first 0) if `at` is a number.
         Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
         """
-        _name(event, "event")
+        check_name(event, "event")
         if location is not None:
-            _name(location, "location")
+            check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
-        known = self._users.get(_name(user, "user"))
-        moment = read_moment(at, utc_offset_min, known.last_offset_min if known else 0)
-        if known is None:
-            known = self._users[user] = _User(self._history_events, self._vocabulary)
-        event_id = self._vocabulary.event_id(event)
-        is_latest = known.history.insert(
-            event=event_id,
-            location=self._location_id(location, known),
-            behavior=self._behavior_id(event, event_id, known),
-            time_s=moment.time_s,
-            utc_offset_min=moment.utc_offset_min,
-        )
-        known.drop_unused_names()
-        if not is_latest and self._states is not None:
-            self._states.drop(user)
+        check_name(user, "user")
+        offset_min = 0
+        if utc_offset_min is None and not isinstance(at, str | datetime):
+            offset_min = self._history.last_offset_min(user)
+        self._users.append(user, event, location, read_moment(at, utc_offset_min, offset_min))
 
     def predict(
         self,
@@ -270,7 +321,7 @@ class Predictor:
                  belongs to behaviors of the user's own that are too many to have a slot.
         A user without any behavior so far gets the frequencies of the training log.
         """
-        known = self._users.get(_name(user, "user"))
+        known = self._users.get(check_name(user, "user"))
         moment = self._query_moment(at, utc_offset_min, known)
         place = self._query_location(location)
         if habits:
@@ -300,7 +351,7 @@ class Predictor:
         return [*question.candidates, NOTHING], probs
 
     def _wait(
-        self, user: str, known: _User | None, question: _Question, within_s: float
+        self, user: str, known: MappedHistory | None, question: _Question, within_s: float
     ) -> tuple[Moment, float]:
         """The moment at which to ask what happens in time, and p(nothing)."""
         bundle, moment = self._bundle, question.moment
@@ -329,7 +380,7 @@ class Predictor:
         return at_median, gap.nothing_within(waited_s, within_s)
 
     def _query_moment(
-        self, at: object, utc_offset_min: object, known: _User | None
+        self, at: object, utc_offset_min: object, known: MappedHistory | None
     ) -> Moment | None:
         if at is None:
             if utc_offset_min is not None:
@@ -346,20 +397,11 @@ class Predictor:
                 "location is not part of this prediction: it needs a bundle with query_context "
                 f"'time_location', this is {context!r}; leave it out"
             )
-        return self._vocabulary.location_id(_name(location, "location"))
+        return self._vocabulary.location_id(check_name(location, "location"))
 
-    def _location_id(self, location: str | None, known: _User) -> int:
-        if location is None:
-            return UNKNOWN
-        location_id = self._vocabulary.location_id(location)
-        return location_id or known.own_locations.id_of(location)
-
-    def _behavior_id(self, event: str, event_id: int, known: _User) -> int:
-        if event_id != UNKNOWN:
-            return self._vocabulary.event_to_behavior[event_id]
-        return self._vocabulary.behavior_id(event) or known.own_behaviors.id_of(event)
-
-    def _question(self, known: _User | None, moment: Moment | None, location: int) -> _Question:
+    def _question(
+        self, known: MappedHistory | None, moment: Moment | None, location: int
+    ) -> _Question:
         """Collect the behaviors to look back on, and give slots to names of the user's own."""
         if known is None:
             return _Question(_NOTHING, self._known_behaviors, moment, location)
@@ -382,7 +424,7 @@ class Predictor:
         return _Question(events, (*self._known_behaviors, *own_names), moment, location)
 
     def _run(
-        self, bundle: Bundle, user: str, known: _User | None, question: _Question
+        self, bundle: Bundle, user: str, known: MappedHistory | None, question: _Question
     ) -> FloatArray:
         """Probabilities of all ids from the model, (V + U,) or, without any history, (V,)."""
         shape = bundle.shape
@@ -394,6 +436,13 @@ class Predictor:
         return self._predict_graph.probs(
             hidden_1D, question.moment, question.location, _history(question.events)
         )
+
+
+_ALL = 2**31
+
+
+def _nothing_to_drop(user: str) -> None:
+    """Without a model nothing is made from a mapped history."""
 
 
 _NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))
@@ -423,12 +472,3 @@ def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:
     scores_C: npt.NDArray[np.float64] = voice_K @ probs_KC
     total = float(scores_C.sum())
     return (scores_C / (total or 1.0)).astype(np.float32)
-
-
-def _name(value: object, what: str) -> str:
-    """A non-empty str, or an error that names the argument."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be a str, got {type(value).__name__} {value!r:.60}")
-    if not value:
-        raise ValueError(f"{what} must not be empty")
-    return value

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebehave import NOTHING, HabitWeights, Prediction, Predictor
+from edgebehave import NOTHING, HabitWeights, MemoryHistory, Prediction, Predictor
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HabitHistory, kernel_weights
 from edgebehave.vocabulary import NO_BEHAVIOR
@@ -191,7 +191,7 @@ def test_one_event_at_a_time_equals_the_whole_history_at_once():
     inputs = {name: np.array(column, np.int64) for name, column in columns.items()}
     past = {"position": np.array(0, np.int64), "cache": bundle.shape.empty_cache()}
     hidden, _ = bundle.observe.run(None, inputs | past)
-    state = predictor._states.hidden("ada", predictor._users["ada"].history)
+    state = predictor._states.hidden("ada", predictor._users.get("ada").history)
     assert state[0] == pytest.approx(hidden[-1], abs=2e-5)
 
 
@@ -527,11 +527,16 @@ def test_without_a_bundle_every_name_of_the_history_is_a_candidate():
     assert predictor.num_events("ada") == 700
 
 
-def test_memory_for_names_is_bounded():
-    predictor = Predictor()
+@pytest.mark.parametrize("is_asked_about", [True, False])
+def test_memory_for_names_is_bounded(is_asked_about):
+    history = MemoryHistory()
+    predictor = Predictor(history=history)
     for i in range(5000):
         predictor.observe("ada", f"event {i}", location=f"place {i}", at=START_S + i)
-    user = predictor._users["ada"]
+        if is_asked_about and i % 100 == 0:
+            predictor.predict("ada", at=None)
+    user = predictor._users.get("ada")
+    assert len(history._names) == 2 * 512
     assert len(user.own_behaviors) <= 2 * user.history.capacity
     assert len(user.own_locations) <= 2 * user.history.capacity
     assert predictor.predict("ada", 1, at=None)[0].behavior == "event 4999"
@@ -555,7 +560,7 @@ def test_forget_leaves_nothing(bundle):
 
 
 @pytest.mark.parametrize(
-    "name", ["<unknown>", "🦊", "e\u0301", "\ud800", "a\nb", " ", "x" * 10_000]
+    "name", ["<unknown>", "🦊", "e\u0301", "\ud800", "a\nb", "a\0b", "\0", " ", "x" * 1024]
 )
 def test_any_name_works(bundle, name):
     for predictor in (load(bundle), Predictor()):
@@ -573,6 +578,14 @@ def test_any_name_works(bundle, name):
         ({"event": ""}, ValueError, "event must not be empty"),
         ({"event": None}, TypeError, "event must be a str, got NoneType"),
         ({"event": b"x"}, TypeError, "event must be a str, got bytes"),
+        ({"user": "x" * 10**6}, ValueError, "user must be at most 1024 bytes"),
+        ({"event": "\ud800" * 342}, ValueError, "event must be at most 1024 bytes"),
+        ({"location": "🦊" * 257}, ValueError, "location must be at most 1024 bytes"),
+        ({"at": float("nan")}, ValueError, "at must be finite"),
+        ({"at": float("inf")}, ValueError, "at must be finite"),
+        ({"at": 2**53}, ValueError, "outside 1990..2100"),
+        ({"at": -1}, ValueError, "outside 1990..2100"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, ValueError, "outside 1990..2100"),
         ({"location": ""}, ValueError, "location must not be empty"),
         ({"location": 3}, TypeError, "location must be a str"),
         ({"at": None}, TypeError, "an event needs a time"),

@@ -1,4 +1,4 @@
-"""A rolling history against the obvious model: a list, sorted by time, cut to its end."""
+"""A rolling history against the obvious model: a list, cut to its end."""
 
 import numpy as np
 import pytest
@@ -10,87 +10,52 @@ from edgebehave.rolling_history import Events, RollingHistory
 
 Row = tuple[int, int, int, int, int]
 
-TIMES = st.lists(st.integers(0, 30), max_size=80)
-CAPACITIES = st.integers(1, 40)
+
+def rows(first: int, num_rows: int) -> list[Row]:
+    """Events told apart by their number."""
+    return [(i, i % 3, i % 5 - 1, 7 * i, -60 * (i % 2)) for i in range(first, first + num_rows)]
 
 
-def rows_at(times: list[int]) -> list[Row]:
-    """An event per time, told apart by its number."""
-    return [(i, i % 3, i % 5 - 1, time, -60 * (i % 2)) for i, time in enumerate(times)]
+def events(rows: list[Row]) -> Events:
+    return Events(*np.array(rows, np.int64).reshape(-1, len(Events._fields)).T)
 
 
-def insert(history: RollingHistory, row: Row) -> bool:
-    return history.insert(**dict(zip(Events._fields, row, strict=True)))
-
-
-def kept(history: RollingHistory) -> list[Row]:
-    return [tuple(row) for row in np.stack(history.latest(), 1).tolist()]
-
-
-@settings(deadline=None)
-@given(times=TIMES, capacity=CAPACITIES)
-def test_it_equals_a_sorted_list_cut_to_its_end(times, capacity):
-    history, model = RollingHistory(capacity), []
-    for count, row in enumerate(rows_at(times), 1):
-        was_latest = all(other[3] <= row[3] for other in model)
-        # sorted() is stable: events of the same second stay in the order in which they came.
-        model = sorted([*model, row], key=lambda row: row[3])[-capacity:]
-        assert insert(history, row) == was_latest
-        assert kept(history) == model
-        assert (history.count, len(history)) == (count, len(model))
+def kept(history: RollingHistory, num_events: int | None = None) -> list[Row]:
+    return [tuple(row) for row in np.stack(history.latest(num_events), 1).tolist()]
 
 
 @settings(deadline=None)
 @given(
-    times=st.lists(st.integers(0, 10**6), unique=True, max_size=60),
-    capacity=CAPACITIES,
-    random=st.randoms(use_true_random=False),
+    steps=st.lists(st.none() | st.integers(0, 60), max_size=40),
+    capacity=st.integers(1, 40),
+    num_skipped=st.integers(0, 5),
+    num_asked=st.integers(1, 50),
 )
-def test_the_order_of_arrival_does_not_matter(times, capacity, random):
-    in_order, shuffled = RollingHistory(capacity), RollingHistory(capacity)
-    rows = rows_at(sorted(times))
-    for row in rows:
-        insert(in_order, row)
-    random.shuffle(rows)
-    for row in rows:
-        insert(shuffled, row)
-    assert kept(in_order) == kept(shuffled)
-    assert in_order.count == shuffled.count
-
-
-@settings(deadline=None)
-@given(times=TIMES, capacity=CAPACITIES, num_events=st.integers(0, 100))
-def test_latest_is_the_end_of_the_history(times, capacity, num_events):
-    history = RollingHistory(capacity)
-    for row in rows_at(times):
-        insert(history, row)
-    end = np.stack(history.latest(num_events), 1).tolist()
-    assert [tuple(row) for row in end] == (kept(history)[-num_events:] if num_events else [])
-
-
-def test_a_full_history_counts_what_it_cannot_keep():
-    history = RollingHistory(2)
-    for row in rows_at([10, 20]):
-        assert insert(history, row)
-    assert not insert(history, (7, 0, 1, 5, 0))
-    assert [row[3] for row in kept(history)] == [10, 20]
-    assert history.count == 3
-
-
-def test_a_late_event_displaces_the_oldest_of_a_full_history():
-    history = RollingHistory(3)
-    for row in rows_at([10, 20, 30]):
-        insert(history, row)
-    assert not insert(history, (7, 0, 1, 25, 0))
-    assert [row[3] for row in kept(history)] == [20, 25, 30]
+def test_it_equals_a_list_cut_to_its_end(steps, capacity, num_skipped, num_asked):
+    """None: one event is appended; a number: so many at once."""
+    history, model = RollingHistory(capacity, num_skipped), []
+    for step in steps:
+        new = rows(len(model), 1 if step is None else step)
+        model += new
+        if step is None:
+            history.append(**dict(zip(Events._fields, new[0], strict=True)))
+        else:
+            history.extend(events(new))
+        assert kept(history) == model[-capacity:]
+        assert kept(history, num_asked) == model[-capacity:][-num_asked:]
+        assert kept(history, 0) == []
+        assert history.count == num_skipped + len(model)
+        assert len(history) == min(capacity, len(model))
 
 
 def test_memory_stays_bounded():
     history = RollingHistory(100)
-    for row in rows_at(list(range(5000))):
-        insert(history, row)
+    for i in range(500):
+        history.extend(events(rows(10 * i, 10)))
     assert history._columns.shape[1] <= 126
-    assert [row[3] for row in kept(history)] == list(range(4900, 5000))
+    history.extend(events(rows(5000, 1000)))
+    assert history._columns.shape[1] <= 126
+    assert kept(history) == rows(5900, 100)
 
 
 def test_it_needs_room_for_one_event():

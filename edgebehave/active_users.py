@@ -1,0 +1,87 @@
+"""The users that are being asked about: their histories, mapped to ids and kept at hand."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from edgebehave.history import History
+from edgebehave.mapped_history import MappedHistory
+from edgebehave.moments import Moment
+from edgebehave.vocabulary import Vocabulary
+
+
+class ActiveUsers:
+    """Mapped histories of the users asked about most recently, at most `max_users` of them.
+
+    Whatever happens to the history, also through other processes, is seen when a user is next asked
+    about: events added at the end are followed one by one, any other change maps the history anew.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        vocabulary: Vocabulary,
+        capacity: int,
+        max_users: int,
+        when_dropped: Callable[[str], None],
+    ) -> None:
+        """No users yet.
+
+        capacity      events per user that predictions are made from.
+        when_dropped  called with a user whose past changed or who had to make room: what was made
+                      from the mapped history is not valid any more.
+        """
+        self._history = history
+        self._vocabulary = vocabulary
+        self._capacity = capacity
+        self._max_users = max_users
+        self._when_dropped = when_dropped
+        self._mapped: OrderedDict[str, MappedHistory] = OrderedDict()
+        history.keep(capacity)
+
+    def __len__(self) -> int:
+        return len(self._mapped)
+
+    def get(self, user: str) -> MappedHistory | None:
+        """The history of a user up to now, None for a user not known."""
+        mark = self._history.mark(user)
+        mapped = self._mapped.get(user)
+        if mapped is None or mark != mapped.mark:
+            mapped = self._catch_up(user)
+            if mapped is None:
+                return None
+        self._mapped[user] = mapped
+        self._mapped.move_to_end(user)
+        if len(self._mapped) > self._max_users:
+            self.drop(next(iter(self._mapped)))
+        return mapped
+
+    def append(self, user: str, event: str, location: str | None, moment: Moment) -> None:
+        """Add an event to the history of a user."""
+        mark = self._history.append(user, event, location, moment.time_s, moment.utc_offset_min)
+        mapped = self._mapped.get(user)
+        if mapped is None:
+            return
+        if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
+            mapped.append(mark, event, location, moment.time_s, moment.utc_offset_min)
+        elif mark.changes != mapped.mark.changes:
+            self.drop(user)
+
+    def drop(self, user: str) -> None:
+        """The past of a user is not what it was."""
+        self._mapped.pop(user, None)
+        self._when_dropped(user)
+
+    def _catch_up(self, user: str) -> MappedHistory | None:
+        mapped = self._mapped.get(user)
+        found = self._history.latest(user, self._capacity)
+        if found is None:
+            self.drop(user)
+            return None
+        mark, events = found
+        if mapped is not None and mark.changes == mapped.mark.changes:
+            num_new = mark.num_events - mapped.mark.num_events
+            if 0 <= num_new <= len(events):
+                mapped.extend(mark, events.last(num_new))
+                return mapped
+        self.drop(user)
+        return MappedHistory(self._vocabulary, self._capacity, mark, events)
