@@ -15,7 +15,7 @@ from edgebehave_train.copy_kernels import GAP_KERNELS, Occurrences, gap_weights
 from edgebehave_train.model import BehaviorModel, ModelConfig
 from edgebehave_train.time_gaps import NUM_PACES, GapDistribution, bin_of_gap, pace_of_bin
 
-SHAPE = {"num_events": 6, "num_locations": 5, "num_behaviors": 6, "width": 16, "num_heads": 2}
+SHAPE = {"num_events": 6, "num_locations": 5, "num_behaviors": 6, "width": 16, "num_heads": 1}
 
 
 @pytest.fixture(scope="module")
