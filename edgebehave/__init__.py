@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from edgebehave.bundle import BundleError
+from edgebehave.coverage import AdaptiveCoverage
 from edgebehave.habits import HabitWeights
 from edgebehave.history import HistoryBusyError, HistoryError
 from edgebehave.memory_history import MemoryHistory
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTHING",
+    "AdaptiveCoverage",
     "BundleError",
     "HabitWeights",
     "HistoryBusyError",

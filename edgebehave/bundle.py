@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.coverage import CoverageThresholds
 from edgebehave.graph_file import check_graph_file
 from edgebehave.inference import open_graph, running_providers
 from edgebehave.manifest_digest import manifest_digest
@@ -99,7 +100,7 @@ class ModelShape:
 
     def predict_inputs(self) -> set[str]:
         """Names of the inputs of predict.onnx."""
-        names = {"hidden"}
+        names = {"hidden", "tail"}
         if self.query_context != "none":
             names |= {"time_s", "utc_offset_min", "time_known"}
         if self.query_context == "time_location":
@@ -116,6 +117,8 @@ class Bundle:
     manifest      all of manifest.json.
     target        what it was exported for.
     class_priors  (V,) float32 training frequencies, 0 for id 0.
+    log_ratio     (V,) float64, log r_b of the dial, see `edgebehave.probability_shift`.
+    thresholds    of prediction sets.
     observe       runs observe.onnx; see `open_graph`.
     predict       runs predict.onnx.
     wait          runs wait.onnx; None if the model says nothing of waiting times.
@@ -127,6 +130,8 @@ class Bundle:
     shape: ModelShape
     vocabulary: Vocabulary
     class_priors: npt.NDArray[np.float32]
+    log_ratio: npt.NDArray[np.float64]
+    thresholds: CoverageThresholds
     observe: Any
     predict: Any
     wait: Any | None = None
@@ -150,10 +155,15 @@ class Bundle:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
             with np.errstate(over="ignore"):  # infinite ones are refused below
                 class_priors = np.array(manifest["class_priors"], np.float32)
+            log_ratio = np.array(manifest["tail"]["log_ratio"], np.float64)
+            thresholds = CoverageThresholds(
+                coverage=np.array(manifest["conformal"]["coverage"], np.float64),
+                threshold=np.array(manifest["conformal"]["threshold"], np.float64),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
         vocabulary = _read_vocabulary(path, contents["vocabulary.json"])
-        _check_consistent(path, shape, vocabulary, class_priors)
+        _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
         graphs = {name: _open_graph(path / name, contents[name], providers) for name in GRAPHS}
         observe_inputs = shape.observe_inputs(manifest["target"])
         _check_inputs(path / "observe.onnx", graphs["observe.onnx"], observe_inputs)
@@ -176,6 +186,8 @@ class Bundle:
             shape=shape,
             vocabulary=vocabulary,
             class_priors=class_priors,
+            log_ratio=log_ratio,
+            thresholds=thresholds,
             observe=graphs["observe.onnx"],
             predict=graphs["predict.onnx"],
             wait=wait,
@@ -259,7 +271,11 @@ def _read_vocabulary(path: Path, content: bytes) -> Vocabulary:
 
 
 def _check_consistent(
-    path: Path, shape: ModelShape, vocabulary: Vocabulary, class_priors: npt.NDArray[np.float32]
+    path: Path,
+    shape: ModelShape,
+    vocabulary: Vocabulary,
+    class_priors: npt.NDArray[np.float32],
+    log_ratio: npt.NDArray[np.float64],
 ) -> None:
     """Raises BundleError if parts of a bundle do not belong together."""
     for name in ("num_events", "num_locations", "num_behaviors"):
@@ -268,11 +284,12 @@ def _check_consistent(
                 f"{path}: the vocabulary has {name} {getattr(vocabulary, name)} but the model "
                 f"{getattr(shape, name)}; export it again from its checkpoint"
             )
-    if class_priors.shape != (shape.num_behaviors,) or not np.isfinite(class_priors).all():
-        raise BundleError(
-            f"{path}: {class_priors.size} class priors for {shape.num_behaviors} behaviors, "
-            "or some that are no numbers; export it again from its checkpoint"
-        )
+    for name, values in (("class priors", class_priors), ("ratios of the dial", log_ratio)):
+        if values.shape != (shape.num_behaviors,) or not np.isfinite(values).all():
+            raise BundleError(
+                f"{path}: {values.size} {name} for {shape.num_behaviors} behaviors, "
+                "or some that are no numbers; export it again from its checkpoint"
+            )
     looks_back = max(shape.receptive_field + shape.window - 2, shape.habit_events)
     if shape.history_events < looks_back:
         raise BundleError(

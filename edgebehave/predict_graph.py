@@ -23,18 +23,24 @@ class PredictGraph:
         self._of_thread = threading.local()
 
     def probs(
-        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray
+        self,
+        hidden_1D: FloatArray,
+        moment: Moment | None,
+        location: int,
+        history_4n: IntArray,
+        tail: float = 0.0,
     ) -> FloatArray:
         """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
 
         moment      None: not known.
         history_4n  ids of the past behaviors and of their places, UTC seconds and offsets in
                     minutes, oldest first, as many as the habit kernels look back on.
+        tail        position of the dial, 0..1.
         """
         asked: _Inputs | None = getattr(self._of_thread, "inputs", None)
         if asked is None:
             asked = self._of_thread.inputs = _Inputs(self._bundle)
-        return asked.probs(hidden_1D, moment, location, history_4n)
+        return asked.probs(hidden_1D, moment, location, history_4n, tail)
 
 
 class _Inputs:
@@ -44,6 +50,7 @@ class _Inputs:
         shape = bundle.shape
         self._hidden_1D = np.zeros((1, shape.width), np.float32)
         self._query = np.zeros((4, 1), np.int64)
+        self._tail = np.zeros((), np.float32)
         self._probs = np.zeros(shape.num_behaviors + shape.num_spare, np.float32)
         time_s, utc_offset_min, time_known, location = self._query
         given: dict[str, Array] = {
@@ -52,6 +59,7 @@ class _Inputs:
             "utc_offset_min": utc_offset_min,
             "time_known": time_known,
             "location": location,
+            "tail": self._tail,
         }
         taken = shape.predict_inputs()
         self._takes_history = "history" in taken
@@ -59,9 +67,15 @@ class _Inputs:
         self._graph = BoundGraph(bundle.predict, inputs, {"probs": self._probs})
 
     def probs(
-        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray
+        self,
+        hidden_1D: FloatArray,
+        moment: Moment | None,
+        location: int,
+        history_4n: IntArray,
+        tail: float,
     ) -> FloatArray:
         self._hidden_1D[:] = hidden_1D
+        self._tail[...] = tail
         time_s, utc_offset_min = moment or (0, 0)
         self._query[:, 0] = time_s, utc_offset_min, moment is not None, location
         if self._takes_history:

@@ -29,6 +29,7 @@ from edgebehave.moments import (
 )
 from edgebehave.names import check_name
 from edgebehave.predict_graph import PredictGraph
+from edgebehave.probability_shift import shift_prior
 from edgebehave.rolling_history import Events
 from edgebehave.stream_states import StreamStates
 from edgebehave.user_export import read_user, write_user
@@ -264,6 +265,8 @@ class Predictor:
         utc_offset_min: int | None = None,
         habits: bool = True,
         within: timedelta | None = None,
+        tail: float = 0.0,
+        min_confidence: float = 0.0,
     ) -> list[Prediction]:
         """The k most probable next behaviors, the most probable first; fewer if there are fewer.
 
@@ -276,7 +279,7 @@ class Predictor:
         utc_offset_min  as in `observe`.
         habits          False: the network alone answers, which knows the user's latest events but
                         nothing of what this user tends to do. Names of the user's own are then no
-                        candidates. Needs a bundle.
+                        candidates. Needs a bundle, whose calibration is that of the whole.
         within          ask what happens within that time after `at`, given that nothing has
                         happened since the last behavior. `NOTHING` is then a candidate, with
 
@@ -286,12 +289,18 @@ class Predictor:
                         moment, the median of when it happens if it happens in time. Needs a
                         bundle whose model was trained with generation heads, and a user with at
                         least one behavior.
+        tail            how much rare behaviors count, 0..1: 0 gives calibrated probabilities, 1
+                        the most that was useful on validation. It needs a bundle.
+        min_confidence  0..1; if the most probable behavior has less, nothing is predicted: [].
+                        It is compared with the probability that would be returned, and without
+                        a bundle that is not calibrated.
         Raises TypeError or ValueError that says what to pass instead.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
             raise TypeError(f"k must be an integer, got {k!r}")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        _share(min_confidence, "min_confidence")
         names, probs = self.probabilities(
             user,
             at=at,
@@ -299,9 +308,42 @@ class Predictor:
             utc_offset_min=utc_offset_min,
             habits=habits,
             within=within,
+            tail=tail,
         )
         # Stable: equal probabilities keep the order of the candidates.
         best = np.argsort(-probs, kind="stable")[:k]
+        if not len(best) or probs[best[0]] < min_confidence:
+            return []
+        return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
+
+    def prediction_set(
+        self,
+        user: str,
+        coverage: float = 0.9,
+        *,
+        at: At | None = "now",
+        location: str | None = None,
+        utc_offset_min: int | None = None,
+    ) -> list[Prediction]:
+        """The behaviors that together hold the next one in `coverage` of the cases.
+
+        The fewer, the surer the model is; at least one, the most probable first. The promise is
+        for the average over users like those of the training log, asked at the moment of the next
+        behavior. While people change, `AdaptiveCoverage` keeps it.
+
+        coverage  0..1; the bundle has thresholds for every hundredth, and takes the next higher.
+                  Beyond the highest that its log supports, all candidates are returned.
+        The other arguments are as in `predict`.
+        Raises TypeError or ValueError that says what to pass instead, and without a bundle.
+        """
+        if self._bundle is None:
+            raise ValueError("prediction_set needs the thresholds of a bundle; use predict")
+        _share(coverage, "coverage")
+        names, probs = self.probabilities(
+            user, at=at, location=location, utc_offset_min=utc_offset_min
+        )
+        inside = np.flatnonzero(self._bundle.thresholds.members(probs, coverage))
+        best = inside[np.argsort(-probs[inside], kind="stable")]
         return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
 
     def probabilities(
@@ -313,6 +355,7 @@ class Predictor:
         utc_offset_min: int | None = None,
         habits: bool = True,
         within: timedelta | None = None,
+        tail: float = 0.0,
     ) -> tuple[list[str], FloatArray]:
         """All candidates and their probabilities; arguments as in `predict`.
 
@@ -321,6 +364,8 @@ class Predictor:
                  belongs to behaviors of the user's own that are too many to have a slot.
         A user without any behavior so far gets the frequencies of the training log.
         """
+        if _share(tail, "tail") and self._bundle is None:
+            raise ValueError("tail needs the class priors of a bundle; leave it out")
         known = self._users.get(check_name(user, "user"))
         moment = self._query_moment(at, utc_offset_min, known)
         place = self._query_location(location)
@@ -339,7 +384,7 @@ class Predictor:
         if self._bundle is None:
             probs = _habits_alone(question, self._habit_weights)
         else:
-            probs = self._run(self._bundle, user, known, question)
+            probs = self._run(self._bundle, user, known, question, tail)
         # Column 0 is what nobody can name.
         probs = probs[1 : len(question.candidates) + 1]
         if not habits:
@@ -424,17 +469,22 @@ class Predictor:
         return _Question(events, (*self._known_behaviors, *own_names), moment, location)
 
     def _run(
-        self, bundle: Bundle, user: str, known: MappedHistory | None, question: _Question
+        self,
+        bundle: Bundle,
+        user: str,
+        known: MappedHistory | None,
+        question: _Question,
+        tail: float,
     ) -> FloatArray:
         """Probabilities of all ids from the model, (V + U,) or, without any history, (V,)."""
         shape = bundle.shape
         if known is None or (shape.habits and not len(question.events.behavior)):
-            return bundle.class_priors
+            return shift_prior(bundle.class_priors, bundle.log_ratio, tail)
         assert self._states is not None
         assert self._predict_graph is not None
         hidden_1D = self._states.hidden(user, known.history)
         return self._predict_graph.probs(
-            hidden_1D, question.moment, question.location, _history(question.events)
+            hidden_1D, question.moment, question.location, _history(question.events), tail
         )
 
 
@@ -472,3 +522,12 @@ def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:
     scores_C: npt.NDArray[np.float64] = voice_K @ probs_KC
     total = float(scores_C.sum())
     return (scores_C / (total or 1.0)).astype(np.float32)
+
+
+def _share(value: object, what: str) -> float:
+    """A number in 0..1, or an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
+        raise TypeError(f"{what} must be a number, got {value!r:.60}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{what} must lie in 0..1, got {value}")
+    return float(value)

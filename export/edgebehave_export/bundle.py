@@ -15,12 +15,14 @@ from onnx import ModelProto
 from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, ModelShape, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
+from edgebehave.probability_shift import ProbabilityShift
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.golden import check_golden_path, write_golden
 from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import export_observe, export_predict, export_wait
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
+from edgebehave_train.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.model import BehaviorModel, ModelConfig
@@ -70,7 +72,9 @@ def export_bundle(
     opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
     opened.require_log(log)
     model = opened.load_model()
-    graphs = export_graphs(model, target)
+    tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
+    report(tuning.to_text())
+    graphs = export_graphs(model, target, tuning.shift)
     shipped = quantize_graphs(graphs) if precision == "int8" else graphs
     report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
     parity = check_parity(
@@ -79,10 +83,15 @@ def export_bundle(
         log,
         fp32=graph_bytes(graphs),
         int8=graph_bytes(shipped) if precision == "int8" else None,
+        shift=tuning.shift,
     )
     report(parity.to_text())
     parity.raise_if_failed()
-    manifest = {"target": target, "precision": precision, **_manifest(opened, model, parity)}
+    manifest = {
+        "target": target,
+        "precision": precision,
+        **_manifest(opened, model, tuning, parity),
+    }
     _write(out, opened, manifest, graph_bytes(shipped))
     report(f"wrote {out}")
     if golden is not None:
@@ -91,10 +100,12 @@ def export_bundle(
     return parity
 
 
-def export_graphs(model: BehaviorModel, target: Target = "native") -> dict[str, ModelProto]:
-    """The fp32 graphs of a bundle by file name."""
+def export_graphs(
+    model: BehaviorModel, target: Target = "native", shift: ProbabilityShift | None = None
+) -> dict[str, ModelProto]:
+    """The fp32 graphs of a bundle by file name; shift as in `export_predict`."""
     observe = export_observe(model) if target == "web" else native_observe(model)
-    graphs = dict(zip(GRAPHS, (observe, export_predict(model)), strict=True))
+    graphs = dict(zip(GRAPHS, (observe, export_predict(model, shift)), strict=True))
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
     return graphs
@@ -179,7 +190,9 @@ def _replace(partial: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _manifest(checkpoint: Checkpoint, model: BehaviorModel, parity: ParityReport) -> dict[str, Any]:
+def _manifest(
+    checkpoint: Checkpoint, model: BehaviorModel, tuning: AnswerTuning, parity: ParityReport
+) -> dict[str, Any]:
     config = model.config
     counts_V = checkpoint.behavior_counts
     return {
@@ -189,7 +202,9 @@ def _manifest(checkpoint: Checkpoint, model: BehaviorModel, parity: ParityReport
         "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
         "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),
         "dro_weights": checkpoint.training.get("dro", {}).get("worst_case"),
-        "calibration": None,
+        "calibration": tuning.calibration,
+        "tail": tuning.tail,
+        "conformal": tuning.conformal,
         "quality": checkpoint.read_metrics(),
         "parity": parity.to_json(),
         "source": {

@@ -151,7 +151,6 @@ class Predict(nn.Module):
     `history_graph`.
     """
 
-    candidates_C: Tensor
     shrinkage_K: Tensor
 
     def __init__(self, model: BehaviorModel) -> None:
@@ -178,9 +177,6 @@ class Predict(nn.Module):
         self._constant("gate_out", model.gate_out.weight[gates])
         self._constant("gate_out_bias", model.gate_out.bias[gates])
         self._constant("shrinkage_K", model.log_shrinkage.exp()[order_K])
-        candidates_C = torch.ones(config.num_behaviors + config.num_spare)
-        candidates_C[0] = 0
-        self._constant("candidates_C", candidates_C)
 
     def _constant(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values.detach().clone(), persistent=False)
@@ -198,7 +194,7 @@ class Predict(nn.Module):
         return names
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """probs (V + U,) float32; column 0 is 0.
+        """probs (V + U,) float32, sums to 1; column 0 is what has no id of its own.
 
         hidden                              (1, D) float32, of the last event.
         time_s, utc_offset_min, time_known  (1,) int64, the last 0 or 1: the moment to predict for.
@@ -231,8 +227,7 @@ class Predict(nn.Module):
         weight_n = (shares_1K @ weights_Kn)[0]
         mixture_C = F.pad(network_share * network_V, (0, config.num_spare))
         mixture_C = mixture_C.scatter_add(0, history_4n[0], weight_n)
-        # A behavior without an id of its own keeps its part of the evidence, but is no candidate.
-        return mixture_C * (self.candidates_C / total)
+        return mixture_C / total
 
     def _query(
         self, hidden_1D: Tensor, moment: Moment, now: LocalTime, location: Tensor | None

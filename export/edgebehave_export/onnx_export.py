@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.graphs import Observe, Predict, Window
+from edgebehave_export.shifted_predict import ShiftedPredict
 from edgebehave_export.waiting_time_graph import WaitingTimes
 from edgebehave_train.model import BehaviorModel
 
@@ -49,9 +52,13 @@ def export_observe(model: BehaviorModel) -> ModelProto:
     return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
 
 
-def export_predict(model: BehaviorModel) -> ModelProto:
-    """The predict graph of a model, fp32: `Predict.input_names` in, probs (V + U,) out."""
-    predict = Predict(model)
+def export_predict(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
+    """The predict graph of a model, fp32: `ShiftedPredict.input_names` in, probs (V + U,) out.
+
+    shift  calibration and dial; None: none, whatever `tail` is.
+    """
+    shift = shift or ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
+    predict = ShiftedPredict(model, shift)
     examples = _predict_examples(model)
     inputs = {name: examples[name] for name in predict.input_names}
     return _finished(_export(predict, inputs, ["probs"]))
@@ -77,6 +84,7 @@ def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
         "time_known": (torch.tensor([1]), None),
         "location": (torch.tensor([0]), None),
         "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
+        "tail": (torch.tensor(0.5), None),
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.habits import HABIT_EVENTS
+from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.gate_log import gate_log
 from edgebehave_export.replay import Device, History, spare_slots
 from edgebehave_export.waiting_time_parity import gap_differences
@@ -132,14 +133,17 @@ def check_parity(
     fp32: Mapping[str, bytes],
     int8: Mapping[str, bytes] | None = None,
     num_predictions: int = 2100,
+    shift: ProbabilityShift | None = None,
 ) -> ParityReport:
     """Compare graphs with their model.
 
     fp32, int8       contents of the graphs by file name.
     num_predictions  that many of the validation part, where the log has them.
+    shift            what the graphs were exported with.
     Raises ValueError if the log has no validation part.
     """
     config = model.config
+    shift = shift or ProbabilityShift(log_ratio_V=np.zeros(config.num_behaviors))
     gate = gate_log(store, checkpoint.config.split, config.window, num_predictions)
     log = map_log(gate.store, checkpoint.vocabulary)
     histories = [History.of_log(log, user) for user in range(log.num_users)]
@@ -153,20 +157,15 @@ def check_parity(
     for ask_early_s in (0, None) if timed else (None,):
         suffix = ", time of the query known" if ask_early_s == 0 else ", time not known"
         suffix = suffix if timed else ""
-        reference = _reference(model, log, targets, ask_early_s)
+        mixture = _reference(model, log, targets, ask_early_s)
         answers = {
             name: _answers(device, log, histories, hidden[name], targets, ask_early_s)
             for name, device in devices.items()
         }
-        difference = np.abs(answers["fp32"] - reference).max(initial=0)
-        checks.append(
-            Check(
-                name=f"torch - fp32, probabilities{suffix}",
-                value=float(difference),
-                count=len(targets),
-                limit=MAX_DIFFERENCE,
-            )
-        )
+        checks.append(_compare_torch(answers["fp32"], shift.apply(mixture), suffix))
+        if ask_early_s is None:
+            turned = _answers(devices["fp32"], log, histories, hidden["fp32"], targets, None, 1.0)
+            checks.append(_compare_torch(turned, shift.apply(mixture, 1.0), f"{suffix}, tail 1"))
         if int8:
             # The usual question decides. Without a time, a weakly trained model has near ties
             # that flip under any rounding: reported, not judged.
@@ -224,7 +223,7 @@ def _reference(
             _, owners = spare_slots(seen, config.num_behaviors, config.num_spare)
             if config.habits:
                 probs[i, config.num_behaviors :][: len(owners)] = row[owners]
-    probs[:, 0] = 0
+    probs[:, 0] = np.maximum(0, 1 - probs[:, 1:].sum(1))
     return probs
 
 
@@ -235,6 +234,7 @@ def _answers(
     hidden: list[FloatArray],
     targets: Targets,
     ask_early_s: int | None,
+    tail: float = 0.0,
 ) -> FloatArray:
     """Probabilities of a device for the targets, (A, V + U)."""
     config = device.config
@@ -247,8 +247,17 @@ def _answers(
             asked_at = max(log.time_s[event] - ask_early_s, log.time_s[event - 1])
             moment = int(asked_at), int(log.utc_offset_min[event])
         state = hidden[user][at - 1]
-        probs[i] = device.predict(device.predict_inputs(state, histories[user], at, moment))
+        probs[i] = device.predict(device.predict_inputs(state, histories[user], at, moment, tail))
     return probs
+
+
+def _compare_torch(fp32: FloatArray, reference: npt.NDArray[np.float64], suffix: str) -> Check:
+    return Check(
+        name=f"torch - fp32, probabilities{suffix}",
+        value=float(np.abs(fp32 - reference).max(initial=0)),
+        count=len(fp32),
+        limit=MAX_DIFFERENCE,
+    )
 
 
 def _compare_int8(

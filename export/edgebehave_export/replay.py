@@ -152,11 +152,17 @@ class Device:
         }
 
     def predict_inputs(
-        self, hidden_D: FloatArray, history: History, at: int, moment: tuple[int, int] | None
+        self,
+        hidden_D: FloatArray,
+        history: History,
+        at: int,
+        moment: tuple[int, int] | None,
+        tail: float = 0.0,
     ) -> dict[str, Any]:
         """What the predict graph takes to predict event `at` from the events before it.
 
         moment  UTC seconds and offset in minutes to ask for; None: not known.
+        tail    position of the dial, 0..1.
         Raises ValueError if there is no behavior to look back on.
         """
         config = self.config
@@ -172,6 +178,7 @@ class Device:
             "utc_offset_min": np.array([utc_offset_min]),
             "time_known": np.array([moment is not None], np.int64),
             "location": np.array([location]),
+            "tail": np.array(tail, np.float32),
             "history": np.stack(
                 [
                     spare_slots(history.behavior[kept], config.num_behaviors, config.num_spare)[0],

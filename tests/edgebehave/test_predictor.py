@@ -482,7 +482,7 @@ class StubPredictGraph:
     def __init__(self, probs) -> None:
         self._probs = probs
 
-    def probs(self, hidden_1D, moment, location, history_4n):
+    def probs(self, hidden_1D, moment, location, history_4n, tail):
         self.history_4n = history_4n
         return self._probs
 

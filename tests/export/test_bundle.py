@@ -5,9 +5,10 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 
-from edgebehave.bundle import Bundle
+from edgebehave.bundle import GRAPHS, Bundle
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
 from edgebehave_export.bundle import check_target, export_bundle, is_bundle
@@ -22,11 +23,17 @@ def exported(tiny_checkpoint, tiny_store, tmp_path_factory):
     return out, report, lines
 
 
+@pytest.fixture(scope="module")
+def shipped_graphs(exported):
+    """The int8 graphs of that bundle, calibration and dial included."""
+    return {name: onnx.load(exported[0] / name) for name in GRAPHS}
+
+
 @pytest.fixture
-def quick(monkeypatch, exported, fp32_graphs, int8_graphs):
+def quick(monkeypatch, exported, fp32_graphs, shipped_graphs):
     """Exports without exporting and without the gate: how it is written is the question."""
-    monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: int8_graphs)
-    monkeypatch.setattr(bundle_module, "export_graphs", lambda model, target: fp32_graphs)
+    monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: shipped_graphs)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda *args: fp32_graphs)
     monkeypatch.setattr(bundle_module, "check_parity", lambda *args, **graphs: exported[1])
 
 
@@ -61,7 +68,12 @@ def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
     assert priors[0] == 0
     assert priors.sum() == pytest.approx(1)
     assert manifest["dro_weights"] is None
-    assert manifest["calibration"] is None
+    assert 0.2 < manifest["calibration"]["temperature"] <= 5
+    assert manifest["calibration"]["boost"] >= 0
+    assert {"before", "after", "num_targets", "num_users"} <= set(manifest["calibration"])
+    assert len(manifest["tail"]["log_ratio"]) == config.num_behaviors
+    assert [point["tail"] for point in manifest["tail"]["points"]] == [0, 0.25, 0.5, 0.75, 1]
+    assert len(manifest["conformal"]["threshold"]) == len(manifest["conformal"]["coverage"])
     assert manifest["parity"] == json.loads(json.dumps(report.to_json()))
     source = manifest["source"]
     assert source["data_fingerprint"] == tiny_checkpoint.training["data_fingerprint"]

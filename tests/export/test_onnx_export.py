@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from edgebehave.inference import open_graph
+from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.graphs import Observe, Predict
 from edgebehave_export.onnx_export import check_standard, export_observe, export_predict
@@ -80,9 +81,14 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("changes", CONFIGS, ids=str)
-def test_predict_equals_torch_and_leaves_out_the_unknown(changes):
+def test_predict_equals_torch_and_its_last_step_the_formula(changes):
     model = random_model(**changes)
-    session = open_graph(export_predict(model).SerializeToString())
+    shift = ProbabilityShift(
+        log_ratio_V=np.random.default_rng(2).normal(size=model.config.num_behaviors),
+        temperature=1.3,
+        boost=0.8,
+    )
+    session = open_graph(export_predict(model, shift).SerializeToString())
     config, rng = model.config, np.random.default_rng(3)
     num_candidates = config.num_behaviors + config.num_spare
     for num_history in (1, 2, 3, 40):
@@ -94,6 +100,7 @@ def test_predict_equals_torch_and_leaves_out_the_unknown(changes):
                 "utc_offset_min": np.array([60]),
                 "time_known": np.array([int(time_known)]),
                 "location": np.array([2**40]),
+                "tail": np.array(0.4 * time_known, np.float32),
                 "history": np.stack(
                     [
                         # 0: behaviors of the user's own that have no slot left.
@@ -104,18 +111,17 @@ def test_predict_equals_torch_and_leaves_out_the_unknown(changes):
                     ]
                 ),
             }
-            inputs = {name: values[name] for name in Predict(model).input_names}
+            inputs = {name: values[name] for name in [*Predict(model).input_names, "tail"]}
             assert {given.name for given in session.get_inputs()} == set(inputs)
             (probs,) = session.run(["probs"], inputs)
+            tail = float(inputs.pop("tail"))
             with torch.no_grad():
-                expected = Predict(model)(*to_torch(inputs)).numpy()
+                mixture = Predict(model)(*to_torch(inputs)).numpy()
             assert probs.shape == (num_candidates,)
-            assert probs[0] == 0
-            np.testing.assert_allclose(probs, expected, atol=1e-6)
+            assert mixture.sum() == pytest.approx(1, abs=1e-5)
+            np.testing.assert_allclose(probs, shift.apply(mixture, tail), atol=1e-6)
             has_unknown = config.habits and (inputs["history"][0] == 0).any()
-            assert probs.sum() <= 1 + 1e-5
-            if not has_unknown:
-                assert probs.sum() == pytest.approx(1, abs=1e-5)
+            assert (probs[0] > 0) == has_unknown
 
 
 def test_the_same_weights_give_the_same_bytes_and_name_no_machine(
