@@ -24,6 +24,9 @@ def export(
             "clients with. As private as the log: it stays beside the bundle."
         ),
     ] = None,
+    ort: Annotated[
+        bool, typer.Option(help="Also write .ort files, for the smallest builds of ONNX Runtime.")
+    ] = False,
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
     json: JsonOption = False,
@@ -38,7 +41,7 @@ def export(
     """
     from edgebehave_export.bundle import export_bundle
 
-    report = export_bundle(checkpoint, store, out, precision, overwrite, target, golden, note)
+    report = export_bundle(checkpoint, store, out, precision, overwrite, target, golden, ort, note)
     note(f"bundle -> {out}")
     if json:
         print_json(report.to_json())

@@ -20,6 +20,7 @@ from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.golden import check_golden_path, write_golden
 from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import export_observe, export_predict, export_wait
+from edgebehave_export.ort_format import ort_files
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
@@ -46,6 +47,7 @@ def export_bundle(
     overwrite: bool = False,
     target: Target = "native",
     golden: Path | None = None,
+    ort: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Export a checkpoint, after its graphs have passed the parity gate on a real log.
@@ -55,6 +57,7 @@ def export_bundle(
     target     what will run it. "native": ONNX Runtime of a phone, a computer or a server. "web":
                ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.golden`.
+    ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.ort_format`.
     report     receives lines for people, the table of the gate among them.
     Returns    the table of the gate, which also stands in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -92,7 +95,8 @@ def export_bundle(
         "precision": precision,
         **_manifest(opened, model, tuning, parity),
     }
-    _write(out, opened, manifest, graph_bytes(shipped))
+    files = graph_bytes(shipped)
+    _write(out, opened, manifest, files | ort_files(files) if ort else files)
     report(f"wrote {out}")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
