@@ -54,7 +54,7 @@ def test_a_bundle_carries_them_on_request(
         num_predictions=0, num_users=0, num_joined=0, longest=0, num_full_cache=0, num_wrapped=0
     )
     monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: int8_graphs)
-    monkeypatch.setattr(bundle_module, "export_graphs", lambda model, target: int8_graphs)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda *model: int8_graphs)
     monkeypatch.setattr(bundle_module, "check_parity", lambda *args, **graphs: report)
     export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", ort=True)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
