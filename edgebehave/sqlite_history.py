@@ -170,7 +170,7 @@ class SqliteHistory:
             row = self._sql.execute(
                 "SELECT changes, num_events FROM users WHERE name = ?", (_stored(user),)
             ).fetchone()
-            return None if row is None else Mark(*row)
+            return None if row is None else Mark(*map(_integer, row))
 
     def latest(self, user: str, max_events: int) -> tuple[Mark, NamedEvents] | None:
         with self._reading():
@@ -185,8 +185,10 @@ class SqliteHistory:
                 return None
             try:
                 return _read(rows[::-1])
-            except (TypeError, ValueError, OverflowError) as error:
-                raise sqlite3.DatabaseError(f"the history of {user!r:.60}: {error}") from error
+            except (ValueError, OverflowError) as error:
+                raise sqlite3.DatabaseError(
+                    f"damaged: the history of {user!r:.60}: {error}"
+                ) from error
 
     def last_offset_min(self, user: str) -> int:
         with self._reading():
@@ -195,12 +197,12 @@ class SqliteHistory:
                 " WHERE name = ? ORDER BY time_s DESC, arrival DESC LIMIT 1",
                 (_stored(user),),
             ).fetchone()
-            return 0 if row is None else int(row[0])
+            return 0 if row is None else _integer(row[0])
 
     def users(self) -> list[str]:
         with self._reading():
             rows = self._sql.execute("SELECT name FROM users ORDER BY id").fetchall()
-            return [str(_name(name)) for (name,) in rows]
+            return [_name(name) for (name,) in rows]
 
     def put(self, user: str, num_events: int, events: NamedEvents) -> Mark:
         with self._writing():
@@ -381,14 +383,13 @@ class SqliteHistory:
         (latest_s,) = self._sql.execute(
             "SELECT max(time_s) FROM events WHERE user = ?", (user_id,)
         ).fetchone()
-        return None if latest_s is None else int(latest_s)
+        return None if latest_s is None else _integer(latest_s)
 
     def _mark(self, user_id: int) -> Mark:
-        return Mark(
-            *self._sql.execute(
-                "SELECT changes, num_events FROM users WHERE id = ?", (user_id,)
-            ).fetchone()
-        )
+        row = self._sql.execute(
+            "SELECT changes, num_events FROM users WHERE id = ?", (user_id,)
+        ).fetchone()
+        return Mark(*map(_integer, row))
 
     def _insert(
         self,
@@ -415,7 +416,7 @@ class SqliteHistory:
             "SELECT (SELECT count(*) FROM events WHERE user = ?), max_events FROM settings",
             (user_id,),
         ).fetchone()
-        if num_retained > max_events:
+        if num_retained > _integer(max_events):
             self._sql.execute(
                 "DELETE FROM events WHERE (user, time_s, arrival) IN (SELECT user, time_s, arrival"
                 " FROM events WHERE user = ? ORDER BY time_s, arrival LIMIT ?)",
@@ -484,6 +485,9 @@ class SqliteHistory:
             raise HistoryError(f"{self.path} was opened before a fork: open a SqliteHistory anew")
         try:
             yield
+        except UnicodeDecodeError as error:
+            # Python's module could not read the message of an error.
+            raise HistoryError(f"{self.path} is damaged: {error}") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -495,15 +499,15 @@ class SqliteHistory:
 
 
 def _read(rows: list[tuple[Any, ...]]) -> tuple[Mark, NamedEvents]:
-    """Columns from rows. SQLite keeps no checksums: believe no type and no value."""
+    """Columns from rows."""
     changes, num_events, event, location, time_s, offset_min = zip(*rows, strict=True)
-    if not {type(n) for n in (changes[0], num_events[0], *time_s, *offset_min)} == {int}:
-        raise TypeError("a number is none")
+    for number in (changes[0], num_events[0], *time_s, *offset_min):
+        _integer(number)
     if num_events[0] < len(rows):
         raise ValueError(f"{len(rows)} events of {num_events[0]}")
     events = NamedEvents(
-        NamedColumn.of([check_name(_name(name), "event") for name in event]),
-        NamedColumn.of([name and check_name(_name(name), "location") for name in location]),
+        NamedColumn.of([_name(name) for name in event]),
+        NamedColumn.of([None if name is None else _name(name) for name in location]),
         np.array(time_s, np.int64),
         np.array(offset_min, np.int64),
     )
@@ -522,5 +526,18 @@ def _stored(name: str | None) -> str | bytes | None:
     return name
 
 
-def _name(stored: str | bytes | None) -> str | None:
-    return stored.decode("utf-8", "surrogatepass") if isinstance(stored, bytes) else stored
+def _name(stored: object) -> str:
+    """A name as it was. SQLite keeps no checksums: believe no type and no value."""
+    try:
+        if isinstance(stored, bytes):
+            stored = stored.decode("utf-8", "surrogatepass")
+        return check_name(stored, "a name")
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"damaged: {error}") from error
+
+
+def _integer(stored: object) -> int:
+    """A number that is one."""
+    if type(stored) is not int:
+        raise sqlite3.DatabaseError(f"damaged: {stored!r:.40} is in the place of a number")
+    return stored

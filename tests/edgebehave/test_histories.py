@@ -1,5 +1,6 @@
 """Both histories against the obvious model: a list per user, sorted by time, cut to its end."""
 
+import os
 import sqlite3
 import threading
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebehave import HistoryError, MemoryHistory, SqliteHistory
+from edgebehave import HistoryBusyError, HistoryError, MemoryHistory, SqliteHistory
 from edgebehave.history import Mark, Match, NamedColumn, NamedEvents
 from edgebehave.retention import Retention
 
@@ -423,3 +424,91 @@ def test_what_is_no_file_of_sqlite_is_refused(tmp_path):
     with pytest.raises(HistoryError, match="unable to open"):
         SqliteHistory(tmp_path / "no folder" / "h.db")
     assert (tmp_path / "h.db").read_text() == "dear diary, " * 1000
+
+
+def use(path) -> None:
+    """Everything a predictor asks of a history."""
+    with SqliteHistory(path, survives_power_loss=False, timeout_s=0.1) as history:
+        for user in history.users():
+            history.mark(user)
+            history.last_offset_min(user)
+            rows_of(history, user)
+            history.append(user, "x", None, START_S + 10**6, 0)
+            history.forget_events(user, Match("event 3", None, 0, 2**33))
+        history.check()
+
+
+def test_a_damaged_file_is_an_error_of_ours_or_gives_valid_events(tmp_path):
+    """SQLite keeps no checksums: a flipped letter of a name is another name."""
+    with SqliteHistory(tmp_path / "h.db", survives_power_loss=False) as history:
+        for user in ("ada", "bob"):
+            tell(history, rows_at(range(60)), user)
+    good = (tmp_path / "h.db").read_bytes()
+    draw, damaged = np.random.default_rng(0), tmp_path / "damaged.db"
+    num_refused = 0
+    for trial in range(200):
+        data = bytearray(good)
+        # The first two pages, which hold the schema and the settings, and then all of the file.
+        end = 8192 if trial % 2 else len(data)
+        for place in draw.integers(0, end, 1 + trial % 3):
+            data[place] ^= int(draw.integers(1, 256))
+        damaged.write_bytes(data)
+        try:
+            use(damaged)
+        except HistoryError:
+            num_refused += 1
+    assert num_refused > 20
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.99])
+def test_a_truncated_file_is_refused_and_left_as_it_is(tmp_path, share):
+    with SqliteHistory(tmp_path / "h.db", survives_power_loss=False) as history:
+        tell(history, rows_at(range(300)))
+    good = (tmp_path / "h.db").read_bytes()
+    (tmp_path / "h.db").write_bytes(good[: int(len(good) * share)])
+    before = (tmp_path / "h.db").read_bytes()
+    with (
+        pytest.raises(HistoryError, match=r"h\.db"),
+        SqliteHistory(tmp_path / "h.db") as history,
+    ):
+        history.check()
+    assert (tmp_path / "h.db").read_bytes() == before
+
+
+def test_who_waits_too_long_is_told_so_and_nothing_is_noted(tmp_path):
+    path = tmp_path / "h.db"
+    with SqliteHistory(path) as patient, SqliteHistory(path, timeout_s=0.05) as hasty:
+        tell(patient, rows_at([1]))
+        with patient._writing(), pytest.raises(HistoryBusyError, match="kept busy by other"):
+            tell(hasty, rows_at([2]))
+        assert rows_of(hasty) == rows_at([1])
+        tell(hasty, rows_at([2]), "bob")
+        assert rows_of(patient, "bob") == rows_at([2])
+
+
+def test_what_cannot_be_erased_at_once_is_erased_later(tmp_path):
+    path = tmp_path / "h.db"
+    with SqliteHistory(path, timeout_s=0.05) as history, SqliteHistory(path) as other:
+        tell(history, rows_at(range(100)))
+        reading = other._sql.execute("SELECT * FROM events")
+        reading.fetchone()
+        with pytest.raises(HistoryBusyError):
+            history.forget("ada")
+        reading.close()
+        history.forget("ada")
+        assert history._pragma("page_count") < 10
+        assert b"event 7" not in path.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_a_fork_opens_a_history_of_its_own(tmp_path):
+    with SqliteHistory(tmp_path / "h.db") as history:
+        process = os.fork()
+        if process == 0:
+            try:
+                history.mark("ada")
+            except HistoryError as error:
+                os._exit(0 if "before a fork" in str(error) else 1)
+            os._exit(2)
+        assert os.waitpid(process, 0)[1] == 0
+        tell(history, rows_at([1]))
