@@ -1,5 +1,6 @@
 """The users that are being asked about: their histories, mapped to ids and kept at hand."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ class ActiveUsers:
 
     Whatever happens to the history, also through other processes, is seen when a user is next asked
     about: events added at the end are followed one by one, any other change maps the history anew.
+
+    Safe for several threads, as long as no two use the same user at once.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class ActiveUsers:
         self._max_users = max_users
         self._when_dropped = when_dropped
         self._mapped: OrderedDict[str, MappedHistory] = OrderedDict()
+        self._lock = threading.Lock()
         history.keep(capacity)
 
     def __len__(self) -> int:
@@ -49,10 +53,13 @@ class ActiveUsers:
             mapped = self._catch_up(user)
             if mapped is None:
                 return None
-        self._mapped[user] = mapped
-        self._mapped.move_to_end(user)
-        if len(self._mapped) > self._max_users:
-            self.drop(next(iter(self._mapped)))
+        with self._lock:
+            self._mapped[user] = mapped
+            self._mapped.move_to_end(user)
+            is_full = len(self._mapped) > self._max_users
+            other = self._mapped.popitem(last=False)[0] if is_full else None
+        if other is not None:
+            self._when_dropped(other)
         return mapped
 
     def append(self, user: str, event: str, location: str | None, moment: Moment) -> None:
@@ -68,7 +75,8 @@ class ActiveUsers:
 
     def drop(self, user: str) -> None:
         """The past of a user is not what it was."""
-        self._mapped.pop(user, None)
+        with self._lock:
+            self._mapped.pop(user, None)
         self._when_dropped(user)
 
     def _catch_up(self, user: str) -> MappedHistory | None:

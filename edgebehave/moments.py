@@ -62,7 +62,10 @@ def read_duration(value: object, what: str) -> float:
 
 def check_offset(utc_offset_min: object) -> int:
     """Whole minutes in -840..840, as an int. Raises TypeError or ValueError."""
-    if isinstance(utc_offset_min, bool) or not isinstance(utc_offset_min, numbers.Integral):
+    # Numbers of numpy count; asking for the class of an int every time would take a microsecond.
+    if type(utc_offset_min) is not int and (
+        isinstance(utc_offset_min, bool) or not isinstance(utc_offset_min, numbers.Integral)
+    ):
         raise TypeError(f"utc_offset_min must be whole minutes, got {_shown(utc_offset_min)}")
     minutes = operator.index(utc_offset_min)
     if abs(minutes) > MAX_OFFSET_MIN:
@@ -94,7 +97,7 @@ def _of_text(at: str) -> tuple[int, int]:
 
 def _of_number(at: object) -> int:
     # Numbers of numpy count; bool, which Python takes for an integer, does not.
-    if isinstance(at, bool) or not isinstance(at, numbers.Real):
+    if type(at) is not int and (isinstance(at, bool) or not isinstance(at, numbers.Real)):
         raise TypeError(f"{_EXPECTED}, got {_shown(at)}")
     try:
         time_s = at if isinstance(at, int) else math.floor(float(at))

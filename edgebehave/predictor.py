@@ -71,7 +71,7 @@ class Predictor:
     (`Predictor()`) habits alone do, from a user's first event on.
 
     All state is a pure function of the events: those that the history retains per user (the last
-    max(receptive field, 512), unless some have aged) and their number. Neither the order in which
+    512, or as many as the model needs, unless some have aged) and their number. Neither the order in which
     they arrive, nor when predictions are asked for, nor which cached states had to make room, nor a
     restart over a `SqliteHistory` changes a bit of the result; only events of the same second stay
     in the order in which they came, and a number for `at` without `utc_offset_min` takes the offset
@@ -235,7 +235,10 @@ class Predictor:
         location: str | None = None,
         utc_offset_min: int | None = None,
     ) -> None:
-        """Take note of an event. It costs microseconds: the network runs when asked to predict.
+        """Take note of an event. The network runs when asked to predict.
+
+        In memory this takes microseconds; a `SqliteHistory` first waits for the disk. Where the
+        history raises HistoryError, nothing was noted.
 
         at              when it happened: "now", a datetime with a time zone, or unix seconds.
                         Events may come late; they go to their place in time.
