@@ -71,12 +71,12 @@ class Predictor:
     (`Predictor()`) habits alone do, from a user's first event on.
 
     All state is a pure function of the events: those that the history retains per user (the last
-    512, or as many as the model needs, unless some have aged) and their number. Neither the order in which
-    they arrive, nor when predictions are asked for, nor which cached states had to make room, nor a
-    restart over a `SqliteHistory` changes a bit of the result; only events of the same second stay
-    in the order in which they came, and a number for `at` without `utc_offset_min` takes the offset
-    of the event that came before. An event older than everything that a full history retains is
-    not kept, but counts.
+    512, or as many as the model needs, unless some have aged) and their number. Neither the order
+    in which they arrive, nor when predictions are asked for, nor which cached states had to make
+    room, nor a restart over a `SqliteHistory` changes a bit of the result; only events of the same
+    second stay in the order in which they came, and a number for `at` without `utc_offset_min`
+    takes the offset of the event that came before. An event older than everything that a full
+    history retains is not kept, but counts.
 
     Names that the vocabulary does not hold are welcome: an unknown event is unknown to the network,
     but the user's habits know it, and once used it is a candidate by its own name. Of more than U
