@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from edgebehave.history import History
+from edgebehave.history import History, Mark
 from edgebehave.mapped_history import MappedHistory
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import Vocabulary
@@ -49,8 +49,12 @@ class ActiveUsers:
         """The history of a user up to now, None for a user not known."""
         mark = self._history.mark(user)
         mapped = self._mapped.get(user)
+        if mark is None:
+            self.drop(user)
+            return None
         if mapped is None or mark != mapped.mark:
-            mapped = self._catch_up(user)
+            if mapped is None or not self._follow(user, mapped, mark):
+                mapped = self._map(user)
             if mapped is None:
                 return None
         with self._lock:
@@ -79,17 +83,18 @@ class ActiveUsers:
             self._mapped.pop(user, None)
         self._when_dropped(user)
 
-    def _catch_up(self, user: str) -> MappedHistory | None:
-        mapped = self._mapped.get(user)
-        found = self._history.latest(user, self._capacity)
-        if found is None:
-            self.drop(user)
-            return None
-        mark, events = found
-        if mapped is not None and mark.changes == mapped.mark.changes:
-            num_new = mark.num_events - mapped.mark.num_events
-            if 0 <= num_new <= len(events):
-                mapped.extend(mark, events.last(num_new))
-                return mapped
+    def _follow(self, user: str, mapped: MappedHistory, mark: Mark) -> bool:
+        """Catch up by events that others added at the end; False if that is not all."""
+        num_new = mark.num_events - mapped.mark.num_events
+        if mark.changes != mapped.mark.changes or not 0 < num_new <= self._capacity:
+            return False
+        found = self._history.latest(user, num_new)
+        if found is None or found[0] != mark or len(found[1]) != num_new:
+            return False
+        mapped.extend(*found)
+        return True
+
+    def _map(self, user: str) -> MappedHistory | None:
         self.drop(user)
-        return MappedHistory(self._vocabulary, self._capacity, mark, events)
+        found = self._history.latest(user, self._capacity)
+        return found and MappedHistory(self._vocabulary, self._capacity, *found)

@@ -53,10 +53,6 @@ class NamedColumn:
         index = [place.setdefault(name, len(place)) for name in rows]
         return cls(list(place), np.array(index, np.int64))
 
-    def last(self, num_rows: int) -> "NamedColumn":
-        used, index = np.unique(self.index[len(self.index) - num_rows :], return_inverse=True)
-        return NamedColumn([self.names[i] for i in used.tolist()], index)
-
     def rows(self) -> list[str | None]:
         return [self.names[i] for i in self.index.tolist()]
 
@@ -72,15 +68,6 @@ class NamedEvents:
 
     def __len__(self) -> int:
         return len(self.time_s)
-
-    def last(self, num_events: int) -> "NamedEvents":
-        start = len(self) - num_events
-        return NamedEvents(
-            self.event.last(num_events),
-            self.location.last(num_events),
-            self.time_s[start:],
-            self.utc_offset_min[start:],
-        )
 
     def check(self) -> None:
         """Raise ValueError if times are out of order or values out of their range."""
