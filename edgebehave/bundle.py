@@ -28,10 +28,11 @@ from edgebehave.vocabulary import Vocabulary
 FORMAT_VERSION = 2
 """What this runtime reads; bundles of version 1 are to be exported again."""
 
-Target = Literal["native", "web"]
+Target = Literal["native", "server", "web"]
 """What a bundle is made for.
 
-native  ONNX Runtime of a phone, a computer or a server: fused operators, the cache in place.
+native  ONNX Runtime of a phone or a computer: fused operators, the cache in place.
+server  the same, and window.onnx for those who keep no caches.
 web     ONNX Runtime in a browser: standard operators, what is new in the cache is returned.
 """
 
@@ -41,6 +42,9 @@ CACHE_PARTS = ("key", "value")
 GRAPHS = ("observe.onnx", "predict.onnx")
 WAIT_GRAPH = "wait.onnx"
 """In bundles of models with generation heads: state + history -> when the next behavior happens."""
+
+WINDOW_GRAPH = "window.onnx"
+"""In bundles for servers: the latest events, moment and history -> probabilities, stateless."""
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
 

@@ -27,22 +27,30 @@ class MappedHistory:
         self.history = RollingHistory(capacity, mark.num_events - len(events))
         self.own_behaviors = PrivateNames(vocabulary.num_behaviors)
         self.own_locations = PrivateNames(vocabulary.num_locations)
-        self.history.extend(self._ids(events))
+        self._last_unnamed = -1
+        self._extend(events)
 
     @property
     def last_offset_min(self) -> int:
         """Local time of the latest event."""
         return int(self.history.latest(1).utc_offset_min[0])
 
+    def is_plain(self, num_events: int) -> bool:
+        """Whether each of the last events stands for a behavior of the vocabulary."""
+        return self._last_unnamed < self.history.count - num_events
+
     def append(
         self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int
     ) -> None:
         """Follow the history by one latest event."""
         event_id = self._vocabulary.event_id(event)
+        behavior_id = self._behavior_id(event, event_id)
+        if not 0 < behavior_id < self._vocabulary.num_behaviors:
+            self._last_unnamed = self.history.count
         self.history.append(
             event=event_id,
             location=self._location_id(location),
-            behavior=self._behavior_id(event, event_id),
+            behavior=behavior_id,
             time_s=time_s,
             utc_offset_min=utc_offset_min,
         )
@@ -51,9 +59,17 @@ class MappedHistory:
 
     def extend(self, mark: Mark, events: NamedEvents) -> None:
         """Follow the history by latest events."""
-        self.history.extend(self._ids(events))
+        self._extend(events)
         self.mark = mark
         self._drop_unused_names()
+
+    def _extend(self, events: NamedEvents) -> None:
+        ids = self._ids(events)
+        is_named = (ids.behavior > 0) & (ids.behavior < self._vocabulary.num_behaviors)
+        unnamed = np.flatnonzero(~is_named)
+        if len(unnamed):
+            self._last_unnamed = self.history.count + int(unnamed[-1])
+        self.history.extend(ids)
 
     def _ids(self, named: NamedEvents) -> Events:
         event_ids, behavior_ids = [], []

@@ -63,6 +63,8 @@ class _Inputs:
         }
         taken = shape.predict_inputs()
         self._takes_history = "history" in taken
+        self._room = np.zeros(4 * shape.habit_events, np.int64)
+        self._history_4n: IntArray = self._room[:0].reshape(4, 0)
         inputs = {name: array for name, array in given.items() if name in taken}
         self._graph = BoundGraph(bundle.predict, inputs, {"probs": self._probs})
 
@@ -79,6 +81,9 @@ class _Inputs:
         time_s, utc_offset_min = moment or (0, 0)
         self._query[:, 0] = time_s, utc_offset_min, moment is not None, location
         if self._takes_history:
-            self._graph.bind("history", history_4n)
+            if history_4n.shape != self._history_4n.shape:
+                self._history_4n = self._room[: history_4n.size].reshape(history_4n.shape)
+                self._graph.bind("history", self._history_4n)
+            self._history_4n[:] = history_4n
         self._graph.run()
         return self._probs.copy()

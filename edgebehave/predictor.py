@@ -30,7 +30,7 @@ from edgebehave.moments import (
 from edgebehave.names import check_name
 from edgebehave.predict_graph import PredictGraph
 from edgebehave.probability_shift import shift_prior
-from edgebehave.rolling_history import Events
+from edgebehave.rolling_history import IntArray
 from edgebehave.stream_states import StreamStates
 from edgebehave.user_export import read_user, write_user
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
@@ -50,15 +50,15 @@ class Prediction:
 class _Question(NamedTuple):
     """What a prediction is made from.
 
-    events      those that the habit kernels look back on, behaviors as candidates: 1..V-1,
-                V..V+U-1 for names of the user's own, 0 for those without a slot; events without
-                a behavior are left out.
+    past        (4, n) what the habit kernels look back on, rows as in `RollingHistory.past`:
+                behaviors as candidates 1..V-1, V..V+U-1 for names of the user's own, 0 for those
+                without a slot; events without a behavior are left out.
     candidates  (number of candidates, or fewer) names of the ids from 1 up.
     moment      None: not known.
     location    id of the place to predict for.
     """
 
-    events: Events
+    past: IntArray
     candidates: Sequence[str]
     moment: Moment | None
     location: int
@@ -313,8 +313,7 @@ class Predictor:
             within=within,
             tail=tail,
         )
-        # Stable: equal probabilities keep the order of the candidates.
-        best = np.argsort(-probs, kind="stable")[:k]
+        best = _best_first(probs, k)
         if not len(best) or probs[best[0]] < min_confidence:
             return []
         return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
@@ -346,7 +345,7 @@ class Predictor:
             user, at=at, location=location, utc_offset_min=utc_offset_min
         )
         inside = np.flatnonzero(self._bundle.thresholds.members(probs, coverage))
-        best = inside[np.argsort(-probs[inside], kind="stable")]
+        best = inside[_best_first(probs[inside], len(inside))]
         return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
 
     def probabilities(
@@ -410,15 +409,15 @@ class Predictor:
             )
         if moment is None:
             raise ValueError("within counts from a moment: at must not be None")
-        behavior = known.history.latest(self._habit_events).behavior if known else _NOTHING.behavior
-        if known is None or not (behavior != NO_BEHAVIOR).any():
+        past = known.history.past(self._habit_events) if known else _NOTHING
+        past = past[:, past[0] != NO_BEHAVIOR]
+        if known is None or not past.shape[1]:
             raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet")
-        last = np.flatnonzero(behavior != NO_BEHAVIOR)[-1]
-        last_s = int(known.history.latest(self._habit_events).time_s[last])
+        last_s = int(past[2, -1])
         assert self._states is not None
         inputs = {
             "hidden": self._states.hidden(user, known.history),
-            "history": _history(question.events),
+            "history": np.ascontiguousarray(question.past),
         }
         gap_s, probs = bundle.wait.run(["gap_s", "probs"], inputs)
         gap = WaitingTime(gap_s=gap_s, probs=probs)
@@ -453,23 +452,21 @@ class Predictor:
         """Collect the behaviors to look back on, and give slots to names of the user's own."""
         if known is None:
             return _Question(_NOTHING, self._known_behaviors, moment, location)
-        events = known.history.latest(self._habit_events)
-        has_behavior = events.behavior != NO_BEHAVIOR
-        events = Events(*(column[has_behavior] for column in events))
+        past = known.history.past(self._habit_events)
+        if known.is_plain(self._habit_events):
+            return _Question(past, self._known_behaviors, moment, location)
+        past = past[:, past[0] != NO_BEHAVIOR]
+        behavior = past[0]
         num_known = self._vocabulary.num_behaviors
-        is_own = events.behavior >= num_known
-        if not is_own.any():
-            return _Question(events, self._known_behaviors, moment, location)
-        latest_first = dict.fromkeys(events.behavior[is_own][::-1].tolist())
+        is_own = behavior >= num_known
+        latest_first = dict.fromkeys(behavior[is_own][::-1].tolist())
         slot_of = {
             own: num_known + slot
             for slot, own in enumerate(itertools.islice(latest_first, self._num_spare))
         }
-        events.behavior[is_own] = [
-            slot_of.get(own, UNKNOWN) for own in events.behavior[is_own].tolist()
-        ]
+        behavior[is_own] = [slot_of.get(own, UNKNOWN) for own in behavior[is_own].tolist()]
         own_names = (known.own_behaviors.name_of(own) for own in slot_of)
-        return _Question(events, (*self._known_behaviors, *own_names), moment, location)
+        return _Question(past, (*self._known_behaviors, *own_names), moment, location)
 
     def _run(
         self,
@@ -481,40 +478,42 @@ class Predictor:
     ) -> FloatArray:
         """Probabilities of all ids from the model, (V + U,) or, without any history, (V,)."""
         shape = bundle.shape
-        if known is None or (shape.habits and not len(question.events.behavior)):
+        if known is None or (shape.habits and not question.past.shape[1]):
             return shift_prior(bundle.class_priors, bundle.log_ratio, tail)
         assert self._states is not None
         assert self._predict_graph is not None
         hidden_1D = self._states.hidden(user, known.history)
         return self._predict_graph.probs(
-            hidden_1D, question.moment, question.location, _history(question.events), tail
+            hidden_1D, question.moment, question.location, question.past, tail
         )
 
 
 _ALL = 2**31
 
 
+def _best_first(probs: FloatArray, k: int) -> IntArray:
+    """Positions of the k largest; equal probabilities keep the order of the candidates."""
+    if k < len(probs):
+        # Sorting all of them would take longer than the rest of the answer.
+        inside = np.flatnonzero(probs >= np.partition(probs, -k)[-k])
+        return inside[np.argsort(-probs[inside], kind="stable")[:k]]
+    return np.argsort(-probs, kind="stable")
+
+
 def _nothing_to_drop(user: str) -> None:
     """Without a model nothing is made from a mapped history."""
 
 
-_NOTHING = Events(*np.empty((len(Events._fields), 0), np.int64))
+_NOTHING = np.empty((4, 0), np.int64)
 
-_NAMELESS = Events(*np.zeros((len(Events._fields), 1), np.int64))
+_NAMELESS = np.zeros((4, 1), np.int64)
 """A past of one behavior that is no candidate: kernels have nothing else to copy."""
-
-
-def _history(events: Events) -> npt.NDArray[np.int64]:
-    """What the graphs take, (4, n)."""
-    return np.stack([events.behavior, events.location, events.time_s, events.utc_offset_min])
 
 
 def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:
     """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
-    events, moment = question.events, question.moment
-    history = HabitHistory.of_events(
-        events.behavior, events.location, events.time_s, events.utc_offset_min
-    )
+    moment = question.moment
+    history = HabitHistory.of_events(*question.past)
     probs_KC, evidence_K = habit_probs(
         history,
         1 + len(question.candidates),

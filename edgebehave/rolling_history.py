@@ -14,8 +14,8 @@ class Events(NamedTuple):
     """Columns of consecutive events, oldest first; all (n,) int64."""
 
     event: IntArray
-    location: IntArray
     behavior: IntArray
+    location: IntArray
     time_s: IntArray
     utc_offset_min: IntArray
 
@@ -55,12 +55,21 @@ class RollingHistory:
             start = max(start, self._stop - num_events)
         return Events(*self._columns[:, start : self._stop])
 
+    def rows(self, num_events: int) -> list[list[int]]:
+        """The last events one by one, each with the fields of `Events`."""
+        rows: list[list[int]] = self._columns[:, self._stop - num_events : self._stop].T.tolist()
+        return rows
+
+    def past(self, num_events: int) -> IntArray:
+        """The last events as the graphs take them, (4, n): all columns but `event`; a view."""
+        return self._columns[1:, max(self._start, self._stop - num_events) : self._stop]
+
     def append(
         self, *, event: int, location: int, behavior: int, time_s: int, utc_offset_min: int
     ) -> None:
         """Add the latest event."""
         self._make_room(1)
-        self._columns[:, self._stop] = (event, location, behavior, time_s, utc_offset_min)
+        self._columns[:, self._stop] = (event, behavior, location, time_s, utc_offset_min)
         self._added(1)
 
     def extend(self, events: Events) -> None:

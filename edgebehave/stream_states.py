@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from edgebehave.bundle import Bundle
 from edgebehave.network_state import NetworkState, empty_state, state_bytes
-from edgebehave.rolling_history import Events
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,7 +23,7 @@ class History(Protocol):
 
     def __len__(self) -> int: ...
 
-    def latest(self, num_events: int | None = None) -> Events: ...
+    def rows(self, num_events: int) -> list[list[int]]: ...
 
 
 class StreamStates:
@@ -64,10 +63,8 @@ class StreamStates:
         origin = self._origin(history)
         if state is None or not self._serves(state, origin, history):
             state = empty_state(self._bundle, origin)
-        new = history.latest(history.count - state.num_seen)
-        columns = (new.event, new.location, new.time_s, new.utc_offset_min)
-        for event in zip(*(column.tolist() for column in columns), strict=True):
-            state.step(*event)
+        for event, _, location, time_s, offset_min in history.rows(history.count - state.num_seen):
+            state.step(event, location, time_s, offset_min)
         with self._lock:
             self._states[user] = state
             while len(self._states) > self.capacity:

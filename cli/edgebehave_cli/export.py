@@ -15,7 +15,7 @@ def export(
         Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")
     ],
     target: Annotated[
-        str, typer.Option(help="What will run it: native (phone, computer, server) or web.")
+        str, typer.Option(help="What will run it: native (phone, computer), server or web.")
     ] = "native",
     golden: Annotated[
         Path | None,

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from edgebehave import Predictor
-from edgebehave.bundle import Bundle, ModelShape
+from edgebehave.bundle import GRAPHS, WINDOW_GRAPH, Bundle, ModelShape
+from edgebehave.coverage import CoverageThresholds
 from edgebehave.inference import open_graph
 from edgebehave.moments import Moment
 from edgebehave.network_state import RingState
@@ -40,7 +41,6 @@ from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
 from edgebehave_export.gate_log import gate_log
 from edgebehave_export.graphs import Predict
-from edgebehave_export.onnx_export import export_window
 from edgebehave_export.parity import check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_export.replay import Device, History
@@ -52,7 +52,6 @@ from edgebehave_train.model import BehaviorModel, ModelConfig
 
 TORCH = "torch window"
 FLOOR = "weight floor"
-WINDOW = "window.onnx"
 _BURST = 20
 _SWEPT_BYTES = 64 << 20
 _NUM_USERS = 200
@@ -183,14 +182,12 @@ def _measure(
     """The table without an agreement, and the graphs by precision."""
     if num_calls < 1:
         raise ValueError(f"num_calls must be at least 1, got {num_calls}")
-    protos = export_graphs(model)
-    window = {WINDOW: export_window(model)}
+    protos = export_graphs(model, "server")
     graphs = {"fp32": graph_bytes(protos), "int8": graph_bytes(quantize_graphs(protos))}
-    windows = {"fp32": graph_bytes(window), "int8": graph_bytes(quantize_graphs(window))}
     asked = _question(Device(model.config, graphs["fp32"]), history)
     contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():
-        session = open_graph(windows[precision][WINDOW])
+        session = open_graph(contents[WINDOW_GRAPH])
         contenders[f"window {precision}"] = _onnx_window(session, model.config, history, asked)
         bundle = _bundle(model, vocabulary, contents)
         contenders |= {
@@ -212,7 +209,9 @@ def _measure(
         shape=f"width {config.width}, {config.num_layers} layers",
         num_history=asked["history"].shape[1] if config.habits else 0,
         rows=[_row(name, times) for name, times in seconds.items()],
-        model_bytes={name: sum(map(len, files.values())) for name, files in graphs.items()},
+        model_bytes={
+            name: sum(len(files[file]) for file in GRAPHS) for name, files in graphs.items()
+        },
         state_bytes=8 * config.num_layers * config.window * config.width,
         resident_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         top1_agreement=None,
@@ -264,6 +263,8 @@ def _bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bun
         shape=ModelShape(**model_shape(model.config)),
         vocabulary=vocabulary,
         class_priors=np.zeros(model.config.num_behaviors, np.float32),
+        log_ratio=np.zeros(model.config.num_behaviors),
+        thresholds=CoverageThresholds(coverage=np.array([0.5]), threshold=np.array([0.0])),
         observe=open_graph(graphs["observe.onnx"]),
         predict=open_graph(graphs["predict.onnx"]),
     )

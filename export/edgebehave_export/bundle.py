@@ -12,14 +12,19 @@ from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, ModelShape, Target
+from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
 from edgebehave.probability_shift import ProbabilityShift
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.golden import check_golden_path, write_golden
 from edgebehave_export.native_graph import native_observe
-from edgebehave_export.onnx_export import export_observe, export_predict, export_wait
+from edgebehave_export.onnx_export import (
+    export_observe,
+    export_predict,
+    export_wait,
+    export_window,
+)
 from edgebehave_export.ort_format import ort_files
 from edgebehave_export.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
@@ -54,7 +59,8 @@ def export_bundle(
 
     store      the log that the checkpoint was trained on: its validation part is the test.
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
-    target     what will run it. "native": ONNX Runtime of a phone, a computer or a server. "web":
+    target     what will run it. "native": ONNX Runtime of a phone or a computer. "server": the
+               same, and window.onnx, which needs no cache. "web":
                ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.golden`.
     ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.ort_format`.
@@ -112,6 +118,8 @@ def export_graphs(
     graphs = dict(zip(GRAPHS, (observe, export_predict(model, shift)), strict=True))
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
+    if target == "server":
+        graphs[WINDOW_GRAPH] = export_window(model, shift)
     return graphs
 
 

@@ -276,9 +276,9 @@ class Window(nn.Module):
     takes.
     """
 
-    def __init__(self, model: BehaviorModel) -> None:
+    def __init__(self, observe: Observe, predict: Predict) -> None:
         super().__init__()
-        self.observe, self.predict = Observe(model), Predict(model)
+        self.observe, self.predict = observe, predict
 
     @property
     def input_names(self) -> list[str]:

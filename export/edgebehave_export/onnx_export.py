@@ -57,16 +57,20 @@ def export_predict(model: BehaviorModel, shift: ProbabilityShift | None = None) 
 
     shift  calibration and dial; None: none, whatever `tail` is.
     """
-    shift = shift or ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
-    predict = ShiftedPredict(model, shift)
+    predict = _shifted(model, shift)
     examples = _predict_examples(model)
     inputs = {name: examples[name] for name in predict.input_names}
     return _finished(_export(predict, inputs, ["probs"]))
 
 
-def export_window(model: BehaviorModel) -> ModelProto:
+def _shifted(model: BehaviorModel, shift: ProbabilityShift | None) -> ShiftedPredict:
+    none = ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
+    return ShiftedPredict(model, shift or none)
+
+
+def export_window(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
     """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out."""
-    window = Window(model)
+    window = Window(Observe(model), _shifted(model, shift))
     axes = {0: torch.export.Dim("num_events")}
     events = {name: (torch.arange(4), axes) for name in window.input_names[:4]}
     examples = _predict_examples(model) | events

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundle import CACHE_PARTS, WAIT_GRAPH
+from edgebehave.bundle import CACHE_PARTS, WAIT_GRAPH, WINDOW_GRAPH
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.inference import open_graph
 from edgebehave_train.mapped_log import MappedLog
@@ -70,6 +70,7 @@ class Device:
         self._observe = open_graph(graphs["observe.onnx"])
         self._predict = open_graph(graphs["predict.onnx"])
         self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
+        self._window = open_graph(graphs[WINDOW_GRAPH]) if WINDOW_GRAPH in graphs else None
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
         self._caches = [
             name
@@ -193,6 +194,27 @@ class Device:
     def predict(self, inputs: Mapping[str, Any]) -> FloatArray:
         """probs (V + U,)."""
         probs: FloatArray = self._predict.run(["probs"], dict(inputs))[0]
+        return probs
+
+    @property
+    def has_window(self) -> bool:
+        return self._window is not None
+
+    def window(self, inputs: Mapping[str, Any], history: History, at: int) -> FloatArray:
+        """probs (V + U,) without a state: from the receptive field before event `at`.
+
+        inputs  of predict; the state among them is not used.
+        """
+        assert self._window is not None
+        latest = history.take(slice(max(0, at - self.config.receptive_field), at))
+        events = {
+            "event": latest.event,
+            "event_location": latest.location,
+            "event_time_s": latest.time_s,
+            "event_utc_offset_min": latest.utc_offset_min,
+        }
+        asked = {name: value for name, value in inputs.items() if name != "hidden"}
+        probs: FloatArray = self._window.run(["probs"], events | asked)[0]
         return probs
 
     def wait(

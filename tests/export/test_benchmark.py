@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from edgebehave.bundle import WINDOW_GRAPH
 from edgebehave.inference import open_graph
 from edgebehave_export import benchmark as benchmark_module
 from edgebehave_export.benchmark import FLOOR, TORCH, benchmark, benchmark_shape
-from edgebehave_export.bundle import graph_bytes
-from edgebehave_export.onnx_export import export_window
+from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.replay import Device
 from edgebehave_train.model import ModelConfig
 
@@ -21,13 +21,8 @@ def _small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def window(tiny_model):
-    return open_graph(export_window(tiny_model).SerializeToString())
-
-
-@pytest.fixture
-def device(tiny_model, fp32_graphs):
-    return Device(tiny_model.config, graph_bytes(fp32_graphs))
+def server_graphs(tiny_model):
+    return graph_bytes(export_graphs(tiny_model, "server"))
 
 
 def test_every_contender_has_a_row(tiny_checkpoint, tiny_store):
@@ -57,8 +52,10 @@ def test_a_shape_needs_neither_a_checkpoint_nor_a_log():
     assert "top-1" not in table.to_text()
 
 
-def test_all_ways_answer_alike(tiny_model, device, window):
+def test_all_ways_answer_alike(tiny_model, server_graphs):
     """But for what a window cannot know: events further back than it reaches."""
+    device = Device(tiny_model.config, server_graphs)
+    window = open_graph(server_graphs[WINDOW_GRAPH])
     history = benchmark_module._random_history(tiny_model.config)
     asked = benchmark_module._question(device, history)
     stream = device.predict(asked | {"hidden": device.stream(history)[-1][None]})
@@ -67,20 +64,6 @@ def test_all_ways_answer_alike(tiny_model, device, window):
     np.testing.assert_allclose(fused, eager, atol=1e-5)
     np.testing.assert_allclose(fused, stream, atol=0.02)
     assert fused.argmax() == stream.argmax()
-
-
-def test_the_window_of_a_receptive_field_is_the_stream(tiny_model, device, window):
-    config = tiny_model.config
-    history = benchmark_module._random_history(config)
-    asked = benchmark_module._question(device, history)
-    stream = device.predict(asked | {"hidden": device.stream(history)[-1][None]})
-    del asked["hidden"]
-    names = [given.name for given in window.get_inputs()][:4]
-    for num_events in (config.receptive_field, config.receptive_field + 9):
-        latest = history.take(slice(-num_events, None))
-        columns = (latest.event, latest.location, latest.time_s, latest.utc_offset_min)
-        (probs,) = window.run(None, asked | dict(zip(names, columns, strict=True)))
-        np.testing.assert_allclose(probs, stream, atol=1e-4)
 
 
 def test_at_least_one_call_is_needed(tiny_checkpoint):

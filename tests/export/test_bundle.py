@@ -148,7 +148,7 @@ def test_an_unknown_precision_is_refused(tmp_path):
 
 
 def test_an_unknown_target_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="target must be native or web, got 'phone'"):
+    with pytest.raises(ValueError, match="target must be native or server or web, got 'phone'"):
         export_bundle(tmp_path, tmp_path, tmp_path / "out", target="phone")
 
 
