@@ -489,15 +489,20 @@ class Predictor:
 
 
 _ALL = 2**31
+_FEW = 10
 
 
 def _best_first(probs: FloatArray, k: int) -> IntArray:
     """Positions of the k largest; equal probabilities keep the order of the candidates."""
-    if k < len(probs):
-        # Sorting all of them would take longer than the rest of the answer.
-        inside = np.flatnonzero(probs >= np.partition(probs, -k)[-k])
-        return inside[np.argsort(-probs[inside], kind="stable")[:k]]
-    return np.argsort(-probs, kind="stable")
+    if k > _FEW:
+        return np.argsort(-probs, kind="stable")[:k]
+    # Sorting all of them would take longer than this.
+    left = probs.copy()
+    best = np.empty(min(k, len(probs)), np.int64)
+    for rank in range(len(best)):
+        best[rank] = left.argmax()
+        left[best[rank]] = -1.0
+    return best
 
 
 def _nothing_to_drop(user: str) -> None:
