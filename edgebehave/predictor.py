@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from edgebehave.active_users import ActiveUsers
 from edgebehave.bundle import Bundle
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
 from edgebehave.history import History, Match
+from edgebehave.many import column, for_each
 from edgebehave.mapped_history import MappedHistory
 from edgebehave.memory_history import MemoryHistory
 from edgebehave.moments import (
@@ -33,6 +34,7 @@ from edgebehave.probability_shift import shift_prior
 from edgebehave.rolling_history import IntArray
 from edgebehave.stream_states import StreamStates
 from edgebehave.user_export import read_user, write_user
+from edgebehave.user_locks import UserLocks
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 from edgebehave.waiting_time import NOTHING, WaitingTime
 
@@ -83,7 +85,7 @@ class Predictor:
     such names among the events that habits look back on, those used longest ago have no slot until
     they are used again. A name that is that of a behavior of the vocabulary stands for it.
 
-    Not safe for use from several threads at once.
+    Safe for use from several threads at once; calls about the same user wait for each other.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Predictor:
         self._num_spare = bundle.shape.num_spare if bundle else HABIT_EVENTS
         self._habit_weights = habit_weights or HabitWeights()
         self._history = MemoryHistory() if history is None else history
+        self._locks = UserLocks()
         self._users = ActiveUsers(
             self._history,
             self._vocabulary,
@@ -162,8 +165,9 @@ class Predictor:
 
     def forget(self, user: str) -> bool:
         """Erase everything about a user. Returns whether there was anything."""
-        self._users.drop(check_name(user, "user"))
-        return self._history.forget(user)
+        with self._locks.of(check_name(user, "user")):
+            self._users.drop(user)
+            return self._history.forget(user)
 
     def forget_event(
         self,
@@ -200,8 +204,9 @@ class Predictor:
             last_s = read_moment(until, None, 0).time_s
         if last_s < first_s:
             raise ValueError(f"until lies {first_s - last_s} s before at")
-        self._users.drop(user)
-        return self._history.forget_events(user, Match(event, location, first_s, last_s))
+        with self._locks.of(user):
+            self._users.drop(user)
+            return self._history.forget_events(user, Match(event, location, first_s, last_s))
 
     def export_user(self, user: str) -> bytes:
         """A user's history as JSON text, names included, for `import_user` of any predictor.
@@ -224,7 +229,9 @@ class Predictor:
         what `export_user` returns, and then changes nothing.
         """
         check_name(user, "user")
-        self._history.put(user, *read_user(data))
+        known = read_user(data)
+        with self._locks.of(user):
+            self._history.put(user, *known)
 
     def observe(
         self,
@@ -253,10 +260,90 @@ class Predictor:
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
         check_name(user, "user")
-        offset_min = 0
-        if utc_offset_min is None and not isinstance(at, str | datetime):
-            offset_min = self._history.last_offset_min(user)
-        self._users.append(user, event, location, read_moment(at, utc_offset_min, offset_min))
+        with self._locks.of(user):
+            offset_min = 0
+            if utc_offset_min is None and not isinstance(at, str | datetime):
+                offset_min = self._history.last_offset_min(user)
+            self._users.append(user, event, location, read_moment(at, utc_offset_min, offset_min))
+
+    def observe_many(
+        self,
+        users: Sequence[str],
+        events: Sequence[str],
+        *,
+        at: Any = "now",
+        location: Any = None,
+        utc_offset_min: Any = None,
+    ) -> None:
+        """`observe` for each user and event in turn, for servers.
+
+        at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
+        Raises what `observe` raises, with a note which row it was; those before it are noted.
+        """
+        num_rows = len(users)
+        if len(events) != num_rows:
+            raise ValueError(f"events has {len(events)} entries for {num_rows} users")
+        times = column(at, num_rows, "at")
+        places = column(location, num_rows, "location")
+        offsets = column(utc_offset_min, num_rows, "utc_offset_min")
+        for row in range(num_rows):
+            try:
+                self.observe(
+                    users[row],
+                    events[row],
+                    at=times[row],
+                    location=places[row],
+                    utc_offset_min=offsets[row],
+                )
+            except (TypeError, ValueError) as error:
+                error.add_note(f"in row {row} of {num_rows}; the rows before it are noted")
+                raise
+
+    def advance(self, users: Sequence[str], *, threads: int = 1) -> None:
+        """Run the network over what these users did since they were last asked about.
+
+        `predict` does so itself; done at a quiet moment, or on several threads, it answers sooner.
+        Without a bundle there is nothing to do.
+        """
+
+        def call(row: int) -> None:
+            user = check_name(users[row], "user")
+            with self._locks.of(user):
+                known = self._users.get(user)
+                if known is not None and self._states is not None:
+                    self._states.hidden(user, known.history)
+
+        for_each(call, len(users), threads)
+
+    def predict_many(
+        self,
+        users: Sequence[str],
+        k: int = 5,
+        *,
+        at: Any = "now",
+        utc_offset_min: Any = None,
+        tail: float = 0.0,
+        min_confidence: float = 0.0,
+        threads: int = 1,
+    ) -> list[list[Prediction]]:
+        """`predict` for each user, for servers, on so many threads.
+
+        at, utc_offset_min  as in `predict`, one for all or a list or array of one each.
+        """
+        times = column(at, len(users), "at")
+        offsets = column(utc_offset_min, len(users), "utc_offset_min")
+
+        def call(row: int) -> list[Prediction]:
+            return self.predict(
+                users[row],
+                k,
+                at=times[row],
+                utc_offset_min=offsets[row],
+                tail=tail,
+                min_confidence=min_confidence,
+            )
+
+        return for_each(call, len(users), threads)
 
     def predict(
         self,
@@ -368,25 +455,26 @@ class Predictor:
         """
         if _share(tail, "tail") and self._bundle is None:
             raise ValueError("tail needs the class priors of a bundle; leave it out")
-        known = self._users.get(check_name(user, "user"))
-        moment = self._query_moment(at, utc_offset_min, known)
-        place = self._query_location(location)
-        if habits:
-            question = self._question(known, moment, place)
-        elif self._bundle is None:
-            raise ValueError("habits=False leaves nothing to predict from without a bundle")
-        else:
-            question = _Question(_NAMELESS, self._known_behaviors, moment, place)
-        p_nothing = 0.0
-        if within is not None:
-            at_median, p_nothing = self._wait(
-                user, known, question, read_duration(within, "within")
-            )
-            question = question._replace(moment=at_median)
-        if self._bundle is None:
-            probs = _habits_alone(question, self._habit_weights)
-        else:
-            probs = self._run(self._bundle, user, known, question, tail)
+        with self._locks.of(check_name(user, "user")):
+            known = self._users.get(user)
+            moment = self._query_moment(at, utc_offset_min, known)
+            place = self._query_location(location)
+            if habits:
+                question = self._question(known, moment, place)
+            elif self._bundle is None:
+                raise ValueError("habits=False leaves nothing to predict from without a bundle")
+            else:
+                question = _Question(_NAMELESS, self._known_behaviors, moment, place)
+            p_nothing = 0.0
+            if within is not None:
+                at_median, p_nothing = self._wait(
+                    user, known, question, read_duration(within, "within")
+                )
+                question = question._replace(moment=at_median)
+            if self._bundle is None:
+                probs = _habits_alone(question, self._habit_weights)
+            else:
+                probs = self._run(self._bundle, user, known, question, tail)
         # Column 0 is what nobody can name.
         probs = probs[1 : len(question.candidates) + 1]
         if not habits:

@@ -189,7 +189,7 @@ def _measure(
     for precision, contents in graphs.items():
         session = open_graph(contents[WINDOW_GRAPH])
         contenders[f"window {precision}"] = _onnx_window(session, model.config, history, asked)
-        bundle = _bundle(model, vocabulary, contents)
+        bundle = opened_bundle(model, vocabulary, contents)
         contenders |= {
             f"{name} {precision}": call for name, call in _stream(bundle, history, asked).items()
         }
@@ -254,7 +254,7 @@ def _row(name: str, seconds: npt.NDArray[np.float64]) -> BenchRow:
     return BenchRow(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
 
 
-def _bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bundle:
+def opened_bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bundle:
     """An opened bundle that never was a folder."""
     return Bundle(
         path=Path(),

@@ -1,0 +1,103 @@
+"""Many users and many threads: the same answers as one after the other."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebehave import Predictor, SqliteHistory
+
+TINY = Path(__file__).parent / "tiny_bundle" / "int8"
+START_S = 1_772_000_000
+USERS = [f"user {i}" for i in range(12)]
+
+
+def life(predictor: Predictor, num_rows: int = 240):
+    rng = np.random.default_rng(3)
+    names = predictor._vocabulary.events[1:]
+    users = [USERS[i] for i in rng.integers(0, len(USERS), num_rows)]
+    events = [names[i] for i in rng.integers(0, len(names), num_rows)]
+    return users, events, START_S + 600 * np.arange(num_rows)
+
+
+def answers(predictor: Predictor, **options):
+    many = predictor.predict_many(USERS, 3, at=START_S + 10**6, utc_offset_min=0, **options)
+    return [[(one.behavior, one.probability) for one in best] for best in many]
+
+
+@pytest.fixture
+def told():
+    predictor = Predictor.load(TINY)
+    users, events, at = life(predictor)
+    for user, event, moment in zip(users, events, at, strict=True):
+        predictor.observe(user, event, at=int(moment), utc_offset_min=60)
+    return predictor
+
+
+def test_many_are_the_same_as_one_by_one(told):
+    many = Predictor.load(TINY)
+    users, events, at = life(many)
+    many.observe_many(users, events, at=at, utc_offset_min=60)
+    assert many.users == told.users
+    one_by_one = [told.predict(user, 3, at=START_S + 10**6, utc_offset_min=0) for user in USERS]
+    assert many.predict_many(USERS, 3, at=START_S + 10**6, utc_offset_min=0) == one_by_one
+
+
+@pytest.mark.parametrize("threads", [2, 5, 40])
+def test_threads_change_nothing(told, threads):
+    many = Predictor.load(TINY, state_mb=0.01)  # states make room for each other all the time
+    users, events, at = life(many)
+    many.observe_many(users, events, at=at, utc_offset_min=60)
+    many.advance(USERS * 3, threads=threads)
+    assert answers(many, threads=threads) == answers(told)
+
+
+@pytest.mark.parametrize("kept", ["memory", "sqlite"])
+def test_observing_and_predicting_at_once_loses_nothing(tmp_path, told, kept):
+    history = SqliteHistory(tmp_path / "events.db") if kept == "sqlite" else None
+    shared = Predictor.load(TINY, history=history, state_mb=0.01)
+    users, events, at = life(shared)
+    errors = []
+
+    def work(part: int) -> None:
+        try:
+            for i, user in enumerate(users):
+                if USERS.index(user) % 3 == part:
+                    shared.observe(user, events[i], at=int(at[i]), utc_offset_min=60)
+                    shared.predict(USERS[i % len(USERS)], at=int(at[i]))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert answers(shared) == answers(told)
+
+
+def test_a_wrong_row_is_named_and_those_before_it_are_noted():
+    predictor = Predictor()
+    with pytest.raises(ValueError, match="event must not be empty") as caught:
+        predictor.observe_many(["a", "b", "c"], ["x", "", "y"], at=[START_S, START_S, START_S])
+    assert caught.value.__notes__ == ["in row 1 of 3; the rows before it are noted"]
+    assert predictor.users == ["a"]
+
+
+def test_columns_must_fit():
+    predictor = Predictor()
+    with pytest.raises(ValueError, match="events has 1 entries for 2 users"):
+        predictor.observe_many(["a", "b"], ["x"])
+    with pytest.raises(ValueError, match="at has 3 entries for 2 users"):
+        predictor.predict_many(["a", "b"], at=[1, 2, 3])
+    with pytest.raises(ValueError, match="threads must be an integer of at least 1, got 0"):
+        predictor.predict_many(["a"], threads=0)
+
+
+def test_without_a_bundle_there_is_nothing_to_advance():
+    predictor = Predictor()
+    predictor.observe("a", "coffee", at=START_S)
+    predictor.advance(["a", "nobody"])
+    assert predictor.predict_many(["a", "nobody"])[0][0].behavior == "coffee"
