@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import select
 import signal
 import sqlite3
 import tempfile
@@ -86,12 +87,12 @@ def round_of_kills(path: Path, models: list[Model], draw: random.Random) -> tupl
     Raises AssertionError if an acknowledged step is lost, HistoryError if the file is damaged.
     """
     processes = [start(path, model.user, model.num_steps) for model in models]
-    # Wait for the first step of one, then for a moment in some later one.
-    first = os.read(processes[0][1], 1)
-    time.sleep(draw.uniform(0, 0.1))
+    # Wait for the first step of any, then for a moment in some later one.
+    select.select([heard for _, heard in processes], [], [])
+    time.sleep(draw.uniform(0, 0.2))
     for process, _ in processes:
         os.kill(process, signal.SIGKILL)
-    acknowledged = [len(first)] + [0] * (len(models) - 1)
+    acknowledged = [0] * len(models)
     for i, (process, heard) in enumerate(processes):
         _, status = os.waitpid(process, 0)
         assert os.WIFSIGNALED(status), "a process ended by itself: see what it printed"
