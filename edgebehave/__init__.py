@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgebehave.bundle import BundleError
 from edgebehave.coverage import AdaptiveCoverage
+from edgebehave.generation import GeneratedEvent
 from edgebehave.habits import HabitWeights
 from edgebehave.history import HistoryBusyError, HistoryError
 from edgebehave.memory_history import MemoryHistory
@@ -18,6 +19,7 @@ __all__ = [
     "NOTHING",
     "AdaptiveCoverage",
     "BundleError",
+    "GeneratedEvent",
     "HabitWeights",
     "HistoryBusyError",
     "HistoryError",

@@ -5,6 +5,7 @@ vocabulary.json   names and their ids
 observe.onnx      event + cache of those before -> state, and what is new in the cache
 predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (where known)
+next.onnx, place.onnx  what the future is generated with (where known)
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from edgebehave.coverage import CoverageThresholds
 from edgebehave.graph_file import check_graph_file
 from edgebehave.inference import open_graph, running_providers
 from edgebehave.manifest_digest import manifest_digest
+from edgebehave.time_features import NUM_SLOTS
 from edgebehave.version import __version__
 from edgebehave.vocabulary import Vocabulary
 
@@ -45,6 +47,12 @@ WAIT_GRAPH = "wait.onnx"
 
 WINDOW_GRAPH = "window.onnx"
 """In bundles for servers: the latest events, moment and history -> probabilities, stateless."""
+
+NEXT_GRAPH, PLACE_GRAPH = "next.onnx", "place.onnx"
+"""In those of them not for the web: state + moment -> what happens, which event; where that is."""
+
+WAIT_INPUTS = ("hidden", "history", "num_real")
+PLACE_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
 
@@ -113,6 +121,29 @@ class ModelShape:
             names |= {"history"}
         return names
 
+    def next_inputs(self) -> set[str]:
+        """Names of the inputs of next.onnx."""
+        names = self.predict_inputs() - {"tail", "time_known"}
+        return names | {"num_real"} if self.habits else names
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationHeads:
+    """What the future is generated with, beside wait.onnx.
+
+    next           runs next.onnx.
+    place          runs place.onnx.
+    num_quantiles  Q: wait.onnx gives first Q waiting times of each bin, alike in probability, then
+                   the user's own.
+    clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and
+                   of weekends.
+    """
+
+    next: Any
+    place: Any
+    num_quantiles: int
+    clock_rate: npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
@@ -126,6 +157,7 @@ class Bundle:
     observe       runs observe.onnx; see `open_graph`.
     predict       runs predict.onnx.
     wait          runs wait.onnx; None if the model says nothing of waiting times.
+    generation    None if the bundle generates no future.
     """
 
     path: Path
@@ -139,6 +171,7 @@ class Bundle:
     observe: Any
     predict: Any
     wait: Any | None = None
+    generation: GenerationHeads | None = None
 
     @classmethod
     def open(cls, path: Path | str, providers: Sequence[str] | None = None) -> "Bundle":
@@ -175,7 +208,10 @@ class Bundle:
         wait = None
         if WAIT_GRAPH in contents:
             wait = _open_graph(path / WAIT_GRAPH, contents[WAIT_GRAPH], providers)
-            _check_inputs(path / WAIT_GRAPH, wait, {"hidden", "history"})
+            _check_inputs(path / WAIT_GRAPH, wait, set(WAIT_INPUTS))
+        generation = None
+        if NEXT_GRAPH in contents and PLACE_GRAPH in contents and wait is not None:
+            generation = _open_generation(path, manifest, shape, contents, providers)
         running = running_providers(graphs["predict.onnx"])[0]
         if providers and running != providers[0]:
             warnings.warn(
@@ -195,6 +231,7 @@ class Bundle:
             observe=graphs["observe.onnx"],
             predict=graphs["predict.onnx"],
             wait=wait,
+            generation=generation,
         )
 
     @property
@@ -311,6 +348,32 @@ def _open_graph(file: Path, content: bytes, providers: Sequence[str] | None) -> 
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
         raise BundleError(f"{file} cannot be loaded: {error}") from error
+
+
+def _open_generation(
+    path: Path,
+    manifest: Mapping[str, Any],
+    shape: ModelShape,
+    contents: Mapping[str, bytes],
+    providers: Sequence[str] | None,
+) -> GenerationHeads:
+    try:
+        num_quantiles = int(manifest["generation"]["num_quantiles"])
+        clock_rate = np.array(manifest["generation"]["clock_rate"], np.float64)
+        if num_quantiles < 1 or clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all():
+            raise ValueError("generation")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
+    graphs = {}
+    for name, inputs in ((NEXT_GRAPH, shape.next_inputs()), (PLACE_GRAPH, set(PLACE_INPUTS))):
+        graphs[name] = _open_graph(path / name, contents[name], providers)
+        _check_inputs(path / name, graphs[name], inputs)
+    return GenerationHeads(
+        next=graphs[NEXT_GRAPH],
+        place=graphs[PLACE_GRAPH],
+        num_quantiles=num_quantiles,
+        clock_rate=clock_rate,
+    )
 
 
 def _check_inputs(file: Path, graph: Any, expected: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 # D width, L layers, I window, S = I - 1 slots, C cached events, H heads, E head width
 
+import copy
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,9 @@ class NetworkState(Protocol):
     def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
         """Take in the next event: ids, UTC seconds, and minutes to add for local time."""
 
+    def copy(self) -> "NetworkState":
+        """The same state, to go another way; neither touches the other."""
+
 
 def empty_state(bundle: Bundle, origin: int) -> NetworkState:
     """The state before event number `origin`, with nothing in the cache."""
@@ -48,6 +52,7 @@ class RingState:
 
     def __init__(self, bundle: Bundle, origin: int) -> None:
         shape = bundle.shape
+        self._bundle = bundle
         self.origin = self.num_seen = origin
         self.hidden: FloatArray = np.zeros((1, shape.width), np.float32)
         self._num_slots = shape.window - 1
@@ -82,6 +87,13 @@ class RingState:
             self._cache[..., num_taken % num_slots, :] = self._cache[..., num_slots, :]
         self.num_seen += 1
 
+    def copy(self) -> "RingState":
+        copied = RingState(self._bundle, self.origin)
+        copied.num_seen = self.num_seen
+        copied.hidden[:] = self.hidden
+        copied._cache[:] = self._cache
+        return copied
+
 
 class CacheState:
     """For web graphs, which return the new keys and values: the last S events, oldest first."""
@@ -105,3 +117,6 @@ class CacheState:
         self.hidden, new_rows = self._observe.run(["hidden", "new_rows"], inputs)
         self._cache = np.concatenate([self._cache, new_rows], axis=1)[:, -self._num_kept :]
         self.num_seen += 1
+
+    def copy(self) -> "CacheState":
+        return copy.copy(self)  # a step replaces its arrays

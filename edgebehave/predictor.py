@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgebehave.active_users import ActiveUsers
 from edgebehave.bundle import Bundle
+from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
 from edgebehave.history import History, Match
 from edgebehave.many import column, for_each
@@ -32,6 +33,7 @@ from edgebehave.names import check_name
 from edgebehave.predict_graph import PredictGraph
 from edgebehave.probability_shift import shift_prior
 from edgebehave.rolling_history import IntArray
+from edgebehave.sampling import Sampling
 from edgebehave.stream_states import StreamStates
 from edgebehave.user_export import read_user, write_user
 from edgebehave.user_locks import UserLocks
@@ -485,6 +487,59 @@ class Predictor:
         probs = np.append(probs * np.float32(1 - p_nothing), np.float32(p_nothing))
         return [*question.candidates, NOTHING], probs
 
+    def generate(
+        self,
+        user: str,
+        steps: int = 50,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        at: At | None = "now",
+        utc_offset_min: int | None = None,
+    ) -> list[GeneratedEvent]:
+        """The next events of a user, drawn one after the other; nothing of the user changes.
+
+        steps           how many, at least 1; each has a behavior.
+        seed            the same seed gives the same future; None: another one each time.
+        temperature     above 0; below 1 what is likely gains. Times are not shaped by it.
+        top_p           in (0, 1]: names are drawn from the fewest that hold so much probability.
+        at              the first event comes after it, as in `observe`, and after the latest event;
+                        None: after the latest event.
+        utc_offset_min  local time of the future, as in `observe`.
+        Raises TypeError or ValueError that says what to pass instead; without a bundle whose model
+        was trained with generation heads, and for a user without a behavior.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
+            raise TypeError(f"steps must be an integer, got {steps!r}")
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        sampling = Sampling(temperature=temperature, top_p=top_p)
+        bundle = self._bundle
+        if bundle is None or bundle.generation is None:
+            raise ValueError(
+                "generate needs a bundle that generates: train with `--set generation_heads=true` "
+                "and export again, not for the web"
+            )
+        with self._locks.of(check_name(user, "user")):
+            known = self._users.get(user)
+            moment = self._query_moment(at, utc_offset_min, known)
+            question = self._question(known, moment, UNKNOWN)
+            if known is None or not question.past.shape[1]:
+                raise ValueError(f"generate goes on from a behavior, and {user!r:.60} has none yet")
+            assert self._states is not None
+            future = Future(
+                bundle,
+                self._states.copy(user, known.history),
+                known.history.latest(self._habit_events),
+                question.past,
+                question.candidates,
+                known.own_locations,
+                moment,
+            )
+            draws = np.random.default_rng(seed).random((steps, DRAWS))
+            return [future.step(pick_4, sampling) for pick_4 in draws]
+
     def _wait(
         self, user: str, known: MappedHistory | None, question: _Question, within_s: float
     ) -> tuple[Moment, float]:
@@ -506,6 +561,7 @@ class Predictor:
         inputs = {
             "hidden": self._states.hidden(user, known.history),
             "history": np.ascontiguousarray(question.past),
+            "num_real": np.array(question.past.shape[1]),
         }
         gap_s, probs = bundle.wait.run(["gap_s", "probs"], inputs)
         gap = WaitingTime(gap_s=gap_s, probs=probs)

@@ -58,6 +58,13 @@ class StreamStates:
 
         It is overwritten when the user's state advances.
         """
+        return self._latest(user, history).hidden
+
+    def copy(self, user: str, history: History) -> NetworkState:
+        """The state after the latest event, to go its own way; history as in `hidden`."""
+        return self._latest(user, history).copy()
+
+    def _latest(self, user: str, history: History) -> NetworkState:
         with self._lock:
             state = self._states.pop(user, None)
         origin = self._origin(history)
@@ -69,7 +76,7 @@ class StreamStates:
             self._states[user] = state
             while len(self._states) > self.capacity:
                 self._states.popitem(last=False)
-        return state.hidden
+        return state
 
     def _origin(self, history: History) -> int:
         """Number of the event at which a state that is made now begins."""

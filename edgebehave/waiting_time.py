@@ -45,5 +45,24 @@ class WaitingTime:
         mass = probs[order].cumsum()
         return float(gap_s[order][np.searchsorted(mass, mass[-1] / 2)])
 
+    def in_hours(self, shares_BQ: npt.NDArray[np.float64]) -> "WaitingTime":
+        """With other shares of the waiting times in each bin: the first B Q of all, Q a bin."""
+        probs = self.probs.astype(np.float64)
+        in_bins = probs[: shares_BQ.size].reshape(shares_BQ.shape)
+        probs[: shares_BQ.size] = (in_bins.sum(1, keepdims=True) * shares_BQ).ravel()
+        return WaitingTime(gap_s=self.gap_s, probs=probs)
+
+    def draw(self, pick: float, waited_s: int) -> int:
+        """A waiting time in whole seconds by a uniform number in [0, 1).
+
+        Where the last behavior was `waited_s` > 0 ago, a longer one than that; a second longer if
+        none is possible.
+        """
+        probs = self.probs if waited_s <= 0 else self.probs * (self.gap_s > waited_s)
+        mass = probs.cumsum(dtype=np.float64)
+        if mass[-1] <= 0:
+            return waited_s + 1
+        return int(self.gap_s[np.searchsorted(mass, pick * mass[-1], side="right")])
+
     def _sum(self, which: npt.NDArray[np.bool_]) -> float:
         return float(self.probs[which].sum(dtype=np.float64))

@@ -22,6 +22,7 @@ import numpy as np
 from research_logs import LOGS, ingested
 from verbs import commit, train
 
+from edgebehave.sampling import Sampling
 from edgebehave_train.bootstrap import mean_over_users
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
@@ -32,7 +33,6 @@ from edgebehave_train.generation_evaluation import (
     gain,
 )
 from edgebehave_train.generation_metrics import EXTRA_METRICS, METRICS
-from edgebehave_train.sampling import Sampling
 
 SHOWN = (*METRICS, *EXTRA_METRICS)
 DECIMALS = {"wasserstein": 2}

@@ -33,10 +33,10 @@ def generate(
 
     Example: [bold]edgebehave generate runs/edge -s runs/store --user u17 --steps 20[/bold]
     """
+    from edgebehave.sampling import Sampling
     from edgebehave_train.checkpoint import Checkpoint
     from edgebehave_train.event_store import EventStore
     from edgebehave_train.generation import Generator
-    from edgebehave_train.sampling import Sampling
 
     sampling = Sampling(temperature=temperature, top_p=top_p)
     generator = Generator(Checkpoint.open(checkpoint), EventStore.open(store))

@@ -17,9 +17,11 @@ from edgebehave.habits import HABIT_EVENTS
 from edgebehave.manifest_digest import digested_manifest
 from edgebehave.probability_shift import ProbabilityShift
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
+from edgebehave_export.generation_graphs import can_generate
 from edgebehave_export.golden import check_golden_path, write_golden
 from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import (
+    export_generation,
     export_observe,
     export_predict,
     export_wait,
@@ -32,6 +34,7 @@ from edgebehave_train.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, 
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.model import BehaviorModel, ModelConfig
+from edgebehave_train.time_gaps import NUM_QUANTILES
 
 Precision = Literal["fp32", "int8"]
 
@@ -118,6 +121,8 @@ def export_graphs(
     graphs = dict(zip(GRAPHS, (observe, export_predict(model, shift)), strict=True))
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
+        if target != "web" and can_generate(model.config):
+            graphs |= export_generation(model)
     if target == "server":
         graphs[WINDOW_GRAPH] = export_window(model, shift)
     return graphs
@@ -207,6 +212,12 @@ def _manifest(
 ) -> dict[str, Any]:
     config = model.config
     counts_V = checkpoint.behavior_counts
+    generation = None
+    if can_generate(config):
+        generation = {
+            "num_quantiles": NUM_QUANTILES,
+            "clock_rate": model.generation.clock_rate_DS.tolist(),
+        }
     return {
         "format_version": FORMAT_VERSION,
         "min_runtime": MIN_RUNTIME,
@@ -217,6 +228,7 @@ def _manifest(
         "calibration": tuning.calibration,
         "tail": tuning.tail,
         "conformal": tuning.conformal,
+        "generation": generation,
         "quality": checkpoint.read_metrics(),
         "parity": parity.to_json(),
         "source": {

@@ -211,17 +211,31 @@ class Predict(nn.Module):
             time_known = given["time_known"] != 0
             moment = Moment(given["time_s"], given["utc_offset_min"], time_known)
             now = LocalTime.of(moment.time_s, moment.utc_offset_min)
-            z_1D = self._query(z_1D, moment, now, given.get("location"))
+            z_1D = self.query(z_1D, moment, now, given.get("location"))
+        return self.mixture(z_1D, given.get("history"), moment, now)
+
+    def mixture(
+        self,
+        z_1D: Tensor,
+        history_4n: Tensor | None,
+        moment: Moment | None,
+        now: LocalTime | None,
+        happened_n: Tensor | None = None,
+    ) -> Tensor:
+        """probs (V + U,) from z; happened_n 1 where the kernels may copy, 0 where not."""
+        config = self.model.config
         network_V = self._network(z_1D)
-        if not config.habits:
+        if history_4n is None:
             return F.pad(network_V, (0, config.num_spare))
-        history_4n = given["history"]
         if moment is None or now is None:
             last = history_4n[2:, -1]
             moment = Moment(last[:1], last[1:], torch.zeros(1, dtype=torch.bool))
             now = LocalTime.of(moment.time_s, moment.utc_offset_min)
         weights_Kn = self.history_weights(z_1D, history_4n, moment, now)
-        num_known = (history_4n[0] < config.num_behaviors).float().sum()
+        is_known_n = (history_4n[0] < config.num_behaviors).float()
+        if happened_n is not None:
+            weights_Kn, is_known_n = weights_Kn * happened_n, is_known_n * happened_n
+        num_known = is_known_n.sum()
         evidence_1K = weights_Kn.sum(1, keepdim=True).T
         network_share, shares_1K, total = self._gates(z_1D, evidence_1K, num_known)
         weight_n = (shares_1K @ weights_Kn)[0]
@@ -229,7 +243,7 @@ class Predict(nn.Module):
         mixture_C = mixture_C.scatter_add(0, history_4n[0], weight_n)
         return mixture_C / total
 
-    def _query(
+    def query(
         self, hidden_1D: Tensor, moment: Moment, now: LocalTime, location: Tensor | None
     ) -> Tensor:
         """z (1, D), as `BehaviorModel.query`."""

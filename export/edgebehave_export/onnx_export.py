@@ -13,7 +13,9 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from edgebehave.bundle import NEXT_GRAPH, PLACE_GRAPH, PLACE_INPUTS
 from edgebehave.probability_shift import ProbabilityShift
+from edgebehave_export.generation_graphs import NextBehavior, NextPlace
 from edgebehave_export.graphs import Observe, Predict, Window
 from edgebehave_export.shifted_predict import ShiftedPredict
 from edgebehave_export.waiting_time_graph import WaitingTimes
@@ -95,14 +97,32 @@ def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
 def export_wait(model: BehaviorModel) -> ModelProto:
     """The wait graph of a model with generation heads, fp32.
 
-    Inputs   hidden (1, D) float32; history (4, n) int64 as for predict.
+    Inputs   hidden (1, D) float32; history (4, n) int64 as for predict; num_real () int64.
     Outputs  gap_s, probs (G,) float32, see `WaitingTimes`.
     """
     inputs = {
         "hidden": (torch.zeros(1, model.config.width), None),
         "history": (torch.arange(20).reshape(4, 5), {1: torch.export.Dim("num_history")}),
+        "num_real": (torch.tensor(5), None),
     }
     return _finished(_export(WaitingTimes(model), inputs, ["gap_s", "probs"]))
+
+
+def export_generation(model: BehaviorModel) -> dict[str, ModelProto]:
+    """The graphs of `generation_graphs` by file name, fp32; inputs and outputs as there."""
+    behavior, num_history = NextBehavior(model), torch.export.Dim("num_history")
+    examples = _predict_examples(model) | {
+        "z": (torch.zeros(1, model.config.width), None),
+        "event": (torch.tensor([1]), None),
+        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
+        "history_event": (torch.arange(5), {0: num_history}),
+        "num_real": (torch.tensor(5), None),
+    }
+    inputs = {name: examples[name] for name in behavior.input_names}
+    of_behavior = _export(behavior, inputs, ["probs", "event_scores", "z"])
+    inputs = {name: examples[name] for name in PLACE_INPUTS}
+    of_place = _export(NextPlace(model), inputs, ["probs", "copied"])
+    return {NEXT_GRAPH: _finished(of_behavior), PLACE_GRAPH: _finished(of_place)}
 
 
 def _export(
@@ -111,7 +131,7 @@ def _export(
     """inputs: name -> (example, dynamic axes)."""
     shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
     if isinstance(
-        module, Predict | Window
+        module, Predict | NextBehavior | Window
     ):  # its forward takes *inputs, which count as one argument
         shapes = (shapes,)
     with _quiet(), torch.no_grad():

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.gate_log import gate_log
+from edgebehave_export.generation_parity import generation_differences
 from edgebehave_export.replay import Device, History, spare_slots
 from edgebehave_export.waiting_time_parity import gap_differences
 from edgebehave_train.behavior_log import Targets
@@ -185,6 +186,19 @@ def check_parity(
                 count=len(difference),
                 limit=MAX_DIFFERENCE if name == "fp32" else None,
             )
+            for name, difference in of_device.items()
+        ]
+    if devices["fp32"].generates:
+        mixture = _reference(model, log, targets, 0 if timed else None)
+        generated = generation_differences(model, log, targets, mixture, histories, devices, hidden)
+        checks += [
+            Check(
+                name=f"torch - {name}, probability of the {what}",
+                value=float(difference.max(initial=0)),
+                count=len(difference),
+                limit=MAX_DIFFERENCE if name == "fp32" else None,
+            )
+            for what, of_device in generated.items()
             for name, difference in of_device.items()
         ]
     index = targets.event - log.user_start[targets.user]

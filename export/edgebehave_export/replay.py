@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundle import CACHE_PARTS, WAIT_GRAPH, WINDOW_GRAPH
+from edgebehave.bundle import CACHE_PARTS, NEXT_GRAPH, PLACE_GRAPH, WAIT_GRAPH, WINDOW_GRAPH
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.inference import open_graph
 from edgebehave_train.mapped_log import MappedLog
@@ -21,6 +21,8 @@ from edgebehave_train.model import ModelConfig
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+_PLACE_ASKED = ("time_s", "utc_offset_min", "history", "num_real")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,9 @@ class Device:
         self._predict = open_graph(graphs["predict.onnx"])
         self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
         self._window = open_graph(graphs[WINDOW_GRAPH]) if WINDOW_GRAPH in graphs else None
+        self.generates = NEXT_GRAPH in graphs
+        if self.generates:
+            self._next, self._place = (open_graph(graphs[n]) for n in (NEXT_GRAPH, PLACE_GRAPH))
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
         self._caches = [
             name
@@ -166,6 +171,18 @@ class Device:
         tail    position of the dial, 0..1.
         Raises ValueError if there is no behavior to look back on.
         """
+        inputs = self._inputs(hidden_D, history, at, moment, tail)
+        return {name: inputs[name] for name in self._predict_inputs}
+
+    def _inputs(
+        self,
+        hidden_D: FloatArray,
+        history: History,
+        at: int,
+        moment: tuple[int, int] | None,
+        tail: float,
+    ) -> dict[str, Any]:
+        """What any of the graphs that answer a question may take."""
         config = self.config
         seen = slice(max(0, at - HABIT_EVENTS), at)
         kept = np.flatnonzero(history.behavior[seen] >= 0) + seen.start
@@ -173,11 +190,12 @@ class Device:
             raise ValueError(f"no behavior among the last {HABIT_EVENTS} events")
         time_s, utc_offset_min = moment or (0, 0)
         location = history.location[at] if at < len(history) else 0
-        inputs = {
+        return {
             "hidden": hidden_D[None],
             "time_s": np.array([time_s]),
             "utc_offset_min": np.array([utc_offset_min]),
             "time_known": np.array([moment is not None], np.int64),
+            "num_real": np.array(len(kept)),
             "location": np.array([location]),
             "tail": np.array(tail, np.float32),
             "history": np.stack(
@@ -189,7 +207,6 @@ class Device:
                 ]
             ),
         }
-        return {name: inputs[name] for name in self._predict_inputs}
 
     def predict(self, inputs: Mapping[str, Any]) -> FloatArray:
         """probs (V + U,)."""
@@ -221,10 +238,41 @@ class Device:
         self, hidden_D: FloatArray, history: History, at: int
     ) -> tuple[FloatArray, FloatArray]:
         """Possible waiting times before event `at`, in seconds, and their probabilities."""
-        given = self.predict_inputs(hidden_D, history, at, None)
-        asked = {name: given[name] for name in ("hidden", "history")}
+        given = self._inputs(hidden_D, history, at, None, 0.0)
+        asked = {name: given[name] for name in ("hidden", "history", "num_real")}
         gap_s, probs = self._wait.run(["gap_s", "probs"], asked)
         return gap_s, probs
+
+    def next(
+        self, hidden_D: FloatArray, history: History, at: int, moment: tuple[int, int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """probs (V + U,), event_scores (E,) and z (1, D) for event `at`, if it comes then."""
+        asked = self._inputs(hidden_D, history, at, moment, 0.0)
+        wanted = [given.name for given in self._next.get_inputs()]
+        inputs = {name: asked[name] for name in wanted}
+        probs, scores, z_1D = self._next.run(["probs", "event_scores", "z"], inputs)
+        return probs, scores, z_1D
+
+    def place(
+        self, z_1D: FloatArray, history: History, at: int
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Where event `at` happens: probabilities of the places of the vocabulary (L,) and of those
+        of the past (n,), and which places the latter are."""
+        moment = int(history.time_s[at]), int(history.utc_offset_min[at])
+        asked = self._inputs(z_1D[0], history, at, moment, 0.0)
+        seen = slice(max(0, at - HABIT_EVENTS), at)
+        kept = np.flatnonzero(history.behavior[seen] >= 0) + seen.start
+        num_events = self.config.num_events
+        own = num_events + history.behavior
+        identity = np.where(history.event < num_events, history.event, own)
+        inputs = {
+            "z": z_1D,
+            "event": identity[at : at + 1],
+            "history_event": identity[kept],
+            **{name: asked[name] for name in _PLACE_ASKED},
+        }
+        known, copied = self._place.run(["probs", "copied"], inputs)
+        return known, copied, history.location[kept]
 
 
 def spare_slots(

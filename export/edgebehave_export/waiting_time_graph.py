@@ -31,6 +31,11 @@ def pace_edges() -> Tensor:
     return torch.from_numpy(edges)
 
 
+def happened(history_4n: Tensor, num_real: Tensor) -> Tensor:
+    """(n,) float32: 1 for the first `num_real` behaviors of a history, 0 for generated ones."""
+    return (torch.arange(history_4n.shape[1]) < num_real).float()
+
+
 class WaitingTimes(nn.Module):
     """p(time until the next behavior | state, history), counted from the last behavior."""
 
@@ -46,13 +51,18 @@ class WaitingTimes(nn.Module):
         self.register_buffer("edges_P1", pace_edges()[:, None], persistent=False)
         self.register_buffer("values_BQ", self.heads.gap_values_BQ.clone(), persistent=False)
 
-    def forward(self, hidden_1D: Tensor, history_4n: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_1D: Tensor, history_4n: Tensor, num_real: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """gap_s (G,) float32 seconds, not sorted and not distinct, and probs (G,), which sum to 1.
 
-        hidden   (1, D) float32, of the last event.
-        history  (4, n) int64 as for predict.onnx, n >= 1.
+        hidden    (1, D) float32, of the last event.
+        history   (4, n) int64 as for predict.onnx, n >= 1.
+        num_real  () int64, the first so many of the history happened. The others were generated:
+                  the wait is for what follows them, but nothing is copied from them.
         """
         gap_n, weights_Kn = self._copies(history_4n)
+        weights_Kn = weights_Kn * happened(history_4n, num_real)
         evidence_1K = weights_Kn.sum(1)[None]
         gates = self.heads.gap_gate(hidden_1D, evidence_1K).exp()
         own_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]

@@ -86,7 +86,10 @@ def by_training(model, hidden, history):
 def test_survival_is_that_of_training(model, graph, num_behaviors, seed):
     history = random_history(num_behaviors, seed)
     hidden = torch.randn(1, 16, generator=torch.Generator().manual_seed(seed))
-    gap_s, probs = graph.run(["gap_s", "probs"], {"hidden": hidden.numpy(), "history": history})
+    gap_s, probs = graph.run(
+        ["gap_s", "probs"],
+        {"hidden": hidden.numpy(), "history": history, "num_real": np.array(num_behaviors)},
+    )
     assert probs.sum() == pytest.approx(1, abs=1e-5)
     expected = by_training(model, hidden, history)
     for t in (0, 30, 600, 3600, 86400, *np.diff(history[2])[:5]):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgebehave.sampling import Sampling
 from edgebehave_train.attention import plan_attention
 from edgebehave_train.checkpoint import Checkpoint, read_tensors
 from edgebehave_train.continuation import (
@@ -25,7 +26,6 @@ from edgebehave_train.generation import Generator, _Futures, require_generation_
 from edgebehave_train.mapped_log import map_log, training_vocabulary
 from edgebehave_train.model import BehaviorModel, ModelConfig
 from edgebehave_train.pretraining import pretrain
-from edgebehave_train.sampling import Sampling
 from edgebehave_train.semi_markov import SemiMarkov
 from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
 from edgebehave_train.time_gaps import bin_of_gap

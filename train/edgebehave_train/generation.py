@@ -22,8 +22,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgebehave.habits import FIRST_WEEKEND_DAY, HABIT_EVENTS, KERNELS, HabitHistory, kernel_weights
-from edgebehave.time_features import NUM_SLOTS, weekday_and_slot
+from edgebehave.daily_hours import clock_rates, shares_in_bins
+from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitHistory, kernel_weights
+from edgebehave.sampling import Sampling
+from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.behavior_log import BehaviorLog
 from edgebehave_train.checkpoint import Checkpoint
@@ -40,11 +42,7 @@ from edgebehave_train.event_store import EventStore, NamedEvent
 from edgebehave_train.history_pairs import PastBehaviors
 from edgebehave_train.mapped_log import MappedLog, map_log
 from edgebehave_train.model import BehaviorModel
-from edgebehave_train.sampling import Sampling
 from edgebehave_train.time_gaps import NUM_PACES, GapDistribution, bin_of_gap, pace_of_bin
-
-CLOCK_SHRINKAGE = 20.0
-"""Behaviors of everybody that stand beside a user's own hours of the day."""
 
 _USERS_AT_A_TIME = 256
 _DRAWS = 4  # gap, behavior, event, place
@@ -242,26 +240,14 @@ class _Futures:
         self.now_s = log.time_s[prompts.stop - 1]
         self.utc_offset_min = log.utc_offset_min[prompts.stop - 1].astype(np.int64)
         self.first_generated = self.past.behavior.shape[1]
-        self.clock_rate_UDS = self._clock_rate()
+        self.clock_rate_UDS = clock_rates(
+            self.past.time_s,
+            self.past.utc_offset_min,
+            self.past.is_there,
+            self.model.generation.clock_rate_DS.numpy(),
+        )
         self.decoder = Decoder(model, len(prompts))
         self.hidden = self._read(log, prompts)
-
-    def _clock_rate(self) -> npt.NDArray[np.float64]:
-        """(U, 2, 48) share of a user's behaviors in each half hour of workdays and weekends: own
-        counts, smoothed over neighbors, and CLOCK_SHRINKAGE behaviors of everybody."""
-        past = self.past
-        weekday, slot = weekday_and_slot(past.time_s, past.utc_offset_min)
-        counts = np.zeros((len(slot), 2, NUM_SLOTS))
-        user, column = past.is_there.nonzero()
-        day_type = (weekday >= FIRST_WEEKEND_DAY).astype(np.int64)
-        np.add.at(counts, (user, day_type[user, column], slot[user, column]), 1)
-        smooth = (np.roll(counts, 1, 2) + 2 * counts + np.roll(counts, -1, 2)) / 4
-        total = counts.sum(2, keepdims=True)
-        prior = self.model.generation.clock_rate_DS.numpy()
-        rate: npt.NDArray[np.float64] = (smooth + CLOCK_SHRINKAGE * prior) / (
-            total + CLOCK_SHRINKAGE
-        )
-        return rate
 
     def _read(self, log: MappedLog, prompts: Prompts) -> Tensor:
         """The state after the prompts; the network remembers its receptive field of them."""
@@ -364,7 +350,9 @@ class _Futures:
         values_BQ = heads.gap_values_BQ.numpy()
         return GapDistribution.of_mixture(
             (gates[:, :1] * network).numpy(),
-            self._within_bins(values_BQ),
+            shares_in_bins(
+                self.clock_rate_UDS, self.past.time_s[:, -1], self.utc_offset_min, values_BQ
+            ),
             values_BQ,
             own_UC.numpy(),
             occurred.gap_s,
@@ -380,17 +368,6 @@ class _Futures:
         pace = pace_of_bin(bin_of_gap(occurred.gap_s[user, column]))
         np.add.at(counts, (user, pace), 1)
         return counts
-
-    def _within_bins(self, values_BQ: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """(U, B, Q) probabilities of the waiting times in each bin: those that end in an hour of
-        the day when the user is about are likelier. A bin of the next morning is hours wide."""
-        end_s = self.past.time_s[:, -1, None, None] + values_BQ.astype(np.int64)
-        weekday, slot = weekday_and_slot(end_s, self.utc_offset_min[:, None, None])
-        day_type = (weekday >= FIRST_WEEKEND_DAY).astype(np.int64)
-        user = np.arange(len(end_s))[:, None, None]
-        weight_UBQ = self.clock_rate_UDS[user, day_type, slot]
-        within: npt.NDArray[np.float64] = weight_UBQ / weight_UBQ.sum(2, keepdims=True)
-        return within
 
     def _behavior_probs(
         self,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.sampling import Sampling
 from edgebehave_train.bootstrap import Interval, mean_over_users
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.continuation import (
@@ -34,7 +35,6 @@ from edgebehave_train.generation_metrics import (
     pooled,
     relative_score,
 )
-from edgebehave_train.sampling import Sampling
 from edgebehave_train.semi_markov import SemiMarkov
 from edgebehave_train.split import TRAIN, part_of_event
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.sampling import Sampling
 from edgebehave_train.continuation import Continuations, Prompts
 from edgebehave_train.mapped_log import MappedLog
-from edgebehave_train.sampling import Sampling
 
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 _OWN_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)

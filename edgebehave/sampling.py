@@ -48,4 +48,5 @@ class Sampling:
         """A candidate of each row, (U,), by a uniform number in [0, 1) each."""
         mass = self.adjusted(probs_UC).cumsum(1)
         index = (pick_U[:, None] * mass[:, -1:] >= mass).sum(1)
-        return np.minimum(index, mass.shape[1] - 1)
+        drawn: npt.NDArray[np.int64] = np.minimum(index, mass.shape[1] - 1)
+        return drawn

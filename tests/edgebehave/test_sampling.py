@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave_train.sampling import Sampling
+from edgebehave.sampling import Sampling
 
 PROBS = np.array([[0.1, 0.6, 0.3]])
 

@@ -1,0 +1,204 @@
+"""The future of a user, drawn event by event: when, what, which event, and where.
+
+    gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
+    event ~ p(e | b, z)   place ~ p(l | e, z)
+
+The law is that of `edgebehave_train.generation`: what was drawn is what the network reads next and
+what "the last behavior" means to the kernels, but they copy from what really happened alone. Were a
+generated behavior evidence, every chance draw would make itself likelier. Probabilities are the
+model's own, without the calibration of predictions. A user keeps the offset of local time of the
+last event; events without a behavior are never written.
+"""
+
+# n behaviors of a history, B bins, Q waiting times in a bin, V behaviors, U spare slots
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.bundle import PLACE_INPUTS, WAIT_INPUTS, Bundle
+from edgebehave.daily_hours import clock_rates, shares_in_bins
+from edgebehave.moments import Moment
+from edgebehave.network_state import NetworkState
+from edgebehave.private_names import PrivateNames
+from edgebehave.rolling_history import Events
+from edgebehave.sampling import Sampling
+from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN
+from edgebehave.waiting_time import WaitingTime
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.floating]
+
+DRAWS = 4
+"""Uniform numbers that an event takes: for gap, behavior, event, place."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedEvent:
+    """An event that may come.
+
+    location        None: at no place, or at one that the vocabulary does not hold.
+    time_s          UTC seconds since 1970.
+    utc_offset_min  minutes to add for local time.
+    """
+
+    event: str
+    behavior: str
+    location: str | None
+    time_s: int
+    utc_offset_min: int
+
+    @property
+    def at(self) -> datetime:
+        """When, in the user's local time."""
+        zone = timezone(timedelta(minutes=self.utc_offset_min))
+        return datetime.fromtimestamp(self.time_s, zone)
+
+
+class Future:
+    """One user on the way into the future."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        state: NetworkState,
+        events: Events,
+        past_4n: IntArray,
+        candidates: Sequence[str],
+        own_locations: PrivateNames,
+        moment: Moment | None,
+    ) -> None:
+        """At the latest event, or later, at a moment when nothing more has happened.
+
+        bundle         one that has `generation`.
+        state          after the latest event; it is advanced: pass a copy.
+        events         those that the kernels look back on.
+        past           those of them that have a behavior, ids below V + U; rows as predict.onnx
+                       takes them, n >= 1.
+        candidates     names of the behaviors from id 1 up.
+        own_locations  names of the places that the vocabulary does not hold.
+        """
+        assert bundle.generation is not None
+        self._bundle, self._heads, self._state = bundle, bundle.generation, state
+        self._candidates, self._own_locations = candidates, own_locations
+        self._events_of_behavior = np.array(bundle.vocabulary.event_to_behavior)
+        self._now_s, self._utc_offset_min = int(events.time_s[-1]), int(events.utc_offset_min[-1])
+        if moment is not None:
+            self._now_s = max(self._now_s, moment.time_s)
+            self._utc_offset_min = moment.utc_offset_min
+        self._history_4n = np.ascontiguousarray(past_4n)
+        self._num_real = past_4n.shape[1]
+        kept = np.flatnonzero(events.behavior != NO_BEHAVIOR)
+        # Events of the user from each past behavior up to the latest event, itself included.
+        self._num_since = len(events.behavior) - kept
+        event, own_event = events.event[kept], bundle.shape.num_events + past_4n[0]
+        self._history_event = np.where(event != UNKNOWN, event, own_event)
+        time_s, utc_offset_min = past_4n[2:, None]
+        self._clock_rate = clock_rates(
+            time_s, utc_offset_min, np.ones_like(time_s, bool), self._heads.clock_rate
+        )
+
+    def step(self, pick_4: npt.NDArray[np.float64], sampling: Sampling) -> GeneratedEvent:
+        """The next event, by four uniform numbers in [0, 1)."""
+        last_s = int(self._history_4n[2, -1])
+        time_s = last_s + self._gap().draw(pick_4[0], self._now_s - last_s)
+        self._now_s = time_s
+        behavior, event, z_1D = self._what(pick_4[1:3], sampling)
+        identity = event if event != UNKNOWN else self._bundle.shape.num_events + behavior
+        location = self._where(z_1D, identity, pick_4[3], sampling)
+        self._append(behavior, event, identity, location)
+        vocabulary, behavior_name = self._bundle.vocabulary, self._candidates[behavior - 1]
+        return GeneratedEvent(
+            event=behavior_name if event == UNKNOWN else vocabulary.events[event],
+            behavior=behavior_name,
+            location=self._location_name(location),
+            time_s=time_s,
+            utc_offset_min=self._utc_offset_min,
+        )
+
+    def _asked(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What the graphs take of the past and of the moment."""
+        return {
+            "hidden": self._state.hidden,
+            "time_s": np.array([self._now_s]),
+            "utc_offset_min": np.array([self._utc_offset_min]),
+            "history": self._history_4n,
+            "num_real": np.array(self._num_real),
+        }
+
+    def _gap(self) -> WaitingTime:
+        asked = {name: self._asked()[name] for name in WAIT_INPUTS}
+        assert self._bundle.wait is not None
+        gap_s, probs = self._bundle.wait.run(["gap_s", "probs"], asked)
+        in_bins = gap_s[: len(gap_s) - len(self._num_since)]
+        shares_UBQ = shares_in_bins(
+            self._clock_rate,
+            self._history_4n[2, -1:],
+            np.array([self._utc_offset_min]),
+            in_bins.reshape(-1, self._heads.num_quantiles),
+        )
+        return WaitingTime(gap_s=gap_s, probs=probs).in_hours(shares_UBQ[0])
+
+    def _what(
+        self, pick_2: FloatArray, sampling: Sampling
+    ) -> tuple[int, int, npt.NDArray[np.float32]]:
+        """Behavior; event, UNKNOWN for one of the user's own; and z, the state seen from then."""
+        asked = {name: self._asked()[name] for name in self._bundle.shape.next_inputs()}
+        probs, scores, z_1D = self._heads.next.run(["probs", "event_scores", "z"], asked)
+        probs[0] = 0  # what nobody can name
+        behavior = _draw(probs[: 1 + len(self._candidates)], pick_2[0], sampling)
+        stand_for = np.flatnonzero(self._events_of_behavior == behavior)
+        if not len(stand_for):
+            return behavior, UNKNOWN, z_1D
+        likely = np.exp(scores[stand_for] - scores[stand_for].max())
+        return behavior, int(stand_for[_draw(likely, pick_2[1], sampling)]), z_1D
+
+    def _where(
+        self,
+        z_1D: npt.NDArray[np.float32],
+        event: int,
+        pick: float,
+        sampling: Sampling,
+    ) -> int:
+        """Id of a place of the vocabulary or of the user's own."""
+        given = self._asked() | {
+            "z": z_1D,
+            "event": np.array([event]),
+            "history_event": self._history_event,
+        }
+        asked = {name: given[name] for name in PLACE_INPUTS}
+        known, copied = self._heads.place.run(["probs", "copied"], asked)
+        location, num_known = self._history_4n[1], len(known)
+        own = np.unique(location[location >= num_known])
+        column = np.where(
+            location < num_known, location, num_known + np.searchsorted(own, location)
+        )
+        probs = np.concatenate([known, np.zeros(len(own), known.dtype)])
+        np.add.at(probs, column, copied)
+        drawn = _draw(probs, pick, sampling)
+        return drawn if drawn < num_known else int(own[drawn - num_known])
+
+    def _append(self, behavior: int, event: int, identity: int, location: int) -> None:
+        """Take in what was drawn, and let go of what is now too far back."""
+        time_s, utc_offset_min = self._now_s, self._utc_offset_min
+        self._state.step(event, location, time_s, utc_offset_min)
+        since = np.append(self._num_since + 1, 1)
+        first = int(np.searchsorted(-since, -self._bundle.shape.habit_events))
+        newest = np.array([[behavior], [location], [time_s], [utc_offset_min]])
+        self._history_4n = np.concatenate([self._history_4n, newest], 1)[:, first:].copy()
+        self._history_event = np.append(self._history_event, identity)[first:]
+        self._num_since = since[first:]
+        self._num_real = max(0, self._num_real - first)
+
+    def _location_name(self, location: int) -> str | None:
+        if location == UNKNOWN:
+            return None
+        names = self._bundle.vocabulary.locations
+        return names[location] if location < len(names) else self._own_locations.name_of(location)
+
+
+def _draw(probs: FloatArray, pick: float, sampling: Sampling) -> int:
+    return int(sampling.draw(probs[None], np.array([pick]))[0])
