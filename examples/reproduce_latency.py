@@ -22,19 +22,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="WIDTHxLAYERS")
+    parser.add_argument("--no-learned-kernel", action="store_true", help="habit kernels alone")
     parser.add_argument("--calls", type=int, default=1000, help="timed calls of each contender")
     parser.add_argument("--json", type=Path, help="write all rows here")
     args = parser.parse_args()
     tables = {}
     for shape in args.shapes:
-        tables[shape] = benchmark_shape(model_config(shape), args.calls)
+        config = model_config(shape, learned_kernel=not args.no_learned_kernel)
+        tables[shape] = benchmark_shape(config, args.calls)
         print(tables[shape].to_text(), end="\n\n", flush=True)
     print(summary(tables))
     if args.json:
         args.json.write_text(json.dumps({s: t.to_json() for s, t in tables.items()}, indent=2))
 
 
-def model_config(shape: str) -> ModelConfig:
+def model_config(shape: str, learned_kernel: bool = True) -> ModelConfig:
     """A model of some width and depth, heads 32 wide, at 64 16."""
     width, num_layers = map(int, shape.split("x"))
     return ModelConfig(
@@ -44,7 +46,7 @@ def model_config(shape: str) -> ModelConfig:
         width=width,
         num_layers=num_layers,
         num_heads=max(4, width // 32),
-        learned_kernel=True,
+        learned_kernel=learned_kernel,
     )
 
 

@@ -48,6 +48,11 @@ def _divide(dividend: Tensor, divisor: int) -> Tensor:
     return torch.div(dividend, divisor, rounding_mode="trunc")
 
 
+def gelu(x: Tensor) -> Tensor:
+    """x Phi(x), written so that ONNX Runtime finds its fused form in it."""
+    return (0.5 * x) * (1.0 + torch.erf(x / math.sqrt(2.0)))
+
+
 def known_or_unknown(ids: Tensor, table_size: int) -> Tensor:
     """Ids beyond a table become 0, so that a client may use private ids for new names."""
     return torch.where(ids >= table_size, 0, ids)
@@ -224,24 +229,24 @@ class Predict(nn.Module):
     ) -> Tensor:
         """probs (V + U,) from z; happened_n 1 where the kernels may copy, 0 where not."""
         config = self.model.config
-        network_V = self._network(z_1D)
+        network_1V = self._network(z_1D)
         if history_4n is None:
-            return F.pad(network_V, (0, config.num_spare))
+            return F.pad(network_1V, (0, config.num_spare)).flatten()
         if moment is None or now is None:
             last = history_4n[2:, -1]
             moment = Moment(last[:1], last[1:], torch.zeros(1, dtype=torch.bool))
             now = LocalTime.of(moment.time_s, moment.utc_offset_min)
         weights_Kn = self.history_weights(z_1D, history_4n, moment, now)
-        is_known_n = (history_4n[0] < config.num_behaviors).float()
+        behavior_1n = history_4n[:1]
+        is_known_1n = (behavior_1n < config.num_behaviors).float()
         if happened_n is not None:
-            weights_Kn, is_known_n = weights_Kn * happened_n, is_known_n * happened_n
-        num_known = is_known_n.sum()
+            weights_Kn, is_known_1n = weights_Kn * happened_n, is_known_1n * happened_n
+        num_known = is_known_1n.sum()
         evidence_1K = weights_Kn.sum(1, keepdim=True).T
-        network_share, shares_1K, total = self._gates(z_1D, evidence_1K, num_known)
-        weight_n = (shares_1K @ weights_Kn)[0]
-        mixture_C = F.pad(network_share * network_V, (0, config.num_spare))
-        mixture_C = mixture_C.scatter_add(0, history_4n[0], weight_n)
-        return mixture_C / total
+        network_11, shares_1K, total_11 = self._gates(z_1D, evidence_1K, num_known)
+        mixture_1C = F.pad(network_11 * network_1V, (0, config.num_spare))
+        mixture_1C = mixture_1C.scatter_add(1, behavior_1n, shares_1K @ weights_Kn)
+        return (mixture_1C / total_11).flatten()
 
     def query(
         self, hidden_1D: Tensor, moment: Moment, now: LocalTime, location: Tensor | None
@@ -257,10 +262,10 @@ class Predict(nn.Module):
         return z_1D
 
     def _network(self, z_1D: Tensor) -> Tensor:
-        """p_0 (V,), as the softmax of `BehaviorModel.logits`."""
+        """p_0 (1, V), as the softmax of `BehaviorModel.logits`."""
         model = self.model
-        hidden = F.gelu(model.head_in(z_1D))
-        return F.linear(hidden, model.head_out.weight, self.head_bias_V).softmax(-1)[0]
+        hidden = gelu(model.head_in(z_1D))
+        return F.linear(hidden, model.head_out.weight, self.head_bias_V).softmax(-1)
 
     def _gates(
         self, z_1D: Tensor, evidence_1K: Tensor, num_known: Tensor
@@ -270,17 +275,17 @@ class Predict(nn.Module):
             g_0 = r s_0 / Z,   g_k / E_k = s_k / (E_k + c_k) / Z,   s = softmax(gate(...))
 
         r is the share of the past that the vocabulary can name, () num_known behaviors of it.
-        Returns  r s_0 (1,), s_k / (E_k + c_k) (1, K) and Z (1,).
+        Returns  r s_0 (1, 1), s_k / (E_k + c_k) (1, K) and Z (1, 1).
         """
         features = torch.cat([z_1D, evidence_1K.log1p(), (evidence_1K > 0).float()], 1)
-        hidden = F.gelu(F.linear(features, self.gate_in, self.model.gate_in.bias))
+        hidden = gelu(F.linear(features, self.gate_in, self.model.gate_in.bias))
         voices = F.linear(hidden, self.gate_out, self.gate_out_bias).softmax(-1)
         network_11, kernels_1K = voices.split([1, self.shrinkage_K.shape[0]], 1)
         shares_1K = kernels_1K / (evidence_1K + self.shrinkage_K)
-        past_1 = evidence_1K[0, _FREQUENCY : _FREQUENCY + 1] + VOCABULARY_TRUST
-        network_1 = network_11[0] * ((num_known + VOCABULARY_TRUST) / past_1)
-        total_1 = network_1 + (shares_1K * evidence_1K).sum(1)
-        return network_1, shares_1K, total_1
+        past_11 = evidence_1K[:, _FREQUENCY : _FREQUENCY + 1] + VOCABULARY_TRUST
+        network_11 = network_11 * ((num_known + VOCABULARY_TRUST) / past_11)
+        total_11 = network_11 + (shares_1K * evidence_1K).sum(1, keepdim=True)
+        return network_11, shares_1K, total_11
 
 
 class Window(nn.Module):

@@ -186,7 +186,7 @@ class HistoryWeights(nn.Module):
         logs_2n = (spans_2n / self.log_units_21).log1p()
         wait_11 = ((moment.time_s - last_time_11).float().relu() / GAP_UNIT_S).log1p()
 
-        half_hours_1n = (past.half_hour - now.half_hour).abs() % NUM_SLOTS
+        half_hours_1n = (past.slot - now.slot).abs()
         apart_1n = torch.minimum(half_hours_1n, NUM_SLOTS - half_hours_1n)
         distance_2n = torch.cat([apart_1n, logs_2n[:1] - wait_11])
         unknown_1 = (1 - known_1) * _NEVER
