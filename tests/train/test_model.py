@@ -290,7 +290,8 @@ def test_without_a_shift_there_is_no_tilt():
 def test_a_device_keeps_what_state_and_kernels_look_back_on():
     assert ModelConfig(**SHAPE).history_events == HABIT_EVENTS
     wide = ModelConfig(**{**SHAPE, "num_layers": 8, "window": 90})
-    assert wide.history_events == wide.receptive_field == 8 * 89 + 1
+    assert wide.receptive_field == 8 * 89 + 1
+    assert wide.history_events == wide.receptive_field + 88  # to begin at a multiple of 89
 
 
 @pytest.mark.parametrize(
