@@ -19,7 +19,8 @@ IntArray = npt.NDArray[np.int64]
 class HistoryError(Exception):
     """A history that cannot be used: damaged, not a history, of a newer version, or in use.
 
-    What was asked for did not happen, and nothing was changed.
+    What was asked for did not happen, and nothing was changed; only where a `SqliteHistory` forgets
+    may the forgetting have happened and its traces be left, and then the message says so.
     """
 
 

@@ -32,9 +32,19 @@ def column(values: Any, num_rows: int, what: str) -> Sequence[Any]:
 
     Raises ValueError that names the argument if there are more or fewer.
     """
-    if isinstance(values, str) or not hasattr(values, "__len__"):
-        return [values] * num_rows
     rows = values.tolist() if hasattr(values, "tolist") else values
+    if isinstance(rows, str) or not hasattr(rows, "__len__"):
+        return [rows] * num_rows
     if len(rows) != num_rows:
         raise ValueError(f"{what} has {len(rows)} entries for {num_rows} users")
     return list(rows)
+
+
+def names_of(values: Any, what: str) -> list[Any]:
+    """The names of all rows: a list, an array, or a column of a table.
+
+    Raises TypeError for a single name, whose letters would pass for names.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{what} must be a list of names, got one: {values!r:.60}")
+    return list(values.tolist() if hasattr(values, "tolist") else values)

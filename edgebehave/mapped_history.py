@@ -37,7 +37,7 @@ class MappedHistory:
 
     def is_plain(self, num_events: int) -> bool:
         """Whether each of the last events stands for a behavior of the vocabulary."""
-        return self._last_unnamed < self.history.count - num_events
+        return self._last_unnamed < max(0, self.history.count - num_events)
 
     def append(
         self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int

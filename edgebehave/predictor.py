@@ -3,6 +3,7 @@
 # V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,8 +17,8 @@ from edgebehave.active_users import ActiveUsers
 from edgebehave.bundle import Bundle
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
-from edgebehave.history import History, Match
-from edgebehave.many import column, for_each
+from edgebehave.history import History, HistoryError, Match
+from edgebehave.many import column, for_each, names_of
 from edgebehave.mapped_history import MappedHistory
 from edgebehave.memory_history import MemoryHistory
 from edgebehave.moments import (
@@ -106,8 +107,8 @@ class Predictor:
                        nothing there.
         """
         self._bundle = bundle
-        if not state_mb > 0:
-            raise ValueError(f"state_mb must be above 0, got {state_mb}")
+        if not 0 < state_mb < math.inf:
+            raise ValueError(f"state_mb must be above 0 and finite, got {state_mb}")
         self._states = StreamStates(bundle, int(state_mb * 1e6)) if bundle else None
         self._predict_graph = PredictGraph(bundle) if bundle else None
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
@@ -282,7 +283,9 @@ class Predictor:
         at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
         Raises what `observe` raises, with a note which row it was; those before it are noted.
         """
+        users = names_of(users, "users")
         num_rows = len(users)
+        events = names_of(events, "events")
         if len(events) != num_rows:
             raise ValueError(f"events has {len(events)} entries for {num_rows} users")
         times = column(at, num_rows, "at")
@@ -297,7 +300,7 @@ class Predictor:
                     location=places[row],
                     utc_offset_min=offsets[row],
                 )
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, HistoryError) as error:
                 error.add_note(f"in row {row} of {num_rows}; the rows before it are noted")
                 raise
 
@@ -307,6 +310,7 @@ class Predictor:
         `predict` does so itself; done at a quiet moment, or on several threads, it answers sooner.
         Without a bundle there is nothing to do.
         """
+        users = names_of(users, "users")
 
         def call(row: int) -> None:
             user = check_name(users[row], "user")
@@ -332,6 +336,7 @@ class Predictor:
 
         at, utc_offset_min  as in `predict`, one for all or a list or array of one each.
         """
+        users = names_of(users, "users")
         times = column(at, len(users), "at")
         offsets = column(utc_offset_min, len(users), "utc_offset_min")
 

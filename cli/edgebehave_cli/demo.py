@@ -126,10 +126,14 @@ def demo(
 
     step("Export it to int8 ONNX, checked against the checkpoint on real histories")
     try:
-        export_bundle(checkpoint.path, store.path, out / "bundle", "int8", True, note)
+        export_bundle(
+            checkpoint.path, store.path, out / "bundle", "int8", overwrite=True, report=note
+        )
     except ParityError as error:
         note(f"int8 changes too much on this log, so the bundle is fp32: {error}")
-        export_bundle(checkpoint.path, store.path, out / "bundle", "fp32", True, note)
+        export_bundle(
+            checkpoint.path, store.path, out / "bundle", "fp32", overwrite=True, report=note
+        )
 
     step("Predict with the SDK from the bundle (numpy and onnxruntime, no torch)")
     _show_predictions(out / "bundle", store)

@@ -41,7 +41,17 @@ def export(
     """
     from edgebehave_export.bundle import export_bundle
 
-    report = export_bundle(checkpoint, store, out, precision, overwrite, target, golden, ort, note)
+    report = export_bundle(
+        checkpoint,
+        store,
+        out,
+        precision,
+        overwrite=overwrite,
+        target=target,
+        golden=golden,
+        ort=ort,
+        report=note,
+    )
     note(f"bundle -> {out}")
     if json:
         print_json(report.to_json())

@@ -52,6 +52,7 @@ def export_bundle(
     store: Path,
     out: Path,
     precision: Precision = "int8",
+    *,
     overwrite: bool = False,
     target: Target = "native",
     golden: Path | None = None,

@@ -101,3 +101,21 @@ def test_without_a_bundle_there_is_nothing_to_advance():
     predictor.observe("a", "coffee", at=START_S)
     predictor.advance(["a", "nobody"])
     assert predictor.predict_many(["a", "nobody"])[0][0].behavior == "coffee"
+
+
+def test_a_single_name_is_no_list_of_users():
+    predictor = Predictor()
+    for call in (predictor.predict_many, predictor.advance):
+        with pytest.raises(TypeError, match="users must be a list of names, got one: 'alice'"):
+            call("alice")
+
+
+def test_a_number_of_numpy_is_one_value_for_all():
+    predictor = Predictor()
+    predictor.observe_many(np.array(["a", "b"]), ["x", "y"], at=np.array(START_S))
+    assert predictor.users == ["a", "b"]
+
+
+def test_memory_must_be_finite():
+    with pytest.raises(ValueError, match="state_mb must be above 0 and finite, got inf"):
+        Predictor(state_mb=float("inf"))

@@ -649,5 +649,5 @@ def test_every_kind_of_time_means_the_same():
 
 
 def test_a_predictor_needs_room_for_one_state():
-    with pytest.raises(ValueError, match="state_mb must be above 0, got 0"):
+    with pytest.raises(ValueError, match="state_mb must be above 0 and finite, got 0"):
         Predictor.load(TINY / "int8", state_mb=0)
