@@ -1,0 +1,1 @@
+"""BehaviorLM (arXiv 2505.17682): a language model, tuned in two stages, predicts behaviors."""
