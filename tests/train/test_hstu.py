@@ -157,5 +157,5 @@ def test_no_bundle_is_made_of_it():
 
 
 def test_an_unknown_attention_is_refused():
-    with pytest.raises(ValueError, match="attention must be softmax or hstu, got 'linear'"):
+    with pytest.raises(ValueError, match="attention must be softmax, hstu or llama, got 'linear'"):
         make_model(attention="linear")

@@ -107,7 +107,7 @@ class Checkpoint:
         return cls(
             path=path,
             config=TrainConfig.from_json(content["train"]),
-            model_config=ModelConfig(**content["model"]),
+            model_config=ModelConfig.from_json(content["model"]),
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
             training=read_json(path / "training.json"),
         )

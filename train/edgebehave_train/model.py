@@ -17,7 +17,7 @@ learned, see `learned_kernel`. An expert without evidence gets no weight.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from edgebehave_train.generation_heads import GenerationHeads
 from edgebehave_train.history_pairs import HistoryPairs
 from edgebehave_train.hstu import HstuBlock, HstuPlan, plan_hstu
 from edgebehave_train.learned_kernel import LearnedKernel
+from edgebehave_train.llama_block import LlamaBlock, LlamaShape
 
 ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
@@ -49,7 +50,9 @@ class ModelConfig:
     num_layers     L.
     num_heads      H.
     window         I, events that one layer looks back on, itself included.
-    attention      softmax: the transformer blocks of the paper; hstu: those of `hstu`.
+    attention      softmax: the transformer blocks of the paper; hstu: those of `hstu`; llama: those
+                   of `llama_block`, which a language model's weights fit.
+    llama          what else llama blocks need; None with every other attention.
     query_context  what is known of the moment to predict for.
     habits         mix with the habit kernels.
     dropout        on embeddings, residual branches and the head, in [0, 1).
@@ -69,7 +72,8 @@ class ModelConfig:
     num_layers: int = 4
     num_heads: int = 4
     window: int = 90
-    attention: Literal["softmax", "hstu"] = "softmax"
+    attention: Literal["softmax", "hstu", "llama"] = "softmax"
+    llama: LlamaShape | None = None
     query_context: Literal["none", "time", "time_location"] = "time"
     habits: bool = True
     learned_kernel: bool = False
@@ -96,8 +100,10 @@ class ModelConfig:
                 f"window must not exceed {ROTARY_PERIOD}, the period of the positions, "
                 f"got {self.window}"
             )
-        if self.attention not in ("softmax", "hstu"):
-            raise ValueError(f"attention must be softmax or hstu, got {self.attention!r}")
+        if self.attention not in ("softmax", "hstu", "llama"):
+            raise ValueError(f"attention must be softmax, hstu or llama, got {self.attention!r}")
+        if (self.attention == "llama") != (self.llama is not None):
+            raise ValueError("attention llama and the shape `llama` go together")
         if self.query_context not in ("none", "time", "time_location"):
             raise ValueError(
                 f"query_context must be none, time or time_location, got {self.query_context!r}"
@@ -113,6 +119,11 @@ class ModelConfig:
                 "generation_heads draw the place last, but query_context time_location asks for "
                 "it first; use query_context time"
             )
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
+        llama = content.get("llama")
+        return cls(**{**content, "llama": llama and LlamaShape(**llama)})
 
     @property
     def head_width(self) -> int:
@@ -203,6 +214,8 @@ class TargetLosses(NamedTuple):
 def _block(config: ModelConfig) -> nn.Module:
     if config.attention == "hstu":
         return HstuBlock(config.width, config.num_heads, config.window, config.dropout)
+    if config.llama is not None:
+        return LlamaBlock(config.width, config.num_heads, config.llama)
     return Block(config)
 
 
@@ -221,7 +234,12 @@ class BehaviorModel(nn.Module):
         self.weekday = nn.Embedding(NUM_WEEKDAYS, quarter)
         self.slot = nn.Embedding(NUM_SLOTS, quarter)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(width)
+        if config.llama is None:
+            self.norm: nn.Module = nn.LayerNorm(width)
+            cos, sin = rotary_table(config.head_width)
+        else:
+            self.norm = nn.RMSNorm(width, eps=config.llama.norm_epsilon)
+            cos, sin = config.llama.rotary_table()
         # The last row stands for a query whose time is not known.
         self.query_weekday = nn.Embedding(NUM_WEEKDAYS + 1, width)
         self.query_slot = nn.Embedding(NUM_SLOTS + 1, width)
@@ -241,7 +259,6 @@ class BehaviorModel(nn.Module):
         if config.query_context == "none":
             del self.query_weekday, self.query_slot
         self.dropout = nn.Dropout(config.dropout)
-        cos, sin = rotary_table(config.head_width)
         self.register_buffer("rotary_cos", cos, persistent=False)
         self.register_buffer("rotary_sin", sin, persistent=False)
         for module in self.modules():
@@ -292,12 +309,14 @@ class BehaviorModel(nn.Module):
         if isinstance(plan, HstuPlan):
             for block in self.blocks:
                 x = block(x, plan)
-            return self.norm(x)
-        position = torch.arange(event_BT.shape[1], device=event_BT.device) % ROTARY_PERIOD
-        cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
-        for block in self.blocks:
-            x = block(x, cos, sin, plan)
-        return self.norm(x)
+        else:
+            position = torch.arange(event_BT.shape[1], device=event_BT.device)
+            position = position % len(self.rotary_cos)
+            cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
+            for block in self.blocks:
+                x = block(x, cos, sin, plan)
+        hidden: Tensor = self.norm(x)
+        return hidden
 
     def query(
         self,

@@ -235,7 +235,7 @@ class _Run:
             parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
         )
         self.precision = choose_precision(config, device)
-        fused = config.attention == "softmax"
+        fused = config.attention != "hstu"
         self.backend = choose_backend(device, self.precision) if fused else "blockwise"
         self.steps_per_epoch = self._count_steps()
         self.num_steps = self.steps_per_epoch * config.epochs

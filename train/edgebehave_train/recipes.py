@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.llama_block import LlamaShape
 from edgebehave_train.model import ModelConfig
 from edgebehave_train.objectives import ObjectiveConfig
 from edgebehave_train.split import SplitConfig
@@ -24,7 +25,8 @@ class TrainConfig:
     generation_heads  train heads for the waiting time, the event and the place as well.
     generation_weight of their losses beside the objective, > 0.
     window            events that a layer looks back on.
-    attention         softmax, or hstu for the blocks of HSTU (evaluation only, no export).
+    attention         softmax; hstu or llama for the blocks of those (evaluation only, no export).
+    llama             what else llama blocks need; `language_start` takes it from a language model.
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better validation loss before stopping; 0 = never stop.
@@ -51,7 +53,8 @@ class TrainConfig:
     generation_heads: bool = False
     generation_weight: float = 0.5
     window: int = 90
-    attention: Literal["softmax", "hstu"] = "softmax"
+    attention: Literal["softmax", "hstu", "llama"] = "softmax"
+    llama: LlamaShape | None = None
     data_share: float = 1.0
     epochs: int = 18
     patience: int = 3
@@ -95,6 +98,7 @@ class TrainConfig:
             num_heads=self.num_heads,
             window=self.window,
             attention=self.attention,
+            llama=self.llama,
             query_context=self.query_context,
             habits=self.habits,
             learned_kernel=self.habits and self.learned_kernel,
@@ -109,7 +113,9 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
+        llama = content.get("llama")
         parts = {
+            "llama": llama and LlamaShape(**llama),
             "split": SplitConfig(**content["split"]),
             "objective": ObjectiveConfig(**content["objective"]),
         }
