@@ -147,9 +147,8 @@ class BehaviorLog:
     @cached_property
     def train_counts(self) -> npt.NDArray[np.int64]:
         """(V,) how often each known behavior occurs in the training part; 0 for id 0."""
-        counts_V = np.bincount(self.target[self.is_train], minlength=self.num_behaviors)
-        counts_V[UNKNOWN] = 0
-        return counts_V
+        known = self.is_train & (self.target > UNKNOWN)
+        return np.bincount(self.target[known], minlength=self.num_behaviors)
 
     def user(self, user: int) -> UserBehaviors:
         """The rows of one user."""
