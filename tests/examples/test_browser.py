@@ -47,9 +47,8 @@ def seen(request, chromium, site):
     return report
 
 
+@pytest.mark.parametrize("seen", ["with a bundle"], indirect=True)
 def test_golden_vectors_have_the_same_answers(seen):
-    if "golden" not in seen:
-        pytest.skip("golden vectors are those of a bundle")
     golden = seen["golden"]
     assert golden["histories"] >= 20
     assert golden["sameTop1"] == golden["sameTop5"] == golden["histories"]
