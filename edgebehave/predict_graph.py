@@ -15,38 +15,11 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
-class PredictGraph:
-    """Asks the predict graph of a bundle; safe for several threads."""
+class PredictGraph(threading.local):
+    """Asks the predict graph of a bundle; safe for several threads, each has arrays of its own."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._of_thread = threading.local()
-
-    def probs(
-        self,
-        hidden_1D: FloatArray,
-        moment: Moment | None,
-        location: int,
-        history_4n: IntArray,
-        tail: float = 0.0,
-    ) -> FloatArray:
-        """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
-
-        moment      None: not known.
-        history_4n  ids of the past behaviors and of their places, UTC seconds and offsets in
-                    minutes, oldest first, as many as the habit kernels look back on.
-        tail        position of the dial, 0..1.
-        """
-        asked: _Inputs | None = getattr(self._of_thread, "inputs", None)
-        if asked is None:
-            asked = self._of_thread.inputs = _Inputs(self._bundle)
-        return asked.probs(hidden_1D, moment, location, history_4n, tail)
-
-
-class _Inputs:
-    """The arrays of one thread."""
-
-    def __init__(self, bundle: Bundle) -> None:
+        # Runs once in every thread that asks: see threading.local.
         shape = bundle.shape
         self._hidden_1D = np.zeros((1, shape.width), np.float32)
         self._query = np.zeros((4, 1), np.int64)
@@ -74,8 +47,15 @@ class _Inputs:
         moment: Moment | None,
         location: int,
         history_4n: IntArray,
-        tail: float,
+        tail: float = 0.0,
     ) -> FloatArray:
+        """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
+
+        moment      None: not known.
+        history_4n  ids of the past behaviors and of their places, UTC seconds and offsets in
+                    minutes, oldest first, as many as the habit kernels look back on.
+        tail        position of the dial, 0..1.
+        """
         self._hidden_1D[:] = hidden_1D
         self._tail[...] = tail
         time_s, utc_offset_min = moment or (0, 0)
