@@ -8,7 +8,8 @@ from edgebehave.generation import GeneratedEvent
 from edgebehave.habits import HabitWeights
 from edgebehave.history import HistoryBusyError, HistoryError
 from edgebehave.memory_history import MemoryHistory
-from edgebehave.predictor import Prediction, Predictor
+from edgebehave.prediction import Prediction
+from edgebehave.predictor import Predictor
 from edgebehave.version import __version__
 from edgebehave.waiting_time import NOTHING
 

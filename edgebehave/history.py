@@ -6,12 +6,14 @@ and how many were observed; what a prediction is made from is a pure function of
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN
+from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN, read_moment
+from edgebehave.names import check_name
 
 IntArray = npt.NDArray[np.int64]
 
@@ -90,6 +92,29 @@ class Match(NamedTuple):
     location: str | None
     first_s: int
     last_s: int
+
+    @classmethod
+    def of(
+        cls,
+        event: str | None,
+        location: str | None,
+        at: datetime | float | None,
+        until: datetime | float | None,
+    ) -> "Match":
+        """From the arguments of `Predictor.forget_event`, checked."""
+        if event is None and location is None and at is None and until is None:
+            raise ValueError("forget_event needs an event, a location, at or until; see forget")
+        if event is not None:
+            check_name(event, "event")
+        if location is not None:
+            check_name(location, "location")
+        first_s = EARLIEST_S if at is None else read_moment(at, None, 0).time_s
+        last_s = LATEST_S if at is None else first_s
+        if until is not None:
+            last_s = read_moment(until, None, 0).time_s
+        if last_s < first_s:
+            raise ValueError(f"until lies {first_s - last_s} s before at")
+        return cls(event, location, first_s, last_s)
 
 
 class History(Protocol):

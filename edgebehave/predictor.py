@@ -2,74 +2,36 @@
 
 # V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgebehave.active_users import ActiveUsers
 from edgebehave.bundle import Bundle
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
-from edgebehave.habits import HABIT_EVENTS, HabitHistory, HabitWeights, habit_probs
-from edgebehave.history import History, HistoryError, Match
+from edgebehave.habits import HABIT_EVENTS, HabitWeights
+from edgebehave.history import History
 from edgebehave.many import column, for_each, names_of
 from edgebehave.mapped_history import MappedHistory
 from edgebehave.memory_history import MemoryHistory
-from edgebehave.moments import (
-    EARLIEST_S,
-    LATEST_S,
-    At,
-    Moment,
-    check_offset,
-    read_duration,
-    read_moment,
-)
+from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
 from edgebehave.names import check_name
 from edgebehave.predict_graph import PredictGraph
+from edgebehave.prediction import FloatArray, Prediction, best_first, predictions, read_share
 from edgebehave.probability_shift import shift_prior
-from edgebehave.rolling_history import IntArray
+from edgebehave.question import NO_PAST, Question, Questions, habits_alone
 from edgebehave.sampling import Sampling
 from edgebehave.stream_states import StreamStates
-from edgebehave.user_export import read_user, write_user
-from edgebehave.user_locks import UserLocks
+from edgebehave.user_events import UserEvents
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 from edgebehave.waiting_time import NOTHING, WaitingTime
 
-FloatArray = npt.NDArray[np.float32]
 
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A behavior and the probability, in 0..1, that it comes next."""
-
-    behavior: str
-    probability: float
-
-
-class _Question(NamedTuple):
-    """What a prediction is made from.
-
-    past        (4, n) what the habit kernels look back on, rows as in `RollingHistory.past`:
-                behaviors as candidates 1..V-1, V..V+U-1 for names of the user's own, 0 for those
-                without a slot; events without a behavior are left out.
-    candidates  (number of candidates, or fewer) names of the ids from 1 up.
-    moment      None: not known.
-    location    id of the place to predict for.
-    """
-
-    past: IntArray
-    candidates: Sequence[str]
-    moment: Moment | None
-    location: int
-
-
-class Predictor:
+class Predictor(UserEvents):
     """Next-behavior prediction for any number of users.
 
     With a bundle (`Predictor.load`) the trained model predicts, habits included. Without one
@@ -112,20 +74,21 @@ class Predictor:
         self._states = StreamStates(bundle, int(state_mb * 1e6)) if bundle else None
         self._predict_graph = PredictGraph(bundle) if bundle else None
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
-        self._known_behaviors = tuple(self._vocabulary.behaviors[1:])
-        self._history_events = bundle.shape.history_events if bundle else HABIT_EVENTS
-        self._habit_events = bundle.shape.habit_events if bundle else HABIT_EVENTS
-        self._num_spare = bundle.shape.num_spare if bundle else HABIT_EVENTS
-        self._habit_weights = habit_weights or HabitWeights()
-        self._history = MemoryHistory() if history is None else history
-        self._locks = UserLocks()
-        self._users = ActiveUsers(
-            self._history,
+        self._questions = Questions(
             self._vocabulary,
-            self._history_events,
+            bundle.shape.habit_events if bundle else HABIT_EVENTS,
+            bundle.shape.num_spare if bundle else HABIT_EVENTS,
+        )
+        self._habit_weights = habit_weights or HabitWeights()
+        history = MemoryHistory() if history is None else history
+        users = ActiveUsers(
+            history,
+            self._vocabulary,
+            bundle.shape.history_events if bundle else HABIT_EVENTS,
             self._states.capacity if self._states is not None else int(state_mb * 1e6 / 30_000),
             _nothing_to_drop if self._states is None else self._states.drop,
         )
+        super().__init__(history, users)
 
     @classmethod
     def load(
@@ -155,154 +118,6 @@ class Predictor:
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the model, best first; none without a bundle."""
         return self._bundle.providers if self._bundle else ()
-
-    @property
-    def users(self) -> list[str]:
-        """Everyone with at least one event, in the order of the first observation."""
-        return self._history.users()
-
-    def num_events(self, user: str) -> int:
-        """Events observed of a user, retained or not, without those forgotten; 0 if not known."""
-        mark = self._history.mark(check_name(user, "user"))
-        return mark.num_events if mark else 0
-
-    def forget(self, user: str) -> bool:
-        """Erase everything about a user. Returns whether there was anything."""
-        with self._locks.of(check_name(user, "user")):
-            self._users.drop(user)
-            return self._history.forget(user)
-
-    def forget_event(
-        self,
-        user: str,
-        event: str | None = None,
-        *,
-        location: str | None = None,
-        at: datetime | float | None = None,
-        until: datetime | float | None = None,
-    ) -> int:
-        """Erase the retained events of a user that fit all of what is given, at least one thing.
-
-        event     its name.
-        location  where it happened.
-        at        the second in which it happened, a datetime with a time zone or unix seconds;
-                  with `until`, the first second of a span. None: from the beginning.
-        until     the last second of a span. None: `at` alone, or, without it, to the end.
-        Returns  how many. If none is left, the user is forgotten.
-        What remains is, to the bit, what it would be had they never been observed, as long as the
-        history has displaced nothing. Otherwise the events that these had displaced do not come
-        back: it is then as if the history had retained so many fewer until now.
-        Raises TypeError or ValueError that says what to pass instead.
-        """
-        check_name(user, "user")
-        if event is None and location is None and at is None and until is None:
-            raise ValueError("forget_event needs an event, a location, at or until; see forget")
-        if event is not None:
-            check_name(event, "event")
-        if location is not None:
-            check_name(location, "location")
-        first_s = EARLIEST_S if at is None else read_moment(at, None, 0).time_s
-        last_s = LATEST_S if at is None else first_s
-        if until is not None:
-            last_s = read_moment(until, None, 0).time_s
-        if last_s < first_s:
-            raise ValueError(f"until lies {first_s - last_s} s before at")
-        with self._locks.of(user):
-            self._users.drop(user)
-            return self._history.forget_events(user, Match(event, location, first_s, last_s))
-
-    def export_user(self, user: str) -> bytes:
-        """A user's history as JSON text, names included, for `import_user` of any predictor.
-
-        It holds the retained events and how many were observed, and not the user's name.
-        Raises KeyError for a user not known.
-        """
-        found = self._history.latest(check_name(user, "user"), _ALL)
-        if found is None:
-            raise KeyError(f"there is no user {user!r:.60}")
-        mark, events = found
-        return write_user(mark.num_events, events)
-
-    def import_user(self, user: str, data: bytes | str) -> None:
-        """Take in what `export_user` returned; predictions are then equal to the bit.
-
-        What this predictor's history would not have retained, by its `max_events` and `max_age`,
-        is left out, and counts.
-        Raises ValueError if the user has a history already (forget it first) or the data is not
-        what `export_user` returns, and then changes nothing.
-        """
-        check_name(user, "user")
-        known = read_user(data)
-        with self._locks.of(user):
-            self._history.put(user, *known)
-
-    def observe(
-        self,
-        user: str,
-        event: str,
-        *,
-        at: At = "now",
-        location: str | None = None,
-        utc_offset_min: int | None = None,
-    ) -> None:
-        """Take note of an event. The network runs when asked to predict.
-
-        In memory this takes microseconds; a `SqliteHistory` first waits for the disk. Where the
-        history raises HistoryError, nothing was noted.
-
-        at              when it happened: "now", a datetime with a time zone, or unix seconds.
-                        Events may come late; they go to their place in time.
-        location        where; None: no place.
-        utc_offset_min  minutes to add for local time, -840..840; default: what `at` says, and
-                        the user's last offset (at first 0) if `at` is a number.
-        Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
-        """
-        check_name(event, "event")
-        if location is not None:
-            check_name(location, "location")
-        if at is None:
-            raise TypeError("an event needs a time: at must not be None")
-        check_name(user, "user")
-        with self._locks.of(user):
-            offset_min = 0
-            if utc_offset_min is None and not isinstance(at, str | datetime):
-                offset_min = self._history.last_offset_min(user)
-            self._users.append(user, event, location, read_moment(at, utc_offset_min, offset_min))
-
-    def observe_many(
-        self,
-        users: Sequence[str],
-        events: Sequence[str],
-        *,
-        at: Any = "now",
-        location: Any = None,
-        utc_offset_min: Any = None,
-    ) -> None:
-        """`observe` for each user and event in turn, for servers.
-
-        at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
-        Raises what `observe` raises, with a note which row it was; those before it are noted.
-        """
-        users = names_of(users, "users")
-        num_rows = len(users)
-        events = names_of(events, "events")
-        if len(events) != num_rows:
-            raise ValueError(f"events has {len(events)} entries for {num_rows} users")
-        times = column(at, num_rows, "at")
-        places = column(location, num_rows, "location")
-        offsets = column(utc_offset_min, num_rows, "utc_offset_min")
-        for row in range(num_rows):
-            try:
-                self.observe(
-                    users[row],
-                    events[row],
-                    at=times[row],
-                    location=places[row],
-                    utc_offset_min=offsets[row],
-                )
-            except (TypeError, ValueError, HistoryError) as error:
-                error.add_note(f"in row {row} of {num_rows}; the rows before it are noted")
-                raise
 
     def advance(self, users: Sequence[str], *, threads: int = 1) -> None:
         """Run the network over what these users did since they were last asked about.
@@ -397,7 +212,7 @@ class Predictor:
             raise TypeError(f"k must be an integer, got {k!r}")
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        _share(min_confidence, "min_confidence")
+        read_share(min_confidence, "min_confidence")
         names, probs = self.probabilities(
             user,
             at=at,
@@ -407,10 +222,10 @@ class Predictor:
             within=within,
             tail=tail,
         )
-        best = _best_first(probs, k)
+        best = best_first(probs, k)
         if not len(best) or probs[best[0]] < min_confidence:
             return []
-        return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
+        return predictions(names, probs, best)
 
     def prediction_set(
         self,
@@ -434,13 +249,13 @@ class Predictor:
         """
         if self._bundle is None:
             raise ValueError("prediction_set needs the thresholds of a bundle; use predict")
-        _share(coverage, "coverage")
+        read_share(coverage, "coverage")
         names, probs = self.probabilities(
             user, at=at, location=location, utc_offset_min=utc_offset_min
         )
         inside = np.flatnonzero(self._bundle.thresholds.members(probs, coverage))
-        best = inside[_best_first(probs[inside], len(inside))]
-        return [Prediction(names[i], float(probs[i])) for i in best.tolist()]
+        best = inside[best_first(probs[inside], len(inside))]
+        return predictions(names, probs, best)
 
     def probabilities(
         self,
@@ -460,18 +275,18 @@ class Predictor:
                  belongs to behaviors of the user's own that are too many to have a slot.
         A user without any behavior so far gets the frequencies of the training log.
         """
-        if _share(tail, "tail") and self._bundle is None:
+        if read_share(tail, "tail") and self._bundle is None:
             raise ValueError("tail needs the class priors of a bundle; leave it out")
         with self._locks.of(check_name(user, "user")):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
             place = self._query_location(location)
             if habits:
-                question = self._question(known, moment, place)
+                question = self._questions.of(known, moment, place)
             elif self._bundle is None:
                 raise ValueError("habits=False leaves nothing to predict from without a bundle")
             else:
-                question = _Question(_NAMELESS, self._known_behaviors, moment, place)
+                question = self._questions.without_habits(moment, place)
             p_nothing = 0.0
             if within is not None:
                 at_median, p_nothing = self._wait(
@@ -479,7 +294,7 @@ class Predictor:
                 )
                 question = question._replace(moment=at_median)
             if self._bundle is None:
-                probs = _habits_alone(question, self._habit_weights)
+                probs = habits_alone(question, self._habit_weights)
             else:
                 probs = self._run(self._bundle, user, known, question, tail)
         # Column 0 is what nobody can name.
@@ -529,14 +344,14 @@ class Predictor:
         with self._locks.of(check_name(user, "user")):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
-            question = self._question(known, moment, UNKNOWN)
+            question = self._questions.of(known, moment, UNKNOWN)
             if known is None or not question.past.shape[1]:
                 raise ValueError(f"generate goes on from a behavior, and {user!r:.60} has none yet")
             assert self._states is not None
             future = Future(
                 bundle,
                 self._states.copy(user, known.history),
-                known.history.latest(self._habit_events),
+                known.history.latest(self._questions.num_events),
                 question.past,
                 question.candidates,
                 known.own_locations,
@@ -546,7 +361,7 @@ class Predictor:
             return [future.step(pick_4, sampling) for pick_4 in draws]
 
     def _wait(
-        self, user: str, known: MappedHistory | None, question: _Question, within_s: float
+        self, user: str, known: MappedHistory | None, question: Question, within_s: float
     ) -> tuple[Moment, float]:
         """The moment at which to ask what happens in time, and p(nothing)."""
         bundle, moment = self._bundle, question.moment
@@ -557,7 +372,7 @@ class Predictor:
             )
         if moment is None:
             raise ValueError("within counts from a moment: at must not be None")
-        past = known.history.past(self._habit_events) if known else _NOTHING
+        past = known.history.past(self._questions.num_events) if known else NO_PAST
         past = past[:, past[0] != NO_BEHAVIOR]
         if known is None or not past.shape[1]:
             raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet")
@@ -595,34 +410,12 @@ class Predictor:
             )
         return self._vocabulary.location_id(check_name(location, "location"))
 
-    def _question(
-        self, known: MappedHistory | None, moment: Moment | None, location: int
-    ) -> _Question:
-        """Collect the behaviors to look back on, and give slots to names of the user's own."""
-        if known is None:
-            return _Question(_NOTHING, self._known_behaviors, moment, location)
-        past = known.history.past(self._habit_events)
-        if known.is_plain(self._habit_events):
-            return _Question(past, self._known_behaviors, moment, location)
-        past = past[:, past[0] != NO_BEHAVIOR]
-        behavior = past[0]
-        num_known = self._vocabulary.num_behaviors
-        is_own = behavior >= num_known
-        latest_first = dict.fromkeys(behavior[is_own][::-1].tolist())
-        slot_of = {
-            own: num_known + slot
-            for slot, own in enumerate(itertools.islice(latest_first, self._num_spare))
-        }
-        behavior[is_own] = [slot_of.get(own, UNKNOWN) for own in behavior[is_own].tolist()]
-        own_names = (known.own_behaviors.name_of(own) for own in slot_of)
-        return _Question(past, (*self._known_behaviors, *own_names), moment, location)
-
     def _run(
         self,
         bundle: Bundle,
         user: str,
         known: MappedHistory | None,
-        question: _Question,
+        question: Question,
         tail: float,
     ) -> FloatArray:
         """Probabilities of all ids from the model, (V + U,) or, without any history, (V,)."""
@@ -637,53 +430,5 @@ class Predictor:
         )
 
 
-_ALL = 2**31
-_FEW = 10
-
-
-def _best_first(probs: FloatArray, k: int) -> IntArray:
-    """Positions of the k largest; equal probabilities keep the order of the candidates."""
-    if k > _FEW:
-        return np.argsort(-probs, kind="stable")[:k]
-    # Sorting all of them would take longer than this.
-    left = probs.copy()
-    best = np.empty(min(k, len(probs)), np.int64)
-    for rank in range(len(best)):
-        best[rank] = left.argmax()
-        left[best[rank]] = -1.0
-    return best
-
-
 def _nothing_to_drop(user: str) -> None:
     """Without a model nothing is made from a mapped history."""
-
-
-_NOTHING = np.empty((4, 0), np.int64)
-
-_NAMELESS = np.zeros((4, 1), np.int64)
-"""A past of one behavior that is no candidate: kernels have nothing else to copy."""
-
-
-def _habits_alone(question: _Question, weights: HabitWeights) -> FloatArray:
-    """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
-    moment = question.moment
-    history = HabitHistory.of_events(*question.past)
-    probs_KC, evidence_K = habit_probs(
-        history,
-        1 + len(question.candidates),
-        None if moment is None else moment.time_s,
-        0 if moment is None else moment.utc_offset_min,
-    )
-    voice_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
-    scores_C: npt.NDArray[np.float64] = voice_K @ probs_KC
-    total = float(scores_C.sum())
-    return (scores_C / (total or 1.0)).astype(np.float32)
-
-
-def _share(value: object, what: str) -> float:
-    """A number in 0..1, or an error that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
-        raise TypeError(f"{what} must be a number, got {value!r:.60}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{what} must lie in 0..1, got {value}")
-    return float(value)

@@ -1,0 +1,47 @@
+"""What is predicted, and the order of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+_FEW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A behavior and the probability, in 0..1, that it comes next."""
+
+    behavior: str
+    probability: float
+
+
+def predictions(names: Sequence[str], probs: FloatArray, chosen: IntArray) -> list[Prediction]:
+    """The candidates at these positions, in their order."""
+    return [Prediction(names[i], float(probs[i])) for i in chosen.tolist()]
+
+
+def best_first(probs: FloatArray, k: int) -> IntArray:
+    """Positions of the k largest; equal probabilities keep the order of the candidates."""
+    if k > _FEW:
+        return np.argsort(-probs, kind="stable")[:k]
+    # Sorting all of them would take longer than this.
+    left = probs.copy()
+    best = np.empty(min(k, len(probs)), np.int64)
+    for rank in range(len(best)):
+        best[rank] = left.argmax()
+        left[best[rank]] = -1.0
+    return best
+
+
+def read_share(value: object, what: str) -> float:
+    """A number in 0..1, or an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
+        raise TypeError(f"{what} must be a number, got {value!r:.60}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{what} must lie in 0..1, got {value}")
+    return float(value)
