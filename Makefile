@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OVERLAY := $(VENV)-transformers5
 
-.PHONY: demo test test-peers clean
+.PHONY: demo test test-peers test-transformers-5 clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -21,6 +22,14 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 		--editable '.[cpu,train,cli,peers,dev]'
 	$(VENV)-peers/bin/pytest tests/train/test_peers.py
 
+test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
+	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm
+
+$(OVERLAY)/.ready: $(READY)
+	rm -rf $(OVERLAY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OVERLAY) 'transformers>=5,<6'
+	touch $@
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "edgebehave needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -29,4 +38,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(OVERLAY) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

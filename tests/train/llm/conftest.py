@@ -37,7 +37,7 @@ def make_tokenizer():
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=500,
-            special_tokens=["<pad>", "<|im_start|>", "<|im_end|>", "<|end|>", "<|endoftext|>"],
+            special_tokens=["<pad>", "<|im_start|>", "<|im_end|>", "<|end|>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )

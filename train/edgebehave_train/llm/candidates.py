@@ -83,16 +83,16 @@ def candidate_logprobs(
     Returns (N, V) float32 in nats; column 0 is -inf. Rows do not sum to 1: a model may also say
     something that is no behavior.
     """
-    _check_tokens(model, prompts, candidate_ids)
+    check_tokens(model, prompts, candidate_ids)
     logprobs = np.full((len(prompts), len(candidate_ids) + 1), -np.inf, np.float32)
     if not len(prompts):
         return logprobs
-    with _quiet(model):
+    with measuring(model):
         reason = _why_not_tree(model, max(prompts, key=len), candidate_ids)
         if reason:
             warnings.warn(f"candidates are scored one by one: {reason}", stacklevel=2)
         done = 0
-        for batch in _batches(prompts, max_batch_tokens):
+        for batch in length_batches(prompts, max_batch_tokens):
             asked = [prompts[i] for i in batch]
             if reason:
                 scores_BC = torch.stack(
@@ -142,7 +142,7 @@ def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -
             past_key_values=cache,
             use_cache=True,
         ).logits
-        cache.crop(num_cached)
+        cache.crop(-nodes)
         node_S, next_S, candidate_S = (
             torch.from_numpy(steps).to(device)
             for steps in (trie.node_S, trie.next_S, trie.candidate_S)
@@ -211,7 +211,8 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     return None
 
 
-def _check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> None:
+def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> None:
+    """Raises ValueError for what no model could answer, or this one could not."""
     if not len(candidate_ids) or not all(len(tokens) for tokens in candidate_ids):
         raise ValueError("every behavior needs an answer of at least one token")
     first_use: dict[tuple[int, ...], int] = {}
@@ -241,7 +242,7 @@ def _check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) ->
         )
 
 
-def _batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
+def length_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
     """Indices of prompts that run together, longest first: of similar length, little padding."""
     batch: list[int] = []
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
@@ -250,7 +251,8 @@ def _batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
             yield batch
             batch = []
         batch.append(i)
-    yield batch
+    if batch:
+        yield batch
 
 
 def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
@@ -261,7 +263,7 @@ def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
 
 
 @contextmanager
-def _quiet(model: Any) -> Iterator[None]:
+def measuring(model: Any) -> Iterator[None]:
     """Without dropout and gradients; the model is left in the mode that it was in."""
     was_training = model.training
     model.eval()
