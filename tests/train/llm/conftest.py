@@ -37,7 +37,8 @@ def make_tokenizer():
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=500,
-            special_tokens=["<pad>", "<|im_start|>", "<|im_end|>", "<|end|>"],
+            # The last one transformers 5 would add by itself to whatever a Qwen2 comes with.
+            special_tokens=["<pad>", "<|im_start|>", "<|im_end|>", "<|end|>", "<|endoftext|>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
