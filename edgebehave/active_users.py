@@ -2,11 +2,10 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from edgebehave.history import History, Mark
+from edgebehave.history import History, Mark, UserEvent
 from edgebehave.mapped_history import MappedHistory
-from edgebehave.moments import Moment
 from edgebehave.vocabulary import Vocabulary
 
 
@@ -66,16 +65,23 @@ class ActiveUsers:
             self._when_dropped(other)
         return mapped
 
-    def append(self, user: str, event: str, location: str | None, moment: Moment) -> None:
-        """Add an event to the history of a user."""
-        mark = self._history.append(user, event, location, moment.time_s, moment.utc_offset_min)
-        mapped = self._mapped.get(user)
+    def append(self, row: UserEvent) -> None:
+        """Add an event to the history of its user."""
+        self._added(row, self._history.append(*row))
+
+    def append_many(self, rows: Sequence[UserEvent]) -> None:
+        """Add events to the histories of users, all or none."""
+        for row, mark in zip(rows, self._history.append_many(rows), strict=True):
+            self._added(row, mark)
+
+    def _added(self, row: UserEvent, mark: Mark) -> None:
+        mapped = self._mapped.get(row.user)
         if mapped is None:
             return
         if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
-            mapped.append(mark, event, location, moment.time_s, moment.utc_offset_min)
+            mapped.append(mark, *row[1:])
         elif mark.changes != mapped.mark.changes:
-            self.drop(user)
+            self.drop(row.user)
 
     def drop(self, user: str) -> None:
         """The past of a user is not what it was."""

@@ -5,6 +5,7 @@ the retained events in the order of time (those of the same second in the order 
 and how many were observed; what a prediction is made from is a pure function of the two.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -117,6 +118,16 @@ class Match(NamedTuple):
         return cls(event, location, first_s, last_s)
 
 
+class UserEvent(NamedTuple):
+    """An event of a user, checked: names, UTC seconds, and minutes to add for local time."""
+
+    user: str
+    event: str
+    location: str | None
+    time_s: int
+    utc_offset_min: int
+
+
 class History(Protocol):
     """The events of any number of users. Every method may be called from any thread.
 
@@ -135,6 +146,9 @@ class History(Protocol):
         self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int
     ) -> Mark:
         """Take an event in; once this returns, it is as safe as this history makes it."""
+
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+        """`append` for each row in turn: all of them, or, where it raises, none."""
 
     def mark(self, user: str) -> Mark | None:
         """How far a user's history has come, None for a user not known. Cheap."""

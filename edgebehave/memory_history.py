@@ -2,11 +2,12 @@
 
 import struct
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
 
-from edgebehave.history import Mark, Match, NamedColumn, NamedEvents
+from edgebehave.history import Mark, Match, NamedColumn, NamedEvents, UserEvent
 from edgebehave.retention import HISTORY_EVENTS, Retention
 from edgebehave.shared_names import SharedNames
 
@@ -80,24 +81,11 @@ class MemoryHistory:
         self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int
     ) -> Mark:
         with self._lock:
-            log = self._users.get(user)
-            if log is None:
-                log = self._users[user] = _UserLog(self._next_life)
-            event_id, location_id = self._names.take(event), self._names.take(location)
-            row = _EVENT.pack(time_s, event_id, location_id, utc_offset_min)
-            log.num_events += 1
-            packed = log.packed
-            if not packed or time_s >= log.latest_s():
-                packed += row
-            else:
-                place = log.end_of(time_s)
-                packed[place:place] = row
-                log.changes += 1
-            if len(packed) > self._retention.max_events * _SIZE:
-                self._drop_first(log, len(packed) - self._retention.max_events * _SIZE)
-            if self._retention.max_age is not None:
-                self._expire(log, self._retention.oldest_s(log.latest_s()))
-            return log.mark()
+            return self._append(user, event, location, time_s, utc_offset_min)
+
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+        with self._lock:
+            return [self._append(*row) for row in rows]
 
     def mark(self, user: str) -> Mark | None:
         # Taken without the lock it could pair the changes of now with the events of before.
@@ -196,6 +184,28 @@ class MemoryHistory:
                 else:
                     num_dropped += self._expire(log, oldest_s)
             return num_dropped
+
+    def _append(
+        self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int
+    ) -> Mark:
+        log = self._users.get(user)
+        if log is None:
+            log = self._users[user] = _UserLog(self._next_life)
+        event_id, location_id = self._names.take(event), self._names.take(location)
+        row = _EVENT.pack(time_s, event_id, location_id, utc_offset_min)
+        log.num_events += 1
+        packed = log.packed
+        if not packed or time_s >= log.latest_s():
+            packed += row
+        else:
+            place = log.end_of(time_s)
+            packed[place:place] = row
+            log.changes += 1
+        if len(packed) > self._retention.max_events * _SIZE:
+            self._drop_first(log, len(packed) - self._retention.max_events * _SIZE)
+        if self._retention.max_age is not None:
+            self._expire(log, self._retention.oldest_s(log.latest_s()))
+        return log.mark()
 
     def _named(self, ids: "np.ndarray[tuple[int], np.dtype[np.int32]]") -> NamedColumn:
         used, index = np.unique(ids, return_inverse=True)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from edgebehave.history import (
     Match,
     NamedColumn,
     NamedEvents,
+    UserEvent,
 )
 from edgebehave.names import check_name
 from edgebehave.retention import HISTORY_EVENTS, Retention
@@ -73,8 +74,9 @@ class SqliteHistory:
     Implements `History`, which says what the methods do.
 
     Durable: `append` (and so `Predictor.observe`) returns after the event has reached the disk: it
-    survives a kill at any moment, and, unless told otherwise, a loss of power. After a restart
-    predictions are equal to the bit.
+    survives a kill at any moment, and, unless told otherwise, a loss of power. `append_many` waits
+    for the disk once, and a kill leaves all of its events or none. After a restart predictions are
+    equal to the bit.
 
     Shared: several threads may use one SqliteHistory, and several processes may each open one on
     the same file, which must lie on a local disk. Each sees what the others acknowledged. Writers
@@ -154,16 +156,11 @@ class SqliteHistory:
         self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int
     ) -> Mark:
         with self._writing():
-            user_id, latest_s = self._user_to_write(user)
-            self._insert(user_id, event, location, time_s, utc_offset_min)
-            is_late = latest_s is not None and time_s < latest_s
-            if is_late:
-                self._changed(user_id)
-            self._sql.execute(
-                "UPDATE users SET num_events = num_events + 1 WHERE id = ?", (user_id,)
-            )
-            self._retain(user_id, time_s if latest_s is None else max(time_s, latest_s))
-            return self._mark(user_id)
+            return self._append(user, event, location, time_s, utc_offset_min)
+
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+        with self._writing():
+            return [self._append(*row) for row in rows]
 
     def mark(self, user: str) -> Mark | None:
         with self._reading():
@@ -365,6 +362,18 @@ class SqliteHistory:
 
     def _pragma(self, name: str) -> Any:
         return self._sql.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _append(
+        self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int
+    ) -> Mark:
+        user_id, latest_s = self._user_to_write(user)
+        self._insert(user_id, event, location, time_s, utc_offset_min)
+        is_late = latest_s is not None and time_s < latest_s
+        if is_late:
+            self._changed(user_id)
+        self._sql.execute("UPDATE users SET num_events = num_events + 1 WHERE id = ?", (user_id,))
+        self._retain(user_id, time_s if latest_s is None else max(time_s, latest_s))
+        return self._mark(user_id)
 
     def _user_to_write(self, user: str) -> tuple[int, int | None]:
         """Id of a user, a new one if need be, and the time of the latest event."""

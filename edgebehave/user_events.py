@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from edgebehave.active_users import ActiveUsers
-from edgebehave.history import History, HistoryError, Match
+from edgebehave.history import History, Match, UserEvent
 from edgebehave.many import column, names_of
-from edgebehave.moments import At, read_moment
+from edgebehave.moments import At, Moment, read_moment
 from edgebehave.names import check_name
 from edgebehave.user_export import read_user, write_user
 from edgebehave.user_locks import UserLocks
@@ -115,17 +115,9 @@ class UserEvents:
                         the user's last offset (at first 0) if `at` is a number.
         Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
         """
-        check_name(event, "event")
-        if location is not None:
-            check_name(location, "location")
-        if at is None:
-            raise TypeError("an event needs a time: at must not be None")
-        check_name(user, "user")
-        with self._locks.of(user):
-            offset_min = 0
-            if utc_offset_min is None and not isinstance(at, str | datetime):
-                offset_min = self._history.last_offset_min(user)
-            self._users.append(user, event, location, read_moment(at, utc_offset_min, offset_min))
+        with self._locks.of(check_name(user, "user")):
+            row = self._read(user, event, at, location, utc_offset_min, {})
+            self._users.append(row)
 
     def observe_many(
         self,
@@ -136,10 +128,12 @@ class UserEvents:
         location: Any = None,
         utc_offset_min: Any = None,
     ) -> None:
-        """`observe` for each user and event in turn, for servers.
+        """`observe` for each user and event in turn, for servers: all of them or none.
+
+        A `SqliteHistory` waits for the disk once: quicker by far than one after the other.
 
         at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
-        Raises what `observe` raises, with a note which row it was; those before it are noted.
+        Raises what `observe` raises, with a note which row it was; then nothing is noted.
         """
         users = names_of(users, "users")
         num_rows = len(users)
@@ -149,15 +143,53 @@ class UserEvents:
         times = column(at, num_rows, "at")
         places = column(location, num_rows, "location")
         offsets = column(utc_offset_min, num_rows, "utc_offset_min")
-        for row in range(num_rows):
-            try:
-                self.observe(
-                    users[row],
-                    events[row],
-                    at=times[row],
-                    location=places[row],
-                    utc_offset_min=offsets[row],
-                )
-            except (TypeError, ValueError, HistoryError) as error:
-                error.add_note(f"in row {row} of {num_rows}; the rows before it are noted")
-                raise
+        number = 0
+        told: dict[str, Moment] = {}
+        rows: list[UserEvent] = []
+        try:
+            for number in range(num_rows):
+                check_name(users[number], "user")
+            with self._locks.of_all(users):
+                for number in range(num_rows):
+                    given = (events[number], times[number], places[number], offsets[number])
+                    rows.append(self._read(users[number], *given, told))
+                self._users.append_many(rows)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"in row {number} of {num_rows}; nothing is noted")
+            raise
+
+    def _read(
+        self,
+        user: str,
+        event: str,
+        at: At,
+        location: str | None,
+        utc_offset_min: int | None,
+        told: dict[str, Moment],
+    ) -> UserEvent:
+        """Check what `observe` was given; the name of the user was.
+
+        told  the latest moment of each user in the batch under way; gains this one.
+        """
+        check_name(event, "event")
+        if location is not None:
+            check_name(location, "location")
+        if at is None:
+            raise TypeError("an event needs a time: at must not be None")
+        newest = told.get(user)
+        default_min = 0
+        if utc_offset_min is None and not isinstance(at, str | datetime):
+            default_min = self._last_offset_min(user, newest)
+        moment = read_moment(at, utc_offset_min, default_min)
+        if newest is None or moment.time_s >= newest.time_s:
+            told[user] = moment
+        return UserEvent(user, event, location, *moment)
+
+    def _last_offset_min(self, user: str, newest: Moment | None) -> int:
+        """Local time of the latest event, in the history or not there yet."""
+        if newest is None:
+            return self._history.last_offset_min(user)
+        found = self._history.latest(user, 1)
+        if found is None or found[1].time_s[0] <= newest.time_s:
+            return newest.utc_offset_min
+        return int(found[1].utc_offset_min[0])

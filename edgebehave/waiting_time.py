@@ -55,14 +55,15 @@ class WaitingTime:
     def draw(self, pick: float, waited_s: int) -> int:
         """A waiting time in whole seconds by a uniform number in [0, 1).
 
-        Where the last behavior was `waited_s` > 0 ago, a longer one than that; a second longer if
-        none is possible.
+        Where the last behavior was `waited_s` > 0 ago, a longer one than that, parts of a second
+        not counted; a second longer if none is possible.
         """
-        probs = self.probs if waited_s <= 0 else self.probs * (self.gap_s > waited_s)
+        gap_s = self.gap_s.astype(np.int64)
+        probs = self.probs if waited_s <= 0 else self.probs * (gap_s > waited_s)
         mass = probs.cumsum(dtype=np.float64)
         if mass[-1] <= 0:
             return waited_s + 1
-        return int(self.gap_s[np.searchsorted(mass, pick * mass[-1], side="right")])
+        return int(gap_s[np.searchsorted(mass, pick * mass[-1], side="right")])
 
     def _sum(self, which: npt.NDArray[np.bool_]) -> float:
         return float(self.probs[which].sum(dtype=np.float64))

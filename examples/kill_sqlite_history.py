@@ -25,33 +25,38 @@ from edgebehave import Predictor, SqliteHistory
 START_S = 1_767_268_800
 
 
-def step(predictor: Predictor, user: str, number: int) -> None:
+def step(predictor: Predictor, user: str, number: int, batch: int) -> None:
     """What a process does as its step of this number: observe, and every ninth time forget."""
     if number % 9 == 8:
-        predictor.forget_event(user, at=START_S + 60 * (number - 4))
+        predictor.forget_event(user, at=START_S + 60 * batch * (number - 4))
         return
+    numbers = range(batch * number, batch * (number + 1))
+    events, places = ([f"app.{i % 7}.open" for i in numbers], [f"place {i % 3}" for i in numbers])
     # Every fifth event comes late.
-    at = START_S + 60 * number - (150 if number % 5 == 4 else 0)
-    predictor.observe(user, f"app.{number % 7}.open", at=at, location=f"place {number % 3}")
+    at = [START_S + 60 * i - (150 if i % 5 == 4 else 0) for i in numbers]
+    if batch == 1:
+        predictor.observe(user, events[0], at=at[0], location=places[0])
+    else:
+        predictor.observe_many([user] * batch, events, at=at, location=places)
 
 
-def work(path: Path, user: str, number: int, acknowledge: int) -> None:
+def work(path: Path, user: str, number: int, batch: int, acknowledge: int) -> None:
     """Take steps and acknowledge them through a pipe, until killed."""
     predictor = Predictor(history=SqliteHistory(path, timeout_s=60))
     while True:
-        step(predictor, user, number)
+        step(predictor, user, number, batch)
         os.write(acknowledge, b".")
         number += 1
 
 
-def start(path: Path, user: str, number: int) -> tuple[int, int]:
+def start(path: Path, user: str, number: int, batch: int) -> tuple[int, int]:
     """A process that works from a step on; returns its id and where it acknowledges."""
     heard, told = os.pipe()
     process = os.fork()
     if process == 0:
         os.close(heard)
         try:
-            work(path, user, number, told)
+            work(path, user, number, batch, told)
         finally:
             os._exit(1)
     os.close(told)
@@ -61,14 +66,14 @@ def start(path: Path, user: str, number: int) -> tuple[int, int]:
 class Model:
     """A user in memory, who takes the same steps."""
 
-    def __init__(self, user: str) -> None:
-        self.user = user
+    def __init__(self, user: str, batch: int) -> None:
+        self.user, self.batch = user, batch
         self.predictor = Predictor()
         self.num_steps = 0
 
     def advance(self, num_steps: int) -> None:
         for number in range(self.num_steps, self.num_steps + num_steps):
-            step(self.predictor, self.user, number)
+            step(self.predictor, self.user, number, self.batch)
         self.num_steps += num_steps
 
     def equals(self, other: Predictor) -> bool:
@@ -86,7 +91,7 @@ def round_of_kills(path: Path, models: list[Model], draw: random.Random) -> tupl
 
     Raises AssertionError if an acknowledged step is lost, HistoryError if the file is damaged.
     """
-    processes = [start(path, model.user, model.num_steps) for model in models]
+    processes = [start(path, model.user, model.num_steps, model.batch) for model in models]
     # Wait for the first step of any, then for a moment in some later one.
     select.select([heard for _, heard in processes], [], [])
     time.sleep(draw.uniform(0, 0.2))
@@ -116,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="rounds, each kills all processes")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1, help="events a step observes together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the file goes; default: a temporary one")
     args = parser.parse_args()
@@ -123,7 +129,7 @@ def main() -> None:
     num_steps = num_more = 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         path = Path(folder) / "history.db"
-        models = [Model(f"user {i}") for i in range(args.processes)]
+        models = [Model(f"user {i}", args.batch) for i in range(args.processes)]
         for _ in range(args.kills):
             acknowledged, more = round_of_kills(path, models, draw)
             num_steps += acknowledged
@@ -131,6 +137,7 @@ def main() -> None:
     report = {
         "sqlite": sqlite3.sqlite_version,
         "rounds": args.kills,
+        "events_in_a_step": args.batch,
         "processes_killed": args.kills * args.processes,
         "steps_acknowledged": num_steps,
         "acknowledged_steps_lost": 0,

@@ -60,5 +60,6 @@ def test_the_command_and_all_packages_are_in_the_wheel(installed):
     packages = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert packages == {"edgebehave", "edgebehave_train", "edgebehave_export", "edgebehave_cli"}
     assert (installed / "edgebehave" / "py.typed").is_file()
+    assert (installed / "edgebehave_train" / "llm" / "small_conversations.jsonl").is_file()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "edgebehave = edgebehave_cli.app:main" in entry_points.read_text()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgebehave import Predictor, SqliteHistory
+from edgebehave import HistoryError, Predictor, SqliteHistory
 
 TINY = Path(__file__).parent / "tiny_bundle" / "int8"
 START_S = 1_772_000_000
@@ -78,12 +80,66 @@ def test_observing_and_predicting_at_once_loses_nothing(tmp_path, told, kept):
     assert answers(shared) == answers(told)
 
 
-def test_a_wrong_row_is_named_and_those_before_it_are_noted():
+@pytest.mark.parametrize(
+    ("users", "events", "says"),
+    [
+        (["a", "b", "c"], ["x", "", "y"], "event must not be empty"),
+        (["a", "", "c"], ["x", "y", "z"], "user must not be empty"),
+    ],
+)
+def test_a_wrong_row_is_named_and_nothing_is_noted(users, events, says):
     predictor = Predictor()
-    with pytest.raises(ValueError, match="event must not be empty") as caught:
-        predictor.observe_many(["a", "b", "c"], ["x", "", "y"], at=[START_S, START_S, START_S])
-    assert caught.value.__notes__ == ["in row 1 of 3; the rows before it are noted"]
-    assert predictor.users == ["a"]
+    with pytest.raises(ValueError, match=says) as caught:
+        predictor.observe_many(users, events, at=[START_S, START_S, START_S])
+    assert caught.value.__notes__ == ["in row 1 of 3; nothing is noted"]
+    assert predictor.users == []
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(0, 5),
+            st.sampled_from([None, None, -300, 0, 540]),
+        ),
+        max_size=12,
+    ),
+    num_before=st.integers(0, 12),
+)
+def test_a_batch_is_its_rows_one_after_the_other(rows, num_before):
+    """Also where a number for `at` takes the local time of the event before, late or not."""
+    one_by_one, batch = Predictor(), Predictor()
+    for user, hour, offset in rows:
+        one_by_one.observe(user, f"e{hour}", at=START_S + 3600 * hour, utc_offset_min=offset)
+    for user, hour, offset in rows[:num_before]:
+        batch.observe(user, f"e{hour}", at=START_S + 3600 * hour, utc_offset_min=offset)
+    rest = rows[num_before:]
+    batch.observe_many(
+        [user for user, _, _ in rest],
+        [f"e{hour}" for _, hour, _ in rest],
+        at=[START_S + 3600 * hour for _, hour, _ in rest],
+        utc_offset_min=[offset for _, _, offset in rest],
+    )
+    assert batch.users == one_by_one.users
+    for user in batch.users:
+        assert batch.export_user(user) == one_by_one.export_user(user)
+
+
+def test_a_batch_that_fails_on_the_disk_leaves_nothing(tmp_path):
+    """The file refuses the second event: the first one is not there either."""
+    with SqliteHistory(tmp_path / "h.db") as history:
+        history._sql.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.event = 'bad'"
+            " BEGIN SELECT raise(ABORT, 'no more'); END"
+        )
+        predictor = Predictor(history=history)
+        predictor.observe("a", "good", at=START_S)
+        before = predictor.predict("a", at=START_S)
+        with pytest.raises(HistoryError, match="no more"):
+            predictor.observe_many(["a", "b", "a"], ["good", "good", "bad"], at=START_S + 60)
+        assert predictor.users == ["a"]
+        assert predictor.num_events("a") == 1
+        assert predictor.predict("a", at=START_S) == before
 
 
 def test_columns_must_fit():

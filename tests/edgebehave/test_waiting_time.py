@@ -43,3 +43,12 @@ def test_waiting_in_two_parts_is_waiting(pairs, waited, parts):
     in_two = gap.nothing_within(waited, first) * gap.nothing_within(waited + first, second)
     assert in_two == pytest.approx(whole, abs=1e-6)
     assert waited <= gap.median(waited, waited + first) <= waited + first
+
+
+def test_what_is_drawn_comes_after_the_second_of_now():
+    gap = waits((100.4, 0.5), (100.9, 0.3), (101.2, 0.2))
+    assert {gap.draw(pick, 100) for pick in (0, 0.5, 0.99)} == {101}
+    assert {gap.draw(pick, 99) for pick in (0, 0.79)} == {100}
+    assert gap.draw(0.9, 99) == 101
+    assert gap.draw(0.5, 101) == 102  # nothing longer is possible: a second longer
+    assert gap.draw(0, 0) == 100

@@ -12,9 +12,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
-def test_what_was_acknowledged_survives_five_kills(tmp_path):
+@pytest.mark.parametrize("batch", ["1", "40"])
+def test_what_was_acknowledged_survives_five_kills(tmp_path, batch):
     script = EXAMPLES / "kill_sqlite_history.py"
-    command = [sys.executable, script, "--kills", "5", "--seed", "7", "--folder", tmp_path]
+    options = ["--kills", "5", "--seed", "7", "--batch", batch, "--folder", tmp_path]
+    command = [sys.executable, script, *options]
     report = json.loads(subprocess.check_output(command, text=True))
     assert report["processes_killed"] == 10
     assert report["steps_acknowledged"] >= 5

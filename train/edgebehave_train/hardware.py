@@ -10,10 +10,15 @@ from edgebehave_train.recipes import TrainConfig
 
 
 def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, unless the config says otherwise."""
-    if config.precision == "float32":
+    """What a model is trained in, by its config."""
+    return fast_precision(device, config.precision)
+
+
+def fast_precision(device: torch.device, wanted: str = "auto") -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, unless float32 or bfloat16 is wanted."""
+    if wanted == "float32":
         return torch.float32
-    if config.precision == "bfloat16":
+    if wanted == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
