@@ -92,6 +92,7 @@ class LogSamples(Sequence[Sample]):
     """The samples of a part of a log; each is built when it is asked for.
 
     targets              what is to be predicted, S of them in log order, ids 1..V-1.
+    part, split          where in the log they lie.
     vocabulary           whose ids these are.
     train_counts         (V,) how often each behavior occurs in the training part; 0 for id 0.
     num_unknown          targets of the part whose behavior the vocabulary lacks: no samples.
@@ -99,6 +100,8 @@ class LogSamples(Sequence[Sample]):
     """
 
     targets: Targets
+    part: str
+    split: SplitConfig
     vocabulary: Vocabulary
     train_counts: npt.NDArray[np.int64]
     num_unknown: int
@@ -197,6 +200,8 @@ def log_samples(
     event = behaviors.event
     return LogSamples(
         targets=asked.take(kept),
+        part=part,
+        split=split,
         vocabulary=log.vocabulary,
         train_counts=behaviors.train_counts,
         num_unknown=int(is_unknown.sum()),
