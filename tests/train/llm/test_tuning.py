@@ -185,6 +185,9 @@ def test_what_cannot_be_tuned_is_refused(fresh, tiny_llama):
     long = TokenizedSample(prompt_ids=[5] * 2048, answer_ids=[2])
     with pytest.raises(ValueError, match="1 of 3 training samples are longer than the 2048"):
         tune(fresh(), [*samples(2), long], samples(1), config)
+    foreign = TokenizedSample(prompt_ids=[5, 10_000], answer_ids=[2])
+    with pytest.raises(ValueError, match="validation sample holds token 10000"):
+        tune(fresh(), samples(1), [foreign], config)
     model, _ = load_language_model(tiny_llama, device="cpu")
     with pytest.raises(ValueError, match="nothing of the model trains"):
         tune(model.requires_grad_(False), samples(1), samples(1), config)
@@ -208,16 +211,13 @@ def test_a_config_is_checked(wrong):
         TuningConfig(**wrong)
 
 
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=400),
-    st.integers(1, 5),
-    st.integers(0, 3),
-)
-def test_batches_hold_every_sample_once(lengths, batch_size, seed):
-    length = np.array(lengths)
-    batches = length_batches(length, batch_size, np.random.default_rng(seed))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert len(batches) == math.ceil(len(lengths) / batch_size)
+@given(st.integers(1, 400), st.integers(1, 5), st.integers(0, 3))
+def test_batches_hold_every_sample_once(num_samples, batch_size, seed):
+    rng = np.random.default_rng(seed)
+    length = rng.integers(1, 50, num_samples)
+    batches = length_batches(length, batch_size, rng)
+    assert sorted(i for batch in batches for i in batch) == list(range(num_samples))
+    assert len(batches) == math.ceil(num_samples / batch_size)
     for batch in batches:
         assert list(length[batch]) == sorted(length[batch])
 

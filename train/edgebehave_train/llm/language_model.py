@@ -69,11 +69,6 @@ def load_language_model(
     tokenizer = load_tokenizer(base)
     with _one_line_errors(base):
         model = _load_weights(source, config, dtype)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ValueError(
-            f"the tokenizer of {base} has {len(tokenizer)} tokens, its model "
-            f"{model.get_input_embeddings().num_embeddings}; they do not belong together"
-        )
     return model.to(where).eval(), tokenizer
 
 

@@ -169,7 +169,7 @@ class _Run:
         for name, part in (("training", train), ("validation", validation)):
             if not part:
                 raise ValueError(f"there is no {name} sample; take a longer log, or more of it")
-            _require_context(part, context_length(model), name)
+            _require_readable(model, part, name)
         self.length_N = np.array([len(s.prompt_ids) + len(s.answer_ids) for s in train])
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not named:
@@ -409,13 +409,22 @@ def passes(
     return np.split(batch, cuts)
 
 
-def _require_context(samples: Sequence[TokenizedSample], context: int | None, name: str) -> None:
-    longest = max(len(s.prompt_ids) + len(s.answer_ids) for s in samples)
-    if context is not None and longest > context:
-        num = sum(len(s.prompt_ids) + len(s.answer_ids) > context for s in samples)
+def _require_readable(model: Any, samples: Sequence[TokenizedSample], name: str) -> None:
+    """Raises ValueError for samples that are too long, or hold tokens that the model lacks."""
+    context = context_length(model)
+    lengths = [len(s.prompt_ids) + len(s.answer_ids) for s in samples]
+    if context is not None and max(lengths) > context:
         raise ValueError(
-            f"{num} of {len(samples)} {name} samples are longer than the {context} tokens that the "
-            f"model reads (the longest: {longest}); take a shorter history"
+            f"{sum(length > context for length in lengths)} of {len(samples)} {name} samples are "
+            f"longer than the {context} tokens that the model reads (the longest: "
+            f"{max(lengths)}); take a shorter history"
+        )
+    known = model.get_input_embeddings().num_embeddings
+    highest = max(max(*s.prompt_ids, *s.answer_ids) for s in samples)
+    if highest >= known:
+        raise ValueError(
+            f"a {name} sample holds token {highest}, the model knows {known}: model and tokenizer "
+            "do not belong together"
         )
 
 
