@@ -46,6 +46,16 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
     ] = None,
+    blocks_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or hub id of a language model (Llama, Mistral, Qwen2) whose blocks the "
+            "network begins with; its width, layers and heads replace those of the preset."
+        ),
+    ] = None,
+    fresh_blocks: Annotated[
+        bool, typer.Option(help="With --blocks-from: take the shape, but blocks of noise.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")
     ] = False,
@@ -58,6 +68,8 @@ def train(
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
     Example: [bold]edgebehave train runs/store -o runs/dro --objective dro --set dropout=0.3[/bold]
+
+    Example: [bold]edgebehave train runs/store -o runs/started --blocks-from path/to/llm[/bold]
     """
     from edgebehave_train.checkpoint import Checkpoint
     from edgebehave_train.event_store import EventStore
@@ -79,6 +91,13 @@ def train(
         ]
         settings += [] if epochs is None else [f"epochs={epochs}"]
         config = recipe_with(preset, [*settings, *(set_ or [])])
+    start = None
+    if blocks_from is not None:
+        from edgebehave_train.llm.language_start import language_start
+
+        config, start = language_start(config, blocks_from, fresh=fresh_blocks)
+    elif fresh_blocks:
+        raise ValueError("--fresh-blocks says how --blocks-from begins; give both")
     with TrainingProgress() as progress:
         try:
             checkpoint = pretrain(
@@ -87,10 +106,13 @@ def train(
                 out,
                 resume=resume,
                 device=device,
+                start=start,
                 on_progress=progress.report,
             )
         except KeyboardInterrupt:
-            note(f"interrupted; go on with: edgebehave train {store} -o {out} --resume")
+            blocks = f" --blocks-from {blocks_from}" if blocks_from else ""
+            blocks += " --fresh-blocks" if fresh_blocks else ""
+            note(f"interrupted; go on with: edgebehave train {store} -o {out}{blocks} --resume")
             raise
     note(f"checkpoint -> {out}")
     if json:

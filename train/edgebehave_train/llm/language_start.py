@@ -1,0 +1,98 @@
+"""A behavior network whose blocks begin as those of a language model.
+
+BehaveGPT (arXiv 2505.17631, Fig. 7) compares a transformer that starts from the weights of a
+language model with the same transformer started from noise. Blocks and final norm are copied;
+embeddings and prediction layer know names of another kind and begin anew, the embeddings as widely
+spread as the language model's own, which is what its first block is used to.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgebehave_train.llama_block import LlamaShape
+from edgebehave_train.llm.language_model import load_language_model
+from edgebehave_train.model import BehaviorModel
+from edgebehave_train.pretraining import Start
+from edgebehave_train.recipes import TrainConfig
+
+ARCHITECTURES = ("llama", "mistral", "qwen2")
+"""Model types whose decoder layers are those of `llama_block`."""
+
+_EMBEDDINGS = ("event", "location", "weekday", "slot")
+
+
+def language_start(
+    config: TrainConfig, base: str, fresh: bool = False
+) -> tuple[TrainConfig, Start]:
+    """A recipe with the blocks of a language model, and what its run begins with.
+
+    base   folder or hub id of a causal language model, one of ARCHITECTURES.
+    fresh  the same shape, but blocks of noise: what the language model's weights are compared with.
+    Raises ValueError for another architecture, or rotary angles that are not the plain ones.
+    """
+    model, _ = load_language_model(base, device="cpu", precision="float32")
+    config = replace(config, **_shape(model.config))
+    origin = {"blocks": "fresh" if fresh else "copied", "shape": model.config.model_type}
+    if fresh:
+        return config, Start(origin=origin)
+    state = model.get_decoder().state_dict()
+    spread = float(model.get_input_embeddings().weight.detach().std())
+    origin["weights_sha256"] = _digest(state)
+
+    @torch.no_grad()
+    def prepare(network: BehaviorModel) -> None:
+        own = network.state_dict()
+        for name, value in state.items():
+            if name.startswith("layers."):
+                own["blocks." + name.removeprefix("layers.")].copy_(value)
+        own["norm.weight"].copy_(state["norm.weight"])
+        for name in _EMBEDDINGS:
+            torch.nn.init.normal_(network.get_submodule(name).weight, std=spread)
+
+    return config, Start(origin=origin, prepare=prepare)
+
+
+def _shape(language: Any) -> dict[str, Any]:
+    """Fields of TrainConfig that give a network the blocks of a language model."""
+    if language.model_type not in ARCHITECTURES:
+        raise ValueError(
+            f"blocks can be taken from {', '.join(ARCHITECTURES)} models, "
+            f"this one is {language.model_type}"
+        )
+    # transformers 5 keeps the angles in one dict, 4 in two fields.
+    rope: Mapping[str, Any] = getattr(language, "rope_parameters", None) or {}
+    scaling = getattr(language, "rope_scaling", None) or rope
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"rotary angles of type {kind} are not supported; take a model without")
+    heads = language.num_attention_heads
+    return {
+        "attention": "llama",
+        "width": language.hidden_size,
+        "num_layers": language.num_hidden_layers,
+        "num_heads": heads,
+        "llama": LlamaShape(
+            num_kv_heads=language.num_key_value_heads,
+            head_width=getattr(language, "head_dim", None) or language.hidden_size // heads,
+            mlp_width=language.intermediate_size,
+            rotary_base=float(rope.get("rope_theta") or language.rope_theta),
+            norm_epsilon=language.rms_norm_eps,
+            qkv_bias=language.model_type == "qwen2"
+            or bool(getattr(language, "attention_bias", False)),
+        ),
+    }
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Of names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(json.dumps([name, list(value.shape)]).encode())
+        digest.update(value.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
