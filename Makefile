@@ -23,7 +23,7 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 	$(VENV)-peers/bin/pytest tests/train/test_peers.py
 
 test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
-	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm
+	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/test_llm_onnx.py
 
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)
