@@ -95,16 +95,18 @@ class TuningConfig:
 class TuningProgress:
     """What a tuning run tells about itself.
 
-    kind             "start", "step", "validation" (once per epoch) or "end".
+    kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while a
+                     selection asks for predictions, step of num_steps of them so far.
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss since the last report, nats per answer token.
     samples_per_s    per second of training time, this run.
     validation_loss  the same of the validation samples; the lowest at the "end".
     is_best          it is the lowest so far.
     message          one line for people.
+    stage            of several, the one that is tuned.
     """
 
-    kind: Literal["start", "step", "validation", "end"]
+    kind: Literal["start", "step", "validation", "end", "scoring"]
     epoch: int
     step: int
     num_epochs: int
@@ -114,6 +116,7 @@ class TuningProgress:
     validation_loss: float = math.nan
     is_best: bool = False
     message: str = ""
+    stage: str = ""
 
 
 @dataclass(kw_only=True)
@@ -184,6 +187,7 @@ class _Run:
             weight_decay=config.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
+        self.identity = self._identity()
         self.best: dict[str, Tensor] = {}
         self.epoch, self.step, self.epoch_loss = 0, 0, 0.0
         self.steps_per_epoch = -(-len(train) // config.batch_size)
@@ -327,7 +331,7 @@ class _Run:
             "epoch_loss": self.epoch_loss,
             "result": dataclasses.asdict(self.result),
         }
-        metadata = {"position": json.dumps(position), "run": json.dumps(self._identity())}
+        metadata = {"position": json.dumps(position), "run": json.dumps(self.identity)}
         write_tensors(self.state_file, tensors, metadata)
 
     def load(self, file: Path) -> None:
@@ -335,7 +339,7 @@ class _Run:
         tensors, metadata = read_tensors(file)
         if "position" not in metadata or "run" not in metadata:
             raise ValueError(f"{file} is not the state of a tuning run; delete it")
-        before, now = json.loads(metadata["run"]), self._identity()
+        before, now = json.loads(metadata["run"]), self.identity
         if different := [name for name in now if before.get(name) != now[name]]:
             raise ValueError(
                 f"{file} is of a run with {different[0]} = {before.get(different[0])}, now it is "
