@@ -7,6 +7,7 @@ from edgebehave_cli import (
     bench,
     compare,
     demo,
+    distill,
     evaluate,
     export,
     generate,
@@ -33,6 +34,7 @@ app.command("ingest")(ingest.ingest)
 app.command("train")(train.train)
 app.command("adapt")(adapt.adapt)
 app.command("transfer")(transfer.transfer)
+app.command("distill")(distill.distill)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("scale")(scale.scale)

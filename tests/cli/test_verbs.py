@@ -14,6 +14,7 @@ VERBS = (
     "train",
     "adapt",
     "transfer",
+    "distill",
     "evaluate",
     "compare",
     "scale",

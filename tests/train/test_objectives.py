@@ -38,7 +38,7 @@ def losses_of(nll, log_tilt=None) -> TargetLosses:
     """A batch whose network agrees with its mixture."""
     nll_M = torch.as_tensor(nll, dtype=torch.float32)
     log_tilt_M = torch.zeros_like(nll_M) if log_tilt is None else torch.tensor(log_tilt)
-    return TargetLosses(nll_M, nll_M, log_tilt_M, log_tilt_M)
+    return TargetLosses(nll_M, nll_M, log_tilt_M, log_tilt_M, nll_M[:, None])
 
 
 def feed(objective, losses, targets, progress=AFTER_WARM_START, log_tilt=None) -> float:
@@ -63,7 +63,9 @@ def test_every_name_builds_its_objective():
 def test_cross_entropy_is_the_mean_with_the_network_beside_it():
     objective = build_objective(ObjectiveConfig(network_weight=0.5), COUNTS_V)
     zeros = torch.zeros(2)
-    losses = TargetLosses(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]), zeros, zeros)
+    losses = TargetLosses(
+        torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]), zeros, zeros, zeros[:, None]
+    )
     assert float(objective(losses, torch.tensor([1, 2]), 0.5)) == 2 + 0.5 * 4
 
 

@@ -163,10 +163,21 @@ def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
 
 
 def grown_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary:
+    """`extended_vocabulary`, of a log that has new behaviors. Raises ValueError if it has none."""
+    vocabulary = extended_vocabulary(store, checkpoint)
+    if vocabulary.num_behaviors == checkpoint.vocabulary.num_behaviors:
+        raise ValueError(
+            f"the training part of {store.path} has no behavior that is new to "
+            f"{checkpoint.path}; there is nothing to adapt to"
+        )
+    return vocabulary
+
+
+def extended_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary:
     """The checkpoint's names, each at its id, then the new ones of the log's training part.
 
-    Raises ValueError if the checkpoint is unfinished, the log has no new behavior, or a known
-    event stands for another behavior there.
+    Raises ValueError if the checkpoint is unfinished, or a known event stands for another
+    behavior there.
     """
     if not checkpoint.training["finished"]:
         raise ValueError(
@@ -181,11 +192,6 @@ def grown_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary:
             *getattr(known, kind),
             *(n for n in getattr(there, kind) if n not in is_known),
         ]
-    if len(names["behaviors"]) == known.num_behaviors:
-        raise ValueError(
-            f"the training part of {store.path} has no behavior that is new to "
-            f"{checkpoint.path}; there is nothing to adapt to"
-        )
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
     of_new_event: list[int] = []
     for event, behavior in zip(there.events[1:], there.event_to_behavior[1:], strict=True):

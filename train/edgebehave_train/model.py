@@ -197,18 +197,20 @@ class Block(nn.Module):
 
 
 class TargetLosses(NamedTuple):
-    """What a model says of its targets, all (M,) float32.
+    """What a model says of its targets, all float32 and (M,), but for the logits.
 
     nll               -log p(target) of the mixture, in nats; what an objective is made of.
     network_nll       the same of the network alone.
     log_tilt          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
     network_log_tilt  the same of the network alone.
+    network_logits    (M, V) scores of the network alone; for id 0, never a candidate, far below.
     """
 
     nll: Tensor
     network_nll: Tensor
     log_tilt: Tensor
     network_log_tilt: Tensor
+    network_logits: Tensor
 
 
 def _block(config: ModelConfig) -> nn.Module:
@@ -420,7 +422,9 @@ class BehaviorModel(nn.Module):
             log_tilted = torch.logsumexp(logits_MV + log_ratio_V, 1)
             network_log_tilt = log_tilted - torch.logsumexp(logits_MV, 1)
         if not self.config.habits:
-            return TargetLosses(network_nll, network_nll, network_log_tilt, network_log_tilt)
+            return TargetLosses(
+                network_nll, network_nll, network_log_tilt, network_log_tilt, logits_MV
+            )
         keep = None
         if self.config.learned_kernel:
             assert pairs is not None
@@ -437,8 +441,8 @@ class BehaviorModel(nn.Module):
         log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]
         nll = -torch.logsumexp(log_gates + torch.cat(log_probs, 1), 1)
         if log_ratio_V is None:
-            return TargetLosses(nll, network_nll, network_log_tilt, network_log_tilt)
+            return TargetLosses(nll, network_nll, network_log_tilt, network_log_tilt, logits_MV)
         assert tilts is not None, "a shift of the prior needs the tilts of the kernels"
         log_tilts = [network_log_tilt[:, None], tilts.clamp_min(1e-30).log()]
         log_tilt = torch.logsumexp(log_gates + torch.cat(log_tilts, 1), 1)
-        return TargetLosses(nll, network_nll, log_tilt, network_log_tilt)
+        return TargetLosses(nll, network_nll, log_tilt, network_log_tilt, logits_MV)

@@ -144,6 +144,28 @@ def _set_prediction_rows(
     calibrate_biases(weight, bias, feature_MF, sample_M, prior, new)
 
 
+@torch.no_grad()
+def set_prediction_rows(
+    model: BehaviorModel, store: EventStore, vocabulary: Vocabulary, support: Support, rows: Tensor
+) -> None:
+    """Give the new behaviors these rows in the prediction layer, in place, and biases for which
+    they are predicted as often as they occur.
+
+    rows  (B, F), one for each new behavior, in the order of the vocabulary.
+    """
+    weight, bias = model.head_out.weight, model.head_out.bias
+    weight[support.num_known :] = rows
+    feature_MF, target_M = _head_features(model, map_log(store, vocabulary), support)
+    if not (target_M < support.num_known).any():
+        return
+    sample_M = _weights_at_log_shares(target_M, support)
+    # A behavior that the support never shows is taken for one that happened once.
+    least = 1 / max(1, store.num_events)
+    prior = torch.from_numpy(np.maximum(support.prior, least)).float()
+    new = range(support.num_known, len(weight))
+    calibrate_biases(weight, bias, feature_MF, sample_M, prior, new)
+
+
 def _head_features(model: BehaviorModel, log: MappedLog, support: Support) -> tuple[Tensor, Tensor]:
     """Inputs of the prediction layer at every training target, (M, F), and the targets, (M,)."""
     where, following = positions_with_target(log, support.ranges, support.is_target)

@@ -65,6 +65,8 @@ class Start:
     is_candidate  what it begins with may be what is kept, as epoch 0, if no epoch is better.
     train_ranges  (S, 2) positions in the store to train on; None = the training part.
     is_target     (N,) bool, events that may be training targets; None = the training part.
+    extra_loss    what a training step adds to the objective, of a batch and what the model says of
+                  it: a term of one number, nats. Validation does not ask for it.
     """
 
     origin: dict[str, Any]
@@ -74,6 +76,7 @@ class Start:
     is_candidate: bool = False
     train_ranges: npt.NDArray[np.int64] | None = None
     is_target: npt.NDArray[np.bool_] | None = None
+    extra_loss: Callable[[Batch, TargetLosses], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,6 +327,8 @@ class _Run:
         loss = self.objective(losses, batch.target, progress)
         if heads is not None:
             loss = loss + self.config.generation_weight * heads.total
+        if self.start.extra_loss is not None:
+            loss = loss + self.start.extra_loss(batch, losses)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

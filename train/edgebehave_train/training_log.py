@@ -26,6 +26,7 @@ class Batch:
     event, location, weekday, slot, segment, time_s  (B, T) int64.
     where            (M,) int64 positions in the flattened (B T) rows.
     target           (M,) int64 behavior ids >= 1.
+    target_event     (M,) int64 positions of the targets in the log.
     row              (M,) int64 rows of the targets in the behavior log.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
@@ -41,6 +42,7 @@ class Batch:
     time_s: Tensor
     where: Tensor
     target: Tensor
+    target_event: Tensor
     row: Tensor
     query_weekday: Tensor
     query_slot: Tensor
@@ -129,6 +131,7 @@ class TrainingLog:
             time_s=self.time_s[index],
             where=where,
             target=self.target[event].long(),
+            target_event=event,
             row=row_of_target,
             query_weekday=self.weekday[event].long(),
             query_slot=self.slot[event].long(),

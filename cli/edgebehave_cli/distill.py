@@ -1,0 +1,163 @@
+"""`edgebehave distill`: what a teacher knows of behaviors goes into an edge model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli.progress_bar import ProgressBar
+from edgebehave_cli.train import is_given, parse_settings, recipe_with, with_settings
+from edgebehave_cli.training_progress import TrainingProgress
+
+if TYPE_CHECKING:  # the annotations must not import torch
+    from edgebehave_train.checkpoint import Checkpoint
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.llm.teacher_probs import TeacherProbs
+    from edgebehave_train.recipes import TrainConfig
+
+
+def distill(
+    context: typer.Context,
+    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who teaches: a checkpoint, of this log or another that shares behaviors."
+        ),
+    ] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option("--from", help="Checkpoint to start from; default: from scratch."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Training targets the teacher answers, rare behaviors first.")
+    ] = 4000,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that keeps the teacher's answers; default: OUT.teacher.safetensors. One "
+            "that is there is gone on with, and enough without --teacher."
+        ),
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(min=0, help="Of the teacher's answers; 1: as much as what came.")
+    ] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")
+    ] = 2.0,
+    preset: Annotated[
+        str, typer.Option(help="tiny, edge, base, large or paper; --from brings its own.")
+    ] = "edge",
+    split: Annotated[
+        str, typer.Option(help="time or user, as in `train`; --from brings its own.")
+    ] = "time",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a checkpoint on a log and on a teacher's answers.
+
+    The teacher says of training targets how likely it finds every behavior; the student learns
+    from that beside what came. The result is a checkpoint like any other.
+
+    Example: [bold]edgebehave distill runs/store --teacher runs/base -o runs/taught --preset
+    tiny[/bold]
+
+    Example: [bold]edgebehave distill runs/store --teacher runs/base --from runs/edge -o
+    runs/taught[/bold]
+    """
+    from edgebehave_train.checkpoint import Checkpoint
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.llm.distillation import distill as distill_checkpoint
+
+    log = EventStore.open(store)
+    known = None if student is None else Checkpoint.open(student)
+    given = [name for name in ("preset", "split") if known and is_given(context, name)]
+    if given:
+        raise ValueError(f"--from brings its own {given[0]}; leave --{given[0]} out")
+    config = _config(known, preset, split, epochs, seed, set_ or [])
+    kept = answers or out.with_name(f"{out.name}.teacher.safetensors")
+    command = f"edgebehave distill {store} -o {out} ... --resume"
+    try:
+        known_answers = _answers(log, config, teacher, kept, samples, device)
+        with TrainingProgress() as progress:
+            checkpoint = distill_checkpoint(
+                log,
+                config,
+                out,
+                known_answers,
+                weight=weight,
+                temperature=temperature,
+                student=known,
+                resume=resume and (out / "config.json").exists(),
+                device=device,
+                on_progress=progress.report,
+            )
+    except KeyboardInterrupt:
+        note(f"interrupted; go on with all else as it was: {command}")
+        raise
+    note(f"checkpoint -> {out}")
+    if json:
+        print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+
+
+def _config(
+    student: "Checkpoint | None",
+    preset: str,
+    split: str,
+    epochs: int | None,
+    seed: int,
+    settings: list[str],
+) -> "TrainConfig":
+    """The recipe of a preset, or the student's own, with what was set."""
+    from edgebehave_train.llm.distillation import student_config
+
+    if student is not None:
+        own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
+        return with_settings(own, parse_settings(settings))
+    given = [f"seed={seed}", f"split.by={split}"]
+    given += [] if epochs is None else [f"epochs={epochs}"]
+    return recipe_with(preset, [*given, *settings])
+
+
+def _answers(
+    store: "EventStore",
+    config: "TrainConfig",
+    teacher: Path | None,
+    file: Path,
+    samples: int,
+    device: str,
+) -> "TeacherProbs":
+    """The teacher's answers: those of the file, or asked for now and kept there."""
+    from edgebehave_train.llm.distillation import targets_to_ask
+    from edgebehave_train.llm.teacher_probs import TeacherProbs, ask
+    from edgebehave_train.llm.teachers import open_teacher
+
+    if teacher is None:
+        if not file.exists():
+            raise ValueError("nobody teaches; name a teacher by --teacher, or its --answers")
+        return TeacherProbs.open(file)
+    event = targets_to_ask(store, config.split, samples)
+    with ProgressBar() as bar:
+        bar.restart(0.0)
+        answers = ask(
+            open_teacher(store, teacher, device),
+            store,
+            event,
+            file,
+            on_progress=lambda done, total: bar.show(
+                done / total, f"teacher {done:,}/{total:,}", "answers"
+            ),
+        )
+    note(f"{len(answers.event):,} answers of the teacher -> {file}")
+    return answers
