@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from edgebehave_train.llm.balanced_selection import SelectionConfig
 from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
 from edgebehave_train.llm.conversations import SMALL_CORPUS
 from edgebehave_train.llm.language_model import LoraSettings
-from edgebehave_train.llm.progressive_tuning import tune_progressively
+from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.prompts import PromptConfig
 from edgebehave_train.llm.samples import log_samples
 from edgebehave_train.llm.tuned_llm import TunedLLM, sample_probs
@@ -127,26 +128,26 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         if progress.kind == "step" and progress.stage == killed_in and progress.step == 2:
             raise KilledError
 
-    out = tmp_path / "out"
+    out, corpus = tmp_path / "out", tmp_path / "corpus.jsonl"
+    shutil.copy(SMALL_CORPUS, corpus)
     # Steps enough to be killed between two of them.
     with pytest.raises(KilledError):
-        run(store, tiny_llama, config, out, on_progress=kill)
+        run(store, tiny_llama, config, out, on_progress=kill, auxiliary=corpus)
     with pytest.raises(ValueError, match="is not empty; use --resume"):
         run(store, tiny_llama, config, out)
-    with pytest.raises(ValueError, match="was started with seed = 0, now it is 3"):
-        run(store, tiny_llama, dataclasses.replace(config, seed=3), out, resume=True)
-    other = tmp_path / "corpus.jsonl"
-    other.write_text(SMALL_CORPUS.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="another auxiliary"):
-        run(store, tiny_llama, config, out, resume=True, auxiliary=other)
+    content = corpus.read_text(encoding="utf-8")
+    corpus.write_text(content + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="was started with auxiliary_sha256"):
+        resume_tuning(store, out, device="cpu")
+    corpus.write_text(content, encoding="utf-8")
     told = []
-    again = run(store, tiny_llama, config, out, resume=True, on_progress=told.append)
+    again = resume_tuning(store, out, device="cpu", on_progress=told.append)
     assert same(again, whole)
     has_scored = any(one.kind == "scoring" for one in told)
     assert has_scored == (killed_in == "anchor")
     assert not list(out.glob("resume*"))
     with pytest.raises(ValueError, match="is finished"):
-        run(store, tiny_llama, config, out, resume=True)
+        resume_tuning(store, out)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_what_cannot_be_tuned_is_refused(store, make_store, tiny_llama, config, 
         run(store, tiny_llama, high, tmp_path / "out")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="is not a tuned language model"):
-        run(store, tiny_llama, config, tmp_path / "out", resume=True)
+        resume_tuning(store, tmp_path / "out")
     short = dataclasses.replace(config, max_tokens=5)
     with pytest.raises(ValueError, match="more than 5 tokens"):
         run(store, tiny_llama, short, tmp_path / "short")

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,6 @@ def tune_progressively(
     *,
     names: Path | None = None,
     auxiliary: Path | None = None,
-    resume: bool = False,
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
 ) -> TunedLLM:
@@ -73,13 +72,36 @@ def tune_progressively(
     out        a new folder.
     names      table of readable names, see `read_name_table`; default: those of the vocabulary.
     auxiliary  corpus of conversations, see `read_conversations`; needed by stages that mix some in.
-    resume     continue the run in `out`; configuration, log, base and corpus must be the same.
-    Raises ValueError if `out` holds another run, or a stage has nothing to train on.
+    Raises ValueError if `out` holds something, or a stage has nothing to train on.
     """
-    run = _Run.prepare(store, base, config, out, names, auxiliary, resume, device)
-    for stage in config.stages:
-        run.do(stage, on_progress)
-    return run.tuned
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty; use --resume, or name another folder")
+    table = read_name_table(names) if names else None
+    run = _Run.prepare(store, base, config, out, table, auxiliary, None, device)
+    return run.do_all(on_progress)
+
+
+def resume_tuning(
+    store: EventStore,
+    out: Path,
+    *,
+    device: str = "auto",
+    on_progress: OnProgress = lambda progress: None,
+) -> TunedLLM:
+    """Go on with a run of `tune_progressively` that was killed, with its own base and settings.
+
+    Raises ValueError if `out` holds no such run, or its log, base or corpus is not what it was.
+    """
+    begun = TunedLLM.open(out)
+    if begun.is_finished:
+        raise ValueError(f"{out} is finished; nothing to resume")
+    begun.require_log(store)
+    origin = begun.description["origin"]
+    table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
+    auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
+    base = origin["start"] or begun.base
+    run = _Run.prepare(store, base, begun.config, out, table, auxiliary, begun, device)
+    return run.do_all(on_progress)
 
 
 @dataclass(kw_only=True)
@@ -101,9 +123,9 @@ class _Run:
         base: str | Path,
         config: BehaviorLMConfig,
         out: Path,
-        names_file: Path | None,
+        table: Mapping[str, str] | None,
         auxiliary_file: Path | None,
-        resume: bool,
+        begun: TunedLLM | None,
         device: str,
     ) -> "_Run":
         train = log_samples(store, "train", config.split, history=config.prompt.history)
@@ -125,7 +147,6 @@ class _Run:
                 f"an auxiliary ratio of {config.auxiliary_ratio} needs a corpus of conversations; "
                 "give one, or a ratio of 0"
             )
-        table = read_name_table(names_file) if names_file else None
         names = readable_names(train.vocabulary, table)
         start = TunedLLM.open(base) if (Path(base) / DESCRIPTION_FILE).is_file() else None
         if start is not None:
@@ -145,29 +166,23 @@ class _Run:
             for samples in (train, validation):
                 _require_samples(stage, samples, anchor_V, config)
         origin: dict[str, Any] = {
-            "base": start.base if start else resolve_base(base),
             "start": str(start.path.resolve()) if start else None,
             "start_stages": [stage["stage"] for stage in start.stages] if start else [],
             "auxiliary": None,
             "device": next(model.parameters()).device.type,
         }
-        if needs_auxiliary and auxiliary_file is not None:
-            content = auxiliary_file.read_bytes() if auxiliary_file.is_file() else b""
-            origin["auxiliary"] = hashlib.sha256(content).hexdigest()
+        if conversations and auxiliary_file is not None:
+            origin["auxiliary"] = str(auxiliary_file.resolve())
+            origin["auxiliary_sha256"] = hashlib.sha256(auxiliary_file.read_bytes()).hexdigest()
         stages = start.stages if start else []
-        if resume:
-            tuned = _take_up(out, store, config, origin, names)
-            version = base_version(origin["base"], model)
-            if tuned.description["base_version"] != version:
-                raise ValueError(
-                    f"{out} was started from another state of {base}; resume with that one"
-                )
+        source = start.base if start else resolve_base(base)
+        if begun is not None:
+            _require_unchanged(begun, origin, base_version(source, model))
+            tuned = begun
         else:
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise ValueError(f"{out} is not empty; use --resume, or name another folder")
             tuned = write_tuned_llm(
                 out,
-                base=origin["base"],
+                base=source,
                 model=model,
                 config=config,
                 vocabulary=train.vocabulary,
@@ -193,6 +208,11 @@ class _Run:
             model=model,
             encoder=encoder,
         )
+
+    def do_all(self, on_progress: OnProgress) -> TunedLLM:
+        for stage in self.config.stages:
+            self.do(stage, on_progress)
+        return self.tuned
 
     def do(self, stage: Stage, on_progress: OnProgress) -> None:
         """One stage, unless it is done already."""
@@ -370,32 +390,13 @@ def _require_same(
         raise ValueError(f"{start.path} was tuned with other names of behaviors; go on with those")
 
 
-def _take_up(
-    out: Path,
-    store: EventStore,
-    config: BehaviorLMConfig,
-    origin: dict[str, Any],
-    names: Sequence[str],
-) -> TunedLLM:
-    """The run in `out`. Raises ValueError if it is finished, or another one."""
-    tuned = TunedLLM.open(out)
-    if tuned.is_finished:
-        raise ValueError(f"{out} is finished; nothing to resume")
-    tuned.require_log(store)
-    if tuned.config != config:
-        before, now = tuned.config.to_json(), config.to_json()
-        name = next(name for name in before if before[name] != now[name])
-        raise ValueError(
-            f"{out} was started with {name} = {before[name]}, now it is {now[name]}; resume with "
-            "the same options"
-        )
-    if tuned.description["origin"] != origin:
-        before = tuned.description["origin"]
-        name = next(name for name in origin if before.get(name) != origin[name])
-        raise ValueError(
-            f"{out} was started with another {name}: {before.get(name)}, now it is {origin[name]}; "
-            "resume with the command that began it"
-        )
-    if tuned.names != tuple(names):
-        raise ValueError(f"{out} was started with other readable names; resume with the same table")
-    return tuned
+def _require_unchanged(begun: TunedLLM, origin: Mapping[str, Any], version: str) -> None:
+    """Raises ValueError if a run would not go on with what it began with."""
+    before = {**begun.description["origin"], "state of the base": begun.description["base_version"]}
+    now = {**origin, "state of the base": version}
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            raise ValueError(
+                f"{begun.path} was started with {name} {before.get(name)}, now it is "
+                f"{now.get(name)}; the run would not go on as it began"
+            )
