@@ -12,6 +12,7 @@ from edgebehave_cli import (
     export,
     generate,
     ingest,
+    llm,
     predict,
     scale,
     simulate,
@@ -42,6 +43,7 @@ app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("generate")(generate.generate)
 app.command("bench")(bench.bench)
+app.add_typer(llm.app, name="llm")
 
 _EXTRA_OF_MODULE = {
     "torch": "train",
@@ -50,6 +52,8 @@ _EXTRA_OF_MODULE = {
     "scipy": "train",
     "matplotlib": "train",
     "peft": "train",
+    "transformers": "llm",
+    "tokenizers": "llm",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",

@@ -32,7 +32,7 @@ def predict(
     from edgebehave import Predictor
     from edgebehave_train.event_store import EventStore
 
-    moment = None if at is None else _moment(at)
+    moment = None if at is None else parse_moment(at)
     log = EventStore.open(store)
     names = log.users()
     if user not in names:
@@ -63,7 +63,8 @@ def observe_all(predictor: "Predictor", user: str, events: Iterable["NamedEvent"
         )
 
 
-def _moment(text: str) -> datetime.datetime:
+def parse_moment(text: str) -> datetime.datetime:
+    """A moment of the command line. Raises ValueError if it is none, or has no zone."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:

@@ -1,0 +1,95 @@
+"""`edgebehave llm evaluate`: tuned language models beside everything else that predicts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli.progress_bar import ProgressBar
+
+
+def evaluate(
+    store: Annotated[Path, typer.Argument(help="Event store they were tuned on.")],
+    models: Annotated[
+        list[Path], typer.Argument(help="Tuned models; the first is compared with all others.")
+    ],
+    edge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Checkpoint of the same log and split: train it with --split user --set "
+            "split.train=0.8; repeatable."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="users: samples as they come; balanced: as many of each behavior."),
+    ] = "users",
+    test: Annotated[
+        bool, typer.Option("--test", help="Read the test part; each reading is recorded.")
+    ] = False,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="A row for the first model's base, untuned.")
+    ] = False,
+    written: Annotated[
+        bool, typer.Option("--written", help="Rows for models that write what they want.")
+    ] = False,
+    habits: Annotated[bool, typer.Option(help="A row for the habit baseline.")] = True,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Of the users protocol, drawn; 0 = all.")
+    ] = 2000,
+    per_behavior: Annotated[
+        int, typer.Option(min=1, help="Of the balanced protocol, at most.")
+    ] = 500,
+    resamples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of users.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the samples drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Measure language models on the validation users of their log, or the test users.
+
+    Every row answers the same questions: which of the known behaviors comes next. Intervals are
+    95 % by bootstrap over users; --json also has paired differences from the first model.
+
+    Example: [bold]edgebehave llm evaluate runs/store runs/llm --zero-shot[/bold]
+
+    Example: [bold]edgebehave llm evaluate runs/store runs/ab runs/a --edge runs/edge
+    --protocol balanced --test[/bold]
+    """
+    from edgebehave_train.checkpoint import Checkpoint
+    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.llm.llm_comparison import (
+        ComparisonConfig,
+        compare_language_models,
+        comparison_json,
+    )
+    from edgebehave_train.llm.tuned_llm import TunedLLM
+
+    config = ComparisonConfig(
+        protocol=protocol,  # type: ignore[arg-type]  # the config says what it may be
+        part="test" if test else "validation",
+        max_samples=samples,
+        per_behavior=per_behavior,
+        zero_shot=zero_shot,
+        written=written,
+        habits=habits,
+        num_resamples=resamples,
+        seed=seed,
+    )
+    tuned = [TunedLLM.open(path) for path in models]
+    with ProgressBar() as bar:
+        table = compare_language_models(
+            EventStore.open(store),
+            tuned,
+            config,
+            checkpoints=[Checkpoint.open(path) for path in edge or []],
+            device=device,
+            on_progress=lambda row, done, total: bar.show(
+                done / total, row, f"{done} of {total} samples"
+            ),
+        )
+    if json:
+        print_json(comparison_json(table, config, tuned))
+        return
+    note("")
+    print(table.to_markdown())

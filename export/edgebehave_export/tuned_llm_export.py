@@ -1,0 +1,73 @@
+"""A tuned language model leaves its folder: merged weights, graphs, and what asking it takes.
+
+Beside what `llm_onnx` writes:
+
+    behaviorlm.json   as it was tuned: prompts, readable names, stages
+    vocabulary.json   names and their ids
+    candidates.json   the answer of each behavior in token ids, entry c is behavior c + 1
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgebehave_export.llm_onnx import (
+    HUGGING_FACE,
+    export_language_model,
+    require_optimum,
+    save_merged,
+)
+from edgebehave_train.checkpoint import write_json
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.llm.llm_evaluation import random_samples
+from edgebehave_train.llm.samples import log_samples
+from edgebehave_train.llm.tuned_llm import DESCRIPTION_FILE, TunedLLM
+
+
+def export_tuned_llm(
+    tuned: TunedLLM,
+    out: Path,
+    store: EventStore | None,
+    *,
+    num_prompts: int = 200,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write a folder that needs neither the base nor the log.
+
+    store        the log that the model was tuned on, on whose validation users the graphs are
+                 compared with torch; None: merged weights alone, no graphs.
+    num_prompts  so many of their samples, drawn uniformly.
+    Returns      what export.json holds; {} without graphs.
+    Raises ValueError if `out` exists and is not to be replaced, or a graph disagrees with torch.
+    """
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists; choose another folder or overwrite it")
+    result: dict[str, Any] = {}
+    if store is not None:
+        require_optimum()
+        tuned.require_log(store)
+    model, tokenizer = tuned.load("cpu", "float32")
+    encoder = tuned.encoder(model, tokenizer)
+    if store is None:
+        if out.exists():
+            shutil.rmtree(out)
+        save_merged(model, tokenizer, out / HUGGING_FACE)
+    else:
+        history = tuned.config.prompt.history
+        samples = log_samples(store, "validation", tuned.config.split, tuned.vocabulary, history)
+        asked = random_samples(samples, num_prompts, tuned.config.seed)
+        result = export_language_model(
+            model,
+            tokenizer,
+            out,
+            prompts=[encoder.encode(sample).prompt_ids for sample in asked],
+            candidate_ids=encoder.candidates,
+            overwrite=overwrite,
+            report=report,
+        ).to_json()
+    for name in (DESCRIPTION_FILE, "vocabulary.json"):
+        shutil.copy(tuned.path / name, out / name)
+    write_json(out / "candidates.json", {"candidate_ids": encoder.candidates})
+    return result
