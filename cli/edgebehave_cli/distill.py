@@ -1,5 +1,6 @@
-"""`edgebehave distill`: what a teacher knows of behaviors goes into an edge model."""
+"""`edgebehave distill`: what a language model knows of behaviors goes into an edge model."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ def distill(
     teacher: Annotated[
         Path | None,
         typer.Option(
-            help="Who teaches: a checkpoint, of this log or another that shares behaviors."
+            help="Who teaches: a tuned language model, from `edgebehave llm tune`, or a checkpoint."
         ),
     ] = None,
     student: Annotated[
@@ -47,12 +48,27 @@ def distill(
     temperature: Annotated[
         float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")
     ] = 2.0,
+    name_embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--name-embeddings",
+            help="Rows of events and behaviors start as the language model sees their names.",
+        ),
+    ] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Where the base of the language model is now, if it moved."),
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="tiny, edge, base, large or paper; --from brings its own.")
     ] = "edge",
     split: Annotated[
-        str, typer.Option(help="time or user, as in `train`; --from brings its own.")
-    ] = "time",
+        str | None,
+        typer.Option(
+            help="time or user, as in `train`; default: the teacher's, if it learned on this log. "
+            "--from brings its own."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -70,8 +86,8 @@ def distill(
     The teacher says of training targets how likely it finds every behavior; the student learns
     from that beside what came. The result is a checkpoint like any other.
 
-    Example: [bold]edgebehave distill runs/store --teacher runs/base -o runs/taught --preset
-    tiny[/bold]
+    Example: [bold]edgebehave distill runs/store --teacher runs/llm -o runs/taught
+    --name-embeddings[/bold]
 
     Example: [bold]edgebehave distill runs/store --teacher runs/base --from runs/edge -o
     runs/taught[/bold]
@@ -79,17 +95,23 @@ def distill(
     from edgebehave_train.checkpoint import Checkpoint
     from edgebehave_train.event_store import EventStore
     from edgebehave_train.llm.distillation import distill as distill_checkpoint
+    from edgebehave_train.llm.teachers import language_names
 
     log = EventStore.open(store)
     known = None if student is None else Checkpoint.open(student)
     given = [name for name in ("preset", "split") if known and is_given(context, name)]
     if given:
         raise ValueError(f"--from brings its own {given[0]}; leave --{given[0]} out")
-    config = _config(known, preset, split, epochs, seed, set_ or [])
+    config = _config(known, log, teacher, preset, split, epochs, seed, set_ or [])
+    names = None
+    if name_embeddings:
+        if teacher is None:
+            raise ValueError("--name-embeddings needs the language model: name it by --teacher")
+        names = language_names(teacher, base=base)
     kept = answers or out.with_name(f"{out.name}.teacher.safetensors")
     command = f"edgebehave distill {store} -o {out} ... --resume"
     try:
-        known_answers = _answers(log, config, teacher, kept, samples, device)
+        known_answers = _answers(log, config, teacher, kept, samples, device, base)
         with TrainingProgress() as progress:
             checkpoint = distill_checkpoint(
                 log,
@@ -99,6 +121,7 @@ def distill(
                 weight=weight,
                 temperature=temperature,
                 student=known,
+                names=names,
                 resume=resume and (out / "config.json").exists(),
                 device=device,
                 on_progress=progress.report,
@@ -113,19 +136,27 @@ def distill(
 
 def _config(
     student: "Checkpoint | None",
+    store: "EventStore",
+    teacher: Path | None,
     preset: str,
-    split: str,
+    split: str | None,
     epochs: int | None,
     seed: int,
     settings: list[str],
 ) -> "TrainConfig":
     """The recipe of a preset, or the student's own, with what was set."""
     from edgebehave_train.llm.distillation import student_config
+    from edgebehave_train.llm.teachers import split_of_teacher
 
     if student is not None:
         own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
         return with_settings(own, parse_settings(settings))
-    given = [f"seed={seed}", f"split.by={split}"]
+    given = [f"seed={seed}"]
+    theirs = split_of_teacher(store, teacher) if teacher and split is None else None
+    if theirs is not None:
+        given += [f"split.{name}={value}" for name, value in dataclasses.asdict(theirs).items()]
+    else:
+        given += [f"split.by={split or 'time'}"]
     given += [] if epochs is None else [f"epochs={epochs}"]
     return recipe_with(preset, [*given, *settings])
 
@@ -137,6 +168,7 @@ def _answers(
     file: Path,
     samples: int,
     device: str,
+    base: Path | None,
 ) -> "TeacherProbs":
     """The teacher's answers: those of the file, or asked for now and kept there."""
     from edgebehave_train.llm.distillation import targets_to_ask
@@ -147,11 +179,12 @@ def _answers(
         if not file.exists():
             raise ValueError("nobody teaches; name a teacher by --teacher, or its --answers")
         return TeacherProbs.open(file)
-    event = targets_to_ask(store, config.split, samples)
+    asked = open_teacher(store, teacher, config.split, device=device, base=base)
+    event = targets_to_ask(store, config.split, asked.can_answer, samples)
     with ProgressBar() as bar:
         bar.restart(0.0)
         answers = ask(
-            open_teacher(store, teacher, device),
+            asked,
             store,
             event,
             file,

@@ -30,13 +30,17 @@ def digest(checkpoint) -> str:
     return hashlib.sha256(weights).hexdigest()
 
 
+def everything(store):
+    return np.ones(store.num_events, bool)
+
+
 def fixed_answers(store, split, name="behavior_3", samples=200, card=None):
     """A teacher who always expects one behavior."""
     names = store.vocabulary.behaviors
     probs = np.full(len(names), 0.1 / (len(names) - 2))
     probs[names.index(name)] = 0.9
     probs[0] = 0
-    event = targets_to_ask(store, split, samples)
+    event = targets_to_ask(store, split, everything(store), samples)
     return TeacherProbs(
         event=event,
         probs=np.tile(probs.astype(np.float32), (len(event), 1)),
@@ -61,7 +65,7 @@ def network_share(store, checkpoint, name):
 
 def test_targets_are_those_of_the_training_part(tiny_store):
     split = SplitConfig()
-    event = targets_to_ask(tiny_store, split, 60)
+    event = targets_to_ask(tiny_store, split, everything(tiny_store), 60)
     assert len(event) == 60
     assert (part_of_event(tiny_store, split)[event] == TRAIN).all()
     counts = np.bincount(np.asarray(tiny_store.behavior)[event], minlength=13)
@@ -190,8 +194,9 @@ def test_new_behaviors_of_a_checkpoint_start_from_their_names(make_store, recipe
 
 
 def test_a_checkpoint_answers_what_a_device_would_be_told(tiny_store, tiny_checkpoint, tmp_path):
-    event = targets_to_ask(tiny_store, tiny_checkpoint.config.split, 80)
-    teacher = open_teacher(tiny_store, tiny_checkpoint.path)
+    split = tiny_checkpoint.config.split
+    teacher = open_teacher(tiny_store, tiny_checkpoint.path, split)
+    event = targets_to_ask(tiny_store, split, teacher.can_answer, 80)
     answers = ask(teacher, tiny_store, event, tmp_path / "answers")
     assert list(answers.behaviors) == list(tiny_checkpoint.vocabulary.behaviors)
     log = map_log(tiny_store, tiny_checkpoint.vocabulary)
@@ -210,7 +215,7 @@ def test_a_teacher_of_this_log_has_the_same_held_out_part(
 ):
     config = recipe(epochs=1, split=SplitConfig(train=0.8))
     teacher = checkpoint_teacher(tiny_store, tiny_checkpoint)
-    event = targets_to_ask(tiny_store, config.split, 80)
+    event = targets_to_ask(tiny_store, config.split, teacher.can_answer, 80)
     answers = ask(teacher, tiny_store, event, tmp_path / "answers")
     with pytest.raises(ValueError, match=r"take its own: .*--set split.train=0.7"):
         distill(tiny_store, config, tmp_path / "run", answers)
@@ -241,7 +246,7 @@ def test_answers_that_do_not_train_are_refused(tiny_store, recipe, tmp_path):
 
 def test_a_folder_that_is_no_teacher_is_named(tiny_store, tiny_checkpoint, tmp_path):
     with pytest.raises(ValueError, match="is not a checkpoint"):
-        open_teacher(tiny_store, tmp_path)
+        open_teacher(tiny_store, tmp_path, SplitConfig())
     unfinished = dataclasses.replace(
         tiny_checkpoint, training={**tiny_checkpoint.training, "finished": False}
     )
@@ -254,4 +259,4 @@ def test_a_run_may_still_be_opened_as_any_checkpoint(tiny_store, recipe, tmp_pat
     run = distill(tiny_store, config, tmp_path / "run", fixed_answers(tiny_store, config.split))
     assert Checkpoint.open(run.path).load_model().config == run.model_config
     # The student of one teacher may be another's.
-    assert open_teacher(tiny_store, run.path).card["checkpoint"] == "run"
+    assert open_teacher(tiny_store, run.path, config.split).card["checkpoint"] == "run"

@@ -11,6 +11,7 @@ from edgebehave_train.llm.teacher_probs import Teacher, TeacherProbs, ask, choos
 
 NAMES = ["<unknown>", "read", "walk", "eat"]
 EVENT = np.array([3, 5, 8, 13, 21])
+EVERY = np.ones(2400, bool)
 
 
 class Stop(Exception):  # noqa: N818  a signal of the test, not an error
@@ -35,7 +36,11 @@ class Counting:
 
 def teacher(score=None, names=NAMES, card=None):
     return Teacher(
-        behaviors=names, score=score or Counting(), card=card or {"name": "T"}, at_a_time=2
+        behaviors=names,
+        can_answer=EVERY,
+        score=score or Counting(),
+        card=card or {"name": "T"},
+        at_a_time=2,
     )
 
 

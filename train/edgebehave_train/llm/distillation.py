@@ -36,15 +36,25 @@ _START_EXAMPLES = 200
 
 
 def targets_to_ask(
-    store: EventStore, split: SplitConfig, samples: int, seed: int = 0
+    store: EventStore,
+    split: SplitConfig,
+    can_answer: npt.NDArray[np.bool_],
+    samples: int,
+    seed: int = 0,
 ) -> npt.NDArray[np.int64]:
-    """Training targets that a teacher is asked about, see `choose_targets`: (N,) positions."""
+    """Training targets that a teacher is asked about, see `choose_targets`: (N,) positions.
+
+    can_answer  of the teacher. Raises ValueError if there is no such target.
+    """
     is_train = part_of_event(store, split) == TRAIN
     log = map_log(store, training_vocabulary(store, is_train))
-    targets = log.behavior_log(is_train).targets(is_train)
+    targets = log.behavior_log(is_train).targets(is_train & can_answer)
     known = targets.take(targets.behavior != UNKNOWN)
     if not len(known):
-        raise ValueError(f"the training part of {store.path} holds nothing to ask a teacher about")
+        raise ValueError(
+            f"the teacher knows no target of the training part of {store.path}; take one that "
+            "shares behaviors with the log"
+        )
     return choose_targets(known.event, known.behavior, samples, seed)
 
 

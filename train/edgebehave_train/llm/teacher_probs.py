@@ -5,7 +5,7 @@ file grows while they come in, and any number of students learns from it. A teac
 that gives probabilities for targets, see `teachers.py`.
 """
 
-# N answers, n of them asked at a time, V behaviors of the teacher, B behaviors of a vocabulary
+# N answers or events, n of them at a time, V behaviors of the teacher, B of a vocabulary
 
 import hashlib
 import json
@@ -32,16 +32,19 @@ _SUM_TOLERANCE = 1e-3
 class Teacher:
     """Somebody who knows behaviors.
 
-    behaviors  V names, the first stands for unknown.
-    score      positions of n targets in the store, ascending -> (n, V) probabilities; column 0
-               is not looked at.
-    card       what it is, JSON: stands in the file and in the student's training.json. Of one
-               that learned from a log, "data_fingerprint" and "split" say what it has seen.
-    at_a_time  n, targets per call.
+    behaviors   V names, the first stands for unknown.
+    can_answer  (N,) bool, events of the store that it can be asked about as targets. Not those
+                whose behavior it lacks: all that it could say of them is wrong.
+    score       positions of n targets in the store, ascending -> (n, V) probabilities; column 0
+                is not looked at.
+    card        what it is, JSON: stands in the file and in the student's training.json. Of one
+                that learned from a log, "data_fingerprint" and "split" say what it has seen.
+    at_a_time   n, targets per call.
     Raises ValueError if two behaviors have one name.
     """
 
     behaviors: Sequence[str]
+    can_answer: npt.NDArray[np.bool_]
     score: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
     card: Mapping[str, Any]
     at_a_time: int = 64

@@ -1,26 +1,62 @@
-"""Who can teach: a checkpoint, of this log or another."""
+"""Who can teach: a tuned language model, or a checkpoint, of this log or another."""
 
 import dataclasses
 import hashlib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.hardware import choose_device
+from edgebehave_train.llm.name_embeddings import NameEmbeddings, mean_token_embeddings
+from edgebehave_train.llm.samples import log_samples
 from edgebehave_train.llm.teacher_probs import Teacher
+from edgebehave_train.llm.tuned_llm import DESCRIPTION_FILE, TunedLLM, sample_probs
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.scoring import target_probs
-from edgebehave_train.split import TRAIN, part_of_event
+from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
 
 _CHECKPOINT_TARGETS = 4096
+_LLM_TARGETS = 64
 
 
-def open_teacher(store: EventStore, path: Path, device: str = "auto") -> Teacher:
-    """The teacher in a folder. Raises ValueError if it is none."""
+def open_teacher(
+    store: EventStore,
+    path: Path,
+    split: SplitConfig,
+    *,
+    device: str = "auto",
+    base: Path | None = None,
+) -> Teacher:
+    """The teacher in a folder: a tuned language model or a checkpoint.
+
+    split  of the student: targets of its training part are asked about.
+    base   where the base of a language model is now, if it moved.
+    Raises ValueError if the folder holds no finished teacher.
+    """
+    if is_language_model(path):
+        return language_teacher(store, TunedLLM.open(path), split, device=device, base=base)
     return checkpoint_teacher(store, Checkpoint.open(path), device)
+
+
+def split_of_teacher(store: EventStore, path: Path) -> SplitConfig | None:
+    """How a teacher divided this log; None if it learned on another one."""
+    if is_language_model(path):
+        tuned = TunedLLM.open(path)
+        fingerprint, split = tuned.description["data_fingerprint"], tuned.config.split
+    else:
+        checkpoint = Checkpoint.open(path)
+        fingerprint, split = checkpoint.training["data_fingerprint"], checkpoint.config.split
+    return split if fingerprint == store.fingerprint else None
+
+
+def is_language_model(path: Path) -> bool:
+    return (path / DESCRIPTION_FILE).is_file()
 
 
 def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = "auto") -> Teacher:
@@ -38,23 +74,23 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
     num_behaviors = checkpoint.vocabulary.num_behaviors
     model = checkpoint.load_model().to(choose_device(device))
 
-    def score(event: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def targets_at(event: npt.NDArray[np.int64] | slice) -> Any:
         asked = np.zeros(store.num_events, bool)
         asked[event] = True
-        targets = behaviors.targets(asked)
-        if not np.array_equal(targets.event, event):
-            raise ValueError(
-                f"{checkpoint.path} takes {len(event) - len(targets)} of {len(event)} targets for "
-                "events without a behavior; it cannot teach this log"
-            )
+        return behaviors.targets(asked)
+
+    def score(event: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        targets = targets_at(event)
         probs = np.zeros((len(event), num_behaviors), np.float32)
         for which, probs_RC in target_probs(model, log, behaviors, targets):
             probs[which] = probs_RC[:, :num_behaviors]
-        probs[:, 0] = 0
+        probs[:, UNKNOWN] = 0
         return probs / probs.sum(1, keepdims=True)
 
+    everything = targets_at(slice(None))
     return Teacher(
         behaviors=checkpoint.vocabulary.behaviors,
+        can_answer=_mask(store, everything.event[everything.behavior != UNKNOWN]),
         score=score,
         card={
             "checkpoint": checkpoint.path.name,
@@ -66,12 +102,89 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
     )
 
 
+def language_teacher(
+    store: EventStore,
+    tuned: TunedLLM,
+    split: SplitConfig,
+    *,
+    device: str = "auto",
+    base: Path | None = None,
+) -> Teacher:
+    """A tuned language model as a teacher: exact scores of all behaviors that it was tuned on.
+
+    The model is loaded at the first question. Raises ValueError if it is not finished, or no
+    target of the training part can be put to it.
+    """
+    if not tuned.is_finished:
+        raise ValueError(
+            f"{tuned.path} is not finished; go on with it by `edgebehave llm tune --resume`"
+        )
+    samples = log_samples(
+        store, "train", split, vocabulary=tuned.vocabulary, history=tuned.config.prompt.history
+    )
+
+    @cache
+    def loaded() -> tuple[Any, Any]:
+        model, tokenizer = tuned.load(device, base=base)
+        return model, tuned.encoder(model, tokenizer)
+
+    def score(event: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        model, encoder = loaded()
+        return sample_probs(model, encoder, samples.take(np.isin(samples.targets.event, event)))
+
+    return Teacher(
+        behaviors=tuned.vocabulary.behaviors,
+        can_answer=_mask(store, samples.targets.event),
+        score=score,
+        card={
+            "language_model": tuned.path.name,
+            "base": tuned.base,
+            "base_version": tuned.description["base_version"],
+            "stages": [stage["stage"] for stage in tuned.stages],
+            "sha256": _file_digest(tuned.path / "adapter" / "adapter_model.safetensors"),
+            "data_fingerprint": tuned.description["data_fingerprint"],
+            "split": dataclasses.asdict(tuned.config.split),
+        },
+        at_a_time=_LLM_TARGETS,
+    )
+
+
+def language_names(path: Path, *, device: str = "cpu", base: Path | None = None) -> NameEmbeddings:
+    """How the language model in a folder sees names: by the input embeddings of its base.
+
+    Raises ValueError if there is none.
+    """
+    if not is_language_model(path):
+        raise ValueError(
+            f"{path} is no tuned language model, so names have no embeddings; make one with "
+            "`edgebehave llm tune`"
+        )
+    tuned = TunedLLM.open(path)
+    model, tokenizer = tuned.load(device, base=base)
+    weight = model.get_input_embeddings().weight.detach()
+
+    def tokenize(name: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(name, add_special_tokens=False)
+        return ids
+
+    return NameEmbeddings(
+        embed=lambda names: mean_token_embeddings(weight, tokenize, names).cpu(),
+        readable=dict(zip(tuned.vocabulary.behaviors, tuned.names, strict=True)),
+        card={"base": tuned.base, "base_version": tuned.description["base_version"]},
+    )
+
+
 def weights_digest(checkpoint: Checkpoint) -> str:
     """SHA-256 of the weights."""
-    return file_digest(checkpoint.path / "model.safetensors")
+    return _file_digest(checkpoint.path / "model.safetensors")
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mask(store: EventStore, event: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(store.num_events, bool)
+    mask[event] = True
+    return mask
