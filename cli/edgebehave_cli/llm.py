@@ -2,12 +2,13 @@
 
 import typer
 
-from edgebehave_cli import llm_evaluate, llm_export, llm_predict, llm_tune
+from edgebehave_cli import llm_evaluate, llm_export, llm_predict, llm_pretrain, llm_tune
 
 app = typer.Typer(
     help="Predict behaviors with a language model, tuned in two stages (BehaviorLM).",
     no_args_is_help=True,
 )
+app.command("pretrain")(llm_pretrain.pretrain)
 app.command("tune")(llm_tune.tune)
 app.command("evaluate")(llm_evaluate.evaluate)
 app.command("predict")(llm_predict.predict)

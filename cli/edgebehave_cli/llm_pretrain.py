@@ -1,0 +1,49 @@
+"""`edgebehave llm pretrain`: a stand-in, where no language model can be had."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli.progress_bar import ProgressBar
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the model.")],
+    preset: Annotated[str, typer.Option(help="Size: nano, micro or mini.")] = "micro",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
+    architecture: Annotated[str, typer.Option(help="llama or qwen2.")] = "llama",
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the text.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Train a small stand-in for a language model from scratch; no real one.
+
+    It reads made-up text about the simulator's world (docs/world_text.md) and is saved as an
+    ordinary Hugging Face folder. For trials where no pretrained model can be had.
+
+    Example: [bold]edgebehave llm pretrain -o small_lm[/bold]
+    """
+    from edgebehave_train.llm.small_lm import small_lm_config, train_small_lm
+
+    config = small_lm_config(preset, architecture=architecture, steps=steps, seed=seed)
+    with ProgressBar() as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            shown = f"step {step}/{config.num_steps}", f"loss {loss:.3f} nats per token"
+            bar.show(step / config.num_steps, *shown)
+
+        record = train_small_lm(out, config, on_step=on_step)
+    if json:
+        print_json(record)
+        return
+    knows = record["knows"]
+    note(
+        f"{record['num_parameters']:,} parameters, {record['num_tokens']:,} tokens in "
+        f"{record['wall_s']:.0f} s -> {out}: a stand-in, no real language model"
+    )
+    print(
+        f"names what a situation in words leads to: anchors {knows['anchors_top_1']:.1%}, "
+        f"tail {knows['tail_top_1']:.1%}; among its first five {knows['anchors_top_5']:.1%} and "
+        f"{knows['tail_top_5']:.1%}"
+    )
