@@ -3,7 +3,6 @@
     huggingface/   the model with its adapters merged, safetensors, and its tokenizer
     onnx/          the same as a graph with a key/value cache, float32
     onnx-int8/     the same graph with integer weights
-    behaviorlm.json, vocabulary.json   how to ask it, of models that `edgebehave llm tune` wrote
     export.json    sizes, versions, and how often each graph agreed with torch
 
 optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph that does not
@@ -26,11 +25,7 @@ from typing import Any
 import numpy as np
 
 from edgebehave_export.onnx_language_model import OnnxLanguageModel
-from edgebehave_train.event_store import EventStore
 from edgebehave_train.llm.candidates import candidate_logprobs
-from edgebehave_train.llm.language_model import merge_adapter
-from edgebehave_train.llm.samples import log_samples
-from edgebehave_train.llm.tuned_llm import DESCRIPTION_FILE, TunedLLM
 
 HUGGING_FACE = "huggingface"
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
@@ -80,7 +75,6 @@ def export_language_model(
     prompts: Sequence[Sequence[int]],
     candidate_ids: Sequence[Sequence[int]],
     min_agreement: float = 0.99,
-    beside: Sequence[Path] = (),
     overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> LanguageModelExport:
@@ -91,7 +85,6 @@ def export_language_model(
     candidate_ids  candidate c is the answer for behavior c + 1.
     min_agreement  share of prompts on which the float32 graph must prefer what torch prefers. int8
                    is reported and never refused.
-    beside         files that are copied into the folder.
     Raises ValueError if `out` exists and is not to be overwritten, if there are no prompts, if
     optimum is missing or does not fit the installed transformers, and if the graph disagrees.
     """
@@ -128,53 +121,12 @@ def export_language_model(
             versions={name: metadata.version(name) for name in _PACKAGES},
         )
         (made / "export.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
-        for file in beside:
-            shutil.copyfile(file, made / file.name)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
     return result
 
 
-def export_tuned_llm(
-    path: Path,
-    store: EventStore,
-    out: Path,
-    *,
-    base: str | Path | None = None,
-    num_prompts: int = 200,
-    overwrite: bool = False,
-    report: Callable[[str], None] = lambda line: None,
-) -> LanguageModelExport:
-    """`export_language_model` for what `edgebehave llm tune` wrote, with prompts of its log.
-
-    store        the log that it was tuned on; prompts come from its validation part, evenly.
-    base         where the base is now, if it moved.
-    num_prompts  at most.
-    The folder also gets behaviorlm.json and vocabulary.json, which tell how to ask the model.
-    """
-    require_optimum()
-    tuned = TunedLLM.open(path)
-    tuned.require_log(store)
-    model, tokenizer = tuned.load("cpu", "float32", base=base)
-    encoder = tuned.encoder(model, tokenizer)
-    samples = log_samples(
-        store, "validation", tuned.config.split, tuned.vocabulary, tuned.config.prompt.history
-    )
-    chosen = np.unique(np.linspace(0, len(samples) - 1, num_prompts).astype(np.int64))
-    return export_language_model(
-        model,
-        tokenizer,
-        out,
-        prompts=[encoder.encode(samples[int(i)]).prompt_ids for i in chosen],
-        candidate_ids=encoder.candidates,
-        beside=[path / name for name in (DESCRIPTION_FILE, VOCABULARY_FILE)],
-        overwrite=overwrite,
-        report=report,
-    )
-
-
-VOCABULARY_FILE = "vocabulary.json"
 _PACKAGES = ("transformers", "optimum-onnx", "torch", "onnx", "onnxruntime")
 
 
@@ -199,8 +151,9 @@ def save_merged(model: Any, tokenizer: Any, folder: Path) -> None:
 
     The model itself keeps its adapters. Needs memory for a second copy of it.
     """
-    merged = merge_adapter(copy.deepcopy(model))
-    merged.save_pretrained(folder, safe_serialization=True)
+    if hasattr(model, "merge_and_unload"):
+        model = copy.deepcopy(model).merge_and_unload()
+    model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 
 
