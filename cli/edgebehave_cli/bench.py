@@ -16,6 +16,16 @@ def bench(
     ] = None,
     calls: Annotated[int, typer.Option(min=10, help="Timed calls of each contender.")] = 1000,
     warm_up: Annotated[int, typer.Option(min=0, help="Calls before the clock starts.")] = 100,
+    llm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Language model to set beside it: from `edgebehave llm export` (torch and ONNX), "
+            "`edgebehave llm tune`, or any Hugging Face folder."
+        ),
+    ] = None,
+    llm_calls: Annotated[
+        int, typer.Option(min=1, help="Timed calls of each way to run the language model.")
+    ] = 20,
     json: JsonOption = False,
 ) -> None:
     """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
@@ -24,12 +34,24 @@ def bench(
     machine; p50 and p99, warm and cold caches, one and many users, beside one pass over the
     weights; sizes, and how often int8 and fp32 agree.
 
+    With a language model: latency, FLOPs and bytes of a prediction of both, side by side.
+
     Example: [bold]edgebehave bench runs/edge --store runs/store[/bold]
+    Beside a language model: [bold]edgebehave bench runs/edge --llm runs/llm-export[/bold]
     """
     from edgebehave_export.benchmark import benchmark
 
     table = benchmark(checkpoint, store, num_calls=calls, warm_up=warm_up)
+    if llm is None:
+        if json:
+            print_json(table.to_json())
+        else:
+            print(table.to_text())
+        return
+    from edgebehave_export.llm_benchmark import benchmark_llm
+
+    both = benchmark_llm(llm, checkpoint, table, num_calls=llm_calls)
     if json:
-        print_json(table.to_json())
+        print_json(table.to_json() | {"llm": both.to_json()})
     else:
-        print(table.to_text())
+        print(table.to_text(), both.to_text(), sep="\n\n")

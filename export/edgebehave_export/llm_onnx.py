@@ -26,6 +26,7 @@ import numpy as np
 
 from edgebehave_export.onnx_language_model import OnnxLanguageModel
 from edgebehave_train.llm.candidates import candidate_logprobs
+from edgebehave_train.llm.language_model import merge_adapter
 
 HUGGING_FACE = "huggingface"
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
@@ -151,9 +152,8 @@ def save_merged(model: Any, tokenizer: Any, folder: Path) -> None:
 
     The model itself keeps its adapters. Needs memory for a second copy of it.
     """
-    if hasattr(model, "merge_and_unload"):
-        model = copy.deepcopy(model).merge_and_unload()
-    model.save_pretrained(folder, safe_serialization=True)
+    merged = merge_adapter(copy.deepcopy(model))
+    merged.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 
 

@@ -98,7 +98,7 @@ class OnnxLanguageModel:
         logits, cache = self._run(np.array([prompt], np.int64), self._empty)
         first_W = _log_softmax(logits[0, -1])
         scores = np.array([first_W[tokens[0]] for tokens in candidate_ids], np.float64)
-        rows = _longest_beginnings(candidate_ids)
+        rows = longest_beginnings(candidate_ids)
         if not rows:
             return scores
         width = max(map(len, rows))
@@ -136,7 +136,7 @@ class OnnxLanguageModel:
         return named["logits"], grown
 
 
-def _longest_beginnings(candidate_ids: TokenLists) -> list[tuple[int, ...]]:
+def longest_beginnings(candidate_ids: TokenLists) -> list[tuple[int, ...]]:
     """What is read before last tokens, without beginnings that are part of a longer one."""
     read = sorted({tuple(tokens[:-1]) for tokens in candidate_ids if len(tokens) > 1})
     return [

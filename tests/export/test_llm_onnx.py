@@ -1,6 +1,5 @@
 """Language models as ONNX: the graphs and their runner against torch, and what is refused."""
 
-import functools
 import json
 from importlib import metadata
 
@@ -30,57 +29,20 @@ def _optimum_runs():
 needs_optimum = pytest.mark.skipif(_optimum_runs() is not None, reason=str(_optimum_runs()))
 
 
-@functools.cache
-def tokenizer():
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    words = {"<pad>": 0, "<s>": 1, "<end>": 2} | {f"w{i}": i for i in range(3, 120)}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")),
-        pad_token="<pad>",
-        eos_token="<end>",
-    )
-
-
-def tuned(architecture):
-    """A tiny model with adapters that do something, and weights at which attention matters."""
-    import transformers
-    from peft import LoraConfig, get_peft_model
-
-    config = getattr(transformers, f"{architecture}Config")(
-        vocab_size=120,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        tie_word_embeddings=architecture == "Qwen2",
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(transformers, f"{architecture}ForCausalLM")(config)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter *= 8
-        lora = LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear")
-        return get_peft_model(model, lora).eval()
-
-
 def prompts_of(lengths):
     rng = np.random.default_rng(0)
     return [rng.integers(3, 120, length).tolist() for length in lengths]
 
 
 @pytest.fixture(scope="module", params=["Llama", "Qwen2"])
-def exported(request, tmp_path_factory):
+def exported(request, tmp_path_factory, make_tiny_llm, byte_tokenizer):
     """(model, folder, report) of an export that was compared on 200 prompts."""
-    model = tuned(request.param)
+    model = make_tiny_llm(request.param)
     out = tmp_path_factory.mktemp("export") / "llm"
     prompts = prompts_of(np.random.default_rng(1).integers(1, 60, 200))
-    report = export_language_model(model, tokenizer(), out, prompts=prompts, candidate_ids=ANSWERS)
+    report = export_language_model(
+        model, byte_tokenizer, out, prompts=prompts, candidate_ids=ANSWERS
+    )
     return model, out, report
 
 
@@ -98,7 +60,7 @@ def test_graphs_choose_as_torch_does(exported):
 
 
 @needs_optimum
-def test_the_folder_holds_the_model_with_its_adapters_merged(exported):
+def test_the_folder_holds_the_model_with_its_adapters_merged(exported, byte_tokenizer):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, out, _ = exported
@@ -112,7 +74,8 @@ def test_the_folder_holds_the_model_with_its_adapters_merged(exported):
     with model.disable_adapter():
         plain = candidate_logprobs(model, prompts, ANSWERS)
     assert np.abs(plain - expected)[:, 1:].max() > 0.1  # the adapters are still there, and matter
-    assert AutoTokenizer.from_pretrained(folder, local_files_only=True).decode([5, 2]) == "w5 <end>"
+    saved = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert saved.decode(byte_tokenizer("To work")["input_ids"]) == "To work"
     assert (folder / "model.safetensors").is_file()
 
 
@@ -173,12 +136,12 @@ def test_a_graph_too_large_for_one_file_is_quantized_too(exported, tmp_path, mon
 
 
 @needs_optimum
-def test_a_graph_that_chooses_otherwise_is_not_written(exported, tmp_path):
+def test_a_graph_that_chooses_otherwise_is_not_written(exported, tmp_path, byte_tokenizer):
     model, out, _ = exported
     with pytest.raises(ValueError, match="110% are needed; nothing was written"):
         export_language_model(
             model,
-            tokenizer(),
+            byte_tokenizer,
             tmp_path / "llm",
             prompts=prompts_of([9]),
             candidate_ids=ANSWERS,
@@ -187,12 +150,24 @@ def test_a_graph_that_chooses_otherwise_is_not_written(exported, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="exists; choose another folder"):
         export_language_model(
-            model, tokenizer(), out, prompts=prompts_of([9]), candidate_ids=ANSWERS
+            model, byte_tokenizer, out, prompts=prompts_of([9]), candidate_ids=ANSWERS
         )
     with pytest.raises(ValueError, match="no prompts to compare"):
         export_language_model(
-            model, tokenizer(), tmp_path / "llm", prompts=[], candidate_ids=ANSWERS
+            model, byte_tokenizer, tmp_path / "llm", prompts=[], candidate_ids=ANSWERS
         )
+
+
+@needs_optimum
+def test_a_tuned_folder_is_exported_with_how_to_ask_it(tuned_llm, exported_llm, tiny_store):
+    from edgebehave_train.llm.tuned_llm import TunedLLM
+
+    report = json.loads((exported_llm / "export.json").read_text())
+    assert report["graphs"]["fp32"]["top1_agreement"] >= 0.99
+    assert report["num_prompts"] == 20
+    again, tuned = TunedLLM.open(exported_llm), TunedLLM.open(tuned_llm)
+    assert (again.names, again.config) == (tuned.names, tuned.config)
+    assert again.vocabulary.behaviors == tuned.vocabulary.behaviors
 
 
 @needs_optimum
