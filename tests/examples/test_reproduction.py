@@ -49,3 +49,23 @@ def test_every_table_has_a_help(module, name, monkeypatch, capsys):
         module(name).main()
     assert stopped.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def test_a_table_of_language_models_says_when_its_base_is_a_stand_in(module, tmp_path):
+    pytest.importorskip("transformers")
+    behaviorlm = module("reproduce_behaviorlm")
+    assert behaviorlm.what_it_is(tmp_path) == f"base: {tmp_path.name}"
+    record = {"num_parameters": 10, "num_tokens": 20, "knows": {"tail_top_1": 0.5}}
+    (tmp_path / "pretraining.json").write_text(json.dumps(record))
+    assert "TRAINED FROM SCRATCH" in behaviorlm.what_it_is(tmp_path)
+    run = dict.fromkeys(behaviorlm.COLUMNS, 0.25)
+    table = behaviorlm.markdown({"A": [run, {**run, "tail": 0.75}]})
+    assert "| A | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.500 ± 3.177 |" in table
+
+
+def test_a_row_that_was_measured_is_not_measured_again(module, tmp_path):
+    pytest.importorskip("transformers")
+    trial = object.__new__(module("reproduce_behaviorlm").Trial)
+    trial.out = tmp_path
+    (tmp_path / "A.json").write_text(json.dumps({"metrics": {"tail": 0.5}}))
+    assert trial.row("A", lambda samples: 1 / 0) == {"tail": 0.5}
