@@ -42,7 +42,7 @@ from edgebehave_train.llm.llm_evaluation import (
     protocol_table,
     random_samples,
 )
-from edgebehave_train.llm.progressive_tuning import tune_progressively
+from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.samples import LogSamples, log_samples
 from edgebehave_train.llm.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.llm.tuning import TuningConfig, TuningProgress
@@ -179,8 +179,8 @@ class Trial:
         self, config: BehaviorLMConfig, start: Path, name: str, base: Path | None = None
     ) -> TunedLLM:
         folder = self.out / "tuned" / name
-        resume = (folder / "behaviorlm.json").is_file()
-        if resume and (tuned := TunedLLM.open(folder)).is_finished:
+        begun = (folder / "behaviorlm.json").is_file()
+        if begun and (tuned := TunedLLM.open(folder)).is_finished:
             return tuned
         print(f"tuning {name}", flush=True)
 
@@ -192,16 +192,11 @@ class Trial:
                     flush=True,
                 )
 
+        if begun:
+            return resume_tuning(self.store, folder, device="cpu", on_progress=report)
         corpus = self.options.conversations or (base or start) / "conversations.jsonl"
         return tune_progressively(
-            self.store,
-            start,
-            config,
-            folder,
-            auxiliary=corpus,
-            resume=resume,
-            device="cpu",
-            on_progress=report,
+            self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report
         )
 
 
