@@ -184,7 +184,9 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
 
         from edgebehave_export.quantization import quantize
 
-        onnx.save(quantize(onnx.load(graph)), quantized)
+        proto = onnx.load(graph)
+        _untie(proto)
+        onnx.save(quantize(proto), quantized)
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -198,6 +200,25 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
             use_external_data_format=True,
             extra_options={"MatMulConstBOnly": True},
         )
+
+
+def _untie(proto: Any) -> None:
+    """Give a head that shares the embedding table a matrix of its own, in place.
+
+    Sharing costs nothing in floats; as integers the table has a scale per token and the head's
+    inputs are integers, too, so that they are two things.
+    """
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Transpose"]:
+        if node.input[0] in tensors:
+            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+            turned = np.transpose(numpy_helper.to_array(tensors[node.input[0]]), order)
+            matrix = numpy_helper.from_array(np.ascontiguousarray(turned), node.output[0])
+            graph.initializer.append(matrix)
+            graph.node.remove(node)
 
 
 def _compared(expected: Any, found: Any, folder: Path) -> GraphReport:

@@ -122,6 +122,25 @@ def test_int8_scores_of_a_prompt_do_not_depend_on_others(exported):
 
 
 @needs_optimum
+def test_a_large_table_that_the_head_shares_becomes_integers_twice(exported, tmp_path, monkeypatch):
+    import onnx
+
+    from edgebehave_export import quantization
+
+    _, out, _ = exported
+    monkeypatch.setattr(quantization, "LARGE", 100)
+    llm_onnx.quantize_graph(out / GRAPHS["fp32"], tmp_path / "int8" / "model.onnx")
+    proto = onnx.load(tmp_path / "int8" / "model.onnx")
+    tables = [t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight_int8"]
+    assert [t.data_type for t in tables] == [onnx.TensorProto.INT8]
+    prompts = prompts_of([9, 20])
+    found = OnnxLanguageModel(tmp_path / "int8" / "model.onnx").score_candidates(prompts, ANSWERS)
+    fine = OnnxLanguageModel(out / GRAPHS["fp32"]).score_candidates(prompts, ANSWERS)
+    np.testing.assert_allclose(found, fine, atol=0.3)
+    assert (found.argmax(1) == fine.argmax(1)).all()
+
+
+@needs_optimum
 def test_a_graph_too_large_for_one_file_is_quantized_too(exported, tmp_path, monkeypatch):
     import onnx
 
