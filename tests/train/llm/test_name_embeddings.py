@@ -7,6 +7,7 @@ import torch
 from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 from edgebehave_train.llm.name_embeddings import (
     NameEmbeddings,
+    _ridge_fit,
     begin_with_names,
     mean_token_embeddings,
     predicted_rows,
@@ -80,7 +81,7 @@ def test_a_prediction_by_hand():
     # (1, -1, 0, 0), and K has eigenvalue 2 along the rows' own direction: 2 / (2 + l) of the row.
     known = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     rows = torch.tensor([[3.0], [1.0], [2.0], [2.0]])
-    value = predicted_rows(known, rows, torch.tensor([[2.0, 0.0]])).item()
+    value = predicted_rows(known, rows, torch.tensor([[2.0, 0.0]]), torch.arange(4)).item()
     assert value == pytest.approx(2 + 2 / (2 + 1e-3), rel=1e-5)
 
 
@@ -89,20 +90,33 @@ def test_similar_names_get_similar_rows():
     vectors = torch.randn(40, 64, generator=generator)
     map_EW = torch.randn(64, 16, generator=generator)
     rows = vectors @ map_EW + 5
-    predicted = predicted_rows(vectors[:36], rows[:36], vectors[36:])
+    predicted = predicted_rows(vectors[:36], rows[:36], vectors[36:], torch.arange(36))
     mean = rows[:36].mean(0)
     assert ((predicted - rows[36:]) ** 2).mean() < 0.75 * ((mean - rows[36:]) ** 2).mean()
 
 
 def test_names_that_say_nothing_give_the_mean_row():
+    # Fewer names than axes, so that any rows can be interpolated: only leaving out tells.
     generator = GENERATOR().manual_seed(1)
-    rows = torch.randn(60, 16, generator=generator)
-    predicted = predicted_rows(
-        torch.randn(60, 64, generator=generator), rows, torch.randn(5, 64, generator=generator)
-    )
+    rows = torch.randn(30, 16, generator=generator)
+    known, new = (torch.randn(n, 64, generator=generator) for n in (30, 5))
+    predicted = predicted_rows(known, rows, new, torch.arange(30))
     assert (predicted - rows.mean(0)).abs().max() < 0.25
-    two = predicted_rows(torch.eye(2), rows[:2], torch.eye(2)[:1])
+    two = predicted_rows(torch.eye(2), rows[:2], torch.eye(2)[:1], torch.arange(2))
     torch.testing.assert_close(two[0], rows[:2].mean(0))
+
+
+def test_the_error_is_that_of_leaving_groups_out():
+    generator = GENERATOR().manual_seed(2)
+    names, rows = (torch.randn(9, n, generator=generator, dtype=torch.float64) for n in (5, 3))
+    kernel, group = names @ names.T, torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])
+    *_, error = _ridge_fit(kernel, rows, group, 0.5)
+    squares = torch.zeros(9, 3, dtype=torch.float64)
+    for one in group.unique():
+        out, rest = (group == one).nonzero()[:, 0], (group != one).nonzero()[:, 0]
+        weight, constant, _ = _ridge_fit(kernel[rest][:, rest], rows[rest], group[rest], 0.5)
+        squares[out] = (constant + kernel[out][:, rest] @ weight - rows[out]) ** 2
+    assert error == pytest.approx(squares.mean().item(), rel=1e-9)
 
 
 def test_a_fresh_model_begins_with_names():

@@ -13,12 +13,17 @@ reaches, and that is all that is taken over.
 
 For a trained model, rows of new names are predicted from the rows Y of known ones:
 
-    row(x) = mean Y + k(x)^T (K + l I)^-1 (Y - mean Y)        k, K: cosines of centered names
+    row(x) = c + k(x)^T a      (K + l I) a + 1 c = Y,  1^T a = 0     k, K: cosines of centered names
 
-kernel ridge regression, so that a name lands among the rows of similar names. The ridge l is the
-one with the smallest leave-one-out error, in closed form r_i / H_ii with r = (K + l I)^-1 (Y - mean
-Y), H = (K + l I)^-1 (the mean of the rows held fixed). The largest l gives the mean row: names that
-say nothing about rows are not believed.
+kernel ridge regression with a free constant, so that a name lands among the rows of similar names.
+The ridge l is the one with the smallest error of rows left out, the events of a behavior together,
+since their names are half the same; the residuals of a group g are C_gg^-1 a_g with
+
+    a = C Y,   C = H - H 1 1^T H / (1^T H 1),   H = (K + l I)^-1        Cawley and Talbot 2004
+
+The constant is fitted anew without the names that are left out: a mean that had seen their rows
+would give them away, since all others sum to the opposite. The largest l gives the mean row: names
+that say nothing about rows are not believed.
 """
 
 # N names, E width of the language model, W width of rows, B new names
@@ -126,13 +131,17 @@ def rows_from_names(
     if vocabulary.num_events > num_events:
         vectors = names.of_events(vocabulary)
         known, new = vectors[: num_events - 1], vectors[num_events - 1 :]
+        behavior = torch.tensor(vocabulary.event_to_behavior[1:num_events])
+        # An event without a behavior is a group of its own.
+        group = torch.where(behavior > UNKNOWN, behavior, -1 - torch.arange(len(behavior)))
         model.event.weight[num_events:] = predicted_rows(
-            known, model.event.weight[1:num_events], new
+            known, model.event.weight[1:num_events], new, group
         )
     if vocabulary.num_behaviors > num_behaviors:
         vectors = names.of_behaviors(vocabulary)
         known, new = vectors[: num_behaviors - 1], vectors[num_behaviors - 1 :]
-        rows = predicted_rows(known, model.head_out.weight[1:num_behaviors], new)
+        each = torch.arange(len(known))
+        rows = predicted_rows(known, model.head_out.weight[1:num_behaviors], new, each)
         set_prediction_rows(model, store, vocabulary, support, rows)
 
 
@@ -154,30 +163,36 @@ def turned_rows(
     return (rows * spread / rows.std()).float()
 
 
-def predicted_rows(known_NE: Tensor, rows_NW: Tensor, new_BE: Tensor) -> Tensor:
+def predicted_rows(known_NE: Tensor, rows_NW: Tensor, new_BE: Tensor, group_N: Tensor) -> Tensor:
     """Rows of new names by kernel ridge regression, (B, W); see the top.
 
-    known_NE, rows_NW  names that have a row, and the rows; with fewer than 3 the mean row is all.
+    known_NE, rows_NW  names that have a row, and the rows.
+    group_N            (N,) which of them are left out together; with fewer than 3 groups the mean
+                       row is all that is predicted.
     """
-    mean_W = rows_NW.double().mean(0)
-    if len(known_NE) < 3:
-        return mean_W.float().expand(len(new_BE), -1)
+    rows_NW = rows_NW.double()
+    if len(group_N.unique()) < 3:
+        return rows_NW.mean(0).float().expand(len(new_BE), -1)
     center = known_NE.double().mean(0)
     known = torch.nn.functional.normalize(known_NE.double() - center, dim=1)
     new = torch.nn.functional.normalize(new_BE.double() - center, dim=1)
-    centered_NW = rows_NW.double() - mean_W
-    kernel_NN = known @ known.T
-    ridge = min(_RIDGES, key=lambda one: _left_out_error(kernel_NN, centered_NW, one))
-    solved = torch.linalg.solve(_ridged(kernel_NN, ridge), centered_NW)
-    return (mean_W + new @ known.T @ solved).float()
+    fits = [_ridge_fit(known @ known.T, rows_NW, group_N, ridge) for ridge in _RIDGES]
+    weight_NW, constant_W, _ = min(fits, key=lambda fit: fit[2])
+    return (constant_W + new @ known.T @ weight_NW).float()
 
 
-def _left_out_error(kernel_NN: Tensor, centered_NW: Tensor, ridge: float) -> float:
-    """Mean squared error of each row predicted from all others."""
-    inverse = torch.linalg.inv(_ridged(kernel_NN, ridge))
-    residual = inverse @ centered_NW / inverse.diagonal()[:, None]
-    return float((residual**2).mean())
-
-
-def _ridged(kernel_NN: Tensor, ridge: float) -> Tensor:
-    return kernel_NN + ridge * torch.eye(len(kernel_NN), dtype=kernel_NN.dtype)
+def _ridge_fit(
+    kernel_NN: Tensor, rows_NW: Tensor, group_N: Tensor, ridge: float
+) -> tuple[Tensor, Tensor, float]:
+    """a (N, W), c (W,) and the mean squared error of each group predicted from all others."""
+    inverse = torch.linalg.inv(kernel_NN + ridge * torch.eye(len(kernel_NN), dtype=torch.float64))
+    sums_N = inverse.sum(1)
+    centering_NN = inverse - torch.outer(sums_N, sums_N) / sums_N.sum()
+    weight_NW = centering_NN @ rows_NW
+    constant_W = sums_N @ rows_NW / sums_N.sum()
+    error = 0.0
+    for group in group_N.unique():
+        inside = (group_N == group).nonzero()[:, 0]
+        block = centering_NN[inside][:, inside]
+        error += float((torch.linalg.solve(block, weight_NW[inside]) ** 2).sum())
+    return weight_NW, constant_W, error / rows_NW.numel()
