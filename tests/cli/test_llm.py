@@ -135,6 +135,21 @@ def test_export_writes_merged_weights(tuned, tmp_path):
     assert "exists; choose" in refusal("llm", "export", tuned, "-o", out, "--no-onnx")
 
 
+def test_export_writes_graphs_that_agree_with_torch(tiny_store, tuned, tmp_path):
+    from edgebehave_export.llm_onnx import GRAPHS, require_optimum
+
+    try:
+        require_optimum()
+    except ValueError as error:
+        pytest.skip(str(error))
+    out = tmp_path / "onnx"
+    arguments = ("llm", "export", tuned, "-o", out, "--store", tiny_store.path, "--prompts", 5)
+    report = json.loads(edgebehave(*arguments, "--json").stdout)
+    assert report["graphs"]["fp32"]["top1_agreement"] == 1
+    assert all((out / graph).is_file() for graph in GRAPHS.values())
+    assert (out / "behaviorlm.json").is_file()
+
+
 def test_mistakes_are_one_line(tiny_store, base, tuned, tmp_path):
     tune = ("llm", "tune", tiny_store.path, "-o", tmp_path / "out")
     assert "--base is missing" in refusal(*tune)
