@@ -12,8 +12,11 @@ the number of training samples, of the language model and of the edge model).
 
 Every tuned model is a folder of OUT and every row a JSON file, so a command that is killed goes on
 where it was. Rows share stages: what begins with the same A begins with the same folder.
-Balanced protocol: accuracies; users protocol: weighted precision and recall. Test samples are the
-same for all rows and seeds; intervals are Student's t over seeds.
+Balanced protocol: accuracies; users protocol: weighted precision and recall. Samples are the same
+for all rows and seeds; intervals are Student's t over seeds. Rows of `claims` come twice: as they
+are, and with every probability divided by the behavior's share of the training part (logit
+adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards whoever forgets how
+frequent behaviors are; what B-tuning does beyond that stands in its distance from the adjusted A.
 """
 
 import argparse
@@ -33,7 +36,7 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.llm.balanced_selection import SelectionConfig
 from edgebehave_train.llm.behavior_names import readable_names
 from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig, Stage
-from edgebehave_train.llm.language_model import load_language_model
+from edgebehave_train.llm.language_model import LoraSettings, load_language_model
 from edgebehave_train.llm.llm_evaluation import (
     Protocol,
     balanced_samples,
@@ -43,12 +46,16 @@ from edgebehave_train.llm.llm_evaluation import (
     random_samples,
 )
 from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
+from edgebehave_train.llm.prompts import PromptConfig
 from edgebehave_train.llm.samples import LogSamples, log_samples
 from edgebehave_train.llm.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.llm.tuning import TuningConfig, TuningProgress
 from edgebehave_train.seed_intervals import mean_text
 
 Probs = npt.NDArray[np.float32]
+AS_IT_IS, ADJUSTED = "as it is", "adjusted"
+Metrics = dict[str, dict[str, float]]
+"""AS_IT_IS and ADJUSTED -> column -> value."""
 
 COLUMNS = {
     "overall": "overall",
@@ -95,10 +102,16 @@ class Recipe:
             max_samples=self.samples,
             max_validation=options.validation,
             selection=self.selection,
+            prompt=prompt_of(options),
+            lora=LoraSettings(rank=options.rank, alpha=2 * options.rank),
             tuning=tuning,
             balanced_tuning=replace(tuning, learning_rate=options.learning_rate / 2),
             seed=seed,
         )
+
+
+def prompt_of(options: argparse.Namespace) -> PromptConfig:
+    return PromptConfig(history=options.history, candidates=options.candidates)
 
 
 class Trial:
@@ -109,26 +122,31 @@ class Trial:
         self.out: Path = options.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.store = EventStore.open(options.store)
-        test = log_samples(self.store, "test")
+        part = log_samples(self.store, options.part, history=options.history)
         self.asked: dict[Protocol, LogSamples] = {
-            "balanced": balanced_samples(test, options.per_behavior),
-            "users": random_samples(test, options.users_samples),
+            "balanced": balanced_samples(part, options.per_behavior),
+            "users": random_samples(part, options.users_samples),
         }
 
-    def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> dict[str, float]:
-        """Metrics of a row, from its file if it is there."""
+    def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:
+        """Metrics of a row as it is and adjusted, from its file if it is there."""
         file = self.out / f"{key}.json"
         if file.is_file():
-            found: dict[str, float] = json.loads(file.read_text())["metrics"]
+            found: Metrics = json.loads(file.read_text())["metrics"]
             return found
         started = time.monotonic()
-        tables = {
-            protocol: protocol_table(protocol, samples, {key: predict(samples)}, num_resamples=2)
-            for protocol, samples in self.asked.items()
-        }
+        tables = {}
+        for protocol, samples in self.asked.items():
+            probs = predict(samples)
+            shares = np.maximum(samples.train_counts, 1) / samples.train_counts.sum()
+            both = {AS_IT_IS: probs, ADJUSTED: probs / shares}
+            tables[protocol] = protocol_table(protocol, samples, both, num_resamples=2)
         metrics = {
-            name: tables[protocol].rows[key].metrics[metric].value
-            for name, (protocol, metric) in _METRIC.items()
+            form: {
+                name: tables[protocol].rows[form].metrics[metric].value
+                for name, (protocol, metric) in _METRIC.items()
+            }
+            for form in (AS_IT_IS, ADJUSTED)
         }
         content = {
             "metrics": metrics,
@@ -139,13 +157,11 @@ class Trial:
             "options": {name: str(value) for name, value in vars(self.options).items()},
         }
         file.write_text(json.dumps(content, indent=1) + "\n")
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics[AS_IT_IS].items())
         print(f"{key}: {shown}  ({content['wall_s']} s)", flush=True)
         return metrics
 
-    def language_model(
-        self, key: str, recipe: Recipe | None, base: Path, seed: int
-    ) -> dict[str, float]:
+    def language_model(self, key: str, recipe: Recipe | None, base: Path, seed: int) -> Metrics:
         """Metrics of a language model as it is (recipe None) or tuned."""
         key = f"{key}-{base.name}-seed{seed}"
 
@@ -153,7 +169,8 @@ class Trial:
             if recipe is None:
                 model, tokenizer = load_language_model(base, device="cpu")
                 names = readable_names(samples.vocabulary)
-                encoder = prompt_encoder(model, tokenizer, names, BehaviorLMConfig())
+                config = BehaviorLMConfig(prompt=prompt_of(self.options))
+                encoder = prompt_encoder(model, tokenizer, names, config)
             else:
                 tuned = self._tuned(key, recipe, base, seed)
                 model, tokenizer = tuned.load("cpu")
@@ -200,7 +217,7 @@ class Trial:
         )
 
 
-def claims(trial: Trial) -> dict[str, list[dict[str, float]]]:
+def claims(trial: Trial) -> dict[str, list[Metrics]]:
     """The rows of the paper's main table and of its ablations."""
     options = trial.options
     n, per = options.samples, SelectionConfig(pool=2, per_behavior=options.per_class)
@@ -218,7 +235,7 @@ def claims(trial: Trial) -> dict[str, list[dict[str, float]]]:
         "B alone": Recipe(first=(), samples=n, selection=per),
         "tail first, then anchors": Recipe(first=("tail", "anchor"), second=(), samples=n),
     }
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in recipes}
+    rows: dict[str, list[Metrics]] = {name: [] for name in recipes}
     for seed in options.seeds:
         for name, recipe in recipes.items():
             key = name.replace(" ", "_").replace(",", "")
@@ -232,7 +249,7 @@ def claims(trial: Trial) -> dict[str, list[dict[str, float]]]:
     return rows
 
 
-def sweep(trial: Trial) -> dict[str, list[dict[str, float]]]:
+def sweep(trial: Trial) -> dict[str, list[Metrics]]:
     """A + B with one setting changed."""
     options = trial.options
     full = Recipe(samples=options.samples)
@@ -254,7 +271,7 @@ def sweep(trial: Trial) -> dict[str, list[dict[str, float]]]:
             for share in (1 / 8, 1 / 4, 1 / 2, 1):
                 num = max(1, round(share * options.samples))
                 recipes[f"A + B, {num} samples of anchors"] = replace(full, samples=num), base
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in recipes}
+    rows: dict[str, list[Metrics]] = {name: [] for name in recipes}
     for seed in options.seeds:
         for name, (recipe, base) in recipes.items():
             key = f"{options.command}-{name}".replace(" ", "_").replace(",", "").replace("%", "")
@@ -267,12 +284,14 @@ def sweep(trial: Trial) -> dict[str, list[dict[str, float]]]:
     return rows
 
 
-def markdown(rows: dict[str, list[dict[str, float]]]) -> str:
+def markdown(rows: dict[str, list[Metrics]], forms: Sequence[str]) -> str:
     """Means over seeds with their 95 % intervals."""
     lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
-    for name, runs in rows.items():
-        cells = [mean_text([run[column] for run in runs]) for column in COLUMNS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for form in forms:
+        for name, runs in rows.items():
+            cells = [mean_text([run[form][column] for run in runs]) for column in COLUMNS]
+            title = name if form == AS_IT_IS else f"{name}, {form}"
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -305,6 +324,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--per-class", type=int, default=20, help="F of stage B, in `claims`")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters")
+    parser.add_argument("--history", type=int, default=20, help="past behaviors in a prompt")
+    parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
+    parser.add_argument("--part", default="test", choices=("validation", "test"))
     parser.add_argument("--validation", type=int, default=150)
     parser.add_argument("--per-behavior", type=int, default=15, help="test samples, balanced")
     parser.add_argument("--users-samples", type=int, default=300, help="test samples, users")
@@ -312,12 +335,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("once")
     trial, started = Trial(options), time.monotonic()
     rows = claims(trial) if options.command == "claims" else sweep(trial)
-    print("\n" + markdown(rows) + "\n")
+    forms = (AS_IT_IS, ADJUSTED) if options.command == "claims" else (AS_IT_IS,)
+    print("\n" + markdown(rows, forms) + "\n")
     for base in options.base:
         print(what_it_is(base))
     sizes = ", ".join(f"{len(samples)} {name}" for name, samples in trial.asked.items())
     print(
-        f"test samples: {sizes}; seeds {options.seeds}, data {trial.store.fingerprint[:16]}, "
+        f"{options.part} samples: {sizes}; seeds {options.seeds}, "
+        f"data {trial.store.fingerprint[:16]}, "
         f"{time.monotonic() - started:.0f} s"
     )
 

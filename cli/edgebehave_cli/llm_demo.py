@@ -132,7 +132,7 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     asked = f"--store {store} --user user_00159 -k 3"
     yield _Step("Ask the language model", f"llm predict {ab} {asked}")
     yield _Step("Ask the SDK, as on a device", f"predict {bundle} {asked}")
-    yield _Step("What a prediction costs", f"bench {bundle} --calls 300 --llm {onnx}")
+    yield _Step("What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}")
 
 
 def _is_done(made: Path) -> bool:

@@ -58,8 +58,10 @@ def test_a_table_of_language_models_says_when_its_base_is_a_stand_in(module, tmp
     record = {"num_parameters": 10, "num_tokens": 20, "knows": {"tail_top_1": 0.5}}
     (tmp_path / "pretraining.json").write_text(json.dumps(record))
     assert "TRAINED FROM SCRATCH" in behaviorlm.what_it_is(tmp_path)
-    run = dict.fromkeys(behaviorlm.COLUMNS, 0.25)
-    table = behaviorlm.markdown({"A": [run, {**run, "tail": 0.75}]})
+    one = dict.fromkeys(behaviorlm.COLUMNS, 0.25)
+    runs = [{"as it is": run, "adjusted": one} for run in (one, {**one, "tail": 0.75})]
+    table = behaviorlm.markdown({"A": runs}, ["as it is", "adjusted"])
+    assert "| A, adjusted | 0.250 ± 0.000 |" in table
     assert "| A | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.500 ± 3.177 |" in table
 
 
