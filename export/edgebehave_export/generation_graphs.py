@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgebehave.habits import DECAY, FIRST_WEEKEND_DAY, HOUR_WIDTH
 from edgebehave.time_features import NUM_SLOTS
 from edgebehave_export.graphs import Predict, known_or_unknown
-from edgebehave_export.history_graph import LocalTime, Moment
+from edgebehave_export.history_graph import LocalTime, Moment, Timeline
 from edgebehave_export.waiting_time_graph import happened
 from edgebehave_train.copy_kernels import PLACE_KERNELS
 from edgebehave_train.model import BehaviorModel, ModelConfig
@@ -50,15 +50,17 @@ class NextBehavior(nn.Module):
         """
         given = dict(zip(self.input_names, inputs, strict=True))
         model, z_1D = self.model, given["hidden"]
-        moment, now = None, None
+        moment, history_4n = None, given.get("history")
         if "time_s" in given:
             is_known = torch.ones(1, dtype=torch.bool)
             moment = Moment(given["time_s"], given["utc_offset_min"], is_known)
-            now = LocalTime.of(moment.time_s, moment.utc_offset_min)
-            z_1D = self.predict.query(z_1D, moment, now, None)
-        history_4n = given.get("history")
-        happened_n = None if history_4n is None else happened(history_4n, given["num_real"])
-        probs = self.predict.mixture(z_1D, history_4n, moment, now, happened_n)
+        timeline, happened_n = None, None
+        if history_4n is not None:
+            timeline = Timeline.of(history_4n, moment)
+            happened_n = happened(history_4n, given["num_real"])
+        if moment is not None:
+            z_1D = self.predict.query(z_1D, moment, timeline, None)
+        probs = self.predict.mixture(z_1D, timeline, happened_n)
         heads = model.generation
         event_scores = F.linear(heads.event_out(z_1D), model.event.weight, heads.event_bias)
         return probs, event_scores[0], z_1D

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgebehave.habits import KERNELS
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS, SECONDS_PER_SLOT
-from edgebehave_export.history_graph import KERNEL_ROWS, HistoryWeights, LocalTime, Moment
+from edgebehave_export.history_graph import KERNEL_ROWS, HistoryWeights, Moment, Timeline, calendar
 from edgebehave_train.model import ROTARY_PERIOD, VOCABULARY_TRUST, BehaviorModel, Block
 
 _FREQUENCY = KERNEL_ROWS.index("frequency")
@@ -163,6 +163,9 @@ class Predict(nn.Module):
         self.model = model
         config = model.config
         self._constant("head_bias_V", model.head_out.bias + model.never_V())
+        if config.query_context != "none":
+            tables = (model.query_weekday.weight, model.query_slot.weight)
+            self.query_time = nn.Embedding.from_pretrained(torch.cat(tables).detach())
         if not config.habits:
             return
         self.history_weights = HistoryWeights(
@@ -209,53 +212,54 @@ class Predict(nn.Module):
         """
         given = dict(zip(self.input_names, inputs, strict=True))
         config = self.model.config
-        moment, now = None, None
-        z_1D = given["hidden"]
+        z_1D, moment = given["hidden"], None
         if config.query_context != "none":
             # 0 or 1, not a bool: ONNX Runtime's interface for Swift and Objective-C has none.
-            time_known = given["time_known"] != 0
-            moment = Moment(given["time_s"], given["utc_offset_min"], time_known)
-            now = LocalTime.of(moment.time_s, moment.utc_offset_min)
-            z_1D = self.query(z_1D, moment, now, given.get("location"))
-        return self.mixture(z_1D, given.get("history"), moment, now)
+            moment = Moment(given["time_s"], given["utc_offset_min"], given["time_known"].bool())
+        timeline = Timeline.of(given["history"], moment) if config.habits else None
+        if moment is not None:
+            z_1D = self.query(z_1D, moment, timeline, given.get("location"))
+        return self.mixture(z_1D, timeline)
 
     def mixture(
-        self,
-        z_1D: Tensor,
-        history_4n: Tensor | None,
-        moment: Moment | None,
-        now: LocalTime | None,
-        happened_n: Tensor | None = None,
+        self, z_1D: Tensor, timeline: Timeline | None, happened_n: Tensor | None = None
     ) -> Tensor:
         """probs (V + U,) from z; happened_n 1 where the kernels may copy, 0 where not."""
         config = self.model.config
         network_1V = self._network(z_1D)
-        if history_4n is None:
+        if timeline is None:
             return F.pad(network_1V, (0, config.num_spare)).flatten()
-        if moment is None or now is None:
-            last = history_4n[2:, -1]
-            moment = Moment(last[:1], last[1:], torch.zeros(1, dtype=torch.bool))
-            now = LocalTime.of(moment.time_s, moment.utc_offset_min)
-        weights_Kn = self.history_weights(z_1D, history_4n, moment, now)
-        behavior_1n = history_4n[:1]
+        weights_Kn = self.history_weights(z_1D, timeline)
+        behavior_1n = timeline.history_4n[:1]
         is_known_1n = (behavior_1n < config.num_behaviors).float()
         if happened_n is not None:
             weights_Kn, is_known_1n = weights_Kn * happened_n, is_known_1n * happened_n
         num_known = is_known_1n.sum()
         evidence_1K = weights_Kn.sum(1, keepdim=True).T
-        network_11, shares_1K, total_11 = self._gates(z_1D, evidence_1K, num_known)
+        network_11, shares_1K = self._gates(z_1D, evidence_1K, num_known)
         mixture_1C = F.pad(network_11 * network_1V, (0, config.num_spare))
         mixture_1C = mixture_1C.scatter_add(1, behavior_1n, shares_1K @ weights_Kn)
-        return (mixture_1C / total_11).flatten()
+        return (mixture_1C / mixture_1C.sum(1, keepdim=True)).flatten()
 
     def query(
-        self, hidden_1D: Tensor, moment: Moment, now: LocalTime, location: Tensor | None
+        self, hidden_1D: Tensor, moment: Moment, timeline: Timeline | None, location: Tensor | None
     ) -> Tensor:
         """z (1, D), as `BehaviorModel.query`."""
         model = self.model
-        weekday = torch.where(moment.time_known, now.weekday, NUM_WEEKDAYS).long()
-        slot = torch.where(moment.time_known, now.slot, NUM_SLOTS).long()
-        z_1D = hidden_1D + model.query_weekday(weekday) + model.query_slot(slot)
+        if timeline is not None:
+            now_31 = timeline.calendar_3N[:, -1:]
+        else:
+            now_31 = calendar(moment.time_s[None], moment.utc_offset_min[None])
+        # Rows of the table: weekdays, one for none; then the half hours of a day, one for none.
+        first_slot = NUM_WEEKDAYS + 1
+        rows_21 = torch.addmm(
+            torch.tensor([[0.0], [first_slot]]),
+            torch.tensor([[0.0, 1.0, 0.0], [1.0, -float(NUM_SLOTS), 0.0]]),
+            now_31,
+        )
+        none_21 = torch.tensor([[float(NUM_WEEKDAYS)], [float(first_slot + NUM_SLOTS)]])
+        rows_21 = torch.where(moment.time_known, rows_21, none_21).long()
+        z_1D = hidden_1D + self.query_time(rows_21).sum(0)
         if location is not None:
             place = known_or_unknown(location, model.config.num_locations)
             z_1D = z_1D + model.query_location(place)
@@ -267,25 +271,21 @@ class Predict(nn.Module):
         hidden = gelu(model.head_in(z_1D))
         return F.linear(hidden, model.head_out.weight, self.head_bias_V).softmax(-1)
 
-    def _gates(
-        self, z_1D: Tensor, evidence_1K: Tensor, num_known: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`BehaviorModel.gates`, as shares that still have to be divided by a total.
+    def _gates(self, z_1D: Tensor, evidence_1K: Tensor, num_known: Tensor) -> tuple[Tensor, Tensor]:
+        """`BehaviorModel.gates`, as shares that still have to be divided by their total Z.
 
             g_0 = r s_0 / Z,   g_k / E_k = s_k / (E_k + c_k) / Z,   s = softmax(gate(...))
 
         r is the share of the past that the vocabulary can name, () num_known behaviors of it.
-        Returns  r s_0 (1, 1), s_k / (E_k + c_k) (1, K) and Z (1, 1).
+        Returns  r s_0 (1, 1) and s_k / (E_k + c_k) (1, K).
         """
-        features = torch.cat([z_1D, evidence_1K.log1p(), (evidence_1K > 0).float()], 1)
+        features = torch.cat([z_1D, evidence_1K.log1p(), evidence_1K.sign()], 1)
         hidden = gelu(F.linear(features, self.gate_in, self.model.gate_in.bias))
         voices = F.linear(hidden, self.gate_out, self.gate_out_bias).softmax(-1)
         network_11, kernels_1K = voices.split([1, self.shrinkage_K.shape[0]], 1)
         shares_1K = kernels_1K / (evidence_1K + self.shrinkage_K)
         past_11 = evidence_1K[:, _FREQUENCY : _FREQUENCY + 1] + VOCABULARY_TRUST
-        network_11 = network_11 * ((num_known + VOCABULARY_TRUST) / past_11)
-        total_11 = network_11 + (shares_1K * evidence_1K).sum(1, keepdim=True)
-        return network_11, shares_1K, total_11
+        return network_11 * ((num_known + VOCABULARY_TRUST) / past_11), shares_1K
 
 
 class Window(nn.Module):

@@ -18,10 +18,10 @@ from edgebehave_export.graphs import (
 )
 from edgebehave_export.history_graph import (
     KERNEL_ROWS,
-    ROWS,
     HistoryWeights,
-    LocalTime,
     Moment,
+    Timeline,
+    rows_of_cues,
 )
 from edgebehave_train.attention import plan_attention, sliding_window_attention
 from edgebehave_train.history_cues import CUES
@@ -110,8 +110,8 @@ def coincidences(columns, asked_s, offset_min, time_known):
     """Kernels and cues of the graph, numpy, for a history given as columns."""
     moment = Moment(*map(torch.tensor, ([asked_s], [offset_min], [time_known])))
     history = torch.from_numpy(np.stack([column.astype(np.int64) for column in columns]))
-    now = LocalTime.of(moment.time_s, moment.utc_offset_min)
-    return [rows.numpy() for rows in HistoryWeights(None).coincidences(history, moment, now)]
+    timeline = Timeline.of(history, moment)
+    return [rows.numpy() for rows in HistoryWeights(None).coincidences(timeline)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -177,5 +177,6 @@ def test_cues_of_the_graph_are_those_of_training(tiny_store, num_past, timed):
     columns = [column[past] for column in columns]
     asked_s, offset_min = int(log.query_time_s[row]), int(log.utc_offset_min[row])
     _, rows = coincidences(columns, asked_s, offset_min, timed)
-    for cue, expected in zip(CUES, pairs.cues, strict=True):
-        np.testing.assert_allclose(rows[ROWS.index(cue)], expected, atol=2e-5, err_msg=cue)
+    cues = rows_of_cues().numpy() @ rows
+    for cue, got, expected in zip(CUES, cues, pairs.cues, strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-5, err_msg=cue)

@@ -67,7 +67,7 @@ def test_the_table_names_every_check(gate, fp32_graphs):
     [
         ("observe.onnx", "model.rotary_cos", lambda table: np.roll(table, 99, 0)),
         ("observe.onnx", "model.norm.bias", lambda bias: bias + 0.05),
-        ("predict.onnx", "model.query_slot.weight", lambda table: np.roll(table, 1, 0)),
+        ("predict.onnx", "query_time.weight", lambda table: np.roll(table, 1, 0)),
         ("predict.onnx", "gate_out_bias", lambda bias: bias[::-1]),
     ],
 )

@@ -37,8 +37,8 @@ def test_all_matrices_and_tables_are_integers_and_the_rest_is_not(int8_graphs):
         for tensor in proto.graph.initializer
     }
     layers = ("blocks.0.qkv", "blocks.1.mlp_out", "head_in", "head_out")
-    tables = ("event", "location", "query_slot")
-    for name in (*(f"model.{layer}.weight" for layer in layers + tables), "gate_in", "gate_out"):
+    weights = [f"model.{layer}.weight" for layer in (*layers, "event", "location")]
+    for name in (*weights, "query_time.weight", "gate_in", "gate_out"):
         assert kinds[f"{name}_int8"] == TensorProto.INT8
         assert name not in kinds
     for name in ("model.norm.weight", "gate_out_bias", "model.rotary_cos"):
