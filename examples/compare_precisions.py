@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from replay_on_sdk import asked_before
 
 from edgebehave import Predictor
 from edgebehave_train.checkpoint import Checkpoint
@@ -27,20 +28,13 @@ def main() -> None:
     args = parser.parse_args()
     store, checkpoint = EventStore.open(args.store), Checkpoint.open(args.checkpoint)
     targets = predict_part(store, checkpoint, "validation").targets
-    target_of_event = {int(event): i for i, event in enumerate(targets.event)}
     best_NK = {}
     for name in ("fp32", "int8"):
         predictor = Predictor.load(getattr(args, name))
         best_NK[name] = np.empty((len(targets), 5), dtype=object)
-        for index, user in enumerate(store.users()):
-            for position, event in enumerate(store.named_events(index), store.user_start[index]):
-                moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
-                row = target_of_event.get(int(position))
-                if row is not None:
-                    best = [one.behavior for one in predictor.predict(user, 5, **moment)]
-                    best_NK[name][row, : len(best)] = best
-                predictor.observe(user, event.event, location=event.location, **moment)
-            predictor.forget(user)
+        for row, user, moment in asked_before(predictor, store, targets):
+            best = [one.behavior for one in predictor.predict(user, 5, **moment)]
+            best_NK[name][row, : len(best)] = best
     fp32, int8 = best_NK["fp32"], best_NK["int8"]
     shared = [
         len(set(one) & set(other)) / len(set(one)) for one, other in zip(fp32, int8, strict=True)

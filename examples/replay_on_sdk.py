@@ -18,28 +18,43 @@ from edgebehave import Predictor
 from edgebehave_train.behavior_log import Targets
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.evaluation import predict_part
-from edgebehave_train.event_store import EventStore
+from edgebehave_train.event_store import EventStore, NamedEvent
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.ranking import Predictions, rank_in_blocks
+
+
+def replayed(predictor: Predictor, store: EventStore) -> Iterator[tuple[int, int, NamedEvent]]:
+    """User, position and event, one by one; each is told when the next one is asked for."""
+    for index, user in enumerate(store.users()):
+        for position, event in enumerate(store.named_events(index), int(store.user_start[index])):
+            yield index, position, event
+            event.tell(predictor, user)
+        predictor.forget(user)
+
+
+def asked_before(
+    predictor: Predictor, store: EventStore, targets: Targets
+) -> Iterator[tuple[int, str, dict[str, int]]]:
+    """Number, user and moment of each target, when its past is told and it itself is not."""
+    target_of_event = {int(event): i for i, event in enumerate(targets.event)}
+    users = store.users()
+    for index, position, event in replayed(predictor, store):
+        target = target_of_event.get(position)
+        if target is not None:
+            moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
+            yield target, users[index], moment
 
 
 def replay(
     predictor: Predictor, store: EventStore, targets: Targets, habits: bool = True
 ) -> Predictions:
     """Predictions of the SDK for targets of a log, each asked for before its event is told."""
-    target_of_event = {int(event): i for i, event in enumerate(targets.event)}
 
     def answers() -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-        for index, user in enumerate(store.users()):
-            for position, event in enumerate(store.named_events(index), store.user_start[index]):
-                moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
-                target = target_of_event.get(int(position))
-                if target is not None:
-                    _, probs = predictor.probabilities(user, **moment, habits=habits)
-                    # Column 0 of the ranking is "unknown", which the SDK never names.
-                    yield slice(target, target + 1), np.append(np.float32(0), probs)[None]
-                predictor.observe(user, event.event, location=event.location, **moment)
-            predictor.forget(user)
+        for target, user, moment in asked_before(predictor, store, targets):
+            _, probs = predictor.probabilities(user, **moment, habits=habits)
+            # Column 0 of the ranking is "unknown", which the SDK never names.
+            yield slice(target, target + 1), np.append(np.float32(0), probs)[None]
 
     return rank_in_blocks(targets, answers())
 

@@ -54,13 +54,7 @@ class DeviceGenerator:
             for position, event in enumerate(events, int(start)):
                 own[event.event] = int(log.behavior[position])
                 if not known:
-                    self.predictor.observe(
-                        name,
-                        event.event,
-                        at=event.time_s,
-                        location=event.location,
-                        utc_offset_min=event.utc_offset_min,
-                    )
+                    event.tell(self.predictor, name)
             shaped = {"temperature": sampling.temperature, "top_p": sampling.top_p}
             began = time.perf_counter()
             # A seed of its own for every user: the draws are not those of training.

@@ -60,13 +60,7 @@ class OnSdk:
         return [one.behavior for one in found]
 
     def tell(self, event: NamedEvent) -> None:
-        self._predictor.observe(
-            "user",
-            event.event,
-            at=event.time_s,
-            location=event.location,
-            utc_offset_min=event.utc_offset_min,
-        )
+        event.tell(self._predictor, "user")
 
 
 class OwnPast:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from replay_on_sdk import replayed
 
 from edgebehave import Predictor
 from edgebehave_train.checkpoint import Checkpoint
@@ -40,35 +41,28 @@ def asked(
     rows: dict[tuple[int, int], list[tuple[float, float, bool]]] = {
         (waited, within): [] for waited in WAITED_MIN for within in WITHIN_MIN
     }
-    for index in range(store.num_users):
-        last_s = first_s = None
-        num_gaps = 0
-        for event, position in zip(
-            store.named_events(index), range(*store.user_start[index : index + 2]), strict=True
-        ):
-            if last_s is not None and is_asked[position] and num_gaps:
-                gap_s, rate = event.time_s - last_s, num_gaps / max(last_s - first_s, 1)
-                for (waited, within), answers in rows.items():
-                    if gap_s <= 60 * waited:
-                        continue
-                    _, probs = predictor.probabilities(
-                        "user", at=last_s + 60 * waited, within=timedelta(minutes=within)
-                    )
-                    nothing_came = gap_s > 60 * (waited + within)
-                    constant = np.exp(-rate * 60 * within)
-                    answers.append((float(probs[-1]), float(constant), nothing_came))
-            predictor.observe(
-                "user",
-                event.event,
-                at=event.time_s,
-                location=event.location,
-                utc_offset_min=event.utc_offset_min,
-            )
-            if event.behavior is not None:
-                num_gaps += last_s is not None
-                first_s = event.time_s if first_s is None else first_s
-                last_s = event.time_s
-        predictor.forget("user")
+    last_s = first_s = None
+    user = num_gaps = -1
+    for index, position, event in replayed(predictor, store):
+        if index != user:
+            user, num_gaps, last_s, first_s = index, 0, None, None
+        if last_s is not None and is_asked[position] and num_gaps:
+            gap_s, rate = event.time_s - last_s, num_gaps / max(last_s - first_s, 1)
+            for (waited, within), answers in rows.items():
+                if gap_s <= 60 * waited:
+                    continue
+                _, probs = predictor.probabilities(
+                    store.users()[index],
+                    at=last_s + 60 * waited,
+                    within=timedelta(minutes=within),
+                )
+                nothing_came = gap_s > 60 * (waited + within)
+                constant = np.exp(-rate * 60 * within)
+                answers.append((float(probs[-1]), float(constant), nothing_came))
+        if event.behavior is not None:
+            num_gaps += last_s is not None
+            first_s = event.time_s if first_s is None else first_s
+            last_s = event.time_s
     return {cell: np.array(answers, np.float64) for cell, answers in rows.items()}
 
 

@@ -9,7 +9,6 @@ import typer
 from edgebehave_cli import log_columns
 from edgebehave_cli.console import note, print_table
 from edgebehave_cli.evaluate import show_table
-from edgebehave_cli.predict import observe_all
 from edgebehave_cli.training_progress import TrainingProgress
 
 _EPOCHS = 8
@@ -149,7 +148,8 @@ def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> 
     for index, user in enumerate(store.users()[:num_users]):
         events = list(store.named_events(index))
         last = max((i for i, e in enumerate(events) if e.behavior is not None), default=0)
-        observe_all(predictor, user, events[:last])
+        for event in events[:last]:
+            event.tell(predictor, user)
         came = events[last]
         expected = predictor.predict(user, 3, at=came.time_s, utc_offset_min=came.utc_offset_min)
         rows.append(

@@ -1,17 +1,12 @@
 """`edgebehave predict`: ask a bundle what a user of a log does next."""
 
 import datetime
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edgebehave_cli.console import JsonOption, print_json, print_table
-
-if TYPE_CHECKING:  # annotations must not import numpy
-    from edgebehave import Predictor
-    from edgebehave_train.event_store import NamedEvent
 
 
 def predict(
@@ -38,7 +33,8 @@ def predict(
     if user not in names:
         raise ValueError(f"{store} has no user {user!r}; it has for example {names[0]!r}")
     predictor = Predictor.load(bundle)
-    observe_all(predictor, user, log.named_events(names.index(user)))
+    for event in log.named_events(names.index(user)):
+        event.tell(predictor, user)
     predictions = predictor.predict(user, k, at=moment)
     if json:
         print_json([{"behavior": p.behavior, "probability": p.probability} for p in predictions])
@@ -49,18 +45,6 @@ def predict(
         ["behavior", "probability"],
         [[p.behavior, f"{p.probability:.3f}"] for p in predictions],
     )
-
-
-def observe_all(predictor: "Predictor", user: str, events: Iterable["NamedEvent"]) -> None:
-    """Tell the SDK a user's past, event by event."""
-    for event in events:
-        predictor.observe(
-            user,
-            event.event,
-            at=event.time_s,
-            utc_offset_min=event.utc_offset_min,
-            location=event.location,
-        )
 
 
 def parse_moment(text: str) -> datetime.datetime:

@@ -144,13 +144,7 @@ def _lines(
         history = events[question.start - first : question.stop - first]
         asked = events[question.stop - first]
         for event in history:
-            predictor.observe(
-                "somebody",
-                event.event,
-                at=event.time_s,
-                location=event.location,
-                utc_offset_min=event.utc_offset_min,
-            )
+            event.tell(predictor, "somebody")
         at = None if i % UNTIMED_EVERY == UNTIMED_EVERY - 1 else asked.time_s
         expected = predictor.predict(
             "somebody", NUM_EXPECTED, at=at, utc_offset_min=asked.utc_offset_min

@@ -179,28 +179,12 @@ def check_parity(
         checks += _check_window(devices, log, histories, hidden, targets)
     if config.generation_heads:
         of_device = gap_differences(model, log, targets, histories, devices, hidden)
-        checks += [
-            Check(
-                name=f"torch - {name}, probability of the waiting time",
-                value=float(difference.max(initial=0)),
-                count=len(difference),
-                limit=MAX_DIFFERENCE if name == "fp32" else None,
-            )
-            for name, difference in of_device.items()
-        ]
+        checks += _compare_generation(of_device, "waiting time")
     if devices["fp32"].generates:
         mixture = _reference(model, log, targets, 0 if timed else None)
         generated = generation_differences(model, log, targets, mixture, histories, devices, hidden)
-        checks += [
-            Check(
-                name=f"torch - {name}, probability of the {what}",
-                value=float(difference.max(initial=0)),
-                count=len(difference),
-                limit=MAX_DIFFERENCE if name == "fp32" else None,
-            )
-            for what, of_device in generated.items()
-            for name, difference in of_device.items()
-        ]
+        for what, of_device in generated.items():
+            checks += _compare_generation(of_device, what)
     index = targets.event - log.user_start[targets.user]
     return ParityReport(
         checks=checks,
@@ -274,6 +258,19 @@ def _compare_torch(fp32: FloatArray, reference: npt.NDArray[np.float64], suffix:
         count=len(fp32),
         limit=MAX_DIFFERENCE,
     )
+
+
+def _compare_generation(of_device: Mapping[str, FloatArray], what: str) -> list[Check]:
+    """Differences from torch, of which those of fp32 are judged."""
+    return [
+        Check(
+            name=f"torch - {name}, probability of the {what}",
+            value=float(difference.max(initial=0)),
+            count=len(difference),
+            limit=MAX_DIFFERENCE if name == "fp32" else None,
+        )
+        for name, difference in of_device.items()
+    ]
 
 
 def _compare_int8(

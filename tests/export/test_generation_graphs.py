@@ -34,13 +34,7 @@ def bundle(checkpoint, tiny_store, tmp_path_factory):
 
 def observe(predictor, store, user, num_events=None):
     for event in list(store.named_events(user))[:num_events]:
-        predictor.observe(
-            "user",
-            event.event,
-            at=event.time_s,
-            location=event.location,
-            utc_offset_min=event.utc_offset_min,
-        )
+        event.tell(predictor, "user")
 
 
 def by_training(generator, prompts, seed, sampling):

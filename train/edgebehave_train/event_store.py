@@ -20,12 +20,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
+
+if TYPE_CHECKING:
+    from edgebehave.predictor import Predictor
 
 FORMAT_VERSION = 1
 COLUMNS = {
@@ -48,6 +51,16 @@ class NamedEvent(NamedTuple):
     behavior: str | None
     time_s: int
     utc_offset_min: int
+
+    def tell(self, predictor: "Predictor", user: str) -> None:
+        """Observe it."""
+        predictor.observe(
+            user,
+            self.event,
+            at=self.time_s,
+            location=self.location,
+            utc_offset_min=self.utc_offset_min,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
