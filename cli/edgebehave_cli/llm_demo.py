@@ -42,7 +42,7 @@ def demo(
     """Tune a language model in two stages, measure it, teach the edge model, export, predict.
 
     Every command is printed before it runs. Interrupted, the same command goes on: what is
-    finished is kept. Without --base the language model is a stand-in of a million parameters that
+    finished is kept. Without --base the language model is a stand-in of half a million parameters that
     has read about the simulator's world; its figures say nothing about a real one.
 
     Example: [bold]edgebehave llm demo[/bold]
@@ -85,12 +85,18 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
             f"llm pretrain -o {small_lm} --seed {seed}",
             out / "small_lm" / "pretraining.json",
         )
-        # A stand-in learns little from small steps, and long prompts take long on a CPU.
-        tuning = (
-            f"--auxiliary {small_lm}/conversations.jsonl --samples 1500 --epochs 3 "
-            "--set tuning.learning_rate=1e-3 --set balanced_tuning.learning_rate=1e-3 "
-            f"--set lora.rank=16 --set lora.alpha=32 --set prompt.history=10 --seed {seed}"
-        )
+        # A stand-in learns little from small steps, and cannot read a list of candidates.
+        settings = {
+            "tuning.learning_rate": "2e-3",
+            "balanced_tuning.learning_rate": "1e-3",
+            "lora.rank": "16",
+            "lora.alpha": "32",
+            "prompt.history": "10",
+            "prompt.candidates": "none",
+            "selection.pool": "3",
+        }
+        tuning += f" --auxiliary {small_lm}/conversations.jsonl --samples 2000 --epochs 3"
+        tuning += "".join(f" --set {name}={value}" for name, value in settings.items())
     yield _Step(
         "A-tuning: the frequent behaviors, and 5 % conversation",
         f"llm tune {store} --base {shlex.quote(base) if base else small_lm} -o {a} "
@@ -132,7 +138,9 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     asked = f"--store {store} --user user_00159 -k 3"
     yield _Step("Ask the language model", f"llm predict {ab} {asked}")
     yield _Step("Ask the SDK, as on a device", f"predict {bundle} {asked}")
-    yield _Step("What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}")
+    yield _Step(
+        "What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}"
+    )
 
 
 def _is_done(made: Path) -> bool:

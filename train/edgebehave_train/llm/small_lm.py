@@ -70,7 +70,7 @@ class SmallLmConfig:
     width: int = 96
     num_layers: int = 3
     num_heads: int = 2
-    num_steps: int = 4000
+    num_steps: int = 12_000
     batch_rows: int = 2
     row_tokens: int = 512
     learning_rate: float = 3e-3
