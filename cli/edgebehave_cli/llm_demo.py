@@ -42,8 +42,8 @@ def demo(
     """Tune a language model in two stages, measure it, teach the edge model, export, predict.
 
     Every command is printed before it runs. Interrupted, the same command goes on: what is
-    finished is kept. Without --base the language model is a stand-in of half a million parameters that
-    has read about the simulator's world; its figures say nothing about a real one.
+    finished is kept. Without --base the language model is a stand-in of half a million
+    parameters that has read about the simulator's world; its figures say nothing about a real one.
 
     Example: [bold]edgebehave llm demo[/bold]
 
