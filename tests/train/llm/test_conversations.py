@@ -66,6 +66,7 @@ BROKEN = {
     json.dumps({"messages": [ASK, {"role": ["x"], "content": "5"}]}): "who is none of",
     json.dumps({"messages": [ASK, {"role": "assistant", "content": None}]}): "without text",
     json.dumps({"messages": [ASK, {"role": "assistant", "content": " "}]}): "without text",
+    json.dumps({"messages": [ASK, {"role": "assistant", "content": "\ud83d"}]}): "surrogate pair",
     b'{"messages": "\xff"}': "not UTF-8",
 }
 

@@ -75,7 +75,7 @@ class ChatFormat:
         called `<|im_end|>` must not end a turn.
         """
         cleaned = [
-            {"role": message["role"], "content": self._special.sub("", message["content"])}
+            {"role": message["role"], "content": self._without_special(message["content"])}
             for message in messages
         ]
         if cleaned and cleaned[0]["role"] == "system" and not self._writes_system:
@@ -91,8 +91,15 @@ class ChatFormat:
 
     def answer_ids(self, text: str) -> list[int]:
         """Token ids of an answer and of the end of the turn."""
-        text = self._special.sub("", text)
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_id]
+        ids = self.tokenizer(self._without_special(text), add_special_tokens=False)["input_ids"]
+        return [*ids, self.end_id]
+
+    def _without_special(self, text: str) -> str:
+        """A text without special tokens, nor any that come about where one is taken out."""
+        num_left = 1
+        while num_left:
+            text, num_left = self._special.subn("", text)
+        return text
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         return str(

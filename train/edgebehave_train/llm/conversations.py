@@ -136,6 +136,11 @@ def _conversation(line: Any) -> list[Message]:
             raise ValueError(f"a turn of {said_by!r}, who is none of {', '.join(_ROLES)}")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"a turn of {said_by!r} without text")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # JSON can escape one alone, as of an emoji that was cut; no tokenizer reads it.
+            raise ValueError(f"a turn of {said_by!r} with half of a surrogate pair") from None
         if role == "system" and messages:
             raise ValueError("a message of the system that is not the first")
         if role != "system":
