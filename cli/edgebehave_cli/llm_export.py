@@ -21,7 +21,7 @@ def export(
     prompts: Annotated[
         int, typer.Option(min=1, help="Validation samples on which graphs and torch are compared.")
     ] = 200,
-    overwrite: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an export in OUT.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Merge the adapters into the base and write it as a Hugging Face folder and as ONNX.

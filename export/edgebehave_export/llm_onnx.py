@@ -32,6 +32,10 @@ HUGGING_FACE = "huggingface"
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
 """Where each precision lies in an exported folder."""
 
+_EXPORTED = {
+    *(HUGGING_FACE, "onnx", "onnx-int8", "export.json"),
+    *("behaviorlm.json", "vocabulary.json", "candidates.json"),  # of `tuned_llm_export`
+}
 _LARGEST_PROTO = 1_500_000_000  # bytes; protobuf ends at 2 GiB
 
 
@@ -86,17 +90,13 @@ def export_language_model(
     candidate_ids  candidate c is the answer for behavior c + 1.
     min_agreement  share of prompts on which the float32 graph must prefer what torch prefers. int8
                    is reported and never refused.
-    Raises ValueError if `out` exists and is not to be overwritten, if there are no prompts, if
-    optimum is missing or does not fit the installed transformers, and if the graph disagrees.
+    Raises ValueError if `out` may not be replaced, if there are no prompts, if optimum is missing
+    or does not fit the installed transformers, and if the graph disagrees.
     """
     require_optimum()
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists; choose another folder or overwrite it")
     if not len(prompts):
         raise ValueError("no prompts to compare the graphs with torch on; give at least one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        made = Path(folder) / "export"
+    with export_folder(out, overwrite) as made:
         report("merging adapters")
         save_merged(model, tokenizer, made / HUGGING_FACE)
         report("writing the ONNX graph")
@@ -122,10 +122,29 @@ def export_language_model(
             versions={name: metadata.version(name) for name in _PACKAGES},
         )
         (made / "export.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    return result
+
+
+@contextmanager
+def export_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write an export into; in the end, and not before, it takes the place of `out`.
+
+    Raises ValueError if `out` may not be replaced: without `overwrite`, and if it holds anything
+    that an export does not, such as the adapters of the tuned model itself.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not out.is_dir() or not {entry.name for entry in out.iterdir()} <= _EXPORTED:
+            raise ValueError(f"{out} exists and is no exported language model; name another folder")
+        if not overwrite:
+            raise ValueError(f"{out} exists; choose another folder or overwrite it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        made = Path(folder) / "export"
+        made.mkdir()
+        yield made
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
-    return result
 
 
 _PACKAGES = ("transformers", "optimum-onnx", "torch", "onnx", "onnxruntime")

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgebehave_export.llm_onnx import (
     HUGGING_FACE,
+    export_folder,
     export_language_model,
     require_optimum,
     save_merged,
@@ -40,34 +41,30 @@ def export_tuned_llm(
                  compared with torch; None: merged weights alone, no graphs.
     num_prompts  so many of their samples, drawn uniformly.
     Returns      what export.json holds; {} without graphs.
-    Raises ValueError if `out` exists and is not to be replaced, or a graph disagrees with torch.
+    Raises ValueError if `out` may not be replaced, or a graph disagrees with torch.
     """
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists; choose another folder or overwrite it")
     result: dict[str, Any] = {}
     if store is not None:
         require_optimum()
         tuned.require_log(store)
-    model, tokenizer = tuned.load("cpu", "float32")
-    encoder = tuned.encoder(model, tokenizer)
-    if store is None:
-        if out.exists():
-            shutil.rmtree(out)
-        save_merged(model, tokenizer, out / HUGGING_FACE)
-    else:
-        history = tuned.config.prompt.history
-        samples = log_samples(store, "validation", tuned.config.split, tuned.vocabulary, history)
-        asked = random_samples(samples, num_prompts, tuned.config.seed)
-        result = export_language_model(
-            model,
-            tokenizer,
-            out,
-            prompts=[encoder.encode(sample).prompt_ids for sample in asked],
-            candidate_ids=encoder.candidates,
-            overwrite=overwrite,
-            report=report,
-        ).to_json()
-    for name in (DESCRIPTION_FILE, "vocabulary.json"):
-        shutil.copy(tuned.path / name, out / name)
-    write_json(out / "candidates.json", {"candidate_ids": encoder.candidates})
+    with export_folder(out, overwrite) as made:
+        model, tokenizer = tuned.load("cpu", "float32")
+        encoder = tuned.encoder(model, tokenizer)
+        if store is None:
+            save_merged(model, tokenizer, made / HUGGING_FACE)
+        else:
+            split, history = tuned.config.split, tuned.config.prompt.history
+            samples = log_samples(store, "validation", split, tuned.vocabulary, history)
+            asked = random_samples(samples, num_prompts, tuned.config.seed)
+            result = export_language_model(
+                model,
+                tokenizer,
+                made,
+                prompts=[encoder.encode(sample).prompt_ids for sample in asked],
+                candidate_ids=encoder.candidates,
+                report=report,
+            ).to_json()
+        for name in (DESCRIPTION_FILE, "vocabulary.json"):
+            shutil.copy(tuned.path / name, made / name)
+        write_json(made / "candidates.json", {"candidate_ids": encoder.candidates})
     return result

@@ -108,6 +108,27 @@ def test_evaluate_puts_rows_beside_each_other(tiny_store, base, tuned):
     assert len(json.loads((tuned / "metrics.json").read_text())["test_reads"]) == 1
 
 
+def test_evaluate_has_rows_for_edge_models_and_refuses_early(tiny_store, tuned, tmp_path):
+    small = ("--preset", "tiny", "--epochs", 1, "--set", "width=32", "--set", "window=12")
+    train = ("train", tiny_store.path, *small, "-o")
+    edgebehave(*train, tmp_path / "edge", "--split", "user", "--set", "split.train=0.8")
+    evaluate = ("llm", "evaluate", tiny_store.path, tuned, "--no-habits", "--edge")
+    few = ("--samples", 8, "--resamples", 10, "--json")
+    content = json.loads(edgebehave(*evaluate, tmp_path / "edge", *few).stdout)
+    assert list(content["rows"]) == ["ab", "edge"]
+    assert content["num_samples"] == 8
+    recall, low, high = content["rows"]["edge"]["metrics"]["weighted_recall"]
+    assert 0 <= low <= recall <= high <= 1
+    edgebehave(*train, tmp_path / "by_time")
+    # Before a language model is asked, and so before a reading of the test part is noted.
+    readings = [file.read_bytes() for file in tuned.glob("metrics.json")]
+    by_time = refusal(*evaluate, tmp_path / "by_time", "--test")
+    assert "do not share vocabulary and split" in by_time
+    assert readings == [file.read_bytes() for file in tuned.glob("metrics.json")]
+    (tmp_path / "edge").rename(tmp_path / "habits")
+    assert "two rows would be called 'habits'" in refusal(*evaluate, tmp_path / "habits")
+
+
 def test_predict_ranks_behaviors(tiny_store, tuned):
     arguments = ("llm", "predict", tuned, "-s", tiny_store.path, "--user", "user_3", "-k", 4)
     ranking = json.loads(edgebehave(*arguments, "--json").stdout)
@@ -132,7 +153,15 @@ def test_export_writes_merged_weights(tuned, tmp_path):
         len(candidates) == len(json.loads((out / "vocabulary.json").read_text())["behaviors"]) - 1
     )
     assert "give --store, or --no-onnx" in refusal("llm", "export", tuned, "-o", tmp_path / "x")
-    assert "exists; choose" in refusal("llm", "export", tuned, "-o", out, "--no-onnx")
+    again = ("llm", "export", tuned, "--no-onnx", "-o")
+    assert "exists; choose" in refusal(*again, out)
+    # What is no export is never replaced, least of all the adapters.
+    assert "is no exported language model" in refusal(*again, tuned, "--overwrite")
+    assert (tuned / "adapter").is_dir()
+    (out / "candidates.json").unlink()
+    edgebehave(*again, out, "--overwrite")
+    assert (out / "candidates.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
 def test_export_writes_graphs_that_agree_with_torch(tiny_store, tuned, tmp_path):
