@@ -88,7 +88,7 @@ def distill(
     if not answers.is_complete:
         raise ValueError(
             f"{answers.num_asked - len(answers.event)} of {answers.num_asked} answers of the "
-            "teacher are missing; go on asking with --resume"
+            "teacher are missing; name the teacher again by --teacher, which goes on asking"
         )
     _require_same_held_out(store, config.split, answers)
     if student is not None and student.config.split != config.split:

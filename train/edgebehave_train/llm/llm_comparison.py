@@ -24,9 +24,13 @@ from edgebehave_train.llm.llm_evaluation import (
     habit_probs,
     protocol_table,
     random_samples,
+    require_same_task,
 )
 from edgebehave_train.llm.samples import LogSamples, log_samples
 from edgebehave_train.llm.tuned_llm import TunedLLM, prompt_encoder, sample_probs
+
+ZERO_SHOT, HABITS = "zero-shot", "habits"
+"""Rows that are called after no folder."""
 
 _METRICS_FILE = "metrics.json"
 
@@ -93,12 +97,14 @@ def compare_language_models(
                 f"{model.path} was tuned with split {model.config.split}, {first.path} with "
                 f"{first.config.split}; only models of one split share a test part"
             )
-    folders = [one.path.resolve().name for one in (*models, *checkpoints)]
-    if twice := next((name for name in folders if folders.count(name) > 1), None):
+    rows = [ZERO_SHOT, HABITS, *(one.path.resolve().name for one in (*models, *checkpoints))]
+    if twice := next((name for name in rows if rows.count(name) > 1), None):
         raise ValueError(f"two rows would be called {twice!r}; rename one of the folders")
     longest = max(model.config.prompt.history for model in models)
     part = log_samples(store, config.part, first.config.split, first.vocabulary, longest)
     samples = _drawn(part, config)
+    for checkpoint in checkpoints:  # before the language models have been asked for an hour
+        require_same_task(checkpoint, store, samples)
     probs: dict[str, npt.NDArray[np.floating]] = {}
 
     def ask(row: str, llm: Any, tokenizer: Any, tuned: TunedLLM) -> None:
@@ -122,11 +128,11 @@ def compare_language_models(
         if config.part == "test":
             _note_reading(tuned, store)
     if config.zero_shot:
-        ask("zero-shot", *load_language_model(first.base, device=device), first)
+        ask(ZERO_SHOT, *load_language_model(first.base, device=device), first)
     for checkpoint in checkpoints:
         probs[checkpoint.path.resolve().name] = checkpoint_probs(checkpoint, store, samples)
     if config.habits:
-        probs["habits"] = habit_probs(store, samples)
+        probs[HABITS] = habit_probs(store, samples)
     return protocol_table(
         config.protocol,
         samples,

@@ -218,12 +218,7 @@ def checkpoint_probs(
     A reading of the test part is noted in the checkpoint, as `edgebehave evaluate` does.
     Raises ValueError if the checkpoint was trained on another log, vocabulary or split.
     """
-    checkpoint.require_log(store)
-    if checkpoint.config.split != samples.split or checkpoint.vocabulary != samples.vocabulary:
-        raise ValueError(
-            f"{checkpoint.path} and the samples do not share vocabulary and split; train a "
-            f"checkpoint on {samples.split}"
-        )
+    require_same_task(checkpoint, store, samples)
     asked = _asked(store, samples)
     if samples.part == "test":
         metrics = checkpoint.read_metrics()
@@ -235,6 +230,16 @@ def checkpoint_probs(
         probs_SV[which] = probs_RC[:, : probs_SV.shape[1]]
     probs_SV[:, UNKNOWN] = 0
     return probs_SV
+
+
+def require_same_task(checkpoint: Checkpoint, store: EventStore, samples: LogSamples) -> None:
+    """Raises ValueError if a checkpoint was trained on another log, vocabulary or split."""
+    checkpoint.require_log(store)
+    if checkpoint.config.split != samples.split or checkpoint.vocabulary != samples.vocabulary:
+        raise ValueError(
+            f"{checkpoint.path} and the samples do not share vocabulary and split; train a "
+            f"checkpoint on {samples.split}"
+        )
 
 
 def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float32]:

@@ -49,7 +49,7 @@ class TuningConfig:
     max_gradient_norm    longer gradients are cut to this length.
     patience             stop after this many epochs without a better one; 0 = never.
     autocast             what is computed in: "bfloat16", "float32" (as the weights say), or auto:
-                         bfloat16 where the hardware multiplies it, which is 2-3 times as fast.
+                         bfloat16 where the hardware multiplies it.
     seed                 of the order of samples and of dropout.
     """
 
@@ -98,7 +98,8 @@ class TuningProgress:
     kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while a
                      selection asks for predictions, step of num_steps of them so far.
     epoch, step      done so far; num_epochs, num_steps planned.
-    loss             mean training loss since the last report, nats per answer token.
+    loss             mean training loss of the last 20 steps, at "validation" of the epoch; nats
+                     per answer token.
     samples_per_s    per second of training time, this run.
     validation_loss  the same of the validation samples; the lowest at the "end".
     is_best          it is the lowest so far.
