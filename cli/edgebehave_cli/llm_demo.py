@@ -12,6 +12,8 @@ import typer
 
 from edgebehave_cli.console import note
 
+_DEMO_FILE = "llm-demo.json"
+
 
 class _Step(NamedTuple):
     """A command of the chain.
@@ -50,7 +52,7 @@ def demo(
     Example: [bold]edgebehave llm demo --base HuggingFaceTB/SmolLM2-135M-Instruct[/bold]
     """
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, {"base": base, "seed": seed})
     for step in _steps(out, base, seed):
         note(f"\n[{time.monotonic() - started:5.0f} s] {step.title}")
         note(f"$ edgebehave {step.command}")
@@ -61,6 +63,25 @@ def demo(
             shutil.rmtree(step.made.parent)  # half done by an earlier demo
         _run(step.command)
     note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
+
+
+def _claim(out: Path, wanted: dict[str, object]) -> None:
+    """Make the folder, or go on in one that a demo of the same options made.
+
+    What is half done is deleted in it, and what is finished is kept: neither may happen to what
+    somebody else made, or to what came of other options.
+    """
+    file = out / _DEMO_FILE
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before != wanted:
+            given = ", ".join(f"{name} {value}" for name, value in before.items())
+            raise ValueError(f"{out} holds a demo of {given}; name another folder by --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty and holds no demo; name another folder by --out")
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
 
 
 def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:

@@ -40,6 +40,7 @@ def test_every_command_is_one_that_can_be_typed(base):
 def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, monkeypatch):
     out, ran = tmp_path / "demo", []
     (out / "edge").mkdir(parents=True)
+    (out / "llm-demo.json").write_text(json.dumps({"base": None, "seed": 0}))
     (out / "log.csv.gz").write_bytes(b"")
     (out / "edge" / "training.json").write_text(json.dumps({"finished": True}))
     (out / "ab").mkdir()
@@ -51,3 +52,19 @@ def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, 
     assert sum(command.startswith("llm tune") for command in ran) == 2
     assert not (out / "ab").exists()  # the half-done one was taken away
     assert (out / "edge" / "training.json").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(llm_demo, "_run", ran.append)
+
+    def refusal(out, *options):
+        return str(CliRunner().invoke(app, ["llm", "demo", "-o", str(out), *options]).exception)
+
+    (tmp_path / "runs" / "ab").mkdir(parents=True)
+    assert "is not empty and holds no demo" in refusal(tmp_path / "runs")
+    assert (tmp_path / "runs" / "ab").is_dir()
+    assert CliRunner().invoke(app, ["llm", "demo", "-o", str(tmp_path / "new")]).exit_code == 0
+    ran.clear()
+    assert "holds a demo of base None, seed 0" in refusal(tmp_path / "new", "--seed", "1")
+    assert not ran

@@ -215,6 +215,7 @@ def train_small_lm(
     """
     import torch
 
+    from edgebehave_train.checkpoint import write_json, write_text
     from edgebehave_train.hardware import fast_precision, keep_buffers_in_heap
     from edgebehave_train.optimization import learning_rate_at, parameter_groups
 
@@ -267,11 +268,11 @@ def train_small_lm(
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
     with (out / "conversations.jsonl").open("w", encoding="utf-8") as lines:
         for messages in islice(conversations(config.seed), _NUM_CONVERSATIONS):
             lines.write(json.dumps({"messages": messages}) + "\n")
-    (out / "README.md").write_text(_card(record))
+    write_text(out / "README.md", _card(record))
+    write_json(out / "pretraining.json", record)  # last: where it is, everything is
     return record
 
 
