@@ -161,10 +161,14 @@ def llm_flops(
     """
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
-    multiplying = sum(
-        module.weight.numel()
+    weights = [
+        getattr(module, "weight", None)
         for module in model.modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if module is not head and not isinstance(module, torch.nn.Embedding)
+    ]
+    # Linear layers, and those of GPT-2, which are of a class of its own; not the norms.
+    multiplying = sum(
+        weight.numel() for weight in weights if weight is not None and weight.ndim == 2
     )
     head_weights = head.weight.numel()
     heads = config.num_attention_heads

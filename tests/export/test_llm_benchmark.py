@@ -102,6 +102,15 @@ def test_flops_agree_with_what_torch_counts(make_tiny_llm):
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
+def test_flops_of_layers_that_are_no_linear_ones_count():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4))
+    weights = 2 * (4 + 8) * 32 * 32  # query, key, value, output; an MLP of four times the width
+    expected = 2 * weights * 5 + 2 * 32 * 100 * 5 + 4 * 2 * 32 * (1 + 2 + 3 + 4 + 5)
+    assert llm_flops(model, 5, [[40]], tree=False) == expected
+
+
 def test_flops_of_an_edge_model_are_at_least_its_matrices(tiny_model):
     weights = sum(
         module.weight.numel()

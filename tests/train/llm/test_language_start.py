@@ -55,3 +55,11 @@ def test_other_architectures_and_other_angles_are_refused(tiny_llama, tmp_path):
     transformers.AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path / "gpt2")
     with pytest.raises(ValueError, match="llama, mistral, qwen2 models, this one is gpt2"):
         language_start(tiny(), str(tmp_path / "gpt2"))
+    # A Llama's attention_bias is on its output projection, too, which Qwen2 does not have.
+    for odd in ({"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}):
+        config = transformers.AutoConfig.from_pretrained(tiny_llama)
+        config.update(odd)
+        transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "odd")
+        transformers.AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path / "odd")
+        with pytest.raises(ValueError, match=f"blocks with {next(iter(odd))}.* are not supported"):
+            language_start(tiny(), str(tmp_path / "odd"))

@@ -34,7 +34,8 @@ def language_start(
 
     base   folder or hub id of a causal language model, one of ARCHITECTURES.
     fresh  the same shape, but blocks of noise: what the language model's weights are compared with.
-    Raises ValueError for another architecture, or rotary angles that are not the plain ones.
+    Raises ValueError for another architecture, rotary angles that are not the plain ones, and
+    biases or an activation that `llama_block` has not.
     """
     model, _ = load_language_model(base, device="cpu", precision="float32")
     config = replace(config, **_shape(model.config))
@@ -71,6 +72,13 @@ def _shape(language: Any) -> dict[str, Any]:
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind != "default":
         raise ValueError(f"rotary angles of type {kind} are not supported; take a model without")
+    # Qwen2 has biases on queries, keys and values alone; what else may have some has them all over.
+    biased = [
+        name for name in ("attention_bias", "mlp_bias") if getattr(language, name, False) is True
+    ]
+    if biased or language.hidden_act != "silu":
+        odd = biased[0] if biased else f"hidden_act {language.hidden_act}"
+        raise ValueError(f"blocks with {odd} are not supported; take a model without")
     heads = language.num_attention_heads
     return {
         "attention": "llama",
@@ -83,8 +91,7 @@ def _shape(language: Any) -> dict[str, Any]:
             mlp_width=language.intermediate_size,
             rotary_base=float(rope.get("rope_theta") or language.rope_theta),
             norm_epsilon=language.rms_norm_eps,
-            qkv_bias=language.model_type == "qwen2"
-            or bool(getattr(language, "attention_bias", False)),
+            qkv_bias=language.model_type == "qwen2",
         ),
     }
 
