@@ -33,6 +33,7 @@ def predict(
 
     moment = None if at is None else parse_moment(at)
     tuned = TunedLLM.open(model)
+    tuned.require_finished()
     sample = next_sample(
         EventStore.open(store),
         user,

@@ -41,8 +41,10 @@ def export_tuned_llm(
                  compared with torch; None: merged weights alone, no graphs.
     num_prompts  so many of their samples, drawn uniformly.
     Returns      what export.json holds; {} without graphs.
-    Raises ValueError if `out` may not be replaced, or a graph disagrees with torch.
+    Raises ValueError if the model is not finished, `out` may not be replaced, or a graph disagrees
+    with torch.
     """
+    tuned.require_finished()
     result: dict[str, Any] = {}
     if store is not None:
         require_optimum()

@@ -1,6 +1,7 @@
 """`edgebehave llm VERB`, end to end with a tiny model on the small log."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -177,6 +178,20 @@ def test_export_writes_graphs_that_agree_with_torch(tiny_store, tuned, tmp_path)
     assert report["graphs"]["fp32"]["top1_agreement"] == 1
     assert all((out / graph).is_file() for graph in GRAPHS.values())
     assert (out / "behaviorlm.json").is_file()
+
+
+def test_what_is_not_finished_is_not_measured(tiny_store, tuned, tmp_path):
+    """Killed in its second stage, a model would pass for what it was to become."""
+    shutil.copytree(tuned, tmp_path / "half")
+    file = tmp_path / "half" / "behaviorlm.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"finished": False}))
+    half, store = tmp_path / "half", tiny_store.path
+    for verb in (
+        ("evaluate", store, half),
+        ("predict", half, "-s", store, "--user", "user_3"),
+        ("export", half, "-o", tmp_path / "out", "--no-onnx"),
+    ):
+        assert "half is not finished; go on with it by" in refusal("llm", *verb)
 
 
 def test_mistakes_are_one_line(tiny_store, base, tuned, tmp_path):

@@ -141,3 +141,12 @@ def test_wrong_configs_name_the_field(wrong):
     (field,) = wrong
     with pytest.raises(ValueError, match=f"prompt: {field} must be"):
         PromptConfig(**wrong)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_place_is_no_more_than_a_part_of_its_line(form):
+    config = replace(FIXED, format=form, place_of_next=True)
+    past = replace(SAMPLE.history[0], place="at\n\nhome ")
+    broken = replace(SAMPLE, history=(past,), place="the\narcade")
+    whole = replace(SAMPLE, history=(replace(past, place="at home"),), place="the arcade")
+    assert write_prompt(broken, NAMES, config) == write_prompt(whole, NAMES, config)

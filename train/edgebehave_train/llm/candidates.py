@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from edgebehave_train.llm.candidate_trie import CandidateTrie, candidate_tries
+from edgebehave_train.llm.language_model import context_length
 
 FloatArray = npt.NDArray[np.float32]
 TokenLists = Sequence[Sequence[int]]
@@ -232,7 +233,7 @@ def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> 
         raise ValueError(
             f"token {strange} is not among the model's {known}: model and tokenizer do not fit"
         )
-    context = getattr(_config(model), "max_position_embeddings", None)
+    context = context_length(_base(model))
     answer = max(len(tokens) for tokens in candidate_ids)
     longest = max((len(prompt) for prompt in prompts), default=0)
     if context is not None and longest + answer > context:

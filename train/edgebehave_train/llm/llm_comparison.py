@@ -84,13 +84,14 @@ def compare_language_models(
     models       tuned on the log of the store, with one split; rows are called after their folders.
     checkpoints  BehaveGPT models of the same log and split.
     on_progress  called with the name of a row, its samples done and all of them.
-    Raises ValueError for no models, for models of another log or split than the first, and for two
-    rows of one name.
+    Raises ValueError for no models, for models that are not finished or of another log or split
+    than the first, and for two rows of one name.
     """
     if not models:
         raise ValueError("a comparison needs at least one tuned language model")
     first = models[0]
     for model in models:
+        model.require_finished()
         model.require_log(store)
         if model.config.split != first.config.split:
             raise ValueError(

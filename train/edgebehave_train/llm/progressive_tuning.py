@@ -378,8 +378,7 @@ def _require_same(
 ) -> None:
     """Raises ValueError unless stages can go on from what was tuned before."""
     start.require_log(store)
-    if not start.is_finished:
-        raise ValueError(f"{start.path} is not finished; go on with `edgebehave llm tune --resume`")
+    start.require_finished()
     for name in ("split", "prompt", "lora"):
         before, now = getattr(start.config, name), getattr(config, name)
         if before != now:

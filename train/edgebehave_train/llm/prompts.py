@@ -97,14 +97,24 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
     write = _WRITERS[drawn if config.format == "sampled" else config.format]
     system, user = write(
         [
-            _Past(WEEKDAYS[past.weekday], f"{past.hour:02}", past.place, names[past.behavior])
+            _Past(
+                WEEKDAYS[past.weekday],
+                f"{past.hour:02}",
+                _one_line(past.place),
+                names[past.behavior],
+            )
             for past in sample.history[-config.history :]
         ],
         "\n".join(listed),
         (WEEKDAYS[sample.weekday], f"{sample.hour:02}"),
-        sample.place if config.place_of_next else None,
+        _one_line(sample.place) if config.place_of_next else None,
     )
     return Prompt(system=system, user=user, answer=names[sample.behavior])
+
+
+def _one_line(place: str | None) -> str | None:
+    """A place as readable names are: an event is one line of a prompt, whatever a log holds."""
+    return place and " ".join(place.split())
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,7 @@ def language_teacher(
     The model is loaded at the first question. Raises ValueError if it is not finished, or no
     target of the training part can be put to it.
     """
-    if not tuned.is_finished:
-        raise ValueError(
-            f"{tuned.path} is not finished; go on with it by `edgebehave llm tune --resume`"
-        )
+    tuned.require_finished()
     samples = log_samples(
         store, "train", split, vocabulary=tuned.vocabulary, history=tuned.config.prompt.history
     )

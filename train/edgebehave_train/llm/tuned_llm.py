@@ -141,6 +141,13 @@ class TunedLLM:
         """What puts samples into the tokens that the model was tuned on."""
         return prompt_encoder(model, tokenizer, self.names, self.config)
 
+    def require_finished(self) -> None:
+        """Raises ValueError if a stage is missing: what stands there is the model before it."""
+        if not self.is_finished:
+            raise ValueError(
+                f"{self.path} is not finished; go on with it by `edgebehave llm tune --resume`"
+            )
+
     def require_log(self, store: EventStore) -> None:
         """Raises ValueError unless the store is the log that the model was tuned on: on another
         one, its training users could be asked about."""
