@@ -65,8 +65,8 @@ def demo(
     config = PRESETS[preset](
         seed=seed,
         epochs=_EPOCHS,
-        split=SplitConfig(by=split),
-        objective=ObjectiveConfig(name=objective),
+        split=SplitConfig(by=split),  # type: ignore[arg-type]  # SplitConfig checks the name
+        objective=ObjectiveConfig(name=objective),  # type: ignore[arg-type]  # it checks the name
     )
     best: str | None = None
     out.mkdir(parents=True, exist_ok=True)

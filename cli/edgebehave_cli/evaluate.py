@@ -101,7 +101,7 @@ def show_table(table: "Table") -> None:
     )
     model = next(row.name for row in table.rows if row.kind == "model")
     first, *others = _COLUMNS
-    difference = f"{model} - row, HR@1"
-    columns = ["predictor", first, "95 %", *others, difference]
-    drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", difference]
+    model_minus_row = f"{model} - row, HR@1"
+    columns = ["predictor", first, "95 %", *others, model_minus_row]
+    drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]
     print_table(title, columns, rows, drop_first)

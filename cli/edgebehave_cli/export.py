@@ -45,9 +45,9 @@ def export(
         checkpoint,
         store,
         out,
-        precision,
+        precision,  # type: ignore[arg-type]  # export_bundle checks both names
         overwrite=overwrite,
-        target=target,
+        target=target,  # type: ignore[arg-type]  # as above
         golden=golden,
         ort=ort,
         report=note,

@@ -67,7 +67,7 @@ def scale(
         "seeds": seeds,
         "habits": habits,
         "query_context": query_context,
-        "split": SplitConfig(by=split),
+        "split": SplitConfig(by=split),  # type: ignore[arg-type]  # SplitConfig checks the name
     }
     if widths is not None:
         changes["widths"] = _numbers("widths", widths, int)

@@ -4,7 +4,7 @@ import dataclasses
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,7 +12,10 @@ from edgebehave_cli.console import JsonOption, note, print_json
 from edgebehave_cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:  # the annotation must not import torch
+    from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
     from edgebehave_train.recipes import TrainConfig
+
+Config = TypeVar("Config", "TrainConfig", "BehaviorLMConfig")
 
 
 _SETTINGS = ("preset", "objective", "query_context", "habits", "split", "epochs", "seed", "set_")
@@ -148,7 +151,7 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def with_settings(config: "TrainConfig", settings: dict[str, Any]) -> "TrainConfig":
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
     """A config with some fields replaced; "objective.kappa" reaches into a part.
 
     Raises ValueError that names the fields there are.

@@ -160,7 +160,9 @@ def benchmark(
     table, graphs = _measure(model, opened.vocabulary, history, num_calls, warm_up)
     if log is None:
         return table
-    report = check_parity(opened, model, log, **graphs, num_predictions=num_predictions)
+    report = check_parity(
+        opened, model, log, graphs["fp32"], graphs["int8"], num_predictions=num_predictions
+    )
     agreed = next(check for check in report.checks if check.name.startswith("fp32 - int8, same"))
     return replace(table, top1_agreement=agreed.value, num_compared=agreed.count)
 
@@ -183,7 +185,10 @@ def _measure(
     if num_calls < 1:
         raise ValueError(f"num_calls must be at least 1, got {num_calls}")
     protos = export_graphs(model, "server")
-    graphs = {"fp32": graph_bytes(protos), "int8": graph_bytes(quantize_graphs(protos))}
+    graphs: dict[str, Graphs] = {
+        "fp32": graph_bytes(protos),
+        "int8": graph_bytes(quantize_graphs(protos)),
+    }
     asked = _question(Device(model.config, graphs["fp32"]), history)
     contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():

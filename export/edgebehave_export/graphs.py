@@ -157,6 +157,10 @@ class Predict(nn.Module):
     """
 
     shrinkage_K: Tensor
+    head_bias_V: Tensor
+    gate_in: Tensor
+    gate_out: Tensor
+    gate_out_bias: Tensor
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()

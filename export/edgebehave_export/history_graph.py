@@ -172,6 +172,12 @@ class HistoryWeights(nn.Module):
     ages_An: Tensor
     similarity_GX: Tensor
     log_units_21: Tensor
+    left_K: Tensor
+    right_K: Tensor
+    linear_DR: Tensor
+    bias_R: Tensor
+    cue_SR: Tensor
+    out_1S: Tensor
 
     def __init__(self, learned_kernel: LearnedKernel | None) -> None:
         super().__init__()

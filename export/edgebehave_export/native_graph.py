@@ -68,9 +68,11 @@ def native_observe(model: BehaviorModel) -> ModelProto:
     x = _embedding(graph, model)
     ring = _ring(graph, model)
     blocks = [block for block in model.blocks if isinstance(block, Block)]
+    last_norm = model.norm
+    assert isinstance(last_norm, nn.LayerNorm)  # beside blocks of this kind
     normed = graph.norm(x, blocks[0].attention_norm)
     for layer, block in enumerate(blocks):
-        following = blocks[layer + 1].attention_norm if layer + 1 < len(blocks) else model.norm
+        following = blocks[layer + 1].attention_norm if layer + 1 < len(blocks) else last_norm
         attended = _attention(graph, block, normed, ring, layer)
         x, normed = graph.residual_norm(x, attended, block.attention_out, block.mlp_norm)
         widened = graph.product(normed, block.mlp_in)

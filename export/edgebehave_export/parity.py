@@ -251,7 +251,7 @@ def _answers(
     return probs
 
 
-def _compare_torch(fp32: FloatArray, reference: npt.NDArray[np.float64], suffix: str) -> Check:
+def _compare_torch(fp32: FloatArray, reference: npt.NDArray[np.floating], suffix: str) -> Check:
     return Check(
         name=f"torch - fp32, probabilities{suffix}",
         value=float(np.abs(fp32 - reference).max(initial=0)),

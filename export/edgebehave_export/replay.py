@@ -114,7 +114,7 @@ class Device:
 
     def _empty_cache(self) -> FloatArray:
         config = self.config
-        shape = (2 * config.num_layers, 0, config.num_heads, config.head_width)
+        shape: tuple[int, ...] = (2 * config.num_layers, 0, config.num_heads, config.head_width)
         if self._caches:
             shape = (len(self._caches), 1, config.num_heads, config.window, config.head_width)
         return np.zeros(shape, np.float32)
@@ -238,6 +238,7 @@ class Device:
         self, hidden_D: FloatArray, history: History, at: int
     ) -> tuple[FloatArray, FloatArray]:
         """Possible waiting times before event `at`, in seconds, and their probabilities."""
+        assert self._wait is not None
         given = self._inputs(hidden_D, history, at, None, 0.0)
         asked = {name: given[name] for name in ("hidden", "history", "num_real")}
         gap_s, probs = self._wait.run(["gap_s", "probs"], asked)

@@ -133,7 +133,7 @@ def _scores(
     count = np.bincount(behavior_T)
     hits, near = np.bincount(behavior_T, hit_T), np.bincount(behavior_T, near_T)
 
-    def share(sums: npt.NDArray[np.float64], b: int) -> float:
+    def share(sums: npt.NDArray[Any], b: int) -> float:
         return float(sums[b] / count[b]) if b < len(count) and count[b] else float("nan")
 
     there = np.flatnonzero(count)

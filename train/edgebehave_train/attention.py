@@ -161,17 +161,20 @@ def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
     shape = query.shape
-    flat = [x.flatten(0, 1) for x in (query, key, value)]
+    query, key, value = (x.flatten(0, 1) for x in (query, key, value))
     borders, longest = plan.cumulative_lengths, plan.max_length
+    assert borders is not None
     window = (plan.window - 1, 0)
     if plan.backend == "flash_attn":
         from flash_attn import flash_attn_varlen_func
 
         attended = flash_attn_varlen_func(
-            *flat, borders, borders, longest, longest, causal=True, window_size=window
+            query, key, value, borders, borders, longest, longest, causal=True, window_size=window
         )
     else:
         from torch.nn.attention.varlen import varlen_attn
 
-        attended = varlen_attn(*flat, borders, borders, longest, longest, window_size=window)
+        attended = varlen_attn(
+            query, key, value, borders, borders, longest, longest, window_size=window
+        )
     return attended.view(shape)

@@ -99,35 +99,35 @@ class BehaviorLog:
                          for an event that a device takes for a behavior and the log does not.
         Raises ValueError for ids outside the vocabulary and its spare ids.
         """
-        mapped_behavior = np.asarray(mapped_behavior, np.int64)
-        time_s, is_train = np.asarray(time_s, np.int64), np.asarray(is_train, bool)
-        event = np.flatnonzero(mapped_behavior >= 0)
-        behavior = mapped_behavior[event]
+        mapped = np.asarray(mapped_behavior, np.int64)
+        moment_s, is_train = np.asarray(time_s, np.int64), np.asarray(is_train, bool)
+        event = np.flatnonzero(mapped >= 0)
+        behavior = mapped[event]
         if len(behavior) and behavior.max() >= num_behaviors + num_spare:
             raise ValueError(
                 f"behavior {behavior.max()} lies outside {num_behaviors} known "
                 f"and {num_spare} spare ids"
             )
-        known_behavior = np.where(behavior < num_behaviors, behavior, UNKNOWN)
-        target = known_behavior if target is None else np.asarray(target, np.int64)[event]
-        if len(target) and not NO_BEHAVIOR <= target.min() <= target.max() < num_behaviors:
+        known = np.where(behavior < num_behaviors, behavior, UNKNOWN)
+        wanted = known if target is None else np.asarray(target, np.int64)[event]
+        if len(wanted) and not NO_BEHAVIOR <= wanted.min() <= wanted.max() < num_behaviors:
             raise ValueError(f"targets must lie in -1..{num_behaviors - 1} where behaviors are")
         user_start = np.asarray(user_start, np.int64)
         user_of_event = np.repeat(np.arange(len(user_start) - 1), np.diff(user_start))
         if ask_early_s is None:
-            ask_s = np.full_like(time_s, NO_TIME)
+            ask_s = np.full_like(moment_s, NO_TIME)
         else:
-            ask_s = time_s - ask_early_s
+            ask_s = moment_s - ask_early_s
             later = np.flatnonzero(user_of_event[1:] == user_of_event[:-1]) + 1
-            ask_s[later] = np.maximum(ask_s[later], time_s[later - 1])
+            ask_s[later] = np.maximum(ask_s[later], moment_s[later - 1])
         return cls(
             user_start=np.searchsorted(event, user_start),
             event=event,
             event_index=event - user_start[user_of_event[event]],
             behavior=behavior,
-            target=target,
+            target=wanted,
             location=np.asarray(location, np.int64)[event],
-            time_s=time_s[event],
+            time_s=moment_s[event],
             query_time_s=ask_s[event],
             utc_offset_min=np.asarray(utc_offset_min, np.int64)[event],
             is_train=is_train[event],

@@ -6,6 +6,7 @@ Events without a behavior are part of a prompt and never of a continuation.
 # U users, N steps of a continuation
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +132,8 @@ def real_continuations(log: MappedLog, prompts: Prompts, num_steps: int) -> Cont
 def replayed(log: MappedLog, prompts: Prompts, num_steps: int) -> Continuations:
     """The last behaviors of each prompt once more, with their waiting times, over and over if
     there are fewer than `num_steps`: a baseline without any model."""
-    columns = {name: [] for name in ("gap_s", "utc_offset_min", "behavior", "event", "place")}
+    drawn = ("gap_s", "utc_offset_min", "behavior", "event", "place")
+    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in drawn}
     identity = event_identity(log)
     start_s = []
     for start, stop in zip(prompts.start.tolist(), prompts.stop.tolist(), strict=True):

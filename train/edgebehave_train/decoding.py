@@ -9,7 +9,7 @@ the rotary table. Equal to `BehaviorModel.hidden` over each user's receptive fie
 import torch
 from torch import Tensor
 
-from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel
+from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, Block
 
 
 class Decoder:
@@ -56,6 +56,7 @@ class Decoder:
         hidden_key[:, place] = False
         x = model.embed(event_U, location_U, weekday_U, slot_U)
         for layer, block in enumerate(model.blocks):
+            assert isinstance(block, Block)
             query, key, value = block.project(x[:, None], cos, sin)  # (U, 1, H, E)
             self._keys[layer, :, place] = key[:, 0]
             self._values[layer, :, place] = value[:, 0]

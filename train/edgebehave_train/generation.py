@@ -263,7 +263,7 @@ class _Futures:
         there = torch.from_numpy(is_there)
         hidden = torch.empty(0)
         for n in range(length):
-            hidden = self.decoder.step(*(column[:, n] for column in columns), there[:, n])
+            hidden = self.decoder.step(*(column[:, n] for column in (*columns, there)))
         return hidden
 
     @torch.inference_mode()

@@ -26,7 +26,7 @@ right user who does a thing.
 
 # U users, N steps
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ def per_user(real: Continuations, generated: Continuations) -> dict[str, npt.NDA
     behaviors = [c.behavior for c in (real, generated)]
 
     def of_users(
-        metric: Callable[..., float], columns: list[npt.NDArray[np.number]]
+        metric: Callable[..., float], columns: Sequence[npt.NDArray[np.number]]
     ) -> npt.NDArray[np.float64]:
         return np.array([metric(a, b) for a, b in zip(*columns, strict=True)])
 
@@ -172,7 +172,8 @@ def pooled(real: Continuations, generated: Continuations) -> dict[str, float]:
 
 
 def relative_score(
-    metrics: dict[str, npt.NDArray[np.floating]], baseline: dict[str, npt.NDArray[np.floating]]
+    metrics: Mapping[str, npt.NDArray[np.floating]],
+    baseline: Mapping[str, npt.NDArray[np.floating]],
 ) -> float:
     """One number to choose a setting by: mean over the five metrics of the logarithm of how many
     times better than a baseline the mean over users is; 0 = alike, higher is better."""

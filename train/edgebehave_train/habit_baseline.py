@@ -56,7 +56,7 @@ def popularity_prior(log: BehaviorLog) -> FloatArray:
 
 def target_kernels(
     log: BehaviorLog, targets: Targets
-) -> Iterator[tuple[slice, KernelBlock, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[slice, KernelBlock, npt.NDArray[np.integer]]]:
     """Slice of the targets, their kernel weights, and the behavior in each history column."""
     for some in target_blocks(log, targets):
         history = log.user(some.user)
@@ -75,8 +75,8 @@ def target_kernels(
 
 
 def sum_by_behavior(
-    vote: npt.NDArray[np.floating], behavior: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    vote: npt.NDArray[np.floating], behavior: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.floating]]:
     """Distinct behaviors of the n columns, ascending, and the sums (..., distinct) over them."""
     order = np.argsort(behavior, kind="stable")
     distinct, first = np.unique(behavior[order], return_index=True)

@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgebehave.habits import KERNELS
+from edgebehave.habits import KERNELS, HabitWeights
 from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.behavior_log import BehaviorLog, Targets
 from edgebehave_train.habit_baseline import (
     FloatArray,
-    HabitWeights,
     popularity_prior,
     sum_by_behavior,
     target_kernels,

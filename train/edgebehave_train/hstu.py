@@ -112,6 +112,7 @@ class HstuBlock(nn.Module):
 
     def forward(self, x_BTD: Tensor, plan: HstuPlan) -> Tensor:
         gate, value, query, key = F.silu(self.uvqk(self.input_norm(x_BTD))).chunk(4, -1)
-        heads = [x.unflatten(-1, (self.num_heads, -1)) for x in (query, key, value)]
-        attended = pointwise_attention(*heads, self.relative_bias(plan), plan).flatten(-2)
+        query, key, value = (x.unflatten(-1, (self.num_heads, -1)) for x in (query, key, value))
+        bias = self.relative_bias(plan)
+        attended = pointwise_attention(query, key, value, bias, plan).flatten(-2)
         return x_BTD + self.out(self.dropout(self.attention_norm(attended) * gate))

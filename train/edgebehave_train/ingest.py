@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from edgebehave.moments import MAX_OFFSET_MIN
 from edgebehave_train.log_files import (
     NUM_EXAMPLES,
     Example,
@@ -32,7 +33,6 @@ from edgebehave_train.log_files import (
     scan_file,
 )
 from edgebehave_train.log_rows import (
-    MAX_OFFSET_MIN,
     REASONS,
     TIME_UNITS,
     judged_rows,

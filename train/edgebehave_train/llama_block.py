@@ -11,6 +11,7 @@ is the same with biases on the projections of queries, keys and values. Who sees
 # B rows, T events, D width, H heads, E head width
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,7 @@ class LlamaBlock(nn.Module):
             )
         self.repeats, self.head_width = num_heads // shape.num_kv_heads, shape.head_width
         self.input_layernorm = nn.RMSNorm(width, eps=shape.norm_epsilon)
-        self.self_attn = nn.Module()
+        self.self_attn: Any = nn.Module()  # its layers are added one by one
         kv_width = shape.num_kv_heads * shape.head_width
         all_width = num_heads * shape.head_width
         self.self_attn.q_proj = nn.Linear(width, all_width, bias=shape.qkv_bias)
@@ -76,7 +77,7 @@ class LlamaBlock(nn.Module):
         self.self_attn.v_proj = nn.Linear(width, kv_width, bias=shape.qkv_bias)
         self.self_attn.o_proj = nn.Linear(all_width, width, bias=False)
         self.post_attention_layernorm = nn.RMSNorm(width, eps=shape.norm_epsilon)
-        self.mlp = nn.Module()
+        self.mlp: Any = nn.Module()
         self.mlp.gate_proj = nn.Linear(width, shape.mlp_width, bias=False)
         self.mlp.up_proj = nn.Linear(width, shape.mlp_width, bias=False)
         self.mlp.down_proj = nn.Linear(shape.mlp_width, width, bias=False)

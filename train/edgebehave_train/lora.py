@@ -8,6 +8,7 @@ rank) B A in the place of W, so a checkpoint never shows how it was trained.
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,10 @@ def inject_lora(
     # Looked up before the adapters move the weights to other names.
     trained_parameters = [p for name, p in model.named_parameters() if _is_below(name, trained)]
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets)
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT takes any number
+        lora_dropout=dropout,
+        target_modules=list(targets),
     )
     with warnings.catch_warnings():
         # PEFT knows architectures by name and says that it does not know ours.
@@ -86,8 +90,8 @@ def merged_state(model: BehaviorModel) -> dict[str, Tensor]:
     return state
 
 
-def _adapters(model: BehaviorModel) -> dict[str, torch.nn.Module]:
-    """The layers of a model that hold an adapter, by name."""
+def _adapters(model: BehaviorModel) -> dict[str, Any]:
+    """The layers of a model that hold an adapter, by name; PEFT has a class for every kind."""
     return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}
 
 

@@ -181,4 +181,4 @@ def _most_frequent_first(
 ) -> npt.NDArray[np.int64]:
     """Ids that occur, by falling count, ties by name."""
     occurring = np.flatnonzero(count)
-    return np.array(sorted(occurring, key=lambda i: (-count[i], names[i])), np.int64)
+    return np.array(sorted(occurring.tolist(), key=lambda i: (-count[i], names[i])), np.int64)

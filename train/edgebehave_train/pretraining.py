@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -310,7 +310,7 @@ class _Run:
         if not loss < self.best_loss:
             return False
         self.best_loss, self.best_epoch = loss, self.epoch
-        state = self.start.kept_state(self.average.module)
+        state = self.start.kept_state(cast(BehaviorModel, self.average.module))
         write_tensors(self.out / "model.safetensors", state)
         return True
 
@@ -378,7 +378,7 @@ class _Run:
     @torch.no_grad()
     def validate(self) -> Validation:
         """The averaged weights on the validation part."""
-        model: BehaviorModel = self.average.module
+        model = cast(BehaviorModel, self.average.module)
         model.eval()
         nlls, losses_of_targets, targets = [], [], []
         of_head = dict.fromkeys(("gap", "event", "place"), 0.0)
@@ -503,11 +503,11 @@ class _Run:
                 "resume with the same options"
             )
         here = {"device": self.device.type, "precision": str(self.precision).removeprefix("torch.")}
-        for name, now in here.items():
-            if before.training[name] != now:
+        for name, present in here.items():
+            if before.training[name] != present:
                 raise ValueError(
                     f"{self.out} was started with {name} {before.training[name]}, here it is "
-                    f"{now}; the run would not go on as it began"
+                    f"{present}; the run would not go on as it began"
                 )
         if before.training["origin"] != self.start.origin:
             raise ValueError(

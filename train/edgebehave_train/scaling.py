@@ -388,7 +388,7 @@ class _GridRun:
         return report
 
     def _open_folder(self) -> None:
-        plan = {
+        plan: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "data_fingerprint": self.store.fingerprint,
             "grid": self.grid.to_json(),

@@ -118,7 +118,9 @@ class SemiMarkov:
             )
         return self._shared_rows[b]
 
-    def _own_row(self, own: _Counts, b: int, strength: float, share: float) -> npt.NDArray:
+    def _own_row(
+        self, own: _Counts, b: int, strength: float, share: float
+    ) -> npt.NDArray[np.float64]:
         """p(. | b) of a user."""
         row = own.row(b)
         total = max(own.frequency.sum(), 1)
@@ -195,7 +197,7 @@ class SemiMarkov:
         mine = own.gaps.get((b, after), [])
         theirs = self._everybody.gaps.get((b, after), []) or self._everybody.gaps_after.get(b, [])
         if mine and (not theirs or whose < len(mine) / (len(mine) + _OWN_GAP_STRENGTH)):
-            pool = mine
+            pool: list[int] | npt.NDArray[np.int64] = mine
         else:
             pool = theirs or self._all_gaps
         return int(pool[int(which * len(pool))])

@@ -152,7 +152,7 @@ def schedule_table() -> Floats:
             wake, sleep = _awake(persona, plan)
             out = (hour >= wake + 1) & (hour < min(sleep - 1, 23.5))
             where[:, place["home"]] = 1.0
-            where[np.ix_(out, outings)] = list(_OUTINGS.values())
+            where[np.ix_(np.flatnonzero(out), np.array(outings))] = list(_OUTINGS.values())
             where[hour >= 20, place["clinic"]] = 0.0
             shift = _shift(persona, plan)
             if shift is None:

@@ -54,7 +54,7 @@ def language_start(
                 own["blocks." + name.removeprefix("layers.")].copy_(value)
         own["norm.weight"].copy_(state["norm.weight"])
         for name in _EMBEDDINGS:
-            torch.nn.init.normal_(network.get_submodule(name).weight, std=spread)
+            torch.nn.init.normal_(network.get_parameter(f"{name}.weight"), std=spread)
 
     return config, Start(origin=origin, prepare=prepare)
 

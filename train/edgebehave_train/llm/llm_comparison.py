@@ -98,7 +98,8 @@ def compare_language_models(
                 f"{model.path} was tuned with split {model.config.split}, {first.path} with "
                 f"{first.config.split}; only models of one split share a test part"
             )
-    rows = [ZERO_SHOT, HABITS, *(one.path.resolve().name for one in (*models, *checkpoints))]
+    folders = [*(model.path for model in models), *(one.path for one in checkpoints)]
+    rows = [ZERO_SHOT, HABITS, *(folder.resolve().name for folder in folders)]
     if twice := next((name for name in rows if rows.count(name) > 1), None):
         raise ValueError(f"two rows would be called {twice!r}; rename one of the folders")
     longest = max(model.config.prompt.history for model in models)

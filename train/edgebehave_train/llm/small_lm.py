@@ -105,7 +105,7 @@ def small_lm_config(
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     changes: dict[str, Any] = {} if steps is None else {"num_steps": steps}
-    return SmallLmConfig(architecture=architecture, seed=seed, **PRESETS[preset], **changes)  # type: ignore[arg-type]  __post_init__ checks the architecture
+    return SmallLmConfig(architecture=architecture, seed=seed, **PRESETS[preset], **changes)  # type: ignore[arg-type]  # __post_init__ checks the architecture
 
 
 def make_tokenizer() -> "PreTrainedTokenizerFast":
@@ -295,7 +295,7 @@ def what_it_knows(
     from edgebehave_train.llm.world_kinship import ANCHORS, NAMES
 
     asked = list(islice(situations(seed), num))
-    prompts = [
+    prompts: list[Any] = [  # of ids: the return type covers every way of asking
         tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         for messages, _ in asked
     ]
