@@ -145,6 +145,8 @@ def test_predict_ranks_behaviors(tiny_store, tuned):
 def test_export_writes_merged_weights(tuned, tmp_path):
     import transformers
 
+    from edgebehave_train.llm.tuned_llm import TunedLLM
+
     out = tmp_path / "merged"
     edgebehave("llm", "export", tuned, "-o", out, "--no-onnx")
     model = transformers.AutoModelForCausalLM.from_pretrained(out / "huggingface")
@@ -153,6 +155,8 @@ def test_export_writes_merged_weights(tuned, tmp_path):
     assert (
         len(candidates) == len(json.loads((out / "vocabulary.json").read_text())["behaviors"]) - 1
     )
+    with pytest.raises(ValueError, match="is an export, whose adapters are merged"):
+        TunedLLM.open(out).load("cpu")
     assert "give --store, or --no-onnx" in refusal("llm", "export", tuned, "-o", tmp_path / "x")
     again = ("llm", "export", tuned, "--no-onnx", "-o")
     assert "exists; choose" in refusal(*again, out)

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgebehave_train.llm.balanced_selection import SelectionConfig, kinds_of, select_balanced
 
 ANCHORS = np.array([False, True, True, False, False, False])  # 1 and 2; the tail is 3, 4, 5
+# Lists are drawn slowly on a busy machine, which says nothing about what is tested.
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def select(truth, predicted, seed=0, anchors=ANCHORS, **settings):
@@ -85,6 +87,7 @@ def logs(draw):
     return truth, predicted, np.array(anchors)
 
 
+@UNHURRIED
 @given(
     logs(),
     st.integers(1, 6),
@@ -128,6 +131,7 @@ def test_it_is_balanced_and_as_hard_as_can_be(log, per_behavior, pool, by, same_
             assert found.kinds[b].tolist() == np.bincount(wanted, minlength=3).tolist()
 
 
+@UNHURRIED
 @given(logs(), st.integers(1, 4), st.integers(0, 9))
 def test_rounds_find_what_looking_at_all_finds(log, per_behavior, seed):
     """Predictions asked for in rounds choose the samples that all predictions at once would."""

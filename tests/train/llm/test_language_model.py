@@ -15,6 +15,7 @@ from edgebehave_train.llm.language_model import (
     merge_adapter,
     resolve_base,
     save_adapter,
+    template_version,
 )
 
 
@@ -107,6 +108,20 @@ def test_the_version_of_a_base_follows_its_weights(tiny_llama, tiny_qwen2, tmp_p
     content[-1] ^= 1
     weights.write_bytes(content)
     assert base_version(copy) != base_version(tiny_llama)
+
+
+def test_the_version_of_a_template_follows_it_alone(tiny_llama, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llama, copy)
+    before = template_version(copy)
+    assert before == template_version(tiny_llama)
+    (copy / "model.safetensors").write_bytes(b"")
+    assert template_version(copy) == before
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        (copy / name).write_text("other")
+        assert template_version(copy) != before
+        before = template_version(copy)
+    assert template_version("someone/model") == ""
 
 
 def refusal(base):

@@ -140,14 +140,18 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     with pytest.raises(ValueError, match="was started with auxiliary_sha256"):
         resume_tuning(store, out, device="cpu")
     corpus.write_text(content, encoding="utf-8")
+    if killed_in == "balanced":  # as if the stage before had been killed at its very end
+        shutil.copy(out / "resume-balanced.safetensors", out / "resume-anchor.safetensors")
     told = []
     again = resume_tuning(store, out, device="cpu", on_progress=told.append)
     assert same(again, whole)
     has_scored = any(one.kind == "scoring" for one in told)
     assert has_scored == (killed_in == "anchor")
     assert not list(out.glob("resume*"))
+    (out / "resume-balanced.safetensors").touch()
     with pytest.raises(ValueError, match="is finished"):
         resume_tuning(store, out)
+    assert not list(out.glob("resume*"))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,12 @@ def test_a_folder_is_checked(store, tiny_llama, config, tmp_path):
     file.write_text(json.dumps(content | {"base_version": "sha256:0"}))
     with pytest.raises(ValueError, match="is not the model that"):
         TunedLLM.open(tuned.path).load("cpu")
+    file.write_text(json.dumps(content | {"template_version": "sha256:0"}))
+    with pytest.raises(ValueError, match="has another chat template"):
+        TunedLLM.open(tuned.path).load("cpu")
+    del content["template_version"]  # as in folders from before it was noted
+    file.write_text(json.dumps(content))
+    TunedLLM.open(tuned.path).load("cpu")
     file.write_text(json.dumps(content | {"format_version": 9}))
     with pytest.raises(ValueError, match="is of version 9"):
         TunedLLM.open(tuned.path)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.checkpoint import read_tensors, write_tensors
 from edgebehave_train.llm import teacher_probs
 from edgebehave_train.llm.teacher_probs import Teacher, TeacherProbs, ask, choose_targets
 
@@ -146,6 +147,17 @@ def test_what_is_no_distribution_is_refused(tiny_store, tmp_path):
 def test_two_behaviors_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two behaviors called 'read'"):
         teacher(names=["<unknown>", "read", "walk", "read"])
+
+
+@pytest.mark.parametrize("missing", ["event", "probs"])
+def test_answers_without_a_tensor_are_damaged(tiny_store, tmp_path, missing):
+    path = tmp_path / "a.safetensors"
+    ask(teacher(), tiny_store, EVENT, path)
+    tensors, metadata = read_tensors(path)
+    del tensors[missing]
+    write_tensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match=f"is damaged: {missing} missing"):
+        TeacherProbs.open(path)
 
 
 def test_a_file_that_is_something_else_is_named(tmp_path, tiny_checkpoint):

@@ -6,7 +6,7 @@ Weights are read from safetensors alone, and no code that comes with a model is 
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from edgebehave_train.hardware import choose_device
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+_TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
@@ -127,14 +128,24 @@ def base_version(base: str | Path, model: Any = None) -> str:
     source = resolve_base(base)
     if not os.path.isabs(source):
         return str(getattr(getattr(model, "config", None), "_commit_hash", None) or "")
-    digest = hashlib.sha256()
-    for file in sorted(Path(source).iterdir()):
-        if file.suffix == ".safetensors" or file.name in ("config.json", "tokenizer.json"):
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as content:
-                while block := content.read(1 << 20):
-                    digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+    return _digest(
+        file
+        for file in sorted(Path(source).iterdir())
+        if file.suffix == ".safetensors" or file.name in ("config.json", "tokenizer.json")
+    )
+
+
+def template_version(base: str | Path) -> str:
+    """What tells one way to write prompts from another; beside `base_version`, which lacks it.
+
+    Returns  "sha256:..." over the chat template and the tokenizer's settings of a folder; "" for a
+             hub id, whose commit covers them.
+    """
+    source = resolve_base(base)
+    if not os.path.isabs(source):
+        return ""
+    files = (Path(source) / name for name in _TEMPLATE_FILES)
+    return _digest(file for file in files if file.is_file())
 
 
 def context_length(model: Any) -> int | None:
@@ -191,6 +202,16 @@ def save_adapter(model: Any, folder: Path) -> None:
 def merge_adapter(model: Any) -> Any:
     """A plain model with W + (alpha / rank) B A in the place of W; without adapters, the model."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _limits(source: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from edgebehave_train.llm.language_model import (
     base_version,
     load_language_model,
     resolve_base,
+    template_version,
 )
 from edgebehave_train.llm.samples import LogSamples, log_samples
 from edgebehave_train.llm.tokens import TokenizedSample
@@ -94,6 +95,8 @@ def resume_tuning(
     """
     begun = TunedLLM.open(out)
     if begun.is_finished:
+        for file in out.glob("resume-*.safetensors"):  # killed before it could
+            file.unlink()
         raise ValueError(f"{out} is finished; nothing to resume")
     begun.require_log(store)
     origin = begun.description["origin"]
@@ -177,7 +180,7 @@ class _Run:
         stages = start.stages if start else []
         source = start.base if start else resolve_base(base)
         if begun is not None:
-            _require_unchanged(begun, origin, base_version(source, model))
+            _require_unchanged(begun, origin, base_version(source, model), template_version(source))
             tuned = begun
         else:
             tuned = write_tuned_llm(
@@ -216,7 +219,9 @@ class _Run:
 
     def do(self, stage: Stage, on_progress: OnProgress) -> None:
         """One stage, unless it is done already."""
+        state_file = self.tuned.path / f"resume-{stage}.safetensors"
         if stage in [done["stage"] for done in self.tuned.stages[self.num_before :]]:
+            state_file.unlink(missing_ok=True)  # killed before it could
             return
         started = time.monotonic()
 
@@ -234,7 +239,6 @@ class _Run:
                 train, self.auxiliary, self.config.auxiliary_ratio, self._rng(_AUXILIARY)
             )
         validation = self._encoded(self.validation, self._of_stage(stage, "validation"), {})
-        state_file = self.tuned.path / f"resume-{stage}.safetensors"
         result = tune(
             self.model,
             train,
@@ -389,10 +393,15 @@ def _require_same(
         raise ValueError(f"{start.path} was tuned with other names of behaviors; go on with those")
 
 
-def _require_unchanged(begun: TunedLLM, origin: Mapping[str, Any], version: str) -> None:
+def _require_unchanged(
+    begun: TunedLLM, origin: Mapping[str, Any], version: str, template: str
+) -> None:
     """Raises ValueError if a run would not go on with what it began with."""
     before = {**begun.description["origin"], "state of the base": begun.description["base_version"]}
     now = {**origin, "state of the base": version}
+    if "template_version" in begun.description:  # folders from before it was noted have none
+        before["chat template"] = begun.description["template_version"]
+        now["chat template"] = template
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             raise ValueError(

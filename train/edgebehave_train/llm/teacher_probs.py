@@ -89,6 +89,11 @@ class TeacherProbs:
                 f"{path} has version {version}, this is version {FORMAT_VERSION}; "
                 "ask the teacher again"
             )
+        if missing := {"event", "probs"} - tensors.keys():
+            raise ValueError(
+                f"{path} is damaged: {' and '.join(sorted(missing))} missing; delete it and ask "
+                "the teacher again"
+            )
         event, probs = tensors["event"].numpy(), tensors["probs"].numpy()
         behaviors = description["behaviors"]
         if event.ndim != 1 or probs.shape != (description["num_answered"], len(behaviors)):

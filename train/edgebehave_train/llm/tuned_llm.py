@@ -35,6 +35,7 @@ from edgebehave_train.llm.language_model import (
     load_adapter,
     load_language_model,
     save_adapter,
+    template_version,
 )
 from edgebehave_train.llm.samples import Sample
 
@@ -126,6 +127,11 @@ class TunedLLM:
             raise ValueError(
                 f"{self.path} has no adapters yet; finish it with `edgebehave llm tune --resume`"
             )
+        if not (self.path / _ADAPTER).is_dir() and (self.path / "candidates.json").is_file():
+            raise ValueError(
+                f"{self.path} is an export, whose adapters are merged into the weights; give the "
+                "folder that it was exported from"
+            )
         model, tokenizer = load_language_model(
             base or self.base, device=device, precision=precision
         )
@@ -134,6 +140,14 @@ class TunedLLM:
             raise ValueError(
                 f"{base or self.base} is not the model that {self.path} was tuned from: it is "
                 f"{version or 'of no known state'}, expected {self.description['base_version']}"
+            )
+        # Folders from before this was noted have none.
+        expected = self.description.get("template_version", "")
+        if expected and template_version(base or self.base) != expected:
+            raise ValueError(
+                f"{base or self.base} has another chat template or other tokenizer settings than "
+                f"when {self.path} was tuned from it; bring back tokenizer_config.json and "
+                "chat_template.jinja as they were"
             )
         return load_adapter(model, self.path / _ADAPTER, trainable=trainable), tokenizer
 
@@ -201,6 +215,7 @@ def write_tuned_llm(
         "format_version": FORMAT_VERSION,
         "base": base,
         "base_version": base_version(base, model),
+        "template_version": template_version(base),
         "behaviors": list(vocabulary.behaviors),
         "readable_names": list(names),
         "train_counts": [int(count) for count in train_counts],
