@@ -53,8 +53,12 @@ def predict(
             ]
         )
         return
+    has_names = any(behaviors[b] != tuned.names[b] for b in best)
     print_table(
         f"next behavior of {user}, {f'at {moment.isoformat()}' if moment else 'right away'}",
-        ["behavior", "name", "probability"],
-        [[behaviors[b], tuned.names[b], f"{probs[b]:.3f}"] for b in best],
+        ["behavior", *(["name"] if has_names else []), "probability"],
+        [
+            [behaviors[b], *([tuned.names[b]] if has_names else []), f"{probs[b]:.3f}"]
+            for b in best
+        ],
     )
