@@ -57,8 +57,5 @@ def predict(
     print_table(
         f"next behavior of {user}, {f'at {moment.isoformat()}' if moment else 'right away'}",
         ["behavior", *(["name"] if has_names else []), "probability"],
-        [
-            [behaviors[b], *([tuned.names[b]] if has_names else []), f"{probs[b]:.3f}"]
-            for b in best
-        ],
+        [[behaviors[b], *([tuned.names[b]] if has_names else []), f"{probs[b]:.3f}"] for b in best],
     )
