@@ -1,35 +1,14 @@
 """The verb `distill`: its result is a checkpoint that exports, and a mistake is one line."""
 
-import contextlib
-import io
 import json
-import sys
-from unittest import mock
 
 import pytest
-
-from edgebehave_cli.app import main
+from command_line import edgebehave
 
 SETTINGS = (
     *("--preset", "tiny", "--epochs", 1, "--samples", 100),
     *("--set", "width=32", "--set", "window=12"),
 )
-
-
-def edgebehave(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """Run the command in this process; standard output and standard error."""
-    out, err, exit_code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["edgebehave", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            exit_code = int(end.code or 0)
-    assert exit_code == code, err.getvalue()
-    return out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

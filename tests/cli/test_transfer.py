@@ -1,32 +1,11 @@
 """The verb `transfer`: its result is a checkpoint like any other, and a mistake is one line."""
 
-import contextlib
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
-
-from edgebehave_cli.app import main
-
-
-def edgebehave(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """Run the command in this process; standard output and standard error."""
-    out, err, exit_code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["edgebehave", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            exit_code = int(end.code or 0)
-    assert exit_code == code, err.getvalue()
-    return out.getvalue(), err.getvalue()
+from command_line import edgebehave
 
 
 @pytest.fixture(scope="module")
