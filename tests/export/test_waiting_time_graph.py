@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgebehave.bundle import WAIT_GRAPH
@@ -82,6 +82,7 @@ def by_training(model, hidden, history):
 
 
 @settings(deadline=None, max_examples=40)
+@example(num_behaviors=14, seed=194)  # a gap that float32 rounds up
 @given(num_behaviors=st.integers(1, 60), seed=st.integers(0, 2**16))
 def test_survival_is_that_of_training(model, graph, num_behaviors, seed):
     history = random_history(num_behaviors, seed)
@@ -93,7 +94,9 @@ def test_survival_is_that_of_training(model, graph, num_behaviors, seed):
     assert probs.sum() == pytest.approx(1, abs=1e-5)
     expected = by_training(model, hidden, history)
     for t in (0, 30, 600, 3600, 86400, *np.diff(history[2])[:5]):
-        assert probs[gap_s > t].sum() == pytest.approx(expected.survival(t)[0], abs=1e-5)
+        # The graph's gaps are float32: beyond 2^24 s, 194 days, one may round to above itself.
+        later = probs[gap_s > np.float32(t)].sum()
+        assert later == pytest.approx(expected.survival(t)[0], abs=1e-5)
 
 
 def test_paces_begin_where_training_says(model):
