@@ -34,6 +34,14 @@ def test_a_checkpoint_is_trained_resumed_and_left_alone(module, tmp_path, monkey
     assert verbs.seconds_of(out) >= 0
 
 
+def test_a_verb_gives_back_what_it_prints_and_stops_a_table_that_it_fails(module, tmp_path):
+    run, log = module("verbs").run, tmp_path / "log.csv"
+    printed = run("simulate", str(log), "--users", "3", "--days", "2", "--json")
+    assert json.loads(printed)["out"] == str(log)
+    with pytest.raises((ValueError, OSError), match="none"):
+        run("train", str(tmp_path / "none"), "-o", str(tmp_path / "run"))
+
+
 def test_a_research_log_without_its_folder_says_so(module, tmp_path):
     logs = module("research_logs")
     with pytest.raises(SystemExit, match="tokyo needs --data"):

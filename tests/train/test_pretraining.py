@@ -20,7 +20,7 @@ from edgebehave_train.event_store import COLUMNS, EventStore
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.model import UNKNOWN_TIME
 from edgebehave_train.objectives import OBJECTIVES, ObjectiveConfig
-from edgebehave_train.pretraining import hide_query_time, pretrain
+from edgebehave_train.pretraining import asking_ranges, hide_query_time, pretrain
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import target_probs
 from edgebehave_train.split import TRAIN, VALIDATION, SplitConfig, part_of_event
@@ -215,6 +215,17 @@ def test_the_validation_loss_is_that_of_the_scores(make_store, recipe, tmp_path)
     for which, probs in target_probs(checkpoint.load_model(), log, behaviors, targets):
         nll[which] = -np.log(probs[np.arange(len(which)), targets.behavior[which]])
     assert checkpoint.training["validation_nll"] == pytest.approx([nll.mean()], rel=1e-5)
+
+
+def test_validation_reads_no_older_events_than_a_state_is_rebuilt_from():
+    # Three users of 6, 3 and 4 events; the second has nothing to be asked, the third's events 10
+    # and 11 have no behavior, so what follows 9 is 12.
+    next_behavior = np.array([1, 2, 3, 4, 5, -1, 7, 8, -1, 12, 12, 12, -1])
+    is_asked = np.isin(np.arange(13), (4, 5, 12))
+    bounds = np.array([[0, 4, 6, 6], [6, 9, 9, 9], [9, 11, 13, 13]])
+    for receptive_field, first in ((1, 3), (3, 1), (9, 0)):
+        ranges = asking_ranges(next_behavior, is_asked, bounds, receptive_field)
+        assert ranges.tolist() == [[first, 5], [9, 12]]
 
 
 def test_the_loss_falls_and_the_best_epoch_is_kept(tiny_store, recipe, tmp_path):

@@ -198,8 +198,6 @@ class _Run:
         if start.train_ranges is not None:
             self.train_ranges = start.train_ranges
         self.train_ranges = share_of_ranges(self.train_ranges, config.data_share, config.seed)
-        has_validation = bounds[:, 2] > bounds[:, 1]
-        self.validation_ranges = np.stack([bounds[:, 0], bounds[:, 2] - 1], 1)[has_validation]
         following = self.log.next_behavior[self.log.next_behavior >= 0]
         part_of_target = part[following[self.log.target[following] > 0]]
         if not is_target[following[self.log.target[following] > 0]].any():
@@ -222,8 +220,12 @@ class _Run:
                 "give it a larger share, or take a longer log"
             )
 
-        torch.manual_seed(config.seed)
         self.model_config = config.model_config(self.vocabulary)
+        self.validation_ranges = asking_ranges(
+            self.log.next_behavior, part == VALIDATION, bounds, self.model_config.receptive_field
+        )
+
+        torch.manual_seed(config.seed)
         self.model = BehaviorModel(self.model_config).to(device)
         if config.generation_heads:
             counted = is_target & (self.log.behavior >= 0)
@@ -556,6 +558,28 @@ class _Run:
             f"{self.steps_per_epoch} steps per epoch"
         )
         return ", ".join(filter(None, (line, self.objective.summary())))
+
+
+def asking_ranges(
+    next_behavior: npt.NDArray[np.int64],
+    is_asked: npt.NDArray[np.bool_],
+    bounds: npt.NDArray[np.int64],
+    receptive_field: int,
+) -> npt.NDArray[np.int64]:
+    """The events that a model must read to be asked for the validation part: no older ones.
+
+    next_behavior    (N,) as in MappedLog.
+    is_asked         (N,) bool, events of the validation part.
+    bounds           (U, 4) as from `part_bounds`.
+    receptive_field  events that rebuild a state, the last one included.
+    Returns          (S, 2) first and past-the-end positions, of the users who are asked.
+    """
+    asking = np.flatnonzero((next_behavior >= 0) & is_asked[next_behavior])
+    first, stop = (np.searchsorted(asking, bounds[:, column]) for column in (0, 2))
+    is_user_asked = stop > first
+    oldest = asking[first[is_user_asked]] - receptive_field + 1
+    start = np.maximum(oldest, bounds[is_user_asked, 0])
+    return np.stack([start, asking[stop[is_user_asked] - 1] + 1], 1)
 
 
 def hide_query_time(
