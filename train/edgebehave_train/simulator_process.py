@@ -17,6 +17,8 @@ Legend: N events, R users at work in one step, V behaviors, P places, S half hou
 T triggers, E events of all behaviors.
 """
 
+import copy
+
 import numpy as np
 
 from edgebehave_train.simulator_users import (
@@ -67,6 +69,8 @@ class BehaviorProcess:
                                first two: -1.
     rank, prob                 of the true behavior under the oracle's p; 0 for a cue.
     top, balanced_top          argmax of p(b), and of p(b) / share of b; -1 for a cue.
+    previous                   position of the user's last behavior before it, -1 if there is none.
+    was_away                   whether the user had left the city then.
     """
 
     def __init__(
@@ -80,14 +84,9 @@ class BehaviorProcess:
         self.people, self.rng = people, rng
         self.user, self.utc_min = user, time_s / 60
         n = len(user)
-        # Local time, in personal minutes after 4:00 of the day that the moment belongs to.
-        local_min = (time_s - START_S) / 60 + offset_min - 60 * DAY_START_H
-        day = np.floor(local_min / 1440).astype(np.int64)
-        minute = local_min - 1440 * day
-        plan = people.plan[user, day // 7 % 2, day % 7]
-        self.slot = slot_of(minute - people.shift_min[user])
-        self.plan = plan
-        self._keep_appointments(minute, plan)
+        # Local time, in minutes after 4:00 of the day that the moment belongs to.
+        self.local_min = (time_s - START_S) / 60 + offset_min - 60 * DAY_START_H
+        self._plan_the_days()
 
         self.cue = np.where(
             rng.random(n) < _CUE_SHARE, choose(np.tile([c.rate for c in CUES], (n, 1)), rng), -1
@@ -99,6 +98,8 @@ class BehaviorProcess:
         self.prob = np.zeros(n, np.float32)
         self.top = np.full(n, -1, np.int16)
         self.balanced_top = np.full(n, -1, np.int16)
+        self.previous = np.full(n, -1)
+        self.was_away = np.zeros(n, bool)
 
         self.share_v = np.array([b.share for b in BEHAVIORS])
         self.clock_sv = clock_table()
@@ -108,6 +109,14 @@ class BehaviorProcess:
         self.cue_weight = np.array([c.weight for c in CUES])
         self.cue_cv = np.array([[c.hints.get(b.name, 0.0) for b in BEHAVIORS] for c in CUES])
         self._tabulate_triggers()
+
+    def _plan_the_days(self) -> None:
+        """What each moment is in the life of the user: kind of day, personal time, appointment."""
+        day = np.floor(self.local_min / 1440).astype(np.int64)
+        minute = self.local_min - 1440 * day
+        self.plan = self.people.plan[self.user, day // 7 % 2, day % 7]
+        self.slot = slot_of(minute - self.people.shift_min[self.user])
+        self._keep_appointments(minute, self.plan)
 
     def _keep_appointments(self, minute: Floats, plan: Ints) -> None:
         """Appointment nearest to each moment, and how likely it is that it is kept then."""
@@ -156,10 +165,9 @@ class BehaviorProcess:
         """Draw the events at positions `at`, one per user, from what came before them."""
         if len(at) == 0:
             return
-        user, last = self.user[at], self.last[self.user[at]]
-        gap_min = np.where(last < 0, 1e9, self.utc_min[at] - self.utc_min[last])
-        q_rp = self._place_probs(at, user, last, gap_min)
-        given = self._context(at, user, last, gap_min)
+        user = self.user[at]
+        self.previous[at], self.was_away[at] = self.last[user], self.is_away[user]
+        q_rp, given = self._situation(at)
 
         oracle_rv = self._behavior_probs(q_rp, *given)
         place = choose(q_rp, self.rng)
@@ -175,6 +183,31 @@ class BehaviorProcess:
         self.last[user] = at
         self.is_away[user] = np.where(place == _STATION, self.is_away[user], place == _AWAY)
 
+    def oracle_probs(self, at: Ints) -> Floats:
+        """The oracle's p(b) at positions `at` of behaviors, (R, V), once the process has run."""
+        q_rp, given = self._situation(at)
+        return self._behavior_probs(q_rp, *given)
+
+    def as_lived_by(self, user: Ints) -> "BehaviorProcess":
+        """A process that has run, with other users (N,) in the place of those who lived it.
+
+        What was done, when and where stays; what the oracle makes of it is what it would expect
+        of the others. Adjacent users must stay different from each other.
+        """
+        other = copy.copy(self)
+        other.user = user
+        other._plan_the_days()
+        return other
+
+    def _situation(self, at: Ints) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
+        """q of the places at positions `at`, and what behavior depends on besides."""
+        user, last = self.user[at], self.previous[at]
+        gap_min = np.where(last < 0, 1e9, self.utc_min[at] - self.utc_min[last])
+        return (
+            self._place_probs(at, user, last, gap_min),
+            self._context(at, user, last, gap_min),
+        )
+
     def _place_probs(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> Floats:
         """q (R, P): where the user is now, given where the user was at the last behavior."""
         people = self.people
@@ -184,8 +217,8 @@ class BehaviorProcess:
         # A trip: station, away for a day or so, station, home.
         for rows, target in (
             (was == _AWAY, _STATION),
-            ((was == _STATION) & self.is_away[user], _HOME),
-            ((was == _STATION) & ~self.is_away[user], _AWAY),
+            ((was == _STATION) & self.was_away[at], _HOME),
+            ((was == _STATION) & ~self.was_away[at], _AWAY),
         ):
             anew_rp[rows] = np.eye(len(PLACES))[target]
         anew_rp /= anew_rp.sum(1, keepdims=True)
