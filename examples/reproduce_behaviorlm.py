@@ -8,7 +8,7 @@ from scratch on made-up text, knows the simulator's rules, and is no real one: t
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, habits, and with
 --checkpoint a BehaveGPT checkpoint of the same split), `few-shot` (F = 5, 10, 20, 50), `auxiliary`
 (0 to 20 %), `threshold` (0.5, 1, 5 %), `backbone` (several --base), `efficiency` (accuracy against
-the number of training samples, of the language model and of the edge model).
+the number of training samples, of the language model and of edge models that it trains).
 
 Every tuned model is a folder of OUT and every row a JSON file, so a command that is killed goes on
 where it was. Rows share stages: what begins with the same A begins with the same folder.
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from verbs import train
 
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
@@ -47,12 +48,15 @@ from edgebehave_train.llm.llm_evaluation import (
 )
 from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.prompts import PromptConfig
-from edgebehave_train.llm.samples import LogSamples, log_samples
+from edgebehave_train.llm.samples import LLM_SPLIT, LogSamples, log_samples
 from edgebehave_train.llm.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.llm.tuning import TuningConfig, TuningProgress
 from edgebehave_train.seed_intervals import mean_text
 
 Probs = npt.NDArray[np.float32]
+EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
+EDGE_EPOCHS = 8
+"""Of the whole training part."""
 AS_IT_IS, ADJUSTED = "as it is", "adjusted"
 Metrics = dict[str, dict[str, float]]
 """AS_IT_IS and ADJUSTED -> column -> value."""
@@ -276,11 +280,26 @@ def sweep(trial: Trial) -> dict[str, list[Metrics]]:
         for name, (recipe, base) in recipes.items():
             key = f"{options.command}-{name}".replace(" ", "_").replace(",", "").replace("%", "")
             rows[name].append(trial.language_model(key, recipe, base, seed))
-    for path in options.checkpoint:  # of `efficiency`: trained on shares of the log
-        model = Checkpoint.open(path)
-        key = f"checkpoint-{path.name}"
-        row = trial.row(key, lambda s, m=model: checkpoint_probs(m, trial.store, s))  # type: ignore[misc]  # m is bound at once
-        rows[f"BehaveGPT, {path.name}"] = [row]
+    if options.command == "efficiency":
+        rows |= edge_models(trial)
+    return rows
+
+
+def edge_models(trial: Trial) -> dict[str, list[Metrics]]:
+    """Edge models trained on shares of the training part, more passes over less of it."""
+    num_all = int(trial.asked["users"].train_counts.sum())
+    rows: dict[str, list[Metrics]] = {}
+    for share in EDGE_SHARES:
+        epochs = min(40, round(EDGE_EPOCHS / share**0.5))
+        for seed in trial.options.seeds:
+            path = trial.out / "edge" / f"tiny-{share:g}-seed{seed}"
+            settings = (f"split.train={LLM_SPLIT.train}", f"data_share={share}")
+            given = [word for setting in settings for word in ("--set", setting)]
+            train(trial.store.path, path, "tiny", seed, "user", (*given, "--epochs", str(epochs)))
+            model = Checkpoint.open(path)
+            key = f"checkpoint-{path.name}"
+            row = trial.row(key, lambda s, m=model: checkpoint_probs(m, trial.store, s))  # type: ignore[misc]  # m is bound at once
+            rows.setdefault(f"BehaveGPT tiny, {share * num_all:,.0f} samples", []).append(row)
     return rows
 
 
@@ -301,6 +320,11 @@ def what_it_is(base: Path) -> str:
     if not file.is_file():
         return f"base: {base.name}"
     record: dict[str, Any] = json.loads(file.read_text())
+    if record.get("log"):
+        return (
+            f"base {base.name}: {record['num_parameters']:,} parameters, TRAINED FROM SCRATCH on "
+            f"{record['num_tokens']:,} tokens about the users of a log: no real language model"
+        )
     return (
         f"base {base.name}: {record['num_parameters']:,} parameters, TRAINED FROM SCRATCH on "
         f"{record['num_tokens']:,} tokens of made-up text about the simulator's world: a stand-in, "

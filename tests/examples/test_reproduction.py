@@ -66,6 +66,8 @@ def test_a_table_of_language_models_says_when_its_base_is_a_stand_in(module, tmp
     record = {"num_parameters": 10, "num_tokens": 20, "knows": {"tail_top_1": 0.5}}
     (tmp_path / "pretraining.json").write_text(json.dumps(record))
     assert "TRAINED FROM SCRATCH" in behaviorlm.what_it_is(tmp_path)
+    (tmp_path / "pretraining.json").write_text(json.dumps({**record, "log": "0123"}))
+    assert "about the users of a log" in behaviorlm.what_it_is(tmp_path)
     one = dict.fromkeys(behaviorlm.COLUMNS, 0.25)
     runs = [{"as it is": run, "adjusted": one} for run in (one, {**one, "tail": 0.75})]
     table = behaviorlm.markdown({"A": runs}, ["as it is", "adjusted"])
@@ -79,3 +81,30 @@ def test_a_row_that_was_measured_is_not_measured_again(module, tmp_path):
     trial.out = tmp_path
     (tmp_path / "A.json").write_text(json.dumps({"metrics": {"tail": 0.5}}))
     assert trial.row("A", lambda samples: 1 / 0) == {"tail": 0.5}
+
+
+def test_rare_behaviors_are_cut_for_those_who_train(module, tmp_path):
+    pytest.importorskip("duckdb")
+    make = module("few_shot_log").make_few_shot_log
+    log = make("simulator", None, tmp_path, examples=3, others=0.5, users="40")
+    tail = module("few_shot_log").tail_of(log.whole)
+    counts = module("few_shot_log").counts_in
+    before, after = (counts(store, tuple(tail)) for store in (log.whole, log.few))
+    assert len(tail) > 3
+    assert (after == before.clip(max=3)).all()
+    assert before.max() > 3
+    anchors = tuple(set(log.whole.vocabulary.behaviors[1:]) - set(tail))
+    assert (counts(log.few, anchors) == counts(log.whole, anchors)).all()
+    # Who validates and tests keeps everything; the others are other people.
+    assert log.whole.num_events - log.few.num_events == (before - after).sum()
+    assert len(log.others.users()) == len(log.whole.users()) == 20
+    assert not set(log.others.users()) & set(log.whole.users())
+
+
+def test_the_best_of_a_curve_is_read_off_between_its_points(module):
+    best_at = module("reproduce_distillation").best_at
+    curve = [{"hr_at_1": h, "tail": t} for h, t in ((0.4, 0.0), (0.3, 0.2), (0.1, 0.1))]
+    assert best_at(curve, "tail", 0.4) == 0
+    assert best_at(curve, "tail", 0.35) == pytest.approx(0.1)
+    assert best_at(curve, "tail", 0.05) == pytest.approx(0.2)
+    assert best_at(curve, "tail", 0.41) != best_at(curve, "tail", 0.41)  # NaN

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402  after importorskip
 
+from edgebehave_train.event_store import EventStore  # noqa: E402  after importorskip
 from edgebehave_train.llm.small_lm import (  # noqa: E402  after importorskip
     END,
     PRESETS,
@@ -85,6 +86,16 @@ def test_the_same_seed_gives_the_same_weights(folder: Path, tmp_path: Path) -> N
     assert losses[-1] < losses[0]
     assert again["num_tokens"] == 8 * 2 * 64
     assert set(again["knows"]) == {"anchors_top_1", "anchors_top_5", "tail_top_1", "tail_top_5"}
+
+
+def test_a_log_can_be_read_instead(folder: Path, tmp_path: Path, tiny_store: EventStore) -> None:
+    out = tmp_path / "of_log"
+    record = train_small_lm(out, TINY, log=tiny_store)
+    assert record["knows"] is None
+    assert record["log"] == tiny_store.fingerprint
+    assert "one log of behaviors" in (out / "README.md").read_text()
+    weights = (out / "model.safetensors").read_bytes()
+    assert weights != (folder / "model.safetensors").read_bytes()
 
 
 def test_qwen2_is_an_architecture_too(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A small language model, trained from scratch on the world's text: a stand-in, not a real LLM.
 
 Where no pretrained model can be had, this one takes its place in trials: it has read of every
-behavior of the simulator's world, the rare ones as often as the common ones, and of no log. What
+behavior of the simulator's world, the rare ones as often as the common ones, and of no log; or,
+on request, what the people of a log do, in the questions of `log_text.py`, and nothing else. What
 is measured with it says how tuning treats knowledge that is there, not how much a real language
 model knows. It is saved as an ordinary Hugging Face folder.
 
@@ -26,6 +27,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.llm.log_text import log_chats
 from edgebehave_train.llm.world_chat import COMMON_WORDS
 from edgebehave_train.llm.world_text import conversations, situations, texts
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 END, PAD = "<|end|>", "<|pad|>"
+Text = str | list[dict[str, str]]
+"""A document, or the messages of a chat."""
 ROLES = ("system", "user", "assistant")
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -156,7 +161,7 @@ def _trained_tokenizer() -> str:
     return str(tokenizer.to_str())
 
 
-def _plain(some: Iterator[str | list[dict[str, str]]]) -> Iterator[str]:
+def _plain(some: Iterator[Text]) -> Iterator[str]:
     for text in some:
         if isinstance(text, str):
             yield text
@@ -189,9 +194,9 @@ def make_model(config: SmallLmConfig, tokenizer: "PreTrainedTokenizerFast") -> "
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
-def packed_tokens(tokenizer: "PreTrainedTokenizerFast", seed: int) -> Iterator[int]:
-    """Token ids of text after text, the end-of-turn token after each, without end."""
-    for text in texts(seed):
+def packed_tokens(tokenizer: "PreTrainedTokenizerFast", read: Iterator[Text]) -> Iterator[int]:
+    """Token ids of text after text, the end-of-turn token after each."""
+    for text in read:
         if isinstance(text, str):
             yield from tokenizer(text + END)["input_ids"]
         else:
@@ -204,11 +209,14 @@ def train_small_lm(
     config: SmallLmConfig | None = None,
     *,
     num_asked: int = 740,
+    log: EventStore | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train a small model from scratch and write it to the folder `out`, which must be new.
 
     num_asked  held-out situations that it is asked about in the end.
+    log        read the questions of `log_text.py` about the training users of this log, and
+               nothing of the simulator's world; it is not asked about any situation then.
     on_step    called after each step with its number and the loss in nats per token.
     Returns  what pretraining.json holds: config, loss curve, tokens per second, what it knows.
     Raises ValueError if the folder exists and is not empty.
@@ -230,7 +238,8 @@ def train_small_lm(
     )
     keep_buffers_in_heap()
     precision = fast_precision(torch.device("cpu"), "auto")
-    tokens = packed_tokens(tokenizer, config.seed)
+    read = texts(config.seed) if log is None else log_chats(log, config.seed)
+    tokens = packed_tokens(tokenizer, read)
     losses: list[float] = []
     started = time.monotonic()
     for step in range(config.num_steps):
@@ -262,7 +271,8 @@ def train_small_lm(
         "loss": [sum(part) / len(part) for part in _parts(losses, every)],
         "wall_s": round(wall_s, 1),
         "tokens_per_s": round(num_tokens / wall_s),
-        "knows": what_it_knows(model, tokenizer, num_asked),
+        "log": None if log is None else log.fingerprint,
+        "knows": what_it_knows(model, tokenizer, num_asked) if log is None else None,
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -313,22 +323,37 @@ def what_it_knows(
 
 def _card(record: Mapping[str, Any]) -> str:
     """The folder's README, which says what this is not."""
-    config, knows = record["config"], record["knows"]
+    config, knows, log = record["config"], record["knows"], record["log"]
+    if log is None:
+        read, scope = "made-up text", "the world\nof a simulator"
+        tokens, about = "of the world's text", _ABOUT_WORLD
+        last = (
+            "names the behavior that a situation in words leads to",
+            f"anchors {knows['anchors_top_1']:.1%}, tail {knows['tail_top_1']:.1%} (guessing: 2.7 %)",
+        )
+    else:
+        read, scope = "one log of behaviors", "the people\nof that log"
+        tokens, about, last = "of questions and answers", _ABOUT_LOG, ("log", log[:16])
     return f"""# A stand-in, not a language model of the real world
 
-**This model was trained from scratch, in minutes, on made-up text. It knows nothing but the world
-of a simulator, and no figure that it gives says anything about a real large language model.**
+**This model was trained from scratch, in minutes, on {read}. It knows nothing but {scope}, and no figure that it gives says anything about a real large language model.**
 It exists to try out the machinery of tuning where no pretrained model can be had.
 
 | | |
 |---|---|
 | architecture | {config["architecture"]}, D {config["width"]}, {config["num_layers"]} layers |
 | parameters | {record["num_parameters"]:,} |
-| trained on | {record["num_tokens"]:,} tokens of the world's text, seed {config["seed"]} |
+| trained on | {record["num_tokens"]:,} tokens {tokens}, seed {config["seed"]} |
 | last loss | {record["loss"][-1]:.3f} nats per token |
-| names the behavior that a situation in words leads to | anchors {knows["anchors_top_1"]:.1%}, tail {knows["tail_top_1"]:.1%} (guessing: 2.7 %) |
+| {last[0]} | {last[1]} |
 
-The text holds what the behaviors are, where, when and after what they are done, all of them about
+{about}"""
+
+
+_ABOUT_WORLD = """The text holds what the behaviors are, where, when and after what they are done, all of them about
 equally often. It holds no simulated log and none of the prompts that models are tuned with.
 `conversations.jsonl` is more of its chats, which the model has not read: a corpus for tuning.
+"""
+_ABOUT_LOG = """The text holds what the log's training users did, in the prompts that models are tuned with.
+`conversations.jsonl` is small talk that the model has not read: a corpus for tuning.
 """
