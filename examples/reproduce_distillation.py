@@ -1,37 +1,53 @@
-"""Make the table of distillation where rare behaviors are known from 20 examples.
+"""Make the tables of distillation where rare behaviors are known from 20 examples.
 
     python examples/reproduce_distillation.py --make-log              the log, then
     edgebehave llm tune runs/distillation/few --base LM -o runs/llm   a teacher tuned on it, then
     python examples/reproduce_distillation.py --teacher runs/llm
 
-The log is the simulator's. Users are held out as `edgebehave llm tune` does, 8:1:1. Of each tail
-behavior (less than 1 % of the training part) all but 20 occurrences are deleted from the training
-users' log; users who validate and test keep theirs. The same edge model is then trained on it with
-a teacher's answers and without, over seeds. Beside it: logit adjustment after training, which costs
-nothing, and the edge model on the whole log, which says what there is to learn.
+or, with people who know better in the place of a language model,
 
-The teacher may be a checkpoint, too: `runs/distillation/tiny-whole-0` has seen all of the tail.
+    python examples/reproduce_distillation.py --log atus --data FOLDER --others 0.5 --teacher others
+
+How the log is made stands in few_shot_log.py. The same edge model is trained on it with a
+teacher's answers and without, over seeds. Teachers: a folder (a tuned language model or a
+checkpoint), `whole` (a model of the log before the cut), `others` (a model of other people's log,
+--others), and on the simulator `oracle` (knows the process and every person) and `stranger` (knows
+the process and no person; what knowledge of the world can give at most). Beside them: logit
+adjustment after training, which costs nothing, the edge model on the log before the cut, which
+says what there is to learn, and with --ceiling the rows of oracle and stranger themselves.
+
+Logit adjustment is a curve, so the last tables read off it: the most of the tail, and the highest
+macro recall, that a model has on its curve without having less HR@1 than asked for. Macro recall
+is the overall accuracy of a test set with as many samples of each behavior.
 Finished parts are kept; a killed run goes on where it was.
 """
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
-import duckdb
 import numpy as np
-from research_logs import SIMULATOR, raw_log
-from verbs import commit, finish, run, seconds_of, train
+from few_shot_log import FewShotLog, counts_in, make_few_shot_log, tail_of
+from research_logs import LOGS
+from simulator_teachers import KINDS, SimulatorTeachers
+from verbs import commit, finish, seconds_of, train
 
 from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import ask, predict
+from edgebehave_train.evaluation import adjust_probs, ask, predict
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.llm.distillation import targets_to_ask
 from edgebehave_train.llm.samples import LLM_SPLIT
-from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
-from edgebehave_train.metrics import TAIL_BELOW, evaluate_predictions
+from edgebehave_train.llm.teacher_probs import TeacherProbs
+from edgebehave_train.llm.teacher_probs import ask as ask_teacher
+from edgebehave_train.llm.teachers import is_language_model
+from edgebehave_train.mapped_log import map_log, training_vocabulary
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.ranking import rank_in_blocks
 from edgebehave_train.seed_intervals import mean_text
-from edgebehave_train.split import TRAIN, part_bounds, part_of_event
+from edgebehave_train.simulator import SimulatorConfig
+from edgebehave_train.split import TRAIN, part_of_event
 
 METRICS = {
     "hr_at_1": "HR@1",
@@ -40,166 +56,243 @@ METRICS = {
     "medium_accuracy": "medium",
     "tail_accuracy": "tail",
     "macro_recall": "macro recall",
+    "tail_category_accuracy": "tail, mean of behaviors",
 }
-TAUS = (0.0, 0.5, 1.0)
+CURVES = ("tail_accuracy", "macro_recall")
+TAUS = tuple(n / 10 for n in range(11))
+BELOW = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
+"""HR@1 that may be given up, counted from the model without a teacher."""
+PLAIN = "without a teacher"
+TEACHER_SEED = 100
+Curve = list[dict[str, float]]
+"""Metrics at each of TAUS."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--teacher", type=Path, help="tuned language model, or a checkpoint")
-    parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
+    parser.add_argument("--log", choices=sorted(LOGS), default="simulator")
+    parser.add_argument("--data", type=Path, help="folder of the research logs")
+    parser.add_argument("--teacher", help="a folder, whole, others, oracle or stranger")
+    parser.add_argument("--teacher-preset", help="of whole and others; default: --preset")
+    parser.add_argument("--out", type=Path, help="default: runs/distillation[-LOG]")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="default: that of the preset")
     parser.add_argument("--examples", type=int, default=20, help="of each tail behavior")
+    parser.add_argument("--others", type=float, default=0.0, help="share of people apart")
     parser.add_argument("--samples", type=int, default=4000, help="targets the teacher answers")
     parser.add_argument("--weight", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--temperature", type=float, nargs="+", default=[2.0])
     parser.add_argument("--name-embeddings", action="store_true", help="one more row, with them")
     parser.add_argument("--users", default="800", help="of the simulator, for 42 days")
     parser.add_argument("--no-habits", action="store_true", help="the network alone")
+    parser.add_argument("--ceiling", action="store_true", help="rows of oracle and stranger")
     parser.add_argument("--make-log", action="store_true", help="stop when the log is made")
     parser.add_argument("--test", action="store_true", help="read the test part")
     args = parser.parse_args()
-    started, out = time.monotonic(), args.out
+    started = time.monotonic()
+    simulated = args.log == "simulator"
+    out = args.out or Path("runs/distillation" + ("" if simulated else f"-{args.log}"))
     out.mkdir(parents=True, exist_ok=True)
-    whole, few = make_stores(out, args.users, args.examples)
+    log = make_few_shot_log(
+        args.log, args.data, out, examples=args.examples, others=args.others, users=args.users
+    )
     if args.make_log:
         return
     if args.teacher is None:
         parser.error("--teacher is missing: a language model tuned on the log of --make-log")
+    if (args.ceiling or args.teacher in KINDS) and not simulated:
+        parser.error("nobody knows how a real log came about; take --log simulator")
+    if args.teacher == "others" and log.others is None:
+        parser.error("--teacher others needs --others, the share of people that it learns from")
 
     settings = ("--set", f"split.train={LLM_SPLIT.train}")
     settings += ("--epochs", str(args.epochs)) if args.epochs else ()
     settings += ("--set", "habits=false") if args.no_habits else ()
-    kind = f"{args.preset}{'-plain' if args.no_habits else ''}"
-    teacher = args.teacher
-    answers = out / f"{teacher.name}-{args.samples}.teacher.safetensors"
-    recipe = ("--preset", args.preset, "--split", "user", *settings)
-    asked = ("--samples", str(args.samples), "--answers", str(answers))
-    scores: dict[str, list[dict[str, float]]] = {}
+    kind = f"{args.preset}{f'-e{args.epochs}' if args.epochs else ''}"
+    kind += "-plain" if args.no_habits else ""
+    teacher, answers = answers_of(log, out, args, kind, settings)
     part = "test" if args.test else "validation"
+    scores: dict[str, list[Curve]] = {}
     for seed in range(args.seeds):
         plain, full = (out / f"{kind}-{name}-{seed}" for name in ("few", "whole"))
-        train(few.path, plain, args.preset, seed, "user", settings)
-        train(whole.path, full, args.preset, seed, "user", settings)
-        students = {}
-        for weight in args.weight:
-            soft = ("--weight", str(weight), "--temperature", str(args.temperature))
-            for names in (False, True)[: 1 + args.name_embeddings]:
-                label = f"distilled, weight {weight:g}" + (", names" if names else "")
-                made_of = f"{teacher.name}-{args.samples}-w{weight:g}-t{args.temperature:g}"
-                student = out / f"{kind}-{made_of}{'-names' if names else ''}-{seed}"
-                command = ("distill", str(few.path), "--teacher", str(teacher), *asked, *recipe)
-                command += (*soft, "--seed", str(seed), *(("--name-embeddings",) if names else ()))
-                finish(student, command, ())
-                students[label] = student
-        for name, checkpoint, taus in (
-            ("without a teacher", plain, TAUS),
-            *((label, student, TAUS) for label, student in students.items()),
-            ("whole log", full, TAUS[:1]),
-        ):
-            store = whole if checkpoint == full else few
-            for tau, one in zip(taus, scored(store, whole, checkpoint, part, taus), strict=True):
-                label = f"{name}, adjusted tau {tau:g}" if tau else name
-                scores.setdefault(label, []).append(one)
-    print_table(scores, f"{part}, habits {'off' if args.no_habits else 'on'}")
-    print_seconds = {
-        name: seconds_of(path) for name, path in (("without", plain), *students.items())
-    }
+        train(log.few.path, plain, args.preset, seed, "user", settings)
+        train(log.whole.path, full, args.preset, seed, "user", settings)
+        rows = {PLAIN: (plain, log.few)}
+        for weight, temperature, names in variants(args):
+            label = f"distilled, weight {weight:g}, T {temperature:g}"
+            made_of = f"{answers.name.partition('.')[0]}-w{weight:g}-t{temperature:g}"
+            student = out / f"{kind}-{made_of}{'-names' if names else ''}-{seed}"
+            command = ("distill", str(log.few.path), "--answers", str(answers))
+            command += ("--samples", str(args.samples), "--seed", str(seed))
+            command += ("--teacher", str(teacher)) if teacher else ()
+            command += ("--preset", args.preset, "--split", "user", *settings)
+            command += ("--weight", str(weight), "--temperature", str(temperature))
+            finish(student, (*command, *(("--name-embeddings",) if names else ())), ())
+            rows[label + (", names" if names else "")] = student, log.few
+        rows["log before the cut"] = full, log.whole
+        for name, (checkpoint, store) in rows.items():
+            scores.setdefault(name, []).append(curve_of(checkpoint, store, log.whole, part))
+    if teacher and not is_language_model(teacher):
+        scores["the teacher itself"] = [curve_of(teacher, log.whole, log.whole, part)]
+    if args.ceiling:
+        for name in KINDS:
+            scores[name] = [ceiling_curve(name, log.whole, out, args.users, part)]
+    print_tables(scores, f"{args.log}, {part}, habits {'off' if args.no_habits else 'on'}")
+    tail_mass(log, answers)
     print(
-        f"teacher {teacher}, "
-        f"{args.samples} answers, temperature {args.temperature:g}, preset {args.preset}, seeds 0 "
-        f"to {args.seeds - 1}, commit {commit()}, data {few.fingerprint[:12]}, seconds of the "
-        f"last seed {json.dumps({name: round(s) for name, s in print_seconds.items()})}, "
-        f"{time.monotonic() - started:.0f} s"
+        f"teacher {args.teacher}, preset {kind}, seeds 0 to {args.seeds - 1}, commit {commit()}, "
+        f"data {log.few.fingerprint[:12]}, {seconds_of(plain):.0f} s for the last model {PLAIN}, "
+        f"{seconds_of(student):.0f} s with one, {time.monotonic() - started:.0f} s in all"
     )
 
 
-def make_stores(out: Path, users: str, examples: int) -> tuple[EventStore, EventStore]:
-    """The log as it is, and with so many occurrences of each tail behavior that train."""
-    source = raw_log("simulator", None, out, "--users", users, "--days", "42")
-    if not (out / "whole").exists():
-        run("ingest", str(source), "-o", str(out / "whole"), *SIMULATOR.columns)
-    whole = EventStore.open(out / "whole")
-    if not (out / "few").exists():
-        rows = (
-            f"SELECT *, row_number() OVER () AS row FROM read_csv('{source}', all_varchar = true)"
-        )
-        duckdb.sql(f"CREATE TABLE log AS {rows}")
-        bounds = part_bounds(whole, LLM_SPLIT)
-        names = whole.users()
-        training = [names[u] for u in np.flatnonzero(bounds[:, 1] > bounds[:, 0])]
-        duckdb.sql(
-            "CREATE TABLE training AS SELECT unnest($users) AS user", params={"users": training}
-        )
-        duckdb.sql(
-            "CREATE TABLE tail AS SELECT unnest($names) AS behavior",
-            params={"names": tail_of(whole)},
-        )
-        # The order of a hash is a draw that does not depend on anything else.
-        duckdb.sql(
-            "CREATE TABLE deleted AS SELECT row FROM (SELECT row, row_number() OVER (PARTITION BY "
-            "behavior ORDER BY hash(row)) AS place FROM log WHERE user IN (FROM training) AND "
-            f"behavior IN (FROM tail)) WHERE place > {examples}"
-        )
-        kept = "SELECT * EXCLUDE (row) FROM log WHERE row NOT IN (FROM deleted) ORDER BY row"
-        duckdb.sql(f"COPY ({kept}) TO '{out / 'few.parquet'}'")
-        run("ingest", str(out / "few.parquet"), "-o", str(out / "few"), *SIMULATOR.columns)
-    few = EventStore.open(out / "few")
-    if whole.users() != few.users():
-        raise ValueError("a user did nothing but what was deleted; take other --users")
-    return whole, few
+def variants(args: argparse.Namespace) -> list[tuple[float, float, bool]]:
+    """Weight, temperature and whether names are embedded, of each student."""
+    names = (False, True)[: 1 + args.name_embeddings]
+    return [(w, t, n) for w in args.weight for t in args.temperature for n in names]
 
 
-def tail_of(store: EventStore) -> list[str]:
-    """Behaviors with less than 1 % of the training part."""
-    counts, names = training_counts(store)
-    return [
-        name for name, n in zip(names, counts, strict=True) if 0 < n < TAIL_BELOW * counts.sum()
-    ]
+def answers_of(
+    log: FewShotLog, out: Path, args: argparse.Namespace, kind: str, settings: tuple[str, ...]
+) -> tuple[Path | None, Path]:
+    """Folder of the teacher, None for one without, and the file of its answers."""
+    if args.teacher in KINDS:
+        answers = out / f"{args.teacher}-{args.samples}.teacher.safetensors"
+        if not answers.exists():
+            knows = SimulatorTeachers(simulator_config(args.users), log.few).teacher(args.teacher)
+            event = targets_to_ask(log.few, LLM_SPLIT, knows.can_answer, args.samples)
+            ask_teacher(knows, log.few, event, answers)
+        return None, answers
+    teacher = Path(args.teacher)
+    stores = {"whole": log.whole, "others": log.others}
+    if store := stores.get(args.teacher):
+        preset = args.teacher_preset or args.preset
+        teacher = out / f"teacher-{args.teacher}-{kind.replace(args.preset, preset, 1)}"
+        train(store.path, teacher, preset, TEACHER_SEED, "user", settings)
+    return teacher, out / f"{teacher.name}-{args.samples}.teacher.safetensors"
 
 
-def training_counts(store: EventStore) -> tuple[np.ndarray, list[str]]:
-    is_train = part_of_event(store, LLM_SPLIT) == TRAIN
-    vocabulary = training_vocabulary(store, is_train)
-    return behavior_counts(store, is_train, vocabulary), list(vocabulary.behaviors)
+def simulator_config(users: str) -> SimulatorConfig:
+    """Of the log that `few_shot_log` makes."""
+    return SimulatorConfig(num_users=int(users), num_days=42)
 
 
-def scored(
-    store: EventStore, whole: EventStore, checkpoint: Path, part: str, taus: tuple[float, ...]
-) -> list[dict[str, float]]:
-    """Metrics of a checkpoint for each tau, kept beside it; groups are those of the
-    whole log."""
-    kept = checkpoint / f"distillation-{part}.json"
+def curve_of(checkpoint: Path, store: EventStore, whole: EventStore, part: str) -> Curve:
+    """Metrics of a checkpoint, kept beside it; head, medium and tail are those of the whole log."""
+    kept = checkpoint / f"few-shot-{part}.json"
     if not kept.exists():
         model = Checkpoint.open(checkpoint)
-        counts, names = training_counts(whole)
-        count_of = dict(zip(names, counts.tolist(), strict=True))
-        counts = np.array([count_of.get(name, 0) for name in model.vocabulary.behaviors])
+        counts = counts_in(whole, model.vocabulary.behaviors)
         asked = ask(map_log(store, model.vocabulary), part_of_event(store, LLM_SPLIT), part)
-        metrics = [evaluate_predictions(one, counts) for one in predict(model, asked, taus)]
+        metrics = [evaluate_predictions(one, counts) for one in predict(model, asked, TAUS)]
         kept.write_text(json.dumps(metrics))
     return json.loads(kept.read_text())
 
 
-def print_table(scores: dict[str, list[dict[str, float]]], title_of_all: str) -> None:
-    """Markdown: mean over seeds with its 95 % t interval, then the paired differences."""
-    plain = scores["without a teacher"]
-    for title in (title_of_all, "minus without a teacher"):
-        print(f"\n| {title} | " + " | ".join(METRICS.values()) + " |")
-        print("|---" * (1 + len(METRICS)) + "|")
-        for name, seeds in scores.items():
-            if title == "minus without a teacher":
-                pairs = list(zip(seeds, plain, strict=True))
-                cells = [mean_text([a[m] - b[m] for a, b in pairs], sign="+") for m in METRICS]
-            else:
-                cells = [mean_text([one[m] for one in seeds]) for m in METRICS]
-            if title == title_of_all or name != "without a teacher":
-                print(f"| {name} | " + " | ".join(cells) + " |")
-    print(flush=True)
+def ceiling_curve(kind: str, whole: EventStore, out: Path, users: str, part: str) -> Curve:
+    """Metrics of one who knows the process, adjusted by the shares of the whole log."""
+    kept = out / f"{kind}-{part}.json"
+    if not kept.exists():
+        config = simulator_config(users)
+        vocabulary = training_vocabulary(whole, part_of_event(whole, LLM_SPLIT) == TRAIN)
+        counts = counts_in(whole, vocabulary.behaviors)
+        targets = ask(map_log(whole, vocabulary), part_of_event(whole, LLM_SPLIT), part).targets
+        probs = SimulatorTeachers(config, whole).probs_in(kind, targets.event, vocabulary.behaviors)
+        curve = [
+            rank_in_blocks(targets, [(slice(None), adjust_probs(probs, counts, tau))])
+            for tau in TAUS
+        ]
+        kept.write_text(json.dumps([evaluate_predictions(one, counts) for one in curve]))
+    return json.loads(kept.read_text())
+
+
+def best_at(curve: Curve, metric: str, hr_at_1: float) -> float:
+    """The highest value on a curve, straight between its points, where HR@1 is no lower; NaN if
+    it never is."""
+    points = np.linspace(0, len(curve) - 1, 50 * (len(curve) - 1) + 1)
+    hits, values = (
+        np.interp(points, range(len(curve)), [one[m] for one in curve]) for m in ("hr_at_1", metric)
+    )
+    reached = hits >= hr_at_1 - 1e-12
+    return float(values[reached].max()) if reached.any() else math.nan
+
+
+def print_tables(scores: dict[str, list[Curve]], title: str) -> None:
+    """Markdown: means over seeds with 95 % t intervals, and differences paired by seed."""
+    plain = scores[PLAIN]
+    # What has no seeds is the same beside each of them.
+    curves = {n: c if len(c) == len(plain) else c * len(plain) for n, c in scores.items()}
+    trained = {name: [pick(curve[0]) for curve in seeds] for name, seeds in scores.items()}
+    adjusted = {
+        f"{name}, adjusted tau 0.5": [pick(curve[TAUS.index(0.5)]) for curve in seeds]
+        for name, seeds in scores.items()
+    }
+    print_table(title, list(METRICS.values()), trained | adjusted)
+    print_differences(
+        list(METRICS.values()),
+        {name: [pick(curve[0]) for curve in seeds] for name, seeds in curves.items()},
+    )
+    columns = [f"HR@1 - {below:g}" if below else f"HR@1 of {PLAIN}" for below in BELOW]
+    for metric in CURVES:
+        cells = {
+            name: [
+                [best_at(curve, metric, base[0]["hr_at_1"] - below) for below in BELOW]
+                for curve, base in zip(seeds, plain, strict=True)
+            ]
+            for name, seeds in curves.items()
+        }
+        print_table(f"{METRICS[metric]} at", columns, cells)
+        print_differences(columns, cells)
+
+
+def pick(metrics: dict[str, float]) -> list[float]:
+    return [metrics[name] for name in METRICS]
+
+
+def print_differences(columns: list[str], rows: dict[str, list[list[float]]]) -> None:
+    differences = {
+        name: [
+            [a - b for a, b in zip(one, base, strict=True)]
+            for one, base in zip(seeds, rows[PLAIN], strict=True)
+        ]
+        for name, seeds in rows.items()
+        if name != PLAIN
+    }
+    print_table(f"minus {PLAIN}", columns, differences, sign="+")
+
+
+def print_table(
+    title: str, columns: list[str], rows: dict[str, list[list[float]]], sign: str = ""
+) -> None:
+    """Rows: one list of values for each seed; a dash where a seed has none."""
+    print(f"\n| {title} | " + " | ".join(columns) + " |")
+    print("|---" * (1 + len(columns)) + "|")
+    for name, seeds in rows.items():
+        cells = [
+            "-" if any(map(math.isnan, column)) else mean_text(column, sign=sign)
+            for column in zip(*seeds, strict=True)
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def tail_mass(log: FewShotLog, answers: Path) -> None:
+    """How much of the tail there is in the log, before the cut, and in the answers."""
+    kept = TeacherProbs.open(answers)
+    tail = tail_of(log.whole)
+    mass = kept.probs[:, [name in tail for name in kept.behaviors]].sum(1)
+    shares = {}
+    for name, store in (("before the cut", log.whole), ("after it", log.few)):
+        counts = counts_in(store, ("?", *store.vocabulary.behaviors[1:]))
+        is_tail = [one in tail for one in store.vocabulary.behaviors]
+        shares[name] = float(counts[is_tail].sum() / counts.sum())
+    said = ", ".join(f"{share:.4f} {name}" for name, share in shares.items())
+    print(
+        f"\n{len(tail)} tail behaviors: share of what happened {said}; mean probability in "
+        f"{len(kept.event):,} answers {mass.mean():.4f}, first in {(mass > 0.5).mean():.4f}"
+    )
 
 
 if __name__ == "__main__":
