@@ -58,6 +58,7 @@ def main() -> None:
         LOGS[args.log].split,
     ]
     command += ["--part", args.part, "--capacities", "1.05,1.1,1.2,1.3"]
+    command += ["--adjust", "0.25,0.5,0.75,1"]
     command += ["--epochs", str(args.epochs)] if args.epochs else []
     command += ["--no-habits"] if args.no_habits else []
     run(*command)

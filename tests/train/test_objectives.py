@@ -228,6 +228,29 @@ def test_the_weighted_mean_by_hand():
     assert loss == pytest.approx((2 / 3 * 1 + 3 / 2 * 2 + 3 / 2 * 6) / 3)
 
 
+def test_a_shift_puts_the_adjusted_loss_in_the_place_of_the_plain_one():
+    # p = .5, .3, .2 and r = .6, .3, .1, as above: losses -log(.3 / .41) and -log(.02 / .41).
+    losses, tilts = [-math.log(0.5), -math.log(0.2)], [math.log(0.41)] * 2
+    first, third = -math.log(0.3 / 0.41), -math.log(0.02 / 0.41)
+    objective = robust(shift=1.0, epsilon_max=0.5, kappa=0.0, mixing=1.0, warm_start=0.1)
+    plain = feed(objective, losses, [1, 3], progress=0.05, log_tilt=tilts)
+    assert plain == pytest.approx((first + third) / 2)
+    np.testing.assert_allclose(objective.risk_V, [0, first, 0, third], rtol=1e-6)
+    # A behavior not seen yet has the mean risk, between the two. q may be 1.2, .6, .2, so it is
+    # .2 of the third, .6 of the second and .2 of the first: weights 2 and 1 / 3.
+    weighted = feed(objective, losses, [1, 3], progress=0.5, log_tilt=tilts)
+    assert weighted == pytest.approx((first / 3 + 2 * third) / 2)
+    assert objective.candidate_ratio(5) == pytest.approx([0.1, 0.6, 0.3, 0.1, 0.1])
+
+
+def test_with_a_shift_and_no_uncertainty_dro_is_logit_adjustment():
+    losses, targets, tilts = [1.0, 2.0, 3.0], [1, 2, 3], [-0.5, -0.7, -0.9]
+    shifted = feed(robust(shift=0.5, mixing=0.0), losses, targets, log_tilt=tilts)
+    adjusted = feed(build("logit_adjusted", tau=0.5), losses, targets, log_tilt=tilts)
+    assert shifted == pytest.approx(adjusted)
+    assert robust().log_ratio_V is None
+
+
 def test_the_baseline_is_the_risk_at_the_end_of_the_warm_start():
     objective = robust(epsilon_max=0.2, kappa=0.0, warm_start=0.5, baseline=True)
     feed(objective, [1.0, 2.0, 6.0], [1, 2, 3], progress=0.4)

@@ -66,11 +66,16 @@ GOLDEN_OBJECTIVES = {
         risk_decay=0.95,
     ),
 }
+GOLDEN_OBJECTIVES["dro, shifted prior"] = dataclasses.replace(GOLDEN_OBJECTIVES["dro"], shift=0.25)
 GOLDEN_OBJECTIVES["ce, learned kernel"] = GOLDEN_OBJECTIVES["ce"]
 # Mean training loss after 1, 2, ... 10 steps, in nats.
 GOLDEN_LOSSES = {
     "ce": [1.8368, 1.8403, 1.8309, 1.8462, 1.8184, 1.7554, 1.725, 1.7239, 1.7021, 1.696],
     "dro": [1.8368, 1.8403, 1.8309, 1.8482, 1.8302, 1.7898, 1.769, 1.7683, 1.7636, 1.7591],
+    "dro, shifted prior": [
+        *(1.8368, 1.8404, 1.8315, 1.8489, 1.8314),
+        *(1.7894, 1.7688, 1.767, 1.7597, 1.7537),
+    ],
     "ce, learned kernel": [
         *(1.7782, 1.7768, 1.7376, 1.7465, 1.7164),
         *(1.654, 1.6432, 1.6508, 1.6372, 1.6326),

@@ -27,6 +27,9 @@ Weights are kept by the objective's own loss on the validation part, `validation
 loss would undo a strong objective by keeping what it was before it began to work. Where q moves
 with the risks, it is solved anew from the risks of the validation part, so that epochs compare.
 
+dro may have the loss of logit_adjusted, with r = pi^shift, in the place of l: the prior then
+decides how far all rare behaviors are lifted, and q which of them further.
+
 p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
 A_k = sum_b p_k(b) r_b, one number per target and kernel (see `habit_features.py`).
 """
@@ -34,6 +37,7 @@ A_k = sum_b p_k(b) r_b, one number per target and kernel (see `habit_features.py
 # M targets of a batch, V behaviors, C = V + U candidates, G groups
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -80,6 +84,7 @@ class ObjectiveConfig:
     mixing       dro, group_dro: m, share of the weight that moves with q, in [0, 1].
     baseline     dro: measure risks from those at the end of the warm start.
     risk_decay   dro: decay of the running mean of the class risks per sample, in (0, 1).
+    shift        dro: tau of a shift of the prior inside its losses; 0 = none.
     tau          logit_adjusted: strength of the shift; 0 = ce, 1 = balanced_softmax.
     gamma        focal: how fast easy targets lose weight; 0 = ce.
     beta         class_balanced: in [0, 1); 0 = ce, near 1 = the inverse frequency.
@@ -97,6 +102,7 @@ class ObjectiveConfig:
     mixing: float = 0.25
     baseline: bool = False
     risk_decay: float = 0.95
+    shift: float = 0.0
     tau: float = 1.0
     gamma: float = 2.0
     beta: float = 0.999
@@ -116,6 +122,7 @@ class ObjectiveConfig:
             ("warm_start", 0, 0.999),
             ("mixing", 0, 1),
             ("risk_decay", 0, 0.99999),
+            ("shift", 0, 10),
             ("tau", 0, 10),
             ("gamma", 0, 10),
             ("beta", 0, 0.999999),
@@ -138,6 +145,13 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("log_ratio_V", None)
+        self._candidate_ratio: Callable[[int], npt.NDArray[np.float64]] | None = None
+
+    def shift_prior(self, behavior_counts_V: npt.NDArray[np.int64], tau: float) -> None:
+        """Make l the loss of p(b) r_b, renormalized, with r = pi^tau."""
+        self._candidate_ratio = lambda num: candidate_prior(behavior_counts_V, num) ** tau
+        log_ratio_V = np.log(self._candidate_ratio(len(behavior_counts_V)))
+        self.log_ratio_V = torch.from_numpy(log_ratio_V).float()
 
     def forward(self, losses: TargetLosses, target_M: Tensor, progress: float) -> Tensor:
         """One number to minimize.
@@ -146,20 +160,23 @@ class Objective(nn.Module):
         target_M  (M,) behaviors.
         progress  share of the training that is done, in [0, 1].
         """
-        loss_M = self.target_loss(
-            losses.nll, losses.log_tilt, target_M
-        ) + self.config.network_weight * self.target_loss(
-            losses.network_nll, losses.network_log_tilt, target_M
-        )
-        weight_M = self.weight(losses.nll.detach().float(), target_M, progress)
+        mixture_M = self.target_loss(losses.nll, losses.log_tilt, target_M)
+        network_M = self.target_loss(losses.network_nll, losses.network_log_tilt, target_M)
+        loss_M = mixture_M + self.config.network_weight * network_M
+        weight_M = self.weight(mixture_M.detach().float(), target_M, progress)
         return loss_M.mean() if weight_M is None else (weight_M * loss_M).mean()
 
     def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
         """Loss of each target, (M,)."""
-        return nll_M
+        if self.log_ratio_V is None:
+            return nll_M
+        return nll_M - self.log_ratio_V[target_M] + log_tilt_M
 
     def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor | None:
-        """Weight of each target, (M,), 1 on average over the training part; None = all 1."""
+        """Weight of each target, (M,), 1 on average over the training part; None = all 1.
+
+        nll_M  (M,) `target_loss` of the mixture, detached.
+        """
         return None
 
     @property
@@ -180,7 +197,7 @@ class Objective(nn.Module):
 
     def candidate_ratio(self, num_candidates: int) -> npt.NDArray[np.float64] | None:
         """r of every candidate, (C,), if the objective shifts the prior."""
-        return None
+        return None if self._candidate_ratio is None else self._candidate_ratio(num_candidates)
 
     def summary(self) -> str:
         """What a run should say of it; empty if its name says all."""
@@ -204,20 +221,11 @@ class LogitAdjusted(Objective):
     mixture cannot, they are what they are; only gates and network can.
     """
 
-    log_ratio_V: Tensor
-
     def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
         super().__init__(config)
-        self._counts_V = behavior_counts_V
-        self.tau = 1.0 if config.name == "balanced_softmax" else config.tau
-        log_ratio_V = np.log(self.candidate_ratio(len(behavior_counts_V)))
-        self.register_buffer("log_ratio_V", torch.from_numpy(log_ratio_V).float())
-
-    def candidate_ratio(self, num_candidates: int) -> npt.NDArray[np.float64]:
-        return candidate_prior(self._counts_V, num_candidates) ** self.tau
-
-    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
-        return nll_M - self.log_ratio_V[target_M] + log_tilt_M
+        self.shift_prior(
+            behavior_counts_V, 1.0 if config.name == "balanced_softmax" else config.tau
+        )
 
 
 class ClassBalanced(Objective):
@@ -402,7 +410,11 @@ def build_objective(
     if config.name in ("logit_adjusted", "balanced_softmax"):
         return LogitAdjusted(config, counts_V)
     if config.name == "dro":
-        return DistributionallyRobust(config, torch.from_numpy(counts_V / counts_V.sum()).float())
+        prior_V = torch.from_numpy(counts_V / counts_V.sum()).float()
+        robust = DistributionallyRobust(config, prior_V)
+        if config.shift:
+            robust.shift_prior(counts_V, config.shift)
+        return robust
     if config.name == "group_dro":
         return GroupDistributionallyRobust(config, counts_V)
     if config.name == "class_balanced":
