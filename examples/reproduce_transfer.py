@@ -11,20 +11,23 @@ strategy and ours also with habits. Source and target of a run have the same see
 seed learn from the same share, so that differences from scratch are paired.
 
 Everything is done by the commands of the README, which are printed as they run. Seed 0 of
-everything comes first. Finished checkpoints are kept; a killed run goes on where it was.
+everything comes first. Finished checkpoints are kept; a killed run goes on where it was. With
+--finished nothing is trained: tables and figure are made of the runs that are there, so that
+shares which train long can have fewer seeds.
 """
 
 import argparse
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
 from research_logs import LOGS, ingested
-from verbs import commit, finish, run, seconds_of
+from verbs import commit, finish, is_finished, run, seconds_of
 
 from edgebehave_train.event_store import EventStore
 from edgebehave_train.seed_intervals import mean_interval
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     parser.add_argument("--pretraining", nargs="+", default=["ce", "dro"], choices=["ce", "dro"])
     parser.add_argument("--no-habits", action="store_true", help="leave the runs with habits out")
+    parser.add_argument("--finished", action="store_true", help="train nothing, show what is there")
     parser.add_argument("--test", action="store_true", help="read the test part; it is recorded")
     args = parser.parse_args()
     pairs = args.pairs or list(PAIRS)
@@ -98,26 +102,40 @@ def main() -> None:
     logs = {log for pair in pairs for log in PAIRS[pair]}
     stores = {log: ingested(log, args.data, args.out / log) for log in logs}
     kinds = list(kinds_of(args.strategies, args.shares, args.pretraining, not args.no_habits))
-    for seed in range(args.seeds):
+    for seed in range(0 if args.finished else args.seeds):
         for pair in pairs:
             source, target = PAIRS[pair]
             for kind in kinds:
-                checkpoint = pretrained(stores[source], source, kind, seed, args)
                 out = args.out / "transfer" / f"{pair}-{args.preset}" / kind.folder(seed)
+                if kind.strategy == "scratch":
+                    borrow_scratch(out, target, args)
+                checkpoint = pretrained(stores[source], source, kind, seed, args)
                 settings = ("--strategy", kind.strategy, "--share", kind.share)
                 settings += ("--seed", str(seed), "--split", LOGS[target].split)
                 finish(out, ("transfer", str(checkpoint), "--log", str(stores[target])), settings)
     part = "test" if args.test else "validation"
     for pair in pairs:
         folder = args.out / "transfer" / f"{pair}-{args.preset}"
-        rows = scored(folder, stores[PAIRS[pair][1]], kinds, args.seeds, part)
-        print_tables(pair, part, rows, kinds, args.seeds, folder)
-        draw(pair, part, rows, kinds, args.seeds, folder / f"{part}.png")
+        names = [kind.folder(seed) for seed in range(args.seeds) for kind in kinds]
+        names = [name for name in names if is_finished(folder / name)]
+        if not names:
+            raise SystemExit(f"{folder} holds no finished run; leave --finished out")
+        results = Results(
+            pair=pair,
+            part=part,
+            rows=scored(folder, names, stores[PAIRS[pair][1]], part),
+            kinds=[
+                kind for kind in kinds if any(kind.folder(s) in names for s in range(args.seeds))
+            ],
+            num_seeds=args.seeds,
+        )
+        print_tables(results)
+        draw(results, folder / f"{part}.png")
         fingerprints = [EventStore.open(stores[log]).fingerprint[:12] for log in PAIRS[pair]]
-        minutes = sum(seconds_of(folder / kind.folder(0)) for kind in kinds) / 60
+        minutes = sum(seconds_of(folder / name) for name in names) / 60
         print(
             f"commit {commit()}, data {' -> '.join(fingerprints)}, preset {args.preset}, "
-            f"seeds 0..{args.seeds - 1}, {minutes:.0f} min of transfer runs for seed 0, "
+            f"{len(names)} transfer runs in {minutes:.0f} min, "
             f"{(time.monotonic() - started) / 60:.0f} min this time; figure {folder / part}.png\n"
         )
 
@@ -141,6 +159,14 @@ def kinds_of(
                 yield Kind(strategy=strategy, share=share, habits=True)
 
 
+def borrow_scratch(out: Path, target: str, args: argparse.Namespace) -> None:
+    """Copy the run from scratch of another pair with this target: it takes nothing of a source."""
+    for pair in (pair for pair in PAIRS if PAIRS[pair][1] == target):
+        twin = args.out / "transfer" / f"{pair}-{args.preset}" / out.name
+        if is_finished(twin) and not out.exists():
+            shutil.copytree(twin, out)
+
+
 def pretrained(store: Path, log: str, kind: Kind, seed: int, args: argparse.Namespace) -> Path:
     """The source of a run, trained unless it is there."""
     name = f"{args.preset}-source-{kind.pretraining}-{'habits' if kind.habits else 'plain'}-{seed}"
@@ -152,11 +178,8 @@ def pretrained(store: Path, log: str, kind: Kind, seed: int, args: argparse.Name
     return out
 
 
-def scored(
-    folder: Path, store: Path, kinds: list[Kind], num_seeds: int, part: str
-) -> dict[str, dict[str, float]]:
+def scored(folder: Path, names: list[str], store: Path, part: str) -> dict[str, dict[str, float]]:
     """Metrics by row of the evaluation: baselines, and runs by folder. Read once and kept."""
-    names = [kind.folder(seed) for seed in range(num_seeds) for kind in kinds]
     kept = folder / f"{part}.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     unread = [str(folder / name) for name in names if name not in rows]
@@ -171,50 +194,73 @@ def scored(
     return rows
 
 
-def over_seeds(
-    rows: dict[str, dict[str, float]], kind: Kind, metric: str, num_seeds: int, paired: bool
-) -> tuple[float, float]:
-    """Mean and half width over seeds, of a metric or of its difference from scratch."""
-    values = [
-        rows[kind.folder(seed)][metric] - paired * rows[kind.scratch.folder(seed)][metric]
-        for seed in range(num_seeds)
-    ]
-    return mean_interval(values)
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What the runs of a pair came to.
+
+    rows   metrics by row of the evaluation: baselines by name, runs by folder.
+    kinds  those with a run.
+    """
+
+    pair: str
+    part: str
+    rows: dict[str, dict[str, float]]
+    kinds: list[Kind]
+    num_seeds: int
+
+    @property
+    def shares(self) -> list[str]:
+        return sorted({kind.share for kind in self.kinds}, key=float)
+
+    def seeds(self, *kinds: Kind) -> list[int]:
+        """Those for which every one of some kinds has a run."""
+        return [s for s in range(self.num_seeds) if all(k.folder(s) in self.rows for k in kinds)]
+
+    def level(self, kind: Kind, metric: str) -> tuple[float, float]:
+        """Mean and half width over seeds."""
+        return mean_interval([self.rows[kind.folder(s)][metric] for s in self.seeds(kind)])
+
+    def gain(self, kind: Kind, metric: str) -> tuple[float, float]:
+        """Mean and half width over seeds of the difference from scratch."""
+        return mean_interval(
+            [
+                self.rows[kind.folder(s)][metric] - self.rows[kind.scratch.folder(s)][metric]
+                for s in self.seeds(kind, kind.scratch)
+            ]
+        )
 
 
-def print_tables(
-    pair: str,
-    part: str,
-    rows: dict[str, dict[str, float]],
-    kinds: list[Kind],
-    num_seeds: int,
-    folder: Path,
-) -> None:
-    """Markdown: what costs nothing once, then a table per share; ± is the 95 % interval."""
-    print(f"\n## {' to '.join(PAIRS[pair])}, {part}\n")
-    print("| baselines, with all of the past | " + " | ".join(SHOWN) + " |")
-    print("|---" * (1 + len(SHOWN)) + "|")
-    for name in (name for name in rows if not (folder / name).is_dir()):  # runs have folders
-        cells = [f"{rows[name][metric]:.3f}" for metric in SHOWN.values()]
-        print(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    differences = {f"{label} - scratch": metric for label, metric in SHOWN.items()}
-    for share in dict.fromkeys(kind.share for kind in kinds):
-        columns = [*SHOWN, *differences, "epoch"]
-        print(f"\n| {float(share):.0%} of the training events | " + " | ".join(columns) + " |")
-        print("|---" * (1 + len(columns)) + "|")
-        for kind in (kind for kind in kinds if kind.share == share):
-            cells = [cell(*over_seeds(rows, kind, m, num_seeds, False)) for m in SHOWN.values()]
-            if kind != kind.scratch and kind.scratch in kinds:
-                cells += [
-                    cell(*over_seeds(rows, kind, metric, num_seeds, True), sign="+")
-                    for metric in differences.values()
-                ]
-            else:
-                cells += [""] * len(differences)
-            training = [read_training(folder / kind.folder(seed)) for seed in range(num_seeds)]
-            epoch = sum(one["best_epoch"] for one in training) / num_seeds
-            print(f"| {label_of(kind)} | " + " | ".join(cells) + f" | {epoch:.1f} |")
+def print_tables(results: Results) -> None:
+    """Markdown, a table per metric: rows are strategies, columns shares; what costs nothing first.
+
+    ± is the 95 % interval over seeds, in brackets the paired difference from scratch, bold where
+    it is beyond its interval.
+    """
+    print(f"\n## {' to '.join(PAIRS[results.pair])}, {results.part}")
+    strategies = list(dict.fromkeys(replace(kind, share="") for kind in results.kinds))
+    for label, metric in SHOWN.items():
+        columns = [label, *(f"{float(share):.0%}" for share in results.shares), "seeds"]
+        print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+        for name in (name for name in results.rows if "-" not in name):  # runs have a strategy
+            cells = [""] * (len(results.shares) - 1) + [f"{results.rows[name][metric]:.3f}", ""]
+            print(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        for strategy in strategies:
+            of_share = [replace(strategy, share=share) for share in results.shares]
+            cells = [table_cell(results, kind, metric) for kind in of_share]
+            cells.append(", ".join(str(len(results.seeds(kind))) for kind in of_share))
+            print(f"| {label_of(strategy)} | " + " | ".join(cells) + " |")
     print()
+
+
+def table_cell(results: Results, kind: Kind, metric: str) -> str:
+    if not results.seeds(kind):
+        return ""
+    text = cell(*results.level(kind, metric))
+    if kind == kind.scratch or not results.seeds(kind, kind.scratch):
+        return text
+    mean, half_width = results.gain(kind, metric)
+    gain = cell(mean, half_width, sign="+")
+    return f"{text} (**{gain}**)" if abs(mean) > half_width else f"{text} ({gain})"
 
 
 def label_of(kind: Kind) -> str:
@@ -229,29 +275,18 @@ def cell(mean: float, half_width: float, sign: str = "") -> str:
     return f"{mean:{sign}.3f}{spread}"
 
 
-def read_training(checkpoint: Path) -> dict:
-    return json.loads((checkpoint / "training.json").read_text())
-
-
-def draw(
-    pair: str,
-    part: str,
-    rows: dict[str, dict[str, float]],
-    kinds: list[Kind],
-    num_seeds: int,
-    path: Path,
-) -> None:
+def draw(results: Results, path: Path) -> None:
     """Strategies side by side at each share, without habits; hollow: the source had dro."""
     metrics = {"HR@1": "hr_at_1", "macro recall": "macro_recall"}
-    shares = list(dict.fromkeys(kind.share for kind in kinds))
-    plain = [kind for kind in kinds if not kind.habits]
+    shares = results.shares
+    plain = [kind for kind in results.kinds if not kind.habits]
     slots = list(dict.fromkeys((kind.strategy, kind.pretraining) for kind in plain))
     figure, panels = plt.subplots(1, len(metrics), figsize=(10, 4), layout="constrained")
     for axes, (label, metric) in zip(panels, metrics.items(), strict=True):
         for kind in plain:
             slot = slots.index((kind.strategy, kind.pretraining))
             x = shares.index(kind.share) + 0.8 * ((slot + 0.5) / len(slots) - 0.5)
-            mean, half_width = over_seeds(rows, kind, metric, num_seeds, False)
+            mean, half_width = results.level(kind, metric)
             is_dro = kind.pretraining == "dro"
             axes.errorbar(
                 x,
@@ -268,11 +303,11 @@ def draw(
         for i, share in enumerate(shares):
             kind = Kind(strategy="scratch", share=share)
             if kind in plain:
-                mean, _ = over_seeds(rows, kind, metric, num_seeds, False)
+                mean, _ = results.level(kind, metric)
                 axes.hlines(mean, i - 0.42, i + 0.42, color="black", linewidth=0.8, linestyle=":")
         for name, style in (("most_popular", "-."), ("most_frequently_used", "--")):
             axes.axhline(
-                rows[name][metric],
+                results.rows[name][metric],
                 color="gray",
                 linewidth=0.8,
                 linestyle=style,
@@ -282,9 +317,10 @@ def draw(
         axes.set_xlabel("share of the target's training events")
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.3)
-    source, target = PAIRS[pair]
+    source, target = PAIRS[results.pair]
+    most = max(len(results.seeds(kind)) for kind in plain)
     figure.suptitle(
-        f"{source} to {target}, {part}, no habits; seeds 0..{num_seeds - 1}, bars: 95 % interval",
+        f"{source} to {target}, {results.part}, no habits; up to {most} seeds, bars: 95 % interval",
         fontsize=10,
     )
     handles, labels = panels[0].get_legend_handles_labels()
