@@ -2,7 +2,7 @@
 
     python examples/reproduce_peers.py tokyo --data FOLDER [--test]
     python examples/reproduce_peers.py simulator
-    python examples/reproduce_peers.py tokyo --data FOLDER --tune
+    python examples/reproduce_peers.py tokyo --data FOLDER --tune [--changes 4]
 
 Wants an environment of its own, with RecTools: pip install -e '.[cpu,train,cli,peers]'. Rows:
 
@@ -12,16 +12,15 @@ Wants an environment of its own, with RecTools: pip install -e '.[cpu,train,cli,
     plain           our plain model with softmax blocks
     mixture         our model with the habit kernels
 
-Without --test the validation part is read. `CHOSEN` holds starting points from a few runs there;
-the grid that --tune runs has not decided them yet. FOLDER is that of reproduce_tables.py. Whatever
-is finished is kept; a killed run goes on where it was.
+Without --test the validation part is read. `CHOSEN` is what --tune found best there, one change at
+a time. FOLDER is that of reproduce_tables.py. Whatever is finished is kept; a killed run goes on
+where it was.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +49,9 @@ LONGER = {"epochs": 40, "patience": 6, "batch_events": 720}
 START: dict[str, dict[str, Any]] = {
     "sasrec": {"learning_rate": 4e-3},
     "rectools hstu": {"learning_rate": 4e-3, "temperature": 0.05},
-    "hstu none": {"learning_rate": 2e-3, **LONGER},
-    "plain none": {"learning_rate": 2e-3, **LONGER},
+    "hstu": {"learning_rate": 2e-3, **LONGER},
+    "plain": {"learning_rate": 2e-3, **LONGER},
+    "mixture": {},
 }
 """Where the grid begins: for ours the preset tiny, with as many steps as the peers take."""
 
@@ -70,16 +70,31 @@ OWN_GRID: dict[str, tuple[dict[str, Any], ...]] = {
     "hstu none": ({"epochs": 12, "batch_events": 1440}, {"window": 45}),
     "plain none": ({"epochs": 12, "batch_events": 1440}, {"window": 45}),
 }
-"""--tune tries each of the shared changes and of its own on every kind: nine runs for each."""
+"""--tune tries the shared changes, then its own, on each of these: nine runs for a kind, the first
+N of them with --changes N."""
 
-CHOSEN: dict[str, dict[str, Any]] = {
-    "sasrec": START["sasrec"],
-    "rectools hstu": START["rectools hstu"],
-    "hstu": LONGER,
-    "plain": LONGER,
-    "mixture": {},
-}
-"""What the table is made with. The learning rate of ours is the preset's."""
+CHOSEN: dict[str, dict[str, Any]] = {}
+"""Changes that the table is made with, by family, beside START; none where nothing is named."""
+
+
+def family(kind: str) -> str:
+    """What is tuned as one: our models with another query context share their settings."""
+    return kind if kind in PEERS else kind.split()[0]
+
+
+def settings_of(kind: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """START with changes; a learning rate among them is a factor."""
+    start = START[family(kind)]
+    settings = {**start, **changes}
+    if "learning_rate" in changes:
+        settings["learning_rate"] = start["learning_rate"] * changes["learning_rate"]
+    return settings
+
+
+def name_of(kind: str, changes: dict[str, Any]) -> str:
+    """The folder of a run, which the grid and the table share."""
+    settings = settings_of(kind, changes)
+    return "-".join([kind, *(f"{key}={settings[key]}" for key in changes)]).replace(" ", "-")
 
 
 def main() -> None:
@@ -91,16 +106,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="tiny", help="of our own models")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=[*PEERS, *OURS], choices=[*PEERS, *OURS])
     parser.add_argument("--test", action="store_true", help="read the test part; it is recorded")
-    parser.add_argument("--tune", nargs="*", choices=START, help="the grid, of these kinds or all")
+    parser.add_argument("--tune", nargs="*", choices=OWN_GRID, help="the grid, of these or all")
+    parser.add_argument("--changes", type=int, help="of the grid, the first; default: all")
     args = parser.parse_args()
     started, out = time.monotonic(), args.out / args.log
     store = EventStore.open(ingested(args.log, args.data, out))
     runs = Runs(store, out, args.preset, LOGS[args.log].split)
     if args.tune is not None:
-        tune(runs, args.tune or list(START))
+        tune(runs, args.tune or list(OWN_GRID), args.changes)
     else:
-        compare(runs, args.seeds, "test" if args.test else "validation")
+        compare(runs, args.kinds, args.seeds, "test" if args.test else "validation")
     print(
         f"\ncommit {commit()}, data {store.fingerprint[:12]}, "
         f"seeds {1 if args.tune is not None else args.seeds}, "
@@ -116,68 +133,63 @@ class Runs:
     ) -> None:
         self.store, self.out, self.preset, self.split = store, out, preset, split
 
-    def peer(self, kind: str, settings: dict[str, Any], seed: int, name: str) -> Peer:
+    def peer(self, kind: str, changes: dict[str, Any], seed: int) -> Peer:
         """A model of RecTools."""
-        split = SplitConfig(by=self.split)
+        settings, split = settings_of(kind, changes), SplitConfig(by=self.split)
         config = PeerConfig(kind=PEERS[kind], seed=seed, split=split, **settings)
-        out = self.out / f"peer-{name}-{seed}"
+        out = self.out / f"peer-{name_of(kind, changes)}-{seed}"
         return train_peer(
             self.store, config, out, lambda line: print(f"# {out}: {line}", file=sys.stderr)
         )
 
-    def checkpoint(self, kind: str, settings: dict[str, Any], seed: int, name: str) -> Checkpoint:
+    def checkpoint(self, kind: str, changes: dict[str, Any], seed: int) -> Checkpoint:
         """A model of our own, trained by the command line."""
-        out = self.out / f"{self.preset}-{name}-{seed}"
-        chosen = [f"--set={key}={value}" for key, value in settings.items()]
-        train(self.store.path, out, self.preset, seed, self.split, (*OURS[kind], *chosen))
+        out = self.out / f"{self.preset}-{name_of(kind, changes)}-{seed}"
+        settings = [f"--set={key}={value}" for key, value in settings_of(kind, changes).items()]
+        train(self.store.path, out, self.preset, seed, self.split, (*OURS[kind], *settings))
         return Checkpoint.open(out)
 
 
-def tune(runs: Runs, kinds: list[str]) -> None:
-    """The grid on the validation part, seed 0, one change at a time."""
-    print("| kind | change | " + " | ".join(SHOWN) + " |")
-    print("|---" * (2 + len(SHOWN)) + "|")
-    for kind in kinds:
-        for changes in (*SHARED_GRID, *OWN_GRID[kind]):
-            settings = {**START[kind], **changes}
-            if "learning_rate" in changes:
-                settings["learning_rate"] *= START[kind]["learning_rate"]
+def tune(runs: Runs, kinds: list[str], num_changes: int | None) -> None:
+    """The grid on the validation part, seed 0, one change at a time; all kinds side by side."""
+    print("| kind | change | " + " | ".join(SHOWN) + " | epoch |")
+    print("|---" * (3 + len(SHOWN)) + "|")
+    grid = [(*SHARED_GRID, *own)[:num_changes] for own in OWN_GRID.values()]
+    for changes_of_kind in zip(*grid, strict=True):
+        for kind, changes in zip(OWN_GRID, changes_of_kind, strict=True):
+            if kind not in kinds:
+                continue
+            settings = settings_of(kind, changes)
             label = ", ".join(f"{key} {settings[key]}" for key in changes) or "start"
-            name = "-".join(["tune", kind, *(f"{key}={settings[key]}" for key in changes)])
-            predictions, counts = on_validation(runs, kind, settings, name.replace(" ", "-"))
+            predictions, counts, training = on_validation(runs, kind, changes)
             metrics = evaluate_predictions(predictions, counts)
             cells = [f"{metrics[metric]:.3f}" for metric in SHOWN]
+            cells += [str(training["best_epoch"])]
             print(f"| {kind} | {label} | " + " | ".join(cells) + " |", flush=True)
 
 
 def on_validation(
-    runs: Runs, kind: str, settings: dict[str, Any], name: str
-) -> tuple[Predictions, Any]:
-    """Predictions of the validation part, and the counts of behaviors in training."""
+    runs: Runs, kind: str, changes: dict[str, Any]
+) -> tuple[Predictions, Any, dict[str, Any]]:
+    """Predictions of the validation part, the counts of behaviors in training, and the training."""
     if kind in PEERS:
-        peer = runs.peer(kind, settings, 0, name)
+        peer = runs.peer(kind, changes, 0)
         targets = peer.behaviors.targets(peer.part == VALIDATION)
-        return peer.predict(peer.behaviors, targets), peer.behaviors.train_counts
-    checkpoint = runs.checkpoint(kind, settings, 0, name)
-    return predict_part(runs.store, checkpoint), checkpoint.behavior_counts
+        return peer.predict(peer.behaviors, targets), peer.behaviors.train_counts, peer.training
+    checkpoint = runs.checkpoint(kind, changes, 0)
+    return predict_part(runs.store, checkpoint), checkpoint.behavior_counts, checkpoint.training
 
 
-def compare(runs: Runs, num_seeds: int, part: str) -> None:
-    """The table of all kinds over seeds."""
-
-    def named(kinds: Any) -> Iterator[tuple[str, int, str]]:
+def compare(runs: Runs, kinds: list[str], num_seeds: int, part: str) -> None:
+    """The table of some kinds over seeds; seed 0 of all comes first."""
+    checkpoints, peers = {}, {}
+    for seed in range(num_seeds):
         for kind in kinds:
-            for seed in range(num_seeds):
-                yield kind, seed, f"{kind}, seed {seed}"
-
-    checkpoints = {
-        name: runs.checkpoint(kind, CHOSEN[kind.split()[0]], seed, kind.replace(" ", "-"))
-        for kind, seed, name in named(OURS)
-    }
-    peers = {
-        name: runs.peer(kind, CHOSEN[kind], seed, kind.replace(" ", "-")).predict
-        for kind, seed, name in named(PEERS)
-    }
+            name, changes = f"{kind}, seed {seed}", CHOSEN.get(family(kind), {})
+            if kind in PEERS:
+                peers[name] = runs.peer(kind, changes, seed).predict
+            else:
+                checkpoints[name] = runs.checkpoint(kind, changes, seed)
     table = evaluate(
         runs.store,
         list(checkpoints.values()),
