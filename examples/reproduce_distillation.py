@@ -58,7 +58,7 @@ METRICS = {
     "macro_recall": "macro recall",
     "tail_category_accuracy": "tail, mean of behaviors",
 }
-CURVES = ("tail_accuracy", "macro_recall")
+CURVES = ("tail_accuracy", "tail_category_accuracy", "macro_recall")
 TAUS = tuple(n / 10 for n in range(11))
 BELOW = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05)
 """HR@1 that may be given up, counted from the model without a teacher."""
