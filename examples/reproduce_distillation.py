@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--users", default="800", help="of the simulator, for 42 days")
     parser.add_argument("--no-habits", action="store_true", help="the network alone")
     parser.add_argument("--ceiling", action="store_true", help="rows of oracle and stranger")
+    parser.add_argument("--no-whole", action="store_true", help="no model of the uncut log")
     parser.add_argument("--make-log", action="store_true", help="stop when the log is made")
     parser.add_argument("--test", action="store_true", help="read the test part")
     args = parser.parse_args()
@@ -119,7 +120,8 @@ def main() -> None:
     for seed in range(args.seeds):
         plain, full = (out / f"{kind}-{name}-{seed}" for name in ("few", "whole"))
         train(log.few.path, plain, args.preset, seed, "user", settings)
-        train(log.whole.path, full, args.preset, seed, "user", settings)
+        if not args.no_whole:
+            train(log.whole.path, full, args.preset, seed, "user", settings)
         rows = {PLAIN: (plain, log.few)}
         for weight, temperature, names in variants(args):
             label = f"distilled, weight {weight:g}, T {temperature:g}"
@@ -132,7 +134,8 @@ def main() -> None:
             command += ("--weight", str(weight), "--temperature", str(temperature))
             finish(student, (*command, *(("--name-embeddings",) if names else ())), ())
             rows[label + (", names" if names else "")] = student, log.few
-        rows["log before the cut"] = full, log.whole
+        if not args.no_whole:
+            rows["log before the cut"] = full, log.whole
         for name, (checkpoint, store) in rows.items():
             scores.setdefault(name, []).append(curve_of(checkpoint, store, log.whole, part))
     if teacher and not is_language_model(teacher):
