@@ -43,6 +43,8 @@ PAIRS = {
 }
 WITH_HABITS = ("scratch", "blocks-head", "drawn-ends")
 SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
+VALIDATION_NLL = "validation_nll"
+"""Beside what is shown of a part: nats, the loss that chose the epoch, of the validation part."""
 # Okabe and Ito's colors, told apart by color-blind eyes too.
 COLORS = {
     "scratch": "#000000",
@@ -191,6 +193,9 @@ def scored(folder: Path, names: list[str], store: Path, part: str) -> dict[str, 
         for row in table["rows"]:
             rows[row["name"]] = {m: row["metrics"][m][0] for m in SHOWN.values()}
         kept.write_text(json.dumps(rows, indent=2))
+    for name in names:
+        training = json.loads((folder / name / "training.json").read_text())
+        rows[name][VALIDATION_NLL] = min(training["validation_nll"])
     return rows
 
 
@@ -238,12 +243,13 @@ def print_tables(results: Results) -> None:
     """
     print(f"\n## {' to '.join(PAIRS[results.pair])}, {results.part}")
     strategies = list(dict.fromkeys(replace(kind, share="") for kind in results.kinds))
-    for label, metric in SHOWN.items():
+    for label, metric in {**SHOWN, "validation loss, nats": VALIDATION_NLL}.items():
         columns = [label, *(f"{float(share):.0%}" for share in results.shares), "seeds"]
         print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-        for name in (name for name in results.rows if "-" not in name):  # runs have a strategy
-            cells = [""] * (len(results.shares) - 1) + [f"{results.rows[name][metric]:.3f}", ""]
-            print(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        for name, row in results.rows.items():
+            if "-" not in name and metric in row:  # the folders of runs begin with a strategy
+                cells = [""] * (len(results.shares) - 1) + [f"{row[metric]:.3f}", ""]
+                print(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
         for strategy in strategies:
             of_share = [replace(strategy, share=share) for share in results.shares]
             cells = [table_cell(results, kind, metric) for kind in of_share]
