@@ -1,5 +1,6 @@
 """How a training run shows itself."""
 
+import math
 from typing import TYPE_CHECKING
 
 from edgebehave_cli.console import note
@@ -30,6 +31,8 @@ class TrainingProgress(ProgressBar):
             own = progress.validation_loss
             validation = f"{progress.validation_nll:.4f}"
             validation += "" if own == progress.validation_nll else f" (objective {own:.4f})"
+            if not math.isnan(progress.validation_rank):
+                validation += f"  rank {progress.validation_rank:.4f}"
             heads = "".join(f"  {name} {nll:.3f}" for name, nll in progress.head_nll.items())
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
@@ -37,4 +40,7 @@ class TrainingProgress(ProgressBar):
                 f"{progress.events_per_s:,.0f} events/s{mark}"
             )
         if progress.kind == "end":
-            note(f"done: best validation loss {progress.validation_loss:.4f} nats")
+            if math.isnan(progress.validation_rank):
+                note(f"done: best validation loss {progress.validation_loss:.4f} nats")
+            else:
+                note(f"done: best mean reciprocal rank {progress.validation_rank:.4f}")

@@ -16,8 +16,10 @@ import torch
 from edgebehave.habits import KERNELS, TIMED_KERNELS
 from edgebehave_train import pretraining
 from edgebehave_train.checkpoint import RESUME_FILE, Checkpoint
+from edgebehave_train.evaluation import predict_part
 from edgebehave_train.event_store import COLUMNS, EventStore
 from edgebehave_train.mapped_log import map_log
+from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.model import UNKNOWN_TIME
 from edgebehave_train.objectives import OBJECTIVES, ObjectiveConfig
 from edgebehave_train.pretraining import asking_ranges, hide_query_time, pretrain
@@ -260,6 +262,21 @@ def test_weights_are_chosen_by_the_loss_of_the_objective(tiny_store, recipe, tmp
     assert training["best_epoch"] == 1 + int(np.argmin(losses))
     assert reports[-1].validation_loss == min(losses)
     assert (losses == training["validation_nll"]) == (name == "ce")
+
+
+def test_the_rank_of_the_targets_may_choose_the_epoch(tiny_store, recipe, tmp_path):
+    config = recipe(epochs=4, patience=0, choose_by="rank")
+    reports = []
+    kept = pretrain(tiny_store, config, tmp_path / "rank", on_progress=reports.append)
+    ranks = kept.training["validation_rank"]
+    assert kept.training["best_epoch"] == int(np.argmax(ranks)) + 1
+    assert reports[-1].validation_rank == max(ranks)
+    scored = evaluate_predictions(predict_part(tiny_store, kept), kept.behavior_counts)
+    assert scored["mrr"] == pytest.approx(max(ranks), abs=1e-4)
+    assert f"mean reciprocal rank | {max(ranks):.4f}" in (kept.path / "README.md").read_text()
+    by_loss = pretrain(tiny_store, dataclasses.replace(config, choose_by="loss"), tmp_path / "loss")
+    assert by_loss.training["validation_nll"] == kept.training["validation_nll"]
+    assert "validation_rank" not in by_loss.training
 
 
 def test_patience_begins_after_the_warm_start(tiny_store, recipe, tmp_path):

@@ -12,8 +12,13 @@ def model_card(config: TrainConfig, model_config: ModelConfig, training: Mapping
     """Markdown for people who find the folder."""
     shape = f"D {model_config.width}, {model_config.num_layers} layers"
     habits = f"mixed with {len(KERNELS)} habit kernels" if config.habits else "no habits"
-    losses = [loss for loss in training["validation_loss"] if loss is not None]
-    best = f"{min(losses):.4f} nats after epoch {training['best_epoch']}" if losses else "not yet"
+    if config.choose_by == "rank":
+        chosen_by, best = "mean reciprocal rank", max(training["validation_rank"], default=None)
+    else:
+        losses = [loss for loss in training["validation_loss"] if loss is not None]
+        chosen_by, best = "loss, of the objective", min(losses, default=None)
+    unit = " nats" if config.choose_by == "loss" else ""
+    after = f"{best:.4f}{unit} after epoch {training['best_epoch']}" if best else "not yet"
     split = config.split
     return f"""# Next-behavior model
 
@@ -28,7 +33,7 @@ BehaveGPT (arXiv 2505.17631), {shape}, {training["num_parameters"]:,} parameters
 | data fingerprint | `{training["data_fingerprint"]}` |
 | seed | {config.seed} |
 | trained on | {training["device"]}, {training["precision"]} |
-| validation loss, of the objective | {best} |
+| validation {chosen_by} | {after} |
 | finished | {"yes" if training["finished"] else "no; go on with `edgebehave train --resume`"} |
 
 What was measured, and how often the test part was read, stands in `metrics.json`. The vocabulary

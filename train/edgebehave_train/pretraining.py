@@ -40,12 +40,15 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.generation_heads import HeadLosses
 from edgebehave_train.hardware import choose_device, choose_precision, keep_buffers_in_heap
 from edgebehave_train.mapped_log import behavior_counts, map_log, training_vocabulary
+from edgebehave_train.metrics import reciprocal_rank
 from edgebehave_train.model import UNKNOWN_TIME, BehaviorModel, TargetLosses
 from edgebehave_train.model_card import model_card
 from edgebehave_train.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.packing import pack_rows, share_of_ranges
+from edgebehave_train.ranking import Ranking
 from edgebehave_train.recipes import TrainConfig
+from edgebehave_train.scoring import target_probs
 from edgebehave_train.split import TRAIN, VALIDATION, part_bounds, part_of_event
 from edgebehave_train.training_log import Batch, TrainingLog
 
@@ -81,16 +84,18 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """An epoch on the validation part, in nats.
+    """An epoch on the validation part; losses in nats.
 
     nll   mean -log p of the targets under the mixture.
     loss  what the objective makes of them (`Objective.validation_loss`); nll itself for ce.
     head_nll  of each generation head.
+    rank  mean reciprocal rank of the targets; NaN unless it chooses the epoch.
     """
 
     nll: float
     loss: float
     head_nll: dict[str, float]
+    rank: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +107,12 @@ class Progress:
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
-    validation_loss  what the objective makes of them, which chooses the weights: that very number
-                     for ce; "validation", and the lowest at the "end".
+    validation_loss  what the objective makes of them: that very number for ce; "validation", and
+                     the lowest at the "end" if it chooses the weights.
+    validation_rank  mean reciprocal rank of the targets if it chooses the weights, else NaN;
+                     "validation", and the highest at the "end".
     head_nll         -log p of each generation head; "validation" only, empty without heads.
-    is_best          the validation loss is the lowest so far.
+    is_best          the epoch is the best so far, by what `choose_by` says.
     message          one line for people.
     """
 
@@ -118,6 +125,7 @@ class Progress:
     events_per_s: float = math.nan
     validation_nll: float = math.nan
     validation_loss: float = math.nan
+    validation_rank: float = math.nan
     head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
@@ -175,7 +183,8 @@ class _Run:
                 "a model needs at least 2 to choose from"
             )
         self.log = map_log(store, self.vocabulary)
-        behaviors = self.log.behavior_log(part == TRAIN)
+        self.behaviors = behaviors = self.log.behavior_log(part == TRAIN)
+        self.validation_targets = behaviors.targets(part == VALIDATION)
         self.event_to_behavior = torch.tensor(self.vocabulary.event_to_behavior, device=device)
         self.objective = build_objective(config.objective, self.behavior_counts).to(device)
         self.data = TrainingLog(
@@ -267,7 +276,7 @@ class _Run:
 
         report("start", message=self._describe_run())
         if self.start.is_candidate and self.step == 0:
-            self._keep_if_best(self.validate().loss)
+            self._keep_if_best(self.validate())
         num_events, seconds, saved_at = 0, 0.0, time.monotonic()
         while self.epoch < self.config.epochs and not self._has_converged():
             losses: list[float] = []
@@ -291,7 +300,7 @@ class _Run:
             validation = self.validate()
             self.epoch += 1
             self.validations.append(validation)
-            is_best = self._keep_if_best(validation.loss)
+            is_best = self._keep_if_best(validation)
             self.save()
             saved_at = time.monotonic()
             report(
@@ -300,15 +309,24 @@ class _Run:
                 events_per_s=num_events / max(seconds, 1e-9),
                 validation_nll=validation.nll,
                 validation_loss=validation.loss,
+                validation_rank=validation.rank,
                 head_nll=validation.head_nll,
                 is_best=is_best,
             )
         self.describe(finished=True)
         (self.out / RESUME_FILE).unlink(missing_ok=True)
-        report("end", validation_loss=self.best_loss)
+        if self.config.choose_by == "rank":
+            report("end", validation_rank=-self.best_loss)
+        else:
+            report("end", validation_loss=self.best_loss)
 
-    def _keep_if_best(self, loss: float) -> bool:
-        """Write the averaged weights of this epoch if none before had a lower validation loss."""
+    def _keep_if_best(self, validation: Validation) -> bool:
+        """Write the averaged weights of this epoch if none before was better.
+
+        An objective that knows no loss yet has no candidate, whatever chooses.
+        """
+        by_rank = self.config.choose_by == "rank" and math.isfinite(validation.loss)
+        loss = -validation.rank if by_rank else validation.loss
         if not loss < self.best_loss:
             return False
         self.best_loss, self.best_epoch = loss, self.epoch
@@ -408,7 +426,15 @@ class _Run:
                 for name, value in of_head.items()
                 if self.config.generation_heads
             },
+            rank=self._rank(model) if self.config.choose_by == "rank" else math.nan,
         )
+
+    def _rank(self, model: BehaviorModel) -> float:
+        """Mean reciprocal rank of the validation targets, as `evaluate` finds it."""
+        ranking = Ranking(self.validation_targets)
+        for which, probs in target_probs(model, self.log, self.behaviors, ranking.targets):
+            ranking.add(which, probs)
+        return float(reciprocal_rank(ranking.finish()).mean())
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
         rng = np.random.default_rng([self.config.seed, epoch])
@@ -458,6 +484,8 @@ class _Run:
                 one.loss if math.isfinite(one.loss) else None for one in self.validations
             ],
         }
+        if self.config.choose_by == "rank":
+            training["validation_rank"] = [one.rank for one in self.validations]
         if self.config.generation_heads:
             training["generation_nll"] = [one.head_nll for one in self.validations]
         if isinstance(self.objective, DistributionallyRobust):
