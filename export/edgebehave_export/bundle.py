@@ -23,12 +23,12 @@ from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import (
     export_generation,
     export_observe,
-    export_predict,
     export_wait,
     export_window,
 )
 from edgebehave_export.ort_format import ort_files
 from edgebehave_export.parity import ParityReport, check_parity
+from edgebehave_export.predict_graph import predict_graph
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
 from edgebehave_train.checkpoint import Checkpoint
@@ -117,9 +117,9 @@ def export_bundle(
 def export_graphs(
     model: BehaviorModel, target: Target = "native", shift: ProbabilityShift | None = None
 ) -> dict[str, ModelProto]:
-    """The fp32 graphs of a bundle by file name; shift as in `export_predict`."""
+    """The fp32 graphs of a bundle by file name; shift as in `predict_graph`."""
     observe = export_observe(model) if target == "web" else native_observe(model)
-    graphs = dict(zip(GRAPHS, (observe, export_predict(model, shift)), strict=True))
+    graphs = dict(zip(GRAPHS, (observe, predict_graph(model, shift)), strict=True))
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
         if target != "web" and can_generate(model.config):

@@ -16,30 +16,15 @@ nothing but for rounding.
 
 # D width, H heads, E head width, L layers, I window, P rotary period
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
-from onnx.helper import (
-    make_graph,
-    make_model,
-    make_node,
-    make_opsetid,
-    make_tensor_value_info,
-)
-from torch import Tensor, nn
+from onnx import ModelProto, TensorProto
+from onnx.helper import make_node, make_tensor_value_info
+from torch import nn
 
 from edgebehave.bundle import CACHE_PARTS
-from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS, SECONDS_PER_SLOT
+from edgebehave_export.graph_builder import FUSED, GraphBuilder
+from edgebehave_export.half_hours import half_hour, weekdays_and_slots
 from edgebehave_train.model import ROTARY_PERIOD, BehaviorModel, Block
-
-FUSED = "com.microsoft"
-_IR_VERSION = 10
-_OPSET = 18
-_DAY_S = 86400
-_EPOCH_AFTER_MONDAY_S = 3 * _DAY_S  # 1970-01-01 was a Thursday
 
 
 def native_observe(model: BehaviorModel) -> ModelProto:
@@ -104,42 +89,12 @@ def cache_names(num_layers: int) -> list[str]:
     return [f"{part}_{layer}" for layer in range(num_layers) for part in CACHE_PARTS]
 
 
-class _Graph:
-    """Nodes and constants in the making; a method adds a node and returns the name of its value."""
-
-    def __init__(self, model: BehaviorModel) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: dict[str, TensorProto] = {}
-        named = [*model.named_parameters(), *model.named_buffers()]
-        self._names = {id(tensor): f"model.{name}" for name, tensor in named}
-
-    def tensor(self, values: Tensor) -> str:
-        """A parameter or a buffer of the model, under its own name."""
-        return self.constant(values.detach().numpy(), self._names[id(values)])
-
-    def constant(self, values: npt.NDArray[Any], name: str = "") -> str:
-        name = name or f"constant_{len(self.constants)}"
-        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-        return name
-
-    def integers(self, values: int | list[int]) -> str:
-        name = f"integers_{values}"
-        return name if name in self.constants else self.constant(np.array(values, np.int64), name)
-
-    def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        name = name or f"{operator}_{len(self.nodes)}"
-        self.nodes.append(make_node(operator, inputs, [name], name=name, **attributes))
-        return name
-
-    def fused(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        return self.node(operator, *inputs, domain=FUSED, **attributes)
-
-    def lookup(self, table: nn.Embedding, ids: str) -> str:
-        return self.node("Gather", self.tensor(table.weight), ids, axis=0)
+class _Graph(GraphBuilder):
+    """With what only the layers of a network need."""
 
     def product(self, x: str, layer: nn.Linear) -> str:
         """x W^T, without the bias."""
-        weight = self.constant(layer.weight.detach().numpy().T, self._names[id(layer.weight)])
+        weight = self.constant(layer.weight.detach().numpy().T, self.name_of(layer.weight))
         return self.node("MatMul", x, weight)
 
     def norm(self, x: str, norm: nn.LayerNorm) -> str:
@@ -168,44 +123,20 @@ class _Graph:
         )
         return total, name
 
-    def finished(self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> ModelProto:
-        graph = make_graph(self.nodes, "edgebehave", inputs, outputs, list(self.constants.values()))
-        proto = make_model(
-            graph,
-            opset_imports=[make_opsetid("", _OPSET), make_opsetid(FUSED, 1)],
-            ir_version=_IR_VERSION,
-            producer_name="edgebehave",
-        )
-        onnx.checker.check_model(proto)
-        return proto
-
 
 def _embedding(graph: _Graph, model: BehaviorModel) -> str:
     """[event ; location ; weekday ; slot] of the event, (1, 1, D)."""
-    config = model.config
-    seconds = graph.node("Mul", "utc_offset_min", graph.integers([60]))
-    since_monday = graph.node("Add", seconds, graph.integers([_EPOCH_AFTER_MONDAY_S]))
-    local = graph.node("Add", "time_s", since_monday)
-    second_of_week = graph.node("Mod", local, graph.integers([NUM_WEEKDAYS * _DAY_S]))
-    half_hour = graph.node("Div", second_of_week, graph.integers([SECONDS_PER_SLOT]))
     # One row per half hour of the week, put together when the graph is loaded.
-    half_hours = np.arange(NUM_WEEKDAYS * NUM_SLOTS)
-    weekdays = graph.lookup(model.weekday, graph.constant(half_hours // NUM_SLOTS))
-    slots = graph.lookup(model.slot, graph.constant(half_hours % NUM_SLOTS))
-    times = graph.node("Concat", weekdays, slots, axis=-1)
+    weekdays, slots = weekdays_and_slots(graph, with_none=False)
+    tables = graph.lookup(model.weekday, weekdays), graph.lookup(model.slot, slots)
+    times = graph.node("Concat", *tables, axis=-1)
     parts = [
-        graph.lookup(model.event, _known(graph, "event", config.num_events)),
-        graph.lookup(model.location, _known(graph, "location", config.num_locations)),
-        graph.node("Gather", times, half_hour, axis=0),
+        graph.lookup_known(model.event, "event"),
+        graph.lookup_known(model.location, "location"),
+        graph.node("Gather", times, half_hour(graph, "time_s", "utc_offset_min"), axis=0),
     ]
     x = graph.node("Concat", *parts, axis=-1)
     return graph.node("Reshape", x, graph.integers([1, 1, -1]))
-
-
-def _known(graph: _Graph, ids: str, table_size: int) -> str:
-    """Ids beyond a table become 0."""
-    is_known = graph.node("Less", ids, graph.integers([table_size]))
-    return graph.node("Where", is_known, ids, graph.integers([0]))
 
 
 def _ring(graph: _Graph, model: BehaviorModel) -> list[str]:

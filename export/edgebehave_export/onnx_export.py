@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from edgebehave.bundle import NEXT_GRAPH, PLACE_GRAPH, PLACE_INPUTS
 from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.generation_graphs import NextBehavior, NextPlace
-from edgebehave_export.graphs import Observe, Predict, Window
+from edgebehave_export.graph_builder import OPSET
+from edgebehave_export.graphs import Observe, Window
 from edgebehave_export.shifted_predict import ShiftedPredict
 from edgebehave_export.waiting_time_graph import WaitingTimes
 from edgebehave_train.model import BehaviorModel
-
-OPSET = 18
-"""What the exporter writes without converting; runtimes have had it since 2023."""
 
 
 def export_observe(model: BehaviorModel) -> ModelProto:
@@ -54,25 +52,13 @@ def export_observe(model: BehaviorModel) -> ModelProto:
     return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
 
 
-def export_predict(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
-    """The predict graph of a model, fp32: `ShiftedPredict.input_names` in, probs (V + U,) out.
+def export_window(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
+    """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out.
 
     shift  calibration and dial; None: none, whatever `tail` is.
     """
-    predict = _shifted(model, shift)
-    examples = _predict_examples(model)
-    inputs = {name: examples[name] for name in predict.input_names}
-    return _finished(_export(predict, inputs, ["probs"]))
-
-
-def _shifted(model: BehaviorModel, shift: ProbabilityShift | None) -> ShiftedPredict:
     none = ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
-    return ShiftedPredict(model, shift or none)
-
-
-def export_window(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
-    """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out."""
-    window = Window(Observe(model), _shifted(model, shift))
+    window = Window(Observe(model), ShiftedPredict(model, shift or none))
     axes = {0: torch.export.Dim("num_events")}
     events = {name: (torch.arange(4), axes) for name in window.input_names[:4]}
     examples = _predict_examples(model) | events
@@ -131,7 +117,7 @@ def _export(
     """inputs: name -> (example, dynamic axes)."""
     shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
     if isinstance(
-        module, Predict | NextBehavior | Window
+        module, NextBehavior | Window
     ):  # its forward takes *inputs, which count as one argument
         shapes = (shapes,)
     with _quiet(), torch.no_grad():

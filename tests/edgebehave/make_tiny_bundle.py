@@ -3,7 +3,7 @@
     python tests/edgebehave/make_tiny_bundle.py
 
 A simulated log of a few users, two small models, and three bundles beside this file, together
-320 kB: their predictions mean little, their form is that of a real one. Needs the extras `train`
+350 kB: their predictions mean little, their form is that of a real one. Needs the extras `train`
 and `export`. The window of 6 events makes caches fill and slide within a short test.
 
     tiny_bundle/int8  width 16, 2 layers, query_context "time"

@@ -6,7 +6,8 @@ import torch
 
 from edgebehave.time_features import weekday_and_slot
 from edgebehave_export.native_graph import native_observe
-from edgebehave_export.onnx_export import export_observe, export_predict
+from edgebehave_export.onnx_export import export_observe
+from edgebehave_export.predict_graph import predict_graph
 from edgebehave_export.quantization import quantize
 from edgebehave_export.replay import Device, History
 from edgebehave_train.attention import plan_attention
@@ -32,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def predict(model):
-    return export_predict(model).SerializeToString()
+    return predict_graph(model).SerializeToString()
 
 
 def device(model, observe, predict):
@@ -72,7 +73,10 @@ def test_both_forms_equal_torch_while_windows_and_positions_wrap(model, predict,
 
 def test_a_state_rebuilt_is_equal_to_the_bit(model, predict):
     history = random_history(200)
-    for graph in (native_observe(model), quantize(native_observe(model), large=1000)):
+    for graph in (
+        native_observe(model),
+        quantize(native_observe(model), large=1000, in_blocks=True),
+    ):
         ring = device(model, graph, predict)
         np.testing.assert_array_equal(ring.rebuild(history), ring.stream(history)[-1])
 
@@ -80,8 +84,8 @@ def test_a_state_rebuilt_is_equal_to_the_bit(model, predict):
 def test_integers_stay_close(model, predict):
     """Eight bits for weights and inputs move a state by a few hundredths of its spread."""
     history = random_history(100)
-    graph = quantize(native_observe(model), large=1000)
-    fused = [node for node in graph.graph.node if node.op_type == "DynamicQuantizeMatMul"]
+    graph = quantize(native_observe(model), large=1000, in_blocks=True)
+    fused = [node for node in graph.graph.node if node.op_type == "MatMulNBits"]
     assert len(fused) == 4 * model.config.num_layers
     states, expected = device(model, graph, predict).stream(history), torch_states(model, history)
     assert np.abs(states - expected).mean() < 0.05 * expected.std()

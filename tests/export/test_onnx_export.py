@@ -8,7 +8,8 @@ from edgebehave.inference import open_graph
 from edgebehave.probability_shift import ProbabilityShift
 from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.graphs import Observe, Predict
-from edgebehave_export.onnx_export import check_standard, export_observe, export_predict
+from edgebehave_export.onnx_export import check_standard, export_observe
+from edgebehave_export.predict_graph import predict_graph
 from edgebehave_train.model import BehaviorModel, ModelConfig
 
 SIZES = {"num_events": 9, "num_locations": 7, "num_behaviors": 6, "width": 16, "num_heads": 2}
@@ -75,7 +76,9 @@ def test_observe_takes_private_ids_for_unknown(observe):
 CONFIGS = [
     {"query_context": "time", "habits": True},
     {"query_context": "time", "habits": False},
+    {"query_context": "time", "habits": True, "learned_kernel": False},
     {"query_context": "none", "habits": True},
+    {"query_context": "none", "habits": False},
     {"query_context": "time_location", "habits": True, "num_spare": 0},
 ]
 
@@ -88,7 +91,7 @@ def test_predict_equals_torch_and_its_last_step_the_formula(changes):
         temperature=1.3,
         boost=0.8,
     )
-    session = open_graph(export_predict(model, shift).SerializeToString())
+    session = open_graph(predict_graph(model, shift).SerializeToString())
     config, rng = model.config, np.random.default_rng(3)
     num_candidates = config.num_behaviors + config.num_spare
     for num_history in (1, 2, 3, 40):

@@ -67,8 +67,8 @@ def test_the_table_names_every_check(gate, fp32_graphs):
     [
         ("observe.onnx", "model.rotary_cos", lambda table: np.roll(table, 99, 0)),
         ("observe.onnx", "model.norm.bias", lambda bias: bias + 0.05),
-        ("predict.onnx", "query_time.weight", lambda table: np.roll(table, 1, 0)),
-        ("predict.onnx", "gate_out_bias", lambda bias: bias[::-1]),
+        ("predict.onnx", "model.query_slot.weight", lambda table: np.roll(table, 1, 0)),
+        ("predict.onnx", "gate_bias", lambda bias: bias[::-1]),
     ],
 )
 def test_a_wrong_graph_fails(gate, fp32_graphs, name, weight, change):
@@ -82,7 +82,7 @@ def test_a_wrong_graph_fails(gate, fp32_graphs, name, weight, change):
 
 
 def test_int8_that_changes_its_mind_fails(gate, fp32_graphs, int8_graphs):
-    broken = changed(int8_graphs, "predict.onnx", "gate_out_bias", lambda bias: bias[::-1].copy())
+    broken = changed(int8_graphs, "predict.onnx", "gate_bias", lambda bias: bias[::-1].copy())
     report = gate(graph_bytes(fp32_graphs), broken)
     assert {check.name[:20] for check in report.failed} == {"fp32 - int8, same to"}
 

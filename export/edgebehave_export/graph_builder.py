@@ -1,0 +1,98 @@
+"""Graphs written node by node, where the exporter of torch would write twice as many."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
+from onnx.helper import make_graph, make_model, make_node, make_opsetid
+from torch import Tensor, nn
+
+FUSED = "com.microsoft"
+"""Domain of the operators that ONNX Runtime has beyond the standard."""
+
+OPSET = 18
+"""What the exporter of torch writes without converting; runtimes have had it since 2023."""
+
+_IR_VERSION = 10
+
+
+class GraphBuilder:
+    """Nodes and constants in the making; a method adds a node and returns the name of its value."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, TensorProto] = {}
+        named = [*model.named_parameters(), *model.named_buffers()]
+        self._names = {id(tensor): f"model.{name}" for name, tensor in named}
+
+    def tensor(self, values: Tensor) -> str:
+        """A parameter or a buffer of the model, under its own name."""
+        return self.constant(values.detach().numpy(), self.name_of(values))
+
+    def name_of(self, values: Tensor) -> str:
+        """What a parameter or a buffer is called in the graph."""
+        return self._names[id(values)]
+
+    def constant(self, values: npt.NDArray[Any], name: str = "") -> str:
+        name = name or f"constant_{len(self.constants)}"
+        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
+    def integers(self, values: int | list[Any]) -> str:
+        """int64, of the shape of the list."""
+        name = f"integers_{values}".replace(" ", "")
+        return name if name in self.constants else self.constant(np.array(values, np.int64), name)
+
+    def floats(self, values: Any, name: str = "") -> str:
+        """float32, of the shape of what is given."""
+        given = values.detach().numpy() if isinstance(values, Tensor) else values
+        return self.constant(np.asarray(given, np.float32), name)
+
+    def bytes_as_floats(self, values: npt.NDArray[Any], name: str) -> str:
+        """float32 from whole numbers that a byte holds; a quantizer leaves them as they are."""
+        stored = self.constant(values.astype(np.int8), f"{name}_int8")
+        return self.node("Cast", stored, name=name, to=TensorProto.FLOAT)
+
+    def node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        name = name or f"{operator}_{len(self.nodes)}"
+        self.nodes.append(make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def fused(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self.node(operator, *inputs, domain=FUSED, **attributes)
+
+    def split(self, given: str, sizes: Sequence[int], axis: int) -> list[str]:
+        """Consecutive parts of a value."""
+        name = f"Split_{len(self.nodes)}"
+        parts = [f"{name}_{part}" for part in range(len(sizes))]
+        inputs = [given, self.integers(list(sizes))]
+        self.nodes.append(make_node("Split", inputs, parts, name=name, axis=axis))
+        return parts
+
+    def lookup(self, table: nn.Embedding, ids: str) -> str:
+        return self.node("Gather", self.tensor(table.weight), ids, axis=0)
+
+    def lookup_known(self, table: nn.Embedding, ids: str) -> str:
+        """Rows of a table; ids beyond it get row 0, so that a client may use private ids for new
+        names. That row stands once more behind the last: a minimum is one node less than a choice.
+        """
+        weight = table.weight.detach().numpy()
+        name = self.constant(np.append(weight, weight[:1], 0), self.name_of(table.weight))
+        row = self.node("Min", ids, self.integers([len(weight)]))
+        return self.node("Gather", name, row, axis=0)
+
+    def finished(self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> ModelProto:
+        graph = make_graph(self.nodes, "edgebehave", inputs, outputs, list(self.constants.values()))
+        domains = [""] + [FUSED] * any(node.domain == FUSED for node in self.nodes)
+        versions = {"": OPSET, FUSED: 1}
+        proto = make_model(
+            graph,
+            opset_imports=[make_opsetid(domain, versions[domain]) for domain in domains],
+            ir_version=_IR_VERSION,
+            producer_name="edgebehave",
+        )
+        onnx.checker.check_model(proto)
+        return proto
