@@ -33,7 +33,7 @@ class MappedHistory:
     @property
     def last_offset_min(self) -> int:
         """Local time of the latest event."""
-        return int(self.history.latest(1).utc_offset_min[0])
+        return self.history.latest_offset_min()
 
     def is_plain(self, num_events: int) -> bool:
         """Whether each of the last events stands for a behavior of the vocabulary."""

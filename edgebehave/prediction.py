@@ -1,7 +1,7 @@
 """What is predicted, and the order of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ IntArray = npt.NDArray[np.int64]
 _FEW = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A behavior and the probability, in 0..1, that it comes next."""
 
     behavior: str
@@ -22,7 +21,8 @@ class Prediction:
 
 def predictions(names: Sequence[str], probs: FloatArray, chosen: IntArray) -> list[Prediction]:
     """The candidates at these positions, in their order."""
-    return [Prediction(names[i], float(probs[i])) for i in chosen.tolist()]
+    best = zip(chosen.tolist(), probs[chosen].tolist(), strict=True)
+    return [Prediction(names[i], probability) for i, probability in best]
 
 
 def best_first(probs: FloatArray, k: int) -> IntArray:

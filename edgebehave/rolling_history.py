@@ -55,6 +55,10 @@ class RollingHistory:
             start = max(start, self._stop - num_events)
         return Events(*self._columns[:, start : self._stop])
 
+    def latest_offset_min(self) -> int:
+        """Local time of the latest event, of which there must be one."""
+        return int(self._columns[-1, self._stop - 1])
+
     def rows(self, num_events: int) -> list[list[int]]:
         """The last events one by one, each with the fields of `Events`."""
         rows: list[list[int]] = self._columns[:, self._stop - num_events : self._stop].T.tolist()
