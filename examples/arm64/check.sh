@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Check golden vectors on arm64, on a Debian or Ubuntu machine with another processor.
 #
-#     examples/arm64/check.sh BUNDLE GOLDEN [FOLDER]
+#     examples/arm64/check.sh BUNDLE GOLDEN [FOLDER [HISTORIES]]
+#
+# BUNDLE may be for any target: its golden vectors are what it answers here. HISTORIES checks only
+# so many of them, which at preset edge take minutes a hundred.
 #
 # Unpacks an arm64 Python with numpy and onnxruntime into FOLDER (default: runs/arm64, 250 MB, kept
 # for the next time) and runs examples/python_app/check_golden.py there under user-mode qemu. Nothing
 # is installed and root is not needed. Wants apt, dpkg-deb, pip, and qemu 8 or newer: qemu 7.2 of
 # Debian 12 stops at an instruction that onnxruntime uses, so qemu comes from its backports.
 set -euo pipefail
-if [ $# -lt 2 ]; then sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; fi
+if [ $# -lt 2 ]; then sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; fi
 bundle=$(realpath "$1") golden=$(realpath "$2")
 root=$(realpath "$(dirname "$0")/../..")
 folder=${3:-$root/runs/arm64}
@@ -58,4 +61,5 @@ python=$(cat "$folder/ready")
 qemu=$(find "$folder/qemu/usr/bin" -name qemu-aarch64 -o -name qemu-aarch64-static | head -1)
 env PYTHONHOME="$folder/machine/usr" PYTHONPATH="$root:$folder/packages" PYTHONDONTWRITEBYTECODE=1 \
   "$qemu" -L "$folder/machine" "$folder/machine/usr/bin/$python" \
-  "$root/examples/python_app/check_golden.py" "$bundle" "$golden" --at-least 0.99
+  "$root/examples/python_app/check_golden.py" "$bundle" "$golden" --at-least 0.99 \
+  ${4:+--first "$4"}

@@ -28,11 +28,12 @@ def test_golden_vectors_have_the_same_answers():
     pytest.importorskip("onnxruntime")
     check = SCRIPT.with_name("check_golden.py")
     golden = TINY.parent / "golden.jsonl.gz"
-    report = json.loads(
-        subprocess.check_output([sys.executable, check, TINY.parent / "web", golden], text=True)
-    )
-    assert report["same_top1"] == report["same_top5"] == 1
-    assert report["largest_difference"] < 1e-4
+    for histories, only in ((127, ()), (5, ("--first", "5"))):
+        command = [sys.executable, check, TINY.parent / "web", golden, *only]
+        report = json.loads(subprocess.check_output(command, text=True))
+        assert report["histories"] == histories
+        assert report["same_top1"] == report["same_top5"] == 1
+        assert report["largest_difference"] < 1e-4
     other = subprocess.run([sys.executable, check, TINY, golden], capture_output=True, text=True)
     assert "was not made from" in other.stderr
     assert other.returncode != 0
