@@ -43,7 +43,12 @@ def distill(
         ),
     ] = None,
     weight: Annotated[
-        float, typer.Option(min=0, help="Of the teacher's answers; 1: as much as what came.")
+        float,
+        typer.Option(
+            min=0,
+            help="Of the teacher's answers; 1: as much as what came. 10 was best where a teacher "
+            "answered every target, 1 where it answered some.",
+        ),
     ] = 1.0,
     temperature: Annotated[
         float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")
