@@ -12,9 +12,9 @@ Wants an environment of its own, with RecTools: pip install -e '.[cpu,train,cli,
     plain           our plain model with softmax blocks
     mixture         our model with the habit kernels
 
-Without --test the validation part is read. `CHOSEN` is what --tune found best there, one change at
-a time. FOLDER is that of reproduce_tables.py. Whatever is finished is kept; a killed run goes on
-where it was.
+Without --test the validation part is read. `CHOSEN` is for what --tune finds best there, one change
+at a time; nothing yet. FOLDER is that of reproduce_tables.py. Whatever is finished is kept; a
+killed run goes on where it was.
 """
 
 import argparse
@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument("--tune", nargs="*", choices=OWN_GRID, help="the grid, of these or all")
     parser.add_argument("--changes", type=int, help="of the grid, the first; default: all")
     args = parser.parse_args()
+    if not set(args.kinds) & set(OURS):
+        parser.error(f"a table needs one of our own kinds too: {', '.join(OURS)}")
     started, out = time.monotonic(), args.out / args.log
     store = EventStore.open(ingested(args.log, args.data, out))
     runs = Runs(store, out, args.preset, LOGS[args.log].split)
