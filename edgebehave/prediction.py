@@ -20,7 +20,12 @@ class Prediction(NamedTuple):
 
 
 def predictions(names: Sequence[str], probs: FloatArray, chosen: IntArray) -> list[Prediction]:
-    """The candidates at these positions, in their order."""
+    """The candidates at these positions, in their order.
+
+    names   of the candidates, (C,).
+    probs   (C,) float32.
+    chosen  (k,) int64, positions of candidates.
+    """
     best = zip(chosen.tolist(), probs[chosen].tolist(), strict=True)
     return [Prediction(names[i], probability) for i, probability in best]
 

@@ -56,7 +56,8 @@ class RollingHistory:
         return Events(*self._columns[:, start : self._stop])
 
     def latest_offset_min(self) -> int:
-        """Local time of the latest event, of which there must be one."""
+        """Minutes to add for the local time of the latest event, of which there must be one."""
+        assert self._stop > self._start, "an empty history has no latest event"
         return int(self._columns[-1, self._stop - 1])
 
     def rows(self, num_events: int) -> list[list[int]]:

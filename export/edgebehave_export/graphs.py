@@ -4,7 +4,10 @@
     predict   state, moment and history        -> final probabilities
     window    events, moment and history       -> final probabilities, without a cache
 
-Both take what a client has at hand, ids and times, and compute weekdays, slots, rotary positions
+Observe becomes observe.onnx of the web, the window window.onnx of a server. Predict is their half
+of it and of next.onnx, and what predict.onnx, written by `predict_graph`, is compared with.
+
+All take what a client has at hand, ids and times, and compute weekdays, slots, rotary positions
 and habit kernels themselves. The layers, the gates and the head are those of `BehaviorModel`;
 only the attention over a cache and the kernels over a raw history are written here, because
 training has them in a packed form.

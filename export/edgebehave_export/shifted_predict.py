@@ -1,4 +1,7 @@
-"""predict.onnx: the mixture, and the last step of `edgebehave.probability_shift` behind it."""
+"""The mixture, and the last step of `edgebehave.probability_shift` behind it.
+
+`predict_graph` writes the same as predict.onnx; this form is that of window.onnx.
+"""
 
 # C = V + U candidates
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgebehave.inference import open_graph
 from edgebehave.time_features import weekday_and_slot
 from edgebehave_export.native_graph import native_observe
 from edgebehave_export.onnx_export import export_observe
@@ -79,6 +80,26 @@ def test_a_state_rebuilt_is_equal_to_the_bit(model, predict):
     ):
         ring = device(model, graph, predict)
         np.testing.assert_array_equal(ring.rebuild(history), ring.stream(history)[-1])
+
+
+@pytest.mark.parametrize("num_events", [9, 1100], ids=["small", "large"])
+def test_private_ids_are_unknown_in_floats_and_integers(num_events):
+    """A table of 1,100 rows of 32 stays integers, one of 9 becomes floats again."""
+    model = random_model(num_events=num_events, num_locations=num_events, width=128, num_layers=1)
+    cache = np.zeros((1, 2, 7, 64), np.float32)
+    inputs = {"time_s": np.array([7000]), "utc_offset_min": np.array([60])}
+    inputs |= {"position": np.array(0), "num_cached": np.array(0), "key_0": cache, "value_0": cache}
+    fp32 = native_observe(model)
+    for graph in (fp32, quantize(fp32, in_blocks=True)):
+        session = open_graph(graph.SerializeToString())
+        states = [
+            session.run(["hidden"], {"event": np.array([of]), "location": np.array([of]), **inputs})
+            for of in (0, num_events, 2**40)
+        ]
+        np.testing.assert_array_equal(states[0], states[1])
+        np.testing.assert_array_equal(states[0], states[2])
+        known = {"event": np.array([1]), "location": np.array([1]), **inputs}
+        assert np.abs(session.run(["hidden"], known)[0] - states[0][0]).max() > 0.01
 
 
 def test_integers_stay_close(model, predict):

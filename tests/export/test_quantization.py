@@ -15,7 +15,13 @@ from onnx.helper import (
 from edgebehave.inference import open_graph
 from edgebehave_export.bundle import graph_bytes
 from edgebehave_export.onnx_export import check_standard
-from edgebehave_export.quantization import quantize, quantize_blocks, quantize_graphs, quantize_rows
+from edgebehave_export.quantization import (
+    LARGE,
+    quantize,
+    quantize_blocks,
+    quantize_graphs,
+    quantize_rows,
+)
 
 
 def test_rows_are_rounded_by_their_own_largest_entry():
@@ -85,6 +91,89 @@ def test_products_and_lookups_in_blocks_give_what_the_floats_give():
     outputs = [open_graph(p.SerializeToString()).run(None, ids)[0] for p in (proto, in_blocks)]
     # Eight bits for weights and for inputs, twice: hundredths of the spread.
     assert np.abs(outputs[1] - outputs[0]).mean() < 0.03 * outputs[0].std()
+
+
+def layers(nodes, outputs, **values):
+    """A graph of x (2, 64) and float32 constants."""
+    graph = make_graph(
+        [make_node(operator, given.split(), [name], name=name) for operator, given, name in nodes],
+        "layers",
+        [make_tensor_value_info("x", TensorProto.FLOAT, [2, 64])],
+        [make_tensor_value_info(name, TensorProto.FLOAT, [2, 64]) for name in outputs],
+        [numpy_helper.from_array(v.astype(np.float32), name) for name, v in values.items()],
+    )
+    return make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=10)
+
+
+PRODUCT = ("MatMul", "x W", "p")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "shape", "operators"),
+    [
+        ([PRODUCT, ("Add", "b p", "y")], "y", (64,), "MatMulNBits"),
+        ([PRODUCT, ("Add", "p b", "y")], "y", (2, 64), "MatMulNBits Add"),
+        ([PRODUCT, ("Add", "p b", "y")], "y", (), "MatMulNBits Add"),
+        ([PRODUCT, ("Add", "p p", "y")], "y", (64,), "MatMulNBits Add"),
+        ([PRODUCT, ("Add", "p b", "y")], "p y", (64,), "MatMulNBits Add"),
+        ([PRODUCT, ("Add", "p b", "s"), ("Mul", "p s", "y")], "y", (64,), "MatMulNBits Add Mul"),
+        ([PRODUCT, ("MatMul", "p W", "y")], "y", (64,), "MatMul MatMul"),
+        ([("Gemm", "x W b", "y")], "y", (64,), "MatMulNBits"),
+        ([("Gemm", "x W b", "y")], "y", (1, 64), "Gemm"),
+    ],
+)
+def test_only_a_sum_with_a_bias_becomes_one_node_with_its_product(nodes, outputs, shape, operators):
+    rng = np.random.default_rng(2)
+    weights = {"W": rng.standard_normal((64, 64)) / 8, "b": rng.standard_normal(shape)}
+    proto = layers(nodes, outputs.split(), **weights)
+    in_blocks = quantize(proto, large=1000, in_blocks=True)
+    assert [node.op_type for node in in_blocks.graph.node] == operators.split()
+    x = {"x": rng.standard_normal((2, 64)).astype(np.float32)}
+    floats, integers = (open_graph(p.SerializeToString()).run(None, x) for p in (proto, in_blocks))
+    np.testing.assert_allclose(integers, floats, atol=0.05 * np.std(floats))
+
+
+@pytest.mark.parametrize("num_inputs", [1, 10, 24, 129, 300])
+def test_products_in_blocks_of_any_number_of_inputs(num_inputs):
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((num_inputs, 7)).astype(np.float32)
+    graph = make_graph(
+        [make_node("MatMul", ["x", "W"], ["y"])],
+        "product",
+        [make_tensor_value_info("x", TensorProto.FLOAT, [2, num_inputs])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [2, 7])],
+        [numpy_helper.from_array(weight, "W")],
+    )
+    proto = make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=10)
+    session = open_graph(quantize(proto, large=1, in_blocks=True).SerializeToString())
+    x = rng.standard_normal((2, num_inputs)).astype(np.float32)
+    expected = x @ weight
+    (got,) = session.run(None, {"x": x})
+    assert np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("width", "operators"),
+    [(16, ["GatherBlockQuantized"]), (24, ["Gather", "Gather", "Cast", "Cast", "Mul"])],
+)
+@pytest.mark.parametrize("large", [LARGE, None])
+def test_large_tables_stay_integers_whatever_their_width(width, operators, large):
+    """Also where no matrix multiplies in integers; the graph names the domains that it uses."""
+    table = np.random.default_rng(4).standard_normal((3000, width)).astype(np.float32)
+    graph = make_graph(
+        [make_node("Gather", ["table.weight", "ids"], ["y"], axis=0)],
+        "table",
+        [make_tensor_value_info("ids", TensorProto.INT64, [2])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [2, width])],
+        [numpy_helper.from_array(table, "table.weight")],
+    )
+    proto = make_model(graph, opset_imports=[make_opsetid("", 18)], ir_version=10)
+    quantized = quantize(proto, large, in_blocks=True)
+    assert [node.op_type for node in quantized.graph.node] == operators
+    onnx.checker.check_model(quantized)
+    ids = np.array([0, 2999])
+    (rows,) = open_graph(quantized.SerializeToString()).run(None, {"ids": ids})
+    np.testing.assert_allclose(rows, table[ids], atol=np.abs(table[ids]).max() / 127)
 
 
 def test_all_matrices_and_tables_are_integers_and_the_rest_is_not(int8_graphs):
