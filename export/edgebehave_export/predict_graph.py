@@ -1,4 +1,4 @@
-"""predict.onnx, node by node: two thirds of the nodes that the exporter of torch writes.
+"""predict.onnx, node by node: three quarters of the nodes that the exporter of torch writes.
 
 It computes what `graphs.Predict` and, behind it, `shifted_predict` compute. For one user a node
 costs as much as the numbers in it, so everything is arranged for few nodes:
