@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY, KERNELS, TIMED_KERNELS
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.asking_ranges import asking_ranges
 from edgebehave_train.attention import choose_backend
 from edgebehave_train.checkpoint import (
     RESUME_FILE,
@@ -586,28 +587,6 @@ class _Run:
             f"{self.steps_per_epoch} steps per epoch"
         )
         return ", ".join(filter(None, (line, self.objective.summary())))
-
-
-def asking_ranges(
-    next_behavior: npt.NDArray[np.int64],
-    is_asked: npt.NDArray[np.bool_],
-    bounds: npt.NDArray[np.int64],
-    receptive_field: int,
-) -> npt.NDArray[np.int64]:
-    """The events that a model must read to be asked for the validation part: no older ones.
-
-    next_behavior    (N,) as in MappedLog.
-    is_asked         (N,) bool, events of the validation part.
-    bounds           (U, 4) as from `part_bounds`.
-    receptive_field  events that rebuild a state, the last one included.
-    Returns          (S, 2) first and past-the-end positions, of the users who are asked.
-    """
-    asking = np.flatnonzero((next_behavior >= 0) & is_asked[next_behavior])
-    first, stop = (np.searchsorted(asking, bounds[:, column]) for column in (0, 2))
-    is_user_asked = stop > first
-    oldest = asking[first[is_user_asked]] - receptive_field + 1
-    start = np.maximum(oldest, bounds[is_user_asked, 0])
-    return np.stack([start, asking[stop[is_user_asked] - 1] + 1], 1)
 
 
 def hide_query_time(
