@@ -1,101 +1,31 @@
 """predict.onnx, node by node: three quarters of the nodes that the exporter of torch writes.
 
-It computes what `graphs.Predict` and, behind it, `shifted_predict` compute. For one user a node
-costs as much as the numbers in it, so everything is arranged for few nodes:
-
-    times        of the history and, behind it, of the moment to predict for: one pass serves both.
-    coincidences one convolution over three comparisons.
-    calendar     one number, the half hour of the week, looked up in a table that holds how far
-                 it is from every other.
-    kernels      rows, or exponentials of sums of rows: a coincidence that is wanted is worth 0, one
-                 that is missing -256, which leaves nothing.
-    gates        relative to the network, in logarithms, and divided by their sum in the end.
+It computes what `graphs.Predict` and, behind it, `shifted_predict` compute: a mixture of the
+network and of kernels over the rows of `history_rows`. The gates of the mixture are relative to the
+network, in logarithms, and divided by their sum in the end.
 """
 
-# n behaviors of a history, m = n + 1 moments, R rows, X exponentials, Z = R + 4 + X rows that cues
-# are made of, W rows that are weights, F cues, S hidden units, D width, K kernels, V behaviors,
-# U spare slots, C = V + U candidates
+# n behaviors of a history, Z rows that cues are made of, W rows that are weights, F cues, S hidden
+# units, D width, K kernels, V behaviors, U spare slots, C = V + U candidates
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from onnx import ModelProto, TensorProto
 from onnx.helper import make_tensor_value_info
 from torch import Tensor
 
-from edgebehave.habits import (
-    DECAY,
-    FIRST_WEEKEND_DAY,
-    GAP_UNIT_S,
-    GAP_WIDTH,
-    HABIT_EVENTS,
-    HOUR_WIDTH,
-    KERNELS,
-    MOMENT_WIDTH,
-)
+from edgebehave.habits import KERNELS
 from edgebehave.probability_shift import ProbabilityShift
-from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_export.graph_builder import GraphBuilder
 from edgebehave_export.half_hours import half_hour, weekdays_and_slots
-from edgebehave_train.history_cues import CLOCK_WIDTHS, CUES, GAP_WIDTHS
+from edgebehave_export.history_rows import CUE_ROWS, NEVER, history_rows, rows_of_cues, weight_rows
 from edgebehave_train.learned_kernel import MAX_SCORE
 from edgebehave_train.model import VOCABULARY_TRUST, BehaviorModel
 
-FloatArray = npt.NDArray[np.float32]
-
-_FOR_EVER_S = 2**40
-
-_NEVER = -256.0
-"""An exponent, the exponential of which is 0."""
 _MAX_GATE = 60.0
 """Largest logarithm of a gate over that of the network: sums of its exponential stay finite."""
-
-_AGE_ROWS = ("latest", "age", "frequency", "recency")
-_SAME_ROWS = ("transition", "second_order", "place", "repeat", "at_place", "alternation")
-_LOG_ROWS = ("waited", "elapsed")
-_APART_ROWS = ("gap_apart", "elapsed_apart")  # the second of these comes with the first
-_SQUARE_ROWS = ("gap_apart_squared", "elapsed_apart_squared")
-_CALENDAR_ROWS = ("half_hours_squared", "other_weekday", "other_day_type", "time_unknown")
-ROWS = _AGE_ROWS + _SAME_ROWS + _SQUARE_ROWS + _CALENDAR_ROWS
-"""What exponents are made of; some are kernels as they are."""
-
-
-def _clock(width: float) -> dict[str, float]:
-    return {"half_hours_squared": -0.5 / width**2, "time_unknown": _NEVER}
-
-
-def _gap(width: float) -> dict[str, float]:
-    return {"gap_apart_squared": -0.5 / width**2, "time_unknown": _NEVER}
-
-
-def _only(row: str) -> dict[str, float]:
-    return {"frequency": _NEVER, row: -_NEVER}
-
-
-_AT_MOMENT = _clock(MOMENT_WIDTH) | _gap(GAP_WIDTH)
-_EXPONENTS: Mapping[str, Mapping[str, float]] = {
-    # Kernels of `edgebehave.habits`.
-    "hour": {"other_day_type": _NEVER, **_clock(HOUR_WIDTH)},
-    "transition_moment": _only("transition") | _AT_MOMENT,
-    "place_moment": _only("place") | _AT_MOMENT,
-    # Cues of `edgebehave_train.history_cues`.
-    **{f"clock_{width:.0f}": _clock(width) for width in CLOCK_WIDTHS},
-    **{name: _gap(of) for name, of in zip(("gap_narrow", "gap_wide"), GAP_WIDTHS, strict=True)},
-}
-_EXPONENTIAL_KERNELS = 3
-_CUE_ROWS = (*ROWS, *_LOG_ROWS, *_APART_ROWS, *_EXPONENTS)
-_CUES: Mapping[str, Mapping[str, float]] = {  # of rows, where a cue is none itself
-    "same_last": {"transition": 1.0},
-    "same_last_two": {"second_order": 1.0},
-    "same_place": {"place": 1.0},
-    "weekday": {"frequency": 1.0, "other_weekday": -1.0},
-    "day_type": {"frequency": 1.0, "other_day_type": -1.0},
-    "wait": {"waited": 1.0, "gap_apart": -1.0},
-    "time_known": {"frequency": 1.0, "time_unknown": -1.0},
-}
 
 
 def predict_graph(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
@@ -153,17 +83,18 @@ class _Predict:
             last = graph.integers([[0, -1]])
             moment = self._moment(graph.node("GatherND", half_hours, last))
         *to_learned, to_gates, to_head = self._of_state(self._query(moment))
-        calendar_4n = self._calendar(half_hours, moment)
-        ages_4n, same_6n = self._ages(), self._coincidences()
-        logs_2n, apart_2n, squared_2n = self._waits(times)
-        rows_Rn = graph.node("Concat", ages_4n, same_6n, squared_2n, calendar_4n, axis=0)
-        exponents = [_row_vector(factor_of, ROWS) for factor_of in self._exponents().values()]
-        exponents_Xn = graph.node("MatMul", graph.floats(exponents, "exponents"), rows_Rn)
-        exponentials_Xn = graph.node("Exp", exponents_Xn)
-        weights = [ages_4n, same_6n, exponentials_Xn]
+        rows = history_rows(
+            graph,
+            times,
+            half_hours,
+            moment,
+            has_time=self.has_time,
+            learned_kernel=config.learned_kernel,
+        )
+        weights = [*rows.weights]
         if to_learned:
-            rows = (rows_Rn, logs_2n, apart_2n, exponentials_Xn)
-            weights.append(self._learned(to_learned[0], graph.node("Concat", *rows, axis=0)))
+            cues_Zn = graph.node("Concat", *rows.cues, axis=0)
+            weights.append(self._learned(to_learned[0], cues_Zn))
         is_known = graph.node("Less", behavior, graph.integers([[config.num_behaviors]]))
         weights.append(graph.node("Cast", is_known, to=TensorProto.FLOAT))
         weights_Wn = graph.node("Concat", *weights, axis=0)
@@ -172,11 +103,6 @@ class _Predict:
         return graph.node(
             "ScatterElements", candidates_1C, behavior, copied_1n, axis=1, reduction="add"
         )
-
-    def _exponents(self) -> Mapping[str, Mapping[str, float]]:
-        """Those of the cues serve the learned kernel alone."""
-        used = None if self.config.learned_kernel else _EXPONENTIAL_KERNELS
-        return dict(list(_EXPONENTS.items())[:used])
 
     # The moment to predict for
 
@@ -216,7 +142,7 @@ class _Predict:
         if config.habits:
             layers.insert(0, (model.gate_in.weight[:, : config.width], model.gate_in.bias))
         if config.learned_kernel:
-            rows_ZF = torch.from_numpy(_rows_of_cues().T)
+            rows_ZF = torch.from_numpy(rows_of_cues().T)
             linear = model.learned_kernel.linear
             layers.insert(0, (rows_ZF @ linear.weight, rows_ZF @ linear.bias))
         weights, biases = zip(*layers, strict=True)
@@ -248,91 +174,13 @@ class _Predict:
         above = graph.node("Add", graph.node("Erf", scaled), graph.floats(1, "float_1"))
         return graph.node("Mul", graph.node("Mul", x, above), graph.floats(0.5, "float_half"))
 
-    # From the history
-
-    def _ages(self) -> str:
-        """Rows _AGE_ROWS, (4, n)."""
-        graph = self.graph
-        length = graph.node("Shape", "history", start=1, end=2)
-        first, end, columns = graph.node("Neg", length), [HABIT_EVENTS], [1]
-        ages = graph.floats(_ages(), "ages")
-        return graph.node("Slice", ages, first, graph.integers(end), graph.integers(columns))
-
-    def _coincidences(self) -> str:
-        """Rows _SAME_ROWS, (6, n)."""
-        graph = self.graph
-        last_31 = graph.integers([[[[0, -1]], [[1, -1]], [[0, -2]]]])
-        last = graph.node("GatherND", self._before(), last_31)
-        ids = graph.node("Gather", "history", graph.integers([[0, 1, 0]]), axis=0)
-        same = graph.node("Cast", graph.node("Equal", ids, last), to=TensorProto.FLOAT)
-        taps, bias = (graph.floats(values) for values in _same_taps())
-        coincide = graph.node("Conv", same, taps, bias, kernel_shape=[3], pads=[2, 0])
-        return graph.node("Squeeze", graph.node("Relu", coincide), graph.integers([0]))
-
-    def _waits(self, times_1m: str) -> tuple[str, str, str]:
-        """Rows _LOG_ROWS, _APART_ROWS and _SQUARE_ROWS, (2, n) each."""
-        graph = self.graph
-        before_1m = graph.node("Gather", self._before(), graph.integers([2]), axis=0)
-        gap_1m = graph.node("Sub", times_1m, before_1m)
-        last_time = graph.node("GatherND", before_1m, graph.integers([[[0, -1]]]))
-        spans_2m = graph.node("Concat", gap_1m, graph.node("Sub", last_time, times_1m), axis=0)
-        seconds_2m = graph.node("Cast", spans_2m, to=TensorProto.FLOAT)
-        units = graph.floats(np.diag([1 / GAP_UNIT_S, 1 / 3600]), "per_unit")
-        one = graph.floats([1.0], "one")
-        # log(1 + max(0, s / unit)); the wait for the moment is the gap of its column.
-        above = graph.node("Max", graph.node("Gemm", units, seconds_2m, one), one)
-        logs_2m = graph.node("Log", above)
-        parts = graph.integers([0]), graph.integers([-1]), graph.integers([1])
-        logs_2n = graph.node("Slice", logs_2m, *parts)
-        if self.has_time:
-            wait = graph.node("GatherND", logs_2m, graph.integers([[[0, -1]], [[1, -1]]]))
-            is_known = graph.node("Cast", "time_known", to=TensorProto.FLOAT)
-            wait = graph.node("Mul", wait, is_known)
-        else:
-            wait = graph.floats([[0.0], [0.0]])
-        apart_2n = graph.node("Sub", logs_2n, wait)
-        return logs_2n, apart_2n, graph.node("Mul", apart_2n, apart_2n)
-
-    def _before(self) -> str:
-        """What came before each behavior and before the moment, (4, m)."""
-        name, graph = "before", self.graph
-        if all(node.name != name for node in graph.nodes):
-            nothing = graph.integers([[-1], [-1], [_FOR_EVER_S], [0]])
-            graph.node("Concat", nothing, "history", name=name, axis=1)
-        return name
-
-    def _calendar(self, half_hours_1m: str, moment: str) -> str:
-        """Rows _CALENDAR_ROWS of each behavior, (4, n)."""
-        graph = self.graph
-        # How far every half hour of the week is from each and from no moment, (337, 4, 336); put
-        # together when the graph is loaded.
-        weekdays, slots = weekdays_and_slots(graph)
-        of_past = weekdays_and_slots(graph, with_none=False)
-        apart, days = (
-            self._outer(graph.bytes_as_floats(table, name), *numbers)
-            for name, table, *numbers in (
-                ("half_hours_apart", _clock_table(), slots, of_past[1]),
-                ("days_differ", _day_table(), weekdays, of_past[0]),
-            )
-        )
-        clock = graph.node("Mul", apart, apart)
-        far = graph.node("GatherND", graph.node("Concat", clock, days, axis=1), moment)
-        all_but_last, columns = graph.integers([-1]), graph.integers([1])
-        past_1n = graph.node("Slice", half_hours_1m, graph.integers([0]), all_but_last, columns)
-        return graph.node(
-            "GatherElements", far, graph.node("Concat", *[past_1n] * 4, axis=0), axis=1
-        )
-
-    def _outer(self, table: str, numbers: str, of_past: str) -> str:
-        """table (a + 1, F, a) at all pairs of two moments, of which the first may be none."""
-        graph = self.graph
-        return graph.node("Gather", graph.node("Gather", table, numbers, axis=0), of_past, axis=2)
+    # Weights and gates of the history
 
     def _learned(self, to_learned_1Z: str, rows_Zn: str) -> str:
         """Weights of the learned kernel, (1, n); to_learned is a + A z of its formula."""
         graph, kernel = self.graph, self.model.learned_kernel
-        rows_SZ = kernel.cue_in.weight.detach().numpy() @ _rows_of_cues()
-        rows_SZ[:, _CUE_ROWS.index("frequency")] += kernel.cue_in.bias.detach().numpy()
+        rows_SZ = kernel.cue_in.weight.detach().numpy() @ rows_of_cues()
+        rows_SZ[:, CUE_ROWS.index("frequency")] += kernel.cue_in.bias.detach().numpy()
         hidden_Sn = graph.node("MatMul", graph.floats(rows_SZ, "cue_rows"), rows_Zn)
         linear_1n = graph.node("MatMul", to_learned_1Z, rows_Zn)
         out_1S = graph.tensor(kernel.cue_out.weight)
@@ -351,9 +199,9 @@ class _Predict:
         gates  (1, 64), what the state says to the hidden layer.
         """
         graph, model, num_kernels = self.graph, self.model, self.num_kernels
-        names = [*_AGE_ROWS, *_SAME_ROWS, *self._exponents()]
-        names += ["learned"] * self.config.learned_kernel + ["known"]
-        kernels = [*KERNELS, *["learned"] * self.config.learned_kernel]
+        learned = ["learned"] * self.config.learned_kernel
+        names = [*weight_rows(self.config.learned_kernel), *learned, "known"]
+        kernels = [*KERNELS, *learned]
         row_of_kernel = [names.index(kernel) for kernel in kernels]
         # Evidence of the kernels twice, of the whole past, and of what of it is known.
         pick = np.zeros((len(names), 2 * num_kernels + 2))
@@ -381,7 +229,7 @@ class _Predict:
         weight, bias = (values.detach().numpy() for values in model.gate_out.parameters())
         over_network = np.zeros((weight.shape[1], len(names)))
         over_network[:, row_of_kernel] = (weight[1:] - weight[0]).T
-        bias_W = np.full(len(names), _NEVER)
+        bias_W = np.full(len(names), NEVER)
         bias_W[row_of_kernel] = bias[1:] - bias[0]
         factors = np.zeros((pick.shape[1], len(names)))
         for k, row in enumerate(row_of_kernel):
@@ -411,65 +259,3 @@ class _Predict:
         )
         shifted = graph.node("Softmax", scores, axis=-1)
         graph.node("Reshape", shifted, graph.integers([-1]), name="probs")
-
-
-def _row_vector(factor_of: Mapping[str, float], rows: Sequence[str]) -> FloatArray:
-    return np.array([factor_of.get(row, 0.0) for row in rows], np.float32)
-
-
-def _rows_of_cues() -> FloatArray:
-    """How the cues are made of rows, (F, Z): cues = this @ rows."""
-    factors_of = (_CUES.get(cue, {cue: 1.0}) for cue in CUES)
-    return np.stack([_row_vector(factors, _CUE_ROWS) for factors in factors_of])
-
-
-def _ages() -> FloatArray:
-    """Rows _AGE_ROWS of the longest history, (4, HABIT_EVENTS)."""
-    age = np.arange(HABIT_EVENTS - 1, -1, -1).astype(np.float64)
-    rows = {
-        "latest": age == 0,
-        "age": np.log1p(age),
-        "frequency": np.ones_like(age),
-        "recency": DECAY**age,
-    }
-    return np.stack([rows[row] for row in _AGE_ROWS]).astype(np.float32)
-
-
-def _same_taps() -> tuple[FloatArray, FloatArray]:
-    """Rows _SAME_ROWS from a behavior and the two before it, (6, 3, 3) and (6,).
-
-    The first index is the row, the second what is the same: as the last behavior, the last place,
-    the last behavior but one.
-    """
-    row_of = {row: number for number, row in enumerate(_SAME_ROWS)}
-    behavior, place, last_but_one = 0, 1, 2
-    here, before, two_before = 2, 1, 0
-    taps, bias = np.zeros((len(row_of), 3, 3), np.float32), np.zeros(len(row_of), np.float32)
-    taps[row_of["transition"], behavior, before] = 1
-    taps[row_of["place"], place, before] = 1
-    taps[row_of["repeat"], behavior, here] = 1
-    taps[row_of["at_place"], place, here] = 1
-    taps[row_of["alternation"], last_but_one, here] = 1
-    # Both of two: their sum less one, and nothing below 0.
-    taps[row_of["second_order"], [behavior, last_but_one], [before, two_before]] = 1
-    bias[row_of["second_order"]] = -1
-    return taps, bias
-
-
-def _clock_table() -> npt.NDArray[np.int64]:
-    """Half hours around the clock between two slots, (49, 1, 48); 0 from none."""
-    slot = np.arange(NUM_SLOTS)
-    apart = np.abs(slot[:, None] - slot)
-    apart = np.minimum(apart, NUM_SLOTS - apart)
-    return np.append(apart, np.zeros_like(apart[:1]), 0)[:, None]
-
-
-def _day_table() -> npt.NDArray[np.bool_]:
-    """Whether two weekdays differ, whether one is on the weekend and one not, and whether the first
-    is none, (8, 3, 7)."""
-    weekday = np.arange(NUM_WEEKDAYS)
-    first = np.append(weekday, -1)[:, None]
-    is_none = np.broadcast_to(first < 0, (NUM_WEEKDAYS + 1, NUM_WEEKDAYS))
-    other_type = (first >= FIRST_WEEKEND_DAY) != (weekday >= FIRST_WEEKEND_DAY)
-    rows = (first != weekday, other_type | is_none, is_none)
-    return np.stack(rows, 1)
