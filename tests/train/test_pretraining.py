@@ -16,6 +16,7 @@ import torch
 from edgebehave.habits import KERNELS, TIMED_KERNELS
 from edgebehave_train import pretraining
 from edgebehave_train.asking_ranges import asking_ranges
+from edgebehave_train.batch_losses import hide_query_time
 from edgebehave_train.checkpoint import RESUME_FILE, Checkpoint
 from edgebehave_train.evaluation import predict_part
 from edgebehave_train.event_store import COLUMNS, EventStore
@@ -23,7 +24,7 @@ from edgebehave_train.mapped_log import map_log
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.model import UNKNOWN_TIME
 from edgebehave_train.objectives import OBJECTIVES, ObjectiveConfig
-from edgebehave_train.pretraining import hide_query_time, pretrain
+from edgebehave_train.pretraining import pretrain
 from edgebehave_train.recipes import TrainConfig
 from edgebehave_train.scoring import target_probs
 from edgebehave_train.split import TRAIN, VALIDATION, SplitConfig, part_of_event
