@@ -10,15 +10,26 @@ they run. Finished checkpoints are kept; a killed run goes on where it was.
 """
 
 import argparse
+import dataclasses
 import json
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 from research_logs import RESEARCH_LOGS, ingested
-from verbs import run, train
+from verbs import commit, seconds_of, train
 
+from edgebehave_train.bootstrap import paired_mean_differences
+from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.evaluation import Row, Table, evaluate
+from edgebehave_train.event_store import EventStore
+from edgebehave_train.figures import draw_frontier
+from edgebehave_train.metrics import evaluate_predictions
+from edgebehave_train.ranking import Predictions
 from edgebehave_train.seed_intervals import mean_text
 
-TAUS = ("0.25", "0.5", "1")
+TAUS = (0.25, 0.5, 1.0)
 SHOWN = ("hr_at_1", "hr_at_3", "hr_at_5", "macro_recall", "tail_accuracy")
 
 
@@ -30,7 +41,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="edge")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()
     log, out = RESEARCH_LOGS[args.log], args.out / args.log
     store = ingested(args.log, args.data, out)
@@ -42,40 +53,70 @@ def main() -> None:
         for seed, checkpoint in enumerate(checkpoints[kind]):
             train(store, checkpoint, args.preset, seed, log.split, options)
 
-    paths = [str(path) for kind in kinds for path in checkpoints[kind]]
-    taus = [option for tau in TAUS for option in ("--adjust", tau)]
-    figure = out / "frontier.png"
-    command = ("evaluate", *paths, "--store", str(store), "--test", *taus)
-    table = json.loads(run(*command, "--figure", str(figure), "--json"))
-    (out / "table.json").write_text(json.dumps(table, indent=2))
-    print_means(table, args.preset, args.seeds)
+    store = EventStore.open(store)
+    names = [f"{kind}, seed {seed}" for kind in kinds for seed in range(args.seeds)]
+    table = evaluate(
+        store,
+        [Checkpoint.open(path) for kind in kinds for path in checkpoints[kind]],
+        names=names,
+        part="test",
+        adjust=TAUS,
+        on_row=lambda name: print(f"# scored {name}", file=sys.stderr),
+    )
+    of_first_seed = [row for row in table.rows if not re.search("seed [1-9]", row.name)]
+    draw_frontier(dataclasses.replace(table, rows=of_first_seed), out / "frontier.png")
+    (out / "table.json").write_text(json.dumps(table.to_json(), indent=2))
+    print_means(table)
+    mixtures = [table.row(name).predictions for name in names[: args.seeds]]
+    plains = [table.row(name).predictions for name in names[args.seeds :]]
+    counts = Checkpoint.open(checkpoints["mixture"][0]).behavior_counts
+    print()
+    print_differences("habits", mixtures, [table.row("habits").predictions], counts)
+    print_differences("plain", mixtures, plains, counts)
+    seconds = {kind: [seconds_of(path) for path in checkpoints[kind]] for kind in kinds}
+    spent = ", ".join(f"{kind} {min(s):.0f} to {max(s):.0f} s" for kind, s in seconds.items())
+    print(f"\ncommit {commit()}, data {store.fingerprint[:16]}, training: {spent}")
 
 
-def print_means(table: dict, preset: str, num_seeds: int) -> None:
+def print_means(table: Table) -> None:
     """Markdown: baselines with their interval over users, models as mean and 95 % t interval over
-    seeds; then what the first mixture has over every other row, paired over users."""
-    by_name: dict[str, list[dict]] = {}
-    for row in table["rows"]:
-        name = row["name"]
-        for seed in range(num_seeds):
-            for kind in ("mixture", "plain"):
-                name = name.replace(f"{preset}-{kind}-{seed}", kind)
-        by_name.setdefault(name, []).append(row)
-    print(f"| {table['part']}, {table['num_targets']:,} predictions | " + " | ".join(SHOWN) + " |")
+    seeds."""
+    by_name: dict[str, list[Row]] = {}
+    for row in table.rows:
+        by_name.setdefault(re.sub(", seed [0-9]+", "", row.name), []).append(row)
+    print(f"| {table.part}, {table.num_targets:,} predictions | " + " | ".join(SHOWN) + " |")
     print("|---" * (1 + len(SHOWN)) + "|")
     for name, rows in by_name.items():
         cells = []
         for metric in SHOWN:
-            values = [row["metrics"][metric][0] for row in rows]
-            if len(values) > 1:
-                cells.append(mean_text(values))
+            intervals = [row.metrics[metric] for row in rows]
+            if len(intervals) > 1:
+                cells.append(mean_text([interval.value for interval in intervals]))
             else:
-                cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*rows[0]["metrics"][metric]))
+                (of_users,) = intervals
+                cells.append(f"{of_users.value:.3f} [{of_users.low:.3f}, {of_users.high:.3f}]")
         print(f"| {name} | " + " | ".join(cells) + " |")
-    for name in ("habits", f"{preset}-plain-0"):
-        less = next(row for row in table["rows"] if row["name"] == name)["model_minus_this"]
-        paired = ("{} {:+.3f} [{:+.3f}, {:+.3f}]".format(m, *less[m]) for m in SHOWN)
-        print(f"\n{preset}-mixture-0 - {name}: " + ", ".join(paired))
+
+
+def print_differences(
+    name: str, mixtures: list[Predictions], others: list[Predictions], counts_V: Any
+) -> None:
+    """The mean of the mixtures minus that of others, paired over users; in round brackets the
+    t interval over seeds, where each seed has one of both."""
+    over_users = paired_mean_differences(mixtures, others, counts_V)
+    texts = []
+    for metric in SHOWN:
+        of_users = over_users[metric]
+        text = f"{metric} {of_users.value:+.4f} [{of_users.low:+.4f}, {of_users.high:+.4f}]"
+        if len(others) == len(mixtures) > 1:
+            values = [
+                [evaluate_predictions(one, counts_V)[metric] for one in runs]
+                for runs in (mixtures, others)
+            ]
+            differences = [first - second for first, second in zip(*values, strict=True)]
+            text += f" ({mean_text(differences, digits=4, sign='+')})"
+        texts.append(text)
+    print(f"- mixture - {name}: " + ", ".join(texts))
 
 
 if __name__ == "__main__":

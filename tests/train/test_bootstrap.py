@@ -5,7 +5,12 @@ import pytest
 
 from edgebehave_train import bootstrap
 from edgebehave_train.behavior_log import Targets
-from edgebehave_train.bootstrap import metric_intervals, paired_differences, user_resamples
+from edgebehave_train.bootstrap import (
+    metric_intervals,
+    paired_differences,
+    paired_mean_differences,
+    user_resamples,
+)
 from edgebehave_train.metrics import MetricSums, evaluate_predictions
 from edgebehave_train.ranking import Predictions
 
@@ -107,6 +112,20 @@ def test_paired_differences():
     assert difference.low > 0 or difference.high < 0
     itself = paired_differences(good, good, TRAIN_COUNTS)
     assert all((d.value, d.low, d.high) == (0, 0, 0) for d in itself.values())
+
+
+def test_means_of_runs_differ_by_the_mean_of_all_pairs_and_more_narrowly():
+    good = [random_predictions(seed, skill=0.5) for seed in range(4)]
+    bad = [random_predictions(seed, skill=0.3) for seed in range(4, 8)]
+    of_means = paired_mean_differences(good, bad, TRAIN_COUNTS)["hr_at_1"]
+    pairs = [
+        paired_differences(one, other, TRAIN_COUNTS)["hr_at_1"]
+        for one, other in zip(good, bad, strict=True)
+    ]
+    assert of_means.value == pytest.approx(np.mean([pair.value for pair in pairs]))
+    widths = [pair.high - pair.low for pair in pairs]
+    assert of_means.low < of_means.value < of_means.high
+    assert of_means.high - of_means.low < 0.8 * np.mean(widths)
 
 
 def test_paired_differences_need_the_same_targets():

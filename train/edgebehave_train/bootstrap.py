@@ -15,7 +15,7 @@ of the interval; it tells the spread, not the bias. In paired differences part o
 
 # B resamples at a time, U users with targets
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,24 +61,44 @@ def paired_differences(
 
     Raises ValueError unless both predicted the same targets.
     """
-    if not (
-        np.array_equal(first.targets.event, second.targets.event)
-        and np.array_equal(first.targets.behavior, second.targets.behavior)
-    ):
-        raise ValueError("a paired difference needs two predictors of the same targets")
-    value = {
-        name: a - b
-        for (name, a), b in zip(
-            evaluate_predictions(first, train_counts_V).items(),
-            evaluate_predictions(second, train_counts_V).values(),
-            strict=True,
-        )
-    }
-    samples_first = _resampled_metrics(first, train_counts_V, num_resamples, seed)
-    samples_second = _resampled_metrics(second, train_counts_V, num_resamples, seed)
-    return {
-        name: _interval(value[name], samples_first[name] - samples_second[name]) for name in value
-    }
+    return paired_mean_differences([first], [second], train_counts_V, num_resamples, seed)
+
+
+def paired_mean_differences(
+    first: Sequence[Predictions],
+    second: Sequence[Predictions],
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Mean over the runs of one recipe minus mean over those of another, in every metric.
+
+    What one run of a recipe hits by luck another misses, so means of several runs differ with
+    narrower intervals than two runs do. The interval is over users, with these very runs; how much
+    other seeds would differ is asked by `seed_intervals`.
+    Raises ValueError unless all predicted the same targets.
+    """
+    targets = first[0].targets
+    for other in (*first, *second):
+        if not (
+            np.array_equal(targets.event, other.targets.event)
+            and np.array_equal(targets.behavior, other.targets.behavior)
+        ):
+            raise ValueError("a paired difference needs predictors of the same targets")
+
+    def resampled(predictions: Predictions) -> dict[str, npt.NDArray[np.float64]]:
+        """The metric of the sample itself, then those of the resamples."""
+        value = evaluate_predictions(predictions, train_counts_V)
+        samples = _resampled_metrics(predictions, train_counts_V, num_resamples, seed)
+        return {name: np.append(value[name], samples[name]) for name in value}
+
+    def mean(runs: Sequence[Predictions]) -> dict[str, npt.NDArray[np.float64]]:
+        of_runs = [resampled(run) for run in runs]
+        return {name: np.mean([one[name] for one in of_runs], axis=0) for name in of_runs[0]}
+
+    of_first, of_second = mean(first), mean(second)
+    differences = {name: of_first[name] - of_second[name] for name in of_first}
+    return {name: _interval(float(all_[0]), all_[1:]) for name, all_ in differences.items()}
 
 
 def mean_over_users(
