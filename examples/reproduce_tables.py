@@ -14,11 +14,12 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from research_logs import RESEARCH_LOGS, ingested
-from verbs import commit, seconds_of, train
+from verbs import commit, finish, seconds_of, train
 
 from edgebehave_train.bootstrap import paired_mean_differences
 from edgebehave_train.checkpoint import Checkpoint
@@ -30,6 +31,13 @@ from edgebehave_train.ranking import Predictions
 from edgebehave_train.seed_intervals import mean_text
 
 TAUS = (0.25, 0.5, 1.0)
+NUM_TEACHERS = 3
+COMPARED = (
+    ("mixture", "habits"),
+    ("mixture", "plain"),
+    ("distilled", "mixture"),
+    ("distilled", "plain"),
+)
 SHOWN = ("hr_at_1", "hr_at_3", "hr_at_5", "macro_recall", "tail_accuracy")
 
 
@@ -42,23 +50,35 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--students", type=int, default=3, help=f"of the first {NUM_TEACHERS} mixtures; 0: none"
+    )
     args = parser.parse_args()
     log, out = RESEARCH_LOGS[args.log], args.out / args.log
     store = ingested(args.log, args.data, out)
-    kinds = {"mixture": (), "plain": ("--no-habits",)}
+    kinds: dict[str, tuple[str, ...]] = {"mixture": (), "plain": ("--no-habits",)}
     checkpoints = {
         kind: [out / f"{args.preset}-{kind}-{seed}" for seed in range(args.seeds)] for kind in kinds
     }
     for kind, options in kinds.items():
         for seed, checkpoint in enumerate(checkpoints[kind]):
             train(store, checkpoint, args.preset, seed, log.split, options)
+    if args.students:
+        kinds["distilled"] = ()
+        seeds = range(NUM_TEACHERS, NUM_TEACHERS + args.students)  # none of a teacher's
+        checkpoints["distilled"] = [out / f"{args.preset}-distilled-{seed}" for seed in seeds]
+        teachers = checkpoints["mixture"][:NUM_TEACHERS]
+        for seed, checkpoint in zip(seeds, checkpoints["distilled"], strict=True):
+            distill(store, checkpoint, teachers, args.preset, seed)
 
     store = EventStore.open(store)
-    names = [f"{kind}, seed {seed}" for kind in kinds for seed in range(args.seeds)]
+    names = {
+        kind: [f"{kind}, seed {seed}" for seed in range(len(checkpoints[kind]))] for kind in kinds
+    }
     table = evaluate(
         store,
         [Checkpoint.open(path) for kind in kinds for path in checkpoints[kind]],
-        names=names,
+        names=[name for kind in kinds for name in names[kind]],
         part="test",
         adjust=TAUS,
         on_row=lambda name: print(f"# scored {name}", file=sys.stderr),
@@ -67,15 +87,27 @@ def main() -> None:
     draw_frontier(dataclasses.replace(table, rows=of_first_seed), out / "frontier.png")
     (out / "table.json").write_text(json.dumps(table.to_json(), indent=2))
     print_means(table)
-    mixtures = [table.row(name).predictions for name in names[: args.seeds]]
-    plains = [table.row(name).predictions for name in names[args.seeds :]]
+    predictions = {
+        kind: [table.row(name).predictions for name in names[kind]] for kind in kinds
+    } | {"habits": [table.row("habits").predictions]}
     counts = Checkpoint.open(checkpoints["mixture"][0]).behavior_counts
     print()
-    print_differences("habits", mixtures, [table.row("habits").predictions], counts)
-    print_differences("plain", mixtures, plains, counts)
+    for kind, others in COMPARED:
+        if kind in predictions:
+            print_differences(kind, others, predictions, counts)
     seconds = {kind: [seconds_of(path) for path in checkpoints[kind]] for kind in kinds}
     spent = ", ".join(f"{kind} {min(s):.0f} to {max(s):.0f} s" for kind, s in seconds.items())
     print(f"\ncommit {commit()}, data {store.fingerprint[:16]}, training: {spent}")
+
+
+def distill(
+    store: Path, checkpoint: Path, teachers: Sequence[Path], preset: str, seed: int
+) -> None:
+    """`edgebehave distill`, finished: a student of what several networks answer on average."""
+    named = tuple(text for teacher in teachers for text in ("--teacher", str(teacher)))
+    answers = ("--answers", str(checkpoint.with_name(f"{preset}-teachers.safetensors")))
+    settings = ("--preset", preset, "--seed", str(seed), "--weight", "3", "--temperature", "1")
+    finish(checkpoint, ("distill", str(store), *named, *answers, *settings), ())
 
 
 def print_means(table: Table) -> None:
@@ -99,24 +131,25 @@ def print_means(table: Table) -> None:
 
 
 def print_differences(
-    name: str, mixtures: list[Predictions], others: list[Predictions], counts_V: Any
+    kind: str, other: str, predictions: dict[str, list[Predictions]], counts_V: Any
 ) -> None:
-    """The mean of the mixtures minus that of others, paired over users; in round brackets the
-    t interval over seeds, where each seed has one of both."""
-    over_users = paired_mean_differences(mixtures, others, counts_V)
+    """The mean of the runs of a kind minus that of another, paired over users; in round brackets
+    the t interval over seeds, where each seed has one of both."""
+    runs, others = predictions[kind], predictions[other]
+    over_users = paired_mean_differences(runs, others, counts_V)
     texts = []
     for metric in SHOWN:
         of_users = over_users[metric]
         text = f"{metric} {of_users.value:+.4f} [{of_users.low:+.4f}, {of_users.high:+.4f}]"
-        if len(others) == len(mixtures) > 1:
+        if min(len(runs), len(others)) > 1:
             values = [
-                [evaluate_predictions(one, counts_V)[metric] for one in runs]
-                for runs in (mixtures, others)
+                [evaluate_predictions(one, counts_V)[metric] for one in of_kind]
+                for of_kind in (runs, others)
             ]
-            differences = [first - second for first, second in zip(*values, strict=True)]
+            differences = [first - second for first, second in zip(*values, strict=False)]
             text += f" ({mean_text(differences, digits=4, sign='+')})"
         texts.append(text)
-    print(f"- mixture - {name}: " + ", ".join(texts))
+    print(f"- {kind} - {other}: " + ", ".join(texts))
 
 
 if __name__ == "__main__":

@@ -18,14 +18,19 @@ if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.recipes import TrainConfig
 
 
+_LANGUAGE_MODEL_SAMPLES = 4000
+"""It is slow to ask; a checkpoint says all it knows within minutes."""
+
+
 def distill(
     context: typer.Context,
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
     teacher: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Who teaches: a tuned language model, from `edgebehave llm tune`, or a checkpoint."
+            help="Who teaches: a tuned language model, from `edgebehave llm tune`, or a "
+            "checkpoint. Of several, the mean of what they answer."
         ),
     ] = None,
     student: Annotated[
@@ -33,8 +38,13 @@ def distill(
         typer.Option("--from", help="Checkpoint to start from; default: from scratch."),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Training targets the teacher answers, rare behaviors first.")
-    ] = 4000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Training targets the teacher answers, rare behaviors first; default: 4000 of a "
+            "language model, all of checkpoints.",
+        ),
+    ] = None,
     answers: Annotated[
         Path | None,
         typer.Option(
@@ -46,8 +56,8 @@ def distill(
         float,
         typer.Option(
             min=0,
-            help="Of the teacher's answers; 1: as much as what came. 10 was best where a teacher "
-            "answered every target, 1 where it answered some.",
+            help="Of the teacher's answers; 1: as much as what came. 3 to 10 were best where a "
+            "teacher answered every target, 1 where it answered some.",
         ),
     ] = 1.0,
     temperature: Annotated[
@@ -94,8 +104,8 @@ def distill(
     Example: [bold]edgebehave distill runs/store --teacher runs/llm -o runs/taught
     --name-embeddings[/bold]
 
-    Example: [bold]edgebehave distill runs/store --teacher runs/base --from runs/edge -o
-    runs/taught[/bold]
+    Example: [bold]edgebehave distill runs/store --teacher runs/seed0 --teacher runs/seed1 --teacher
+    runs/seed2 -o runs/taught --weight 3 --temperature 1[/bold]
     """
     from edgebehave_train.checkpoint import Checkpoint
     from edgebehave_train.event_store import EventStore
@@ -107,16 +117,19 @@ def distill(
     given = [name for name in ("preset", "split") if known and is_given(context, name)]
     if given:
         raise ValueError(f"--from brings its own {given[0]}; leave --{given[0]} out")
-    config = _config(known, log, teacher, preset, split, epochs, seed, set_ or [])
+    teachers = teacher or []
+    config = _config(known, log, teachers, preset, split, epochs, seed, set_ or [])
     names = None
     if name_embeddings:
-        if teacher is None:
-            raise ValueError("--name-embeddings needs the language model: name it by --teacher")
-        names = language_names(teacher, base=base)
+        if len(teachers) != 1:
+            raise ValueError(
+                "--name-embeddings needs the language model: name it, and nobody else, by --teacher"
+            )
+        names = language_names(teachers[0], base=base)
     kept = answers or out.with_name(f"{out.name}.teacher.safetensors")
     command = f"edgebehave distill {store} -o {out} ... --resume"
     try:
-        known_answers = _answers(log, config, teacher, kept, samples, device, base)
+        known_answers = _answers(log, config, teachers, kept, samples, device, base)
         with TrainingProgress() as progress:
             checkpoint = distill_checkpoint(
                 log,
@@ -142,7 +155,7 @@ def distill(
 def _config(
     student: "Checkpoint | None",
     store: "EventStore",
-    teacher: Path | None,
+    teachers: list[Path],
     preset: str,
     split: str | None,
     epochs: int | None,
@@ -157,7 +170,7 @@ def _config(
         own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
         return with_settings(own, parse_settings(settings))
     given = [f"seed={seed}"]
-    theirs = split_of_teacher(store, teacher) if teacher and split is None else None
+    theirs = split_of_teacher(store, teachers[0]) if teachers and split is None else None
     if theirs is not None:
         given += [f"split.{name}={value}" for name, value in dataclasses.asdict(theirs).items()]
     else:
@@ -169,22 +182,24 @@ def _config(
 def _answers(
     store: "EventStore",
     config: "TrainConfig",
-    teacher: Path | None,
+    teachers: list[Path],
     file: Path,
-    samples: int,
+    samples: int | None,
     device: str,
     base: Path | None,
 ) -> "TeacherProbs":
     """The teacher's answers: those of the file, or asked for now and kept there."""
     from edgebehave_train.llm.distillation import targets_to_ask
     from edgebehave_train.llm.teacher_probs import TeacherProbs, ask
-    from edgebehave_train.llm.teachers import open_teacher
+    from edgebehave_train.llm.teachers import is_language_model, open_teachers
 
-    if teacher is None:
+    if not teachers:
         if not file.exists():
             raise ValueError("nobody teaches; name a teacher by --teacher, or its --answers")
         return TeacherProbs.open(file)
-    asked = open_teacher(store, teacher, config.split, device=device, base=base)
+    asked = open_teachers(store, teachers, config.split, device=device, base=base)
+    if samples is None and any(is_language_model(path) for path in teachers):
+        samples = _LANGUAGE_MODEL_SAMPLES
     event = targets_to_ask(store, config.split, asked.can_answer, samples)
     with ProgressBar() as bar:
         bar.restart(0.0)

@@ -44,6 +44,17 @@ def test_the_answers_serve_other_students(taught, tiny_store, tiny_checkpoint, t
     assert json.loads(printed)["origin"]["student"]
 
 
+def test_several_teach_all_that_they_know(taught, tiny_store, tiny_checkpoint, tmp_path):
+    teachers = ("--teacher", tiny_checkpoint.path, "--teacher", taught[0])
+    settings = ("--preset", "tiny", "--epochs", 1, *SETTINGS[6:], "--json")
+    out = ("-o", tmp_path / "run")
+    printed, _ = edgebehave("distill", tiny_store.path, *teachers, *out, *settings)
+    origin = json.loads(printed)["origin"]
+    names = [card["checkpoint"] for card in origin["teacher"]["teachers"]]
+    assert names == ["checkpoint", "run"]
+    assert origin["answers"]["num"] > 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

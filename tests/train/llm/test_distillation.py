@@ -12,7 +12,12 @@ from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.llm.distillation import distill, student_config, targets_to_ask
 from edgebehave_train.llm.name_embeddings import NameEmbeddings
 from edgebehave_train.llm.teacher_probs import TeacherProbs, ask
-from edgebehave_train.llm.teachers import checkpoint_teacher, open_teacher
+from edgebehave_train.llm.teachers import (
+    checkpoint_teacher,
+    mean_teacher,
+    open_teacher,
+    open_teachers,
+)
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.pretraining import pretrain
 from edgebehave_train.scoring import target_probs
@@ -193,7 +198,7 @@ def test_new_behaviors_of_a_checkpoint_start_from_their_names(make_store, recipe
 # -- checkpoints as teachers ------------------------------------------------------------------
 
 
-def test_a_checkpoint_answers_what_a_device_would_be_told(tiny_store, tiny_checkpoint, tmp_path):
+def test_a_checkpoint_answers_by_its_network(tiny_store, tiny_checkpoint, tmp_path):
     split = tiny_checkpoint.config.split
     teacher = open_teacher(tiny_store, tiny_checkpoint.path, split)
     event = targets_to_ask(tiny_store, split, teacher.can_answer, 80)
@@ -203,11 +208,28 @@ def test_a_checkpoint_answers_what_a_device_would_be_told(tiny_store, tiny_check
     parts = part_of_event(tiny_store, tiny_checkpoint.config.split)
     behaviors = log.behavior_log(parts == TRAIN)
     targets = behaviors.targets(parts == TRAIN)
-    for which, probs in target_probs(tiny_checkpoint.load_model(), log, behaviors, targets):
+    model = tiny_checkpoint.load_model()
+    for which, probs in target_probs(model, log, behaviors, targets, experts="network"):
         for row in np.flatnonzero(np.isin(targets.event[which], event)):
             mine = answers.probs[answers.event == targets.event[which[row]]][0]
             known = probs[row, : len(mine)]
             np.testing.assert_allclose(mine, known / known[1:].sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_several_teachers_answer_by_their_mean(tiny_store, tiny_checkpoint, recipe, tmp_path):
+    config = recipe(epochs=1, seed=5, split=tiny_checkpoint.config.split)
+    other = pretrain(tiny_store, config, tmp_path / "other")
+    paths = [tiny_checkpoint.path, other.path]
+    both = open_teachers(tiny_store, paths, config.split)
+    event = targets_to_ask(tiny_store, config.split, both.can_answer, None)
+    assert len(event) == len(targets_to_ask(tiny_store, config.split, both.can_answer, 10**6))
+    alone = [open_teacher(tiny_store, path, config.split).score(event) for path in paths]
+    np.testing.assert_allclose(both.score(event), (alone[0] + alone[1]) / 2, rtol=1e-6)
+    cards = [open_teacher(tiny_store, path, config.split).card for path in paths]
+    assert both.card == {"teachers": cards}
+    stranger = dataclasses.replace(both, behaviors=[*both.behaviors[:-1], "another"])
+    with pytest.raises(ValueError, match="must know the same behaviors"):
+        mean_teacher([both, stranger])
 
 
 def test_a_teacher_of_this_log_has_the_same_held_out_part(
@@ -219,6 +241,9 @@ def test_a_teacher_of_this_log_has_the_same_held_out_part(
     answers = ask(teacher, tiny_store, event, tmp_path / "answers")
     with pytest.raises(ValueError, match=r"take its own: .*--set split.train=0.7"):
         distill(tiny_store, config, tmp_path / "run", answers)
+    several = dataclasses.replace(answers, card={"teachers": [answers.card]})
+    with pytest.raises(ValueError, match=r"take its own: .*--set split.train=0.7"):
+        distill(tiny_store, config, tmp_path / "run", several)
     elsewhere = dataclasses.replace(answers, card={**answers.card, "data_fingerprint": "other"})
     assert distill(tiny_store, config, tmp_path / "run", elsewhere).training["finished"]
 

@@ -39,12 +39,14 @@ def targets_to_ask(
     store: EventStore,
     split: SplitConfig,
     can_answer: npt.NDArray[np.bool_],
-    samples: int,
+    samples: int | None,
     seed: int = 0,
 ) -> npt.NDArray[np.int64]:
     """Training targets that a teacher is asked about, see `choose_targets`: (N,) positions.
 
-    can_answer  of the teacher. Raises ValueError if there is no such target.
+    can_answer  of the teacher.
+    samples     at most so many; None: all.
+    Raises ValueError if there is no such target.
     """
     is_train = part_of_event(store, split) == TRAIN
     log = map_log(store, training_vocabulary(store, is_train))
@@ -55,7 +57,7 @@ def targets_to_ask(
             f"the teacher knows no target of the training part of {store.path}; take one that "
             "shares behaviors with the log"
         )
-    return choose_targets(known.event, known.behavior, samples, seed)
+    return choose_targets(known.event, known.behavior, samples or len(known), seed)
 
 
 def distill(
@@ -129,15 +131,16 @@ def distill(
 
 def _require_same_held_out(store: EventStore, split: SplitConfig, answers: TeacherProbs) -> None:
     """A teacher that learned on this log must not have seen what the student is measured on."""
-    theirs = answers.card.get("split")
-    if answers.card.get("data_fingerprint") != store.fingerprint or theirs is None:
-        return
-    if theirs != dataclasses.asdict(split):
-        settings = " ".join(f"--set split.{name}={value}" for name, value in theirs.items())
-        raise ValueError(
-            f"the teacher learned on this log with another split, so it may know what the student "
-            f"is measured on; take its own: {settings}"
-        )
+    for card in answers.card.get("teachers", [answers.card]):
+        theirs = card.get("split")
+        if card.get("data_fingerprint") != store.fingerprint or theirs is None:
+            continue
+        if theirs != dataclasses.asdict(split):
+            settings = " ".join(f"--set split.{name}={value}" for name, value in theirs.items())
+            raise ValueError(
+                "the teacher learned on this log with another split, so it may know what the "
+                f"student is measured on; take its own: {settings}"
+            )
 
 
 def student_config(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,44 @@ from edgebehave_train.split import TRAIN, SplitConfig, part_of_event
 
 _CHECKPOINT_TARGETS = 4096
 _LLM_TARGETS = 64
+
+
+def open_teachers(
+    store: EventStore,
+    paths: Sequence[Path],
+    split: SplitConfig,
+    *,
+    device: str = "auto",
+    base: Path | None = None,
+) -> Teacher:
+    """The teacher in a folder, or of several the mean of what they answer.
+
+    Raises ValueError as `open_teacher` and `mean_teacher`.
+    """
+    teachers = [open_teacher(store, path, split, device=device, base=base) for path in paths]
+    return teachers[0] if len(teachers) == 1 else mean_teacher(teachers)
+
+
+def mean_teacher(teachers: Sequence[Teacher]) -> Teacher:
+    """Several teachers as one: the mean of their distributions, at targets that all can answer.
+
+    An ensemble of runs with different seeds knows more than each (Hinton et al. 2015, Sec. 1).
+    Raises ValueError unless they know the same behaviors in the same order.
+    """
+    first = teachers[0]
+    for other in teachers[1:]:
+        if list(other.behaviors) != list(first.behaviors):
+            raise ValueError(
+                "several teachers must know the same behaviors; take teachers that were trained "
+                "on one log with one split"
+            )
+    return Teacher(
+        behaviors=first.behaviors,
+        can_answer=np.all([teacher.can_answer for teacher in teachers], axis=0),
+        score=lambda event: np.mean([teacher.score(event) for teacher in teachers], axis=0),
+        card={"teachers": [dict(teacher.card) for teacher in teachers]},
+        at_a_time=min(teacher.at_a_time for teacher in teachers),
+    )
 
 
 def open_teacher(
@@ -62,8 +101,9 @@ def is_language_model(path: Path) -> bool:
 def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = "auto") -> Teacher:
     """A finished checkpoint as the teacher of a smaller or another one, on any log.
 
-    What it answers is what a device would be told, habits included, over the behaviors of its
-    vocabulary. Raises ValueError if it is not finished.
+    Its network answers, over the behaviors of its vocabulary: it is the student's network that
+    learns, and habits are read from the user's past by the student's own kernels.
+    Raises ValueError if it is not finished.
     """
     if not checkpoint.training["finished"]:
         raise ValueError(
@@ -82,7 +122,8 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
     def score(event: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         targets = targets_at(event)
         probs = np.zeros((len(event), num_behaviors), np.float32)
-        for which, probs_RC in target_probs(model, log, behaviors, targets):
+        of_network = target_probs(model, log, behaviors, targets, experts="network")
+        for which, probs_RC in of_network:
             probs[which] = probs_RC[:, :num_behaviors]
         probs[:, UNKNOWN] = 0
         return probs / probs.sum(1, keepdims=True)
