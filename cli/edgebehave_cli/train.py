@@ -156,17 +156,22 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 
     Raises ValueError that names the fields there are.
     """
+    own: dict[str, Any] = {}
+    of_part: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         path = name.split(".")
         owner: Any = config if len(path) == 1 else getattr(config, path[0], None)
-        fields = [f.name for f in dataclasses.fields(owner)] if owner is not None else []
+        has_fields = dataclasses.is_dataclass(owner)
+        fields = [f.name for f in dataclasses.fields(owner)] if has_fields else []
         if len(path) > 2 or path[-1] not in fields:
             known = ", ".join(fields or [f.name for f in dataclasses.fields(config)])
             raise ValueError(f"there is no setting {name!r}; there are: {known}")
-        value = _fitting(name, value, getattr(owner, path[-1]))
-        owner = dataclasses.replace(owner, **{path[-1]: value})
-        config = owner if len(path) == 1 else dataclasses.replace(config, **{path[0]: owner})
-    return config
+        changed = own if len(path) == 1 else of_part.setdefault(path[0], {})
+        changed[path[-1]] = _fitting(name, value, getattr(owner, path[-1]))
+    # All of a part at once: its fields are checked against each other.
+    for part, changes in of_part.items():
+        own[part] = dataclasses.replace(getattr(config, part), **changes)
+    return dataclasses.replace(config, **own)
 
 
 def _fitting(name: str, value: Any, present: Any) -> Any:

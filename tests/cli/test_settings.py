@@ -28,11 +28,18 @@ def test_a_value_of_another_type_is_refused(name, value):
         with_settings(tiny(), {name: value})
 
 
+def test_fields_that_are_checked_together_come_in_any_order():
+    settings = {"objective.capacity": 20, "objective.epsilon_min": 0.04}
+    for given in (settings, dict(reversed(settings.items()))):
+        config = with_settings(tiny(), {"objective.name": "dro", **given})
+        assert (config.objective.capacity, config.objective.epsilon_min) == (20, 0.04)
+
+
 def test_a_switch_may_be_written_in_any_case():
     assert with_settings(tiny(), {"habits": "False"}).habits is False
 
 
-@pytest.mark.parametrize("name", ["widht", "objective.kapa", "object.kappa", "a.b.c"])
+@pytest.mark.parametrize("name", ["widht", "objective.kapa", "object.kappa", "a.b.c", "width.x"])
 def test_a_setting_that_is_not_there_is_named(name):
     with pytest.raises(ValueError, match=name):
         with_settings(tiny(), {name: 1})

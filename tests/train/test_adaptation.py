@@ -274,7 +274,18 @@ def test_a_checkpoint_of_another_version_is_refused(known, tmp_path):
         Checkpoint.open(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"train": "some"}, {"start": "luck"}, {"examples": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train": "some"},
+        {"start": "luck"},
+        {"examples": -1},
+        {"epochs": 0},
+        {"rank": 0},
+        {"learning_rate": 0.0},
+        {"seed": -1},
+    ],
+)
 def test_settings_are_checked(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         AdaptConfig(**change)

@@ -45,6 +45,8 @@ def test_a_preset_makes_a_model_and_takes_changes(preset):
         ({"warmup": 1.0}, r"warmup must lie in \[0, 1\), got 1\.0"),
         ({"ema_decay": -0.5}, "ema_decay must lie in"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+        ({"seed": -1}, r"seed must lie in \[0, 2\^63\), got -1"),
         ({"precision": "int8"}, "precision must be auto, float32 or bfloat16, got 'int8'"),
     ],
 )

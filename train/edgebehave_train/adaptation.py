@@ -30,7 +30,7 @@ from edgebehave_train.mapped_log import training_vocabulary
 from edgebehave_train.model import BehaviorModel
 from edgebehave_train.new_rows import ROW_STARTS, RowStart, grown_model
 from edgebehave_train.pretraining import Progress, Start, pretrain
-from edgebehave_train.recipes import TrainConfig
+from edgebehave_train.recipes import MAX_SEED, TrainConfig
 from edgebehave_train.split import TRAIN, part_of_event
 from edgebehave_train.support_set import Support, choose_support
 
@@ -71,6 +71,13 @@ class AdaptConfig:
             raise ValueError(f"start must be one of {', '.join(ROW_STARTS)}, got {self.start!r}")
         if self.examples < 0:
             raise ValueError(f"examples must not be negative, got {self.examples}")
+        for name in ("epochs", "rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
 
 
 LEARNING_RATES: dict[Trained, float] = {"all": 1e-3, "head": 1e-3, "lora": 3e-3, "new-rows": 3e-3}
@@ -147,11 +154,11 @@ def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
     No weight decay: it pulls toward zero, away from what pretraining learned. No patience with
     few examples: their first epochs often lose before they gain, and are soon over.
     """
-    rate = config.learning_rate or LEARNING_RATES[config.train]
+    rate = config.learning_rate
     return dataclasses.replace(
         checkpoint.config,
         epochs=config.epochs,
-        learning_rate=rate,
+        learning_rate=LEARNING_RATES[config.train] if rate is None else rate,
         weight_decay=0.0,
         patience=0 if config.examples else checkpoint.config.patience,
         data_share=1.0,

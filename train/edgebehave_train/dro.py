@@ -17,6 +17,23 @@ import torch
 from torch import Tensor
 
 
+def require_uncertainty_set(
+    epsilon_max: float, epsilon_min: float, kappa: float, wanted_capacity: float = 1.0
+) -> None:
+    """Raises ValueError that names the number with which there is no uncertainty set."""
+    if not 0 < epsilon_min <= 1:
+        raise ValueError(f"epsilon_min must lie in (0, 1], got {epsilon_min}")
+    if not (epsilon_max > 0 and kappa >= 0):
+        raise ValueError(
+            f"epsilon_max must be positive and kappa not negative, got {epsilon_max} and {kappa}"
+        )
+    if not 1 <= wanted_capacity <= 1 / epsilon_min:
+        raise ValueError(
+            f"capacity must lie in [1, 1 / epsilon_min = {1 / epsilon_min:g}], got "
+            f"{wanted_capacity}; a larger set needs a smaller epsilon_min"
+        )
+
+
 def heterogeneous_epsilon(
     prior_V: Tensor, epsilon_max: float, epsilon_min: float, kappa: float
 ) -> Tensor:
@@ -27,12 +44,7 @@ def heterogeneous_epsilon(
     prior_V  (V,) training frequencies. kappa = 0 gives the same eps to all.
     Returns  (V,) float32 in [eps_min, 1]; no sample weighs more than 1 / eps_min.
     """
-    if not 0 < epsilon_min <= 1:
-        raise ValueError(f"epsilon_min must lie in (0, 1], got {epsilon_min}")
-    if epsilon_max <= 0 or kappa < 0:
-        raise ValueError(
-            f"epsilon_max must be positive and kappa not negative, got {epsilon_max} and {kappa}"
-        )
+    require_uncertainty_set(epsilon_max, epsilon_min, kappa)
     relative = (prior_V / prior_V.max()).clamp_min(1e-12)
     return (epsilon_max * relative**kappa).clamp(epsilon_min, 1.0)
 
@@ -49,11 +61,7 @@ def epsilon_of_capacity(prior_V: Tensor, wanted: float, epsilon_min: float, kapp
     is the common eps 1 / C.
     Raises ValueError for a capacity outside [1, 1 / epsilon_min].
     """
-    if not 1 <= wanted <= 1 / epsilon_min:
-        raise ValueError(
-            f"capacity must lie in [1, 1 / epsilon_min = {1 / epsilon_min:g}], got {wanted}; "
-            "a larger set needs a smaller epsilon_min"
-        )
+    require_uncertainty_set(1.0, epsilon_min, kappa, wanted)
     prior_V = prior_V.double()
 
     def reached(log_epsilon: float) -> float:

@@ -51,6 +51,7 @@ from edgebehave_train.dro import (
     capacity,
     epsilon_of_capacity,
     heterogeneous_epsilon,
+    require_uncertainty_set,
     worst_case_weights,
 )
 from edgebehave_train.metrics import group_of_behavior
@@ -118,7 +119,11 @@ class ObjectiveConfig:
             raise ValueError(
                 f"capacity must be at least 1, or 0 to set eps by epsilon_max, got {self.capacity}"
             )
+        require_uncertainty_set(
+            self.epsilon_max, self.epsilon_min, self.kappa, self.capacity or 1.0
+        )
         for field, low, high in (
+            ("network_weight", 0, 1000),
             ("warm_start", 0, 0.999),
             ("mixing", 0, 1),
             ("risk_decay", 0, 0.99999),

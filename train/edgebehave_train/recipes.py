@@ -1,6 +1,7 @@
 """Training configurations, and the recipes that make them."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ from edgebehave_train.llama_block import LlamaShape
 from edgebehave_train.model import ModelConfig
 from edgebehave_train.objectives import ObjectiveConfig
 from edgebehave_train.split import SplitConfig
+
+MAX_SEED = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class TrainConfig:
     weight_decay      of AdamW.
     ema_decay         of the moving average of the weights, which is what is kept; 0 = off.
     precision         "auto": bfloat16 where the hardware multiplies it, else float32.
-    seed              of everything random.
+    seed              of everything random, in [0, 2^63).
     """
 
     width: int = 128
@@ -86,8 +89,10 @@ class TrainConfig:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if self.generation_weight <= 0:
             raise ValueError(f"generation_weight must be positive, got {self.generation_weight}")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
         if self.choose_by not in ("loss", "rank"):
             raise ValueError(f"choose_by must be loss or rank, got {self.choose_by!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
