@@ -68,9 +68,13 @@ def adapt(
     )
     store, known = EventStore.open(log), Checkpoint.open(checkpoint)
     with TrainingProgress() as progress:
-        adapted = adapt_checkpoint(
-            store, known, out, config, resume=resume, device=device, on_progress=progress.report
-        )
+        try:
+            adapted = adapt_checkpoint(
+                store, known, out, config, resume=resume, device=device, on_progress=progress.report
+            )
+        except KeyboardInterrupt:
+            note("interrupted; go on with the same command and --resume")
+            raise
     note(f"checkpoint -> {out}")
     new = new_behaviors(known, adapted)
     scores = {

@@ -72,6 +72,8 @@ def compare(
     from edgebehave_train.event_store import EventStore
     from edgebehave_train.figures import draw_comparison
 
+    if any(setting.partition("=")[0] == "seed" for setting in set_ or []):
+        raise ValueError("every objective runs with the seeds 0, 1, ...; leave --set seed out")
     shared = [f"habits={habits}", f"split.by={split}", *(set_ or [])]
     shared += [] if epochs is None else [f"epochs={epochs}"]
     configs: dict[str, TrainConfig] = {}
@@ -80,19 +82,23 @@ def compare(
         own = [f"objective.{setting}" for setting in (f"name={kind}", *fields)]
         configs[name] = recipe_with(preset, [*shared, *own])
     with TrainingProgress() as progress:
-        comparison = compare_objectives(
-            EventStore.open(store),
-            out,
-            configs,
-            num_seeds=seeds,
-            part=part,
-            adjust=_numbers("--adjust", adjust),
-            capacities=_numbers("--capacities", capacities),
-            reference=reference,
-            device=device,
-            on_line=note,
-            on_progress=progress.report,
-        )
+        try:
+            comparison = compare_objectives(
+                EventStore.open(store),
+                out,
+                configs,
+                num_seeds=seeds,
+                part=part,
+                adjust=_numbers("--adjust", adjust),
+                capacities=_numbers("--capacities", capacities),
+                reference=reference,
+                device=device,
+                on_line=note,
+                on_progress=progress.report,
+            )
+        except KeyboardInterrupt:
+            note("interrupted; the same command goes on where it was")
+            raise
     draw_comparison(comparison, out / "frontier.png")
     note(f"table.json, table.md, frontier.png -> {out}")
     if json:

@@ -67,7 +67,12 @@ def transfer(
             option = given[0].strip("_").replace("_", "-")
             raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
         begun = Checkpoint.open(out)
-        config, strategy = begun.config, begun.training["origin"].get("strategy", "")
+        config, strategy = begun.config, begun.training["origin"].get("strategy")
+        if strategy is None:
+            raise ValueError(
+                f"{out} was not begun by `edgebehave transfer`; "
+                "resume with the command that began it"
+            )
     else:
         settings: dict[str, Any] = {
             "seed": seed,

@@ -33,6 +33,9 @@ def test_the_result_is_a_checkpoint_like_any_other(run, tmp_path):
     assert "| out " in table
     _, error = edgebehave(*arguments, "--resume", code=2)
     assert "nothing to resume" in error
+    resumed = ("transfer", run / "checkpoint", "--log", run / "store", "--resume")
+    _, error = edgebehave(*resumed, "-o", run / "checkpoint", code=2)
+    assert "not begun by `edgebehave transfer`" in error
     _, error = edgebehave(*arguments, "--resume", "--share", 0.1, code=2)
     assert "leave --share out" in error
 
@@ -45,6 +48,8 @@ def test_the_result_is_a_checkpoint_like_any_other(run, tmp_path):
         (("{run}/store", "--log", "{run}/store", "-o", "{tmp}/out"), "not a checkpoint"),
         (("{run}/checkpoint", "--log", "{run}", "-o", "{tmp}/out"), "not an event store"),
         (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}"), "not empty"),
+        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/notes.txt"), "name a folder"),
+        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/out", "--seed", "-1"), "seed"),
         (
             ("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/out", "--strategy", "best"),
             "blocks-head",

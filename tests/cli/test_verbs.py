@@ -138,6 +138,7 @@ def test_resume_takes_no_settings(run):
         (("compare", "{run}/store", "-o", "{tmp}/out", "--objectives", "ce:tua=1"), "tua"),
         (("compare", "{run}/store", "-o", "{tmp}/out", "--objectives", "dro"), "reference"),
         (("compare", "{run}/store", "-o", "{tmp}/out", "--adjust", "much"), "much"),
+        (("compare", "{run}/store", "-o", "{tmp}/out", "--set", "seed=7"), "--set seed"),
         (("evaluate", "{run}/store", "--store", "{run}/store"), "not a checkpoint"),
         (("export", "{run}/checkpoint", "-o", "{run}/bundle", "-s", "{run}/store"), "bundle"),
         (("predict", "{run}/store", "-s", "{run}/store", "--user", "nobody"), "nobody"),

@@ -181,6 +181,16 @@ def test_a_folder_of_another_comparison_is_left_alone(tiny_store, compared, conf
         compare(tiny_store, out, configs, capacities=[0.5, 1.2])
     with pytest.raises(ValueError, match="part must be validation or test, got 'train'"):
         run(part="train")
+    with pytest.raises(ValueError, match="tau of the adjustment must not be negative, got -1"):
+        compare(tiny_store, out, configs, adjust=[0.5, -1.0])
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tiny_store, configs, tmp_path):
+    (tmp_path / "mine").write_text("")
+    for out in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(ValueError, match="not empty and holds no comparison"):
+            compare(tiny_store, out, configs)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_comparison_that_was_stopped_goes_on(tiny_store, configs, tmp_path):
@@ -192,6 +202,9 @@ def test_a_comparison_that_was_stopped_goes_on(tiny_store, configs, tmp_path):
             raise StoppedError
 
     one = {"ce": configs["ce"]}
+    with pytest.raises(StoppedError):
+        compare(tiny_store, tmp_path, one, num_seeds=1, on_progress=stop)
+    (tmp_path / "checkpoints" / "ce-0" / "config.json").unlink()  # killed before it was whole
     with pytest.raises(StoppedError):
         compare(tiny_store, tmp_path, one, num_seeds=1, on_progress=stop)
     lines = []

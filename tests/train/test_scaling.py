@@ -135,6 +135,14 @@ def test_nothing_is_overwritten(tiny_store, finished, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_log_that_no_run_could_learn_from_takes_no_folder(make_store, tiny_store, tmp_path):
+    one = make_store([[(900 * i, "tick", None) for i in range(60)] for _ in range(6)])
+    for store, device, message in ((one, "cpu", "1 behaviors"), (tiny_store, "abacus", "abacus")):
+        with pytest.raises(ValueError, match=message):
+            scale(store, GRID, tmp_path / "grid", device=device)
+    assert not (tmp_path / "grid").exists()
+
+
 def test_a_grid_stays_with_its_log(tiny_store, finished, tmp_path):
     out, _, _ = finished
     shutil.copytree(tiny_store.path, tmp_path / "other")

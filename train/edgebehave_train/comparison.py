@@ -14,6 +14,8 @@ so the test part is read once.
 """
 
 import dataclasses
+import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,10 +178,10 @@ def compare(
 
     out        folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
     configs    what is compared, by name; they differ in their objectives.
-    adjust     tau of post-hoc logit adjustment, beside none.
+    adjust     tau of post-hoc logit adjustment, each >= 0, beside none.
     capacities  of DRO priors of the reference (`prior_shift.py`), each > 1.
     reference  name of the config whose curve the others are held against.
-    Raises ValueError if a folder in `out` holds another run.
+    Raises ValueError if `out` holds anything but a comparison, or one of other runs.
     """
     if reference not in configs:
         raise ValueError(
@@ -187,8 +189,15 @@ def compare(
         )
     if part not in ("validation", "test"):
         raise ValueError(f"part must be validation or test, got {part!r}")
-    if any(capacity <= 1 for capacity in capacities):
-        raise ValueError(f"capacities of DRO priors must exceed 1, got {min(capacities):g}")
+    for tau in adjust:
+        if not 0 <= tau < math.inf:
+            raise ValueError(f"tau of the adjustment must not be negative, got {tau:g}")
+    for capacity in capacities:
+        if not 1 < capacity < math.inf:
+            raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
+    is_comparison = (out / "checkpoints").is_dir()
+    if out.exists() and not is_comparison and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty and holds no comparison; name another folder")
     started = time.monotonic()
     ways = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
     shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]
@@ -321,6 +330,8 @@ def _trained(
             if checkpoint.config != config:
                 raise ValueError(f"{folder} was trained with other settings; name another --out")
             return checkpoint
+    elif folder.exists():  # killed while it wrote its description
+        shutil.rmtree(folder)
     return pretrain(store, config, folder, resume=resume, device=device, on_progress=on_progress)
 
 

@@ -63,8 +63,8 @@ class LogParts:
         counts = behavior_counts(store, part == TRAIN, vocabulary)
         if vocabulary.num_behaviors < 3:
             raise ValueError(
-                f"the training part holds {vocabulary.num_behaviors - 1} behaviors; "
-                "a model needs at least 2 to choose from"
+                f"the training part of {store.path} holds {vocabulary.num_behaviors - 1} "
+                "behaviors; a model needs at least 2 to choose from: take a log with more"
             )
         log = map_log(store, vocabulary)
         behaviors = log.behavior_log(part == TRAIN)

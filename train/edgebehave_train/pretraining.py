@@ -128,7 +128,7 @@ def pretrain(
         run.load()
     elif (out / "config.json").exists():
         raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
     else:
         run.describe()
@@ -383,11 +383,18 @@ class _Run:
                     f"{self.out} was started with {name} {before.training[name]}, here it is "
                     f"{present}; the run would not go on as it began"
                 )
-        if before.training["origin"] != self.start.origin:
+        then, now = before.training["origin"], self.start.origin
+        if then.keys() != now.keys():
             raise ValueError(
-                f"{self.out} was started from {before.training['origin'] or 'noise'}, now it is "
-                f"{self.start.origin or 'noise'}; resume with the command that began it"
+                f"{self.out} was started from {then or 'noise'}, now it is {now or 'noise'}; "
+                "resume with the command that began it"
             )
+        for name, value in now.items():
+            if then[name] != value:
+                raise ValueError(
+                    f"{self.out} was started with {name} = {then[name]}, now it is {value}; "
+                    "resume with the command that began it"
+                )
         if before.training["finished"]:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():

@@ -38,6 +38,8 @@ from torch import nn
 from edgebehave_train.bootstrap import Interval
 from edgebehave_train.checkpoint import Checkpoint, read_json, write_json
 from edgebehave_train.event_store import EventStore
+from edgebehave_train.hardware import choose_device
+from edgebehave_train.log_parts import LogParts
 from edgebehave_train.mapped_log import training_vocabulary
 from edgebehave_train.model import BehaviorModel
 from edgebehave_train.packing import share_of_ranges
@@ -329,7 +331,7 @@ def scale(
 
     The same grid in the same folder goes on where it was: finished runs are kept, a killed one is
     resumed. Raises ValueError if `out` holds another grid or anything else, or the log is too
-    short for the shares to differ.
+    short for the shares to differ or to train on.
     """
     return _GridRun(store, grid, out, device, on_progress).finish(num_resamples)
 
@@ -349,10 +351,14 @@ class _GridRun:
         self.on_progress = on_progress
         self.points = (*grid.smaller, *grid.held_out)
         bounds = part_bounds(store, grid.split)
+        self.vocabulary = training_vocabulary(store, part_of_event(store, grid.split) == TRAIN)
         self.train_ranges = np.stack([bounds[:, 0], bounds[:, 1] - 1], 1)
         self.events = {point: self._count_events(point) for point in self.points}
         self.size = {point: self._count_size(point) for point in self.points}
         self._require_growing_events()
+        # What no run could begin with is refused before the folder is taken.
+        choose_device(device)
+        LogParts.of(store, grid.config(self.points[0]))
         has_validation = bounds[:, 2] > bounds[:, 1]
         num_validated = float((bounds[:, 2] - bounds[:, 0])[has_validation].sum())
         self.cost = {
@@ -511,10 +517,8 @@ class _GridRun:
 
     def _count_size(self, point: Point) -> int:
         """N of a run that need not be trained yet."""
-        is_train = part_of_event(self.store, self.grid.split) == TRAIN
-        vocabulary = training_vocabulary(self.store, is_train)
         with torch.device("meta"):  # shapes alone
-            model = BehaviorModel(self.grid.config(point).model_config(vocabulary))
+            model = BehaviorModel(self.grid.config(point).model_config(self.vocabulary))
         return count_parameters(model)
 
     def _require_growing_events(self) -> None:
