@@ -3,7 +3,7 @@
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
     event ~ p(e | b, z)   place ~ p(l | e, z)
 
-The law is that of `edgebehave_train.generation`: what was drawn is what the network reads next and
+The law is that of `edgebehave_train.futures`: what was drawn is what the network reads next and
 what "the last behavior" means to the kernels, but they copy from what really happened alone. Were a
 generated behavior evidence, every chance draw would make itself likelier. Probabilities are the
 model's own, without the calibration of predictions. A user keeps the offset of local time of the

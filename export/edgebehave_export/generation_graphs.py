@@ -4,7 +4,7 @@
     place.onnx   where that event happens
 
 They are the heads of `edgebehave_train.generation_heads` and the mixture of predict.onnx, without
-its calibration, as `edgebehave_train.generation` draws from them: what was generated is what the
+its calibration, as `edgebehave_train.futures` draws from them: what was generated is what the
 last behavior means, and is no evidence.
 """
 

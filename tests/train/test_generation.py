@@ -22,7 +22,8 @@ from edgebehave_train.copy_kernels import (
     waiting_times,
 )
 from edgebehave_train.decoding import Decoder
-from edgebehave_train.generation import Generator, _Futures, require_generation_heads
+from edgebehave_train.futures import Futures, PlaceNames
+from edgebehave_train.generation import Generator, require_generation_heads
 from edgebehave_train.mapped_log import map_log, training_vocabulary
 from edgebehave_train.model import BehaviorModel, ModelConfig
 from edgebehave_train.pretraining import pretrain
@@ -177,13 +178,14 @@ def test_no_gap_kernel_knows_when_the_next_behavior_happens(make_store):
     assert np.array_equal(evidence(5600), evidence(90_000))
 
 
-def test_generation_sees_what_training_saw(generator, prompts):
+def test_generation_sees_what_training_saw(generator, routines, prompts):
     """Kernels and pace at the forecast point equal those of the target that comes after it."""
     behaviors = generator.log.behavior_log(np.ones(len(generator.log.event), bool))
     numbers = copy_numbers(generator.log, behaviors)
     row = np.searchsorted(behaviors.event, prompts.stop)
-    futures = _Futures(generator.model, generator.log, generator._names, prompts, 1)
-    occurred, sight = futures._occurred(), futures._sight()
+    places = PlaceNames(routines, generator.vocabulary)
+    futures = Futures(generator.model, generator.log, places, prompts, 1)
+    occurred, sight = futures.past.occurrences(), futures.past.sight(futures.num_seen)
     weights = gap_weights(
         occurred.shifted(),
         occurred.at(np.s_[:, -1:]),
