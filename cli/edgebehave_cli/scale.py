@@ -9,7 +9,7 @@ from edgebehave_cli.console import JsonOption, note, print_json, print_table
 from edgebehave_cli.grid_progress import GridBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.scaling import ScalingReport
+    from edgebehave_train.scaling_report import ScalingReport
 
 
 def scale(
@@ -56,9 +56,9 @@ def scale(
     Example: [bold]edgebehave scale runs/store -o runs/big --grid gpu --device cuda[/bold]
     """
     from edgebehave_train.event_store import EventStore
-    from edgebehave_train.scaling import GRIDS
     from edgebehave_train.scaling import scale as run_grid
     from edgebehave_train.scaling_figure import draw_scaling
+    from edgebehave_train.scaling_grid import GRIDS
     from edgebehave_train.split import SplitConfig
 
     if grid not in GRIDS:

@@ -1,74 +1,18 @@
-"""Objectives side by side: what is trained, what is kept, and how they are held to a curve."""
+"""Objectives side by side: what is trained, what is measured, and what is kept."""
 
 import json
 import math
 
-import numpy as np
 import pytest
 
 from edgebehave_train import comparison as module
+from edgebehave_train import run_folder
 from edgebehave_train.baselines import BASELINES
 from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.comparison import ComparedRow, above_curve, choose, compare
-from edgebehave_train.evaluation import ask, predict_part
-from edgebehave_train.mapped_log import map_log
+from edgebehave_train.comparison import compare
+from edgebehave_train.evaluation import predict_part
 from edgebehave_train.metrics import evaluate_predictions
 from edgebehave_train.objectives import ObjectiveConfig
-from edgebehave_train.split import part_of_event
-
-CURVE = [
-    {"hr_at_1": 0.40, "macro_recall": 0.10},
-    {"hr_at_1": 0.30, "macro_recall": 0.20},
-    {"hr_at_1": 0.20, "macro_recall": 0.16},
-]
-
-
-@pytest.mark.parametrize(
-    ("hr_at_1", "macro_recall", "expected"),
-    [
-        (0.35, 0.15, 0.0),  # on the line between two points
-        (0.35, 0.18, 0.03),
-        (0.30, 0.19, -0.01),
-        (0.45, 0.12, 0.02),  # better in HR@1 than all of the curve
-        (0.10, 0.19, -0.01),  # behind its end: the best of it is in reach
-    ],
-)
-def test_the_distance_to_a_curve_by_hand(hr_at_1, macro_recall, expected):
-    point = {"hr_at_1": hr_at_1, "macro_recall": macro_recall}
-    assert above_curve(point, CURVE) == pytest.approx(expected)
-
-
-def row(name, hr_at_1, macro_recall, tau=0.0, is_baseline=False) -> ComparedRow:
-    metrics = [{"hr_at_1": h, "macro_recall": macro_recall} for h in (hr_at_1 - 0.1, hr_at_1 + 0.1)]
-    return ComparedRow(
-        name=name, is_baseline=is_baseline, tau=tau, metrics=metrics, above_reference=[]
-    )
-
-
-def test_the_rule_takes_macro_recall_among_those_near_the_best_hr():
-    rows = [
-        row("habits", 0.60, 0.50, is_baseline=True),
-        row("ce", 0.400, 0.10),
-        row("near", 0.396, 0.14),
-        row("far", 0.380, 0.30),
-        row("ce", 0.399, 0.40, tau=0.5),
-    ]
-    assert choose(rows, "ce") == "near"
-    assert choose(rows[:2], "ce") == "ce"
-    assert choose(rows, "far") == "near", "the reference itself is too far from the best HR@1"
-
-
-def test_the_rule_keeps_the_reference_unless_the_seeds_agree():
-    def with_macro(name, *macro_recall):
-        metrics = [{"hr_at_1": 0.4, "macro_recall": value} for value in macro_recall]
-        return ComparedRow(
-            name=name, is_baseline=False, tau=0.0, metrics=metrics, above_reference=[]
-        )
-
-    ce = with_macro("ce", 0.10, 0.11, 0.12)
-    assert choose([ce, with_macro("steady", 0.12, 0.13, 0.14)], "ce") == "steady"
-    assert choose([ce, with_macro("noisy", 0.20, 0.11, 0.08)], "ce") == "ce"
-    assert choose([with_macro("ce", 0.1), with_macro("once", 0.2)], "ce") == "ce"
 
 
 @pytest.fixture(scope="module")
@@ -130,22 +74,6 @@ def test_the_reference_lies_on_or_below_its_own_curve(compared):
         assert all(above <= 1e-12 for above in compared_row.above_reference)
 
 
-def test_a_prior_is_found_on_the_other_half_of_the_users(tiny_store, configs, compared):
-    out, _, _ = compared
-    checkpoint = Checkpoint.open(out / "checkpoints" / "ce-0")
-    parts = part_of_event(tiny_store, checkpoint.config.split)
-    asked = ask(map_log(tiny_store, checkpoint.vocabulary), parts, "validation")
-    scorer = module._dro_priors(checkpoint, asked, [1.2], is_shown=True)[1.2]
-    num_targets = len(asked.targets)
-    ones = np.ones((num_targets, asked.behaviors.num_candidates), np.float32)
-    ratio_TC = scorer(np.arange(num_targets), ones)
-    _, first, kind = np.unique(ratio_TC, axis=0, return_index=True, return_inverse=True)
-    assert len(first) == 2
-    assert all(len(np.unique(kind[asked.targets.user == u])) == 1 for u in asked.targets.user)
-    for_test = module._dro_priors(checkpoint, asked, [1.2], is_shown=False)[1.2]
-    assert len(np.unique(for_test(np.arange(num_targets), ones), axis=0)) == 1
-
-
 def test_the_table_is_written_as_json_and_markdown(compared):
     out, _, comparison = compared
     content = json.loads((out / "table.json").read_text())
@@ -161,7 +89,7 @@ def test_the_table_is_written_as_json_and_markdown(compared):
 def test_what_is_finished_is_neither_trained_nor_read_again(compared, monkeypatch):
     out, run, before = compared
     assert run().cells() == before.cells()
-    monkeypatch.setattr(module, "pretrain", None)
+    monkeypatch.setattr(run_folder, "pretrain", None)
     first = run(part="test")
     reads = [Checkpoint.open(path).read_metrics() for path in (out / "checkpoints").iterdir()]
     assert [len(metrics["test_reads"]) for metrics in reads] == [1] * 4

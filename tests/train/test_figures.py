@@ -7,7 +7,7 @@ import pytest
 
 from edgebehave_train.behavior_log import Targets
 from edgebehave_train.bootstrap import Interval
-from edgebehave_train.comparison import ComparedRow, Comparison
+from edgebehave_train.comparison_report import ComparedRow, Comparison
 from edgebehave_train.evaluation import Row, Table
 from edgebehave_train.figures import draw_comparison, draw_frontier
 from edgebehave_train.ranking import Predictions

@@ -7,8 +7,9 @@ import pytest
 
 from edgebehave_train.checkpoint import Checkpoint
 from edgebehave_train.event_store import EventStore
-from edgebehave_train.scaling import Grid, Point, count_parameters, num_heads, num_layers, scale
+from edgebehave_train.scaling import count_parameters, scale
 from edgebehave_train.scaling_figure import draw_scaling
+from edgebehave_train.scaling_grid import Grid, Point
 
 GRID = Grid(widths=(8, 12, 16), shares=(0.2, 0.5, 1.0), epochs=1)
 
@@ -76,12 +77,6 @@ def test_embedding_tables_do_not_count(tiny_checkpoint):
     tables = (*tables, model.query_weekday, model.query_slot)
     looked_up = sum(table.weight.numel() for table in tables)
     assert count_parameters(model) == sum(p.numel() for p in model.parameters()) - looked_up
-
-
-def test_a_grid_with_habits_and_seeds_is_counted_too():
-    grid = Grid(seeds=2, habits=True)
-    assert len(grid.smaller) == 30
-    assert [point.seed for point in grid.held_out] == [0, 1]
 
 
 def test_a_stopped_grid_goes_on_where_it_was(tiny_store, finished, tmp_path):
@@ -158,25 +153,3 @@ def test_shares_of_a_short_log_must_differ(tiny_store, tmp_path):
     with pytest.raises(ValueError, match=r"shares 0.001 and 0.002 of this log are the same"):
         run(tiny_store, tmp_path / "grid", grid)
     assert not (tmp_path / "grid").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"widths": (16, 32)}, "widths must be at least 3 different ones"),
-        ({"shares": (0.1, 0.1, 1.0)}, "shares must be at least 3 different ones"),
-        ({"shares": (0.1, 0.5, 1.5)}, r"shares must lie in \(0, 1\], got 1.5"),
-        ({"shares": (0.0, 0.5, 1.0)}, r"shares must lie in \(0, 1\], got 0"),
-        ({"widths": (16, 32, 65)}, "widths must be multiples of 4 from 8 on, got 65"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-    ],
-)
-def test_a_grid_that_cannot_be_fitted_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Grid(**changes)
-
-
-def test_shapes_follow_from_the_width():
-    assert [num_layers(width) for width in (16, 64, 128, 256, 512, 1024)] == [2, 2, 3, 4, 6, 8]
-    assert [num_heads(width) for width in (8, 12, 16, 64, 96, 100, 128)] == [1, 1, 1, 2, 3, 2, 4]

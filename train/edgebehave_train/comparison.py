@@ -1,31 +1,26 @@
 """Objectives side by side: trained with several seeds on one log, measured on the same targets.
 
-Every objective is shown without help and after post-hoc logit adjustment of several strengths, so
-that each has a curve of macro recall against HR@1. An objective that lifts rare behaviors only as
-a shift of the prior would do lands on the curve of plain cross-entropy; to be worth training it
-has to land above. `above_reference` measures that, seed by seed. The reference can have a second
-curve: the shift of its prior that Eq. 4 itself chooses, of several capacities (`prior_shift.py`).
-It is found on the validation part; where that is what is shown, on one half of its users for the
-other half.
+Every objective is shown without help and after post-hoc logit adjustment of several strengths; the
+reference also under the DRO priors of several capacities (`dro_priors.py`). `comparison_report.py`
+says what is made of it.
 
-Which objective becomes the default is decided on the validation part alone, by `RULE`. A run that
-was killed goes on where it was: finished checkpoints are kept, and so is what was measured of them,
-so the test part is read once.
+Which objective becomes the default is decided on the validation part alone, by `RULE` there. A run
+that was killed goes on where it was: finished checkpoints are kept, and so is what was measured of
+them, so the test part is read once.
 """
 
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebehave_train.checkpoint import Checkpoint, write_json, write_text
+from edgebehave_train.comparison_report import ComparedRow, Comparison, above_curve, choose
+from edgebehave_train.dro_priors import dro_priors
 from edgebehave_train.evaluation import (
     Asked,
     Scorer,
@@ -39,125 +34,13 @@ from edgebehave_train.event_store import EventStore
 from edgebehave_train.habit_tuning import tune_habits
 from edgebehave_train.mapped_log import map_log
 from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.pretraining import Progress, pretrain
-from edgebehave_train.prior_shift import PriorShiftConfig, worst_case_ratio
+from edgebehave_train.pretraining import Progress
 from edgebehave_train.recipes import TrainConfig
-from edgebehave_train.scoring import target_probs
-from edgebehave_train.seed_intervals import mean_interval, mean_text
+from edgebehave_train.run_folder import finished_run
 from edgebehave_train.split import part_of_event
 
-SHOWN = {
-    "HR@1": "hr_at_1",
-    "HR@3": "hr_at_3",
-    "HR@5": "hr_at_5",
-    "macro recall": "macro_recall",
-    "tail": "tail_accuracy",
-}
 Way = tuple[float, float]
 """How a checkpoint is asked: tau of the adjustment, and C of the DRO prior (1 = none)."""
-
-HR_TOLERANCE = 0.005
-RULE = (
-    f"of the objectives whose mean HR@1 on the validation part, as trained, lies within "
-    f"{HR_TOLERANCE} of the best, the one with the highest mean macro recall, if the 95 % interval "
-    "over seeds of its paired difference from the reference lies above 0; else the reference"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRow:
-    """One predictor at one strength of adjustment.
-
-    name             of the objective or baseline.
-    tau              of the post-hoc adjustment; 0 = none.
-    capacity         C of the DRO prior; 1 = none.
-    metrics          one dict per seed; a baseline has no seeds and one dict.
-    above_reference  per seed, macro recall above the curve of the reference at the same HR@1;
-                     empty for baselines.
-    """
-
-    name: str
-    is_baseline: bool
-    tau: float
-    metrics: list[dict[str, float]]
-    above_reference: list[float]
-    capacity: float = 1.0
-
-    @property
-    def is_as_trained(self) -> bool:
-        return self.tau == 0 and self.capacity == 1
-
-    def interval(self, metric: str) -> tuple[float, float]:
-        """Mean over seeds and half width of its 95 % interval, NaN for a single value."""
-        return mean_interval([metrics[metric] for metrics in self.metrics])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What `compare` measured on one part.
-
-    part         "validation" or "test".
-    reference    objective whose curve the others are held against.
-    chosen       the objective that validation chooses, by `rule`.
-    seconds      wall time of this call; a resumed one counts from its own start.
-    """
-
-    part: str
-    rows: list[ComparedRow]
-    reference: str
-    chosen: str
-    num_targets: int
-    num_users: int
-    num_seeds: int
-    data_fingerprint: str
-    seconds: float
-    rule: str = RULE
-
-    @property
-    def objectives(self) -> list[str]:
-        return list(dict.fromkeys(row.name for row in self.rows if not row.is_baseline))
-
-    def curve(self, name: str) -> list[ComparedRow]:
-        """Rows of one objective, from no adjustment to the strongest."""
-        rows = [row for row in self.rows if row.name == name and row.capacity == 1]
-        return sorted(rows, key=lambda row: row.tau)
-
-    def prior_curve(self) -> list[ComparedRow]:
-        """Rows of the reference under DRO priors, from the smallest set to the largest."""
-        rows = [row for row in self.rows if row.capacity != 1]
-        return sorted(rows, key=lambda row: row.capacity)
-
-    def to_json(self) -> dict[str, Any]:
-        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**content, "rows": [dataclasses.asdict(row) for row in self.rows]}
-
-    def columns(self) -> list[str]:
-        return ["predictor", *SHOWN, f"above the curve of {self.reference}"]
-
-    def cells(self) -> list[list[str]]:
-        """The table as text: means and half widths over seeds."""
-        table = []
-        for row in self.rows:
-            name = row.name.replace("_", " ") if row.is_baseline else row.name
-            name += f", adjusted tau {row.tau:g}" if row.tau else ""
-            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]
-            above = row.above_reference
-            name += f", dro prior C {row.capacity:g}" if row.capacity != 1 else ""
-            is_itself = row.is_baseline or (row.name == self.reference and row.capacity == 1)
-            table.append([name, *numbers, "" if is_itself else mean_text(above, sign="+")])
-        return table
-
-    def title(self) -> str:
-        return (
-            f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users, "
-            f"mean ± 95 % t interval over {self.num_seeds} seeds"
-        )
-
-    def markdown(self) -> str:
-        """The table, and what validation chooses."""
-        lines = [self.columns(), ["---", *["---:"] * (len(SHOWN) + 1)], *self.cells()]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return f"{self.title()}\n\n{table}\n\nChosen: {self.chosen} ({self.rule}).\n"
 
 
 def compare(
@@ -179,7 +62,7 @@ def compare(
     out        folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
     configs    what is compared, by name; they differ in their objectives.
     adjust     tau of post-hoc logit adjustment, each >= 0, beside none.
-    capacities  of DRO priors of the reference (`prior_shift.py`), each > 1.
+    capacities  of DRO priors of the reference (`dro_priors.py`), each > 1.
     reference  name of the config whose curve the others are held against.
     Raises ValueError if `out` holds anything but a comparison, or one of other runs.
     """
@@ -209,7 +92,13 @@ def compare(
             folder = out / "checkpoints" / f"{_folder_name(name)}-{seed}"
             seeded = dataclasses.replace(config, seed=seed)
             on_line(f"{name}, seed {seed}")
-            checkpoints[name].append(_trained(store, seeded, folder, device, on_progress))
+            checkpoint, _ = finished_run(
+                store, seeded, folder, device=device, on_progress=on_progress
+            )
+            checkpoint.require_log(store)
+            if checkpoint.config != seeded:
+                raise ValueError(f"{folder} was trained with other settings; name another --out")
+            checkpoints[name].append(checkpoint)
 
     first = checkpoints[reference][0]
     log, parts = map_log(store, first.vocabulary), part_of_event(store, first.config.split)
@@ -279,60 +168,9 @@ def _objective_rows(
     ]
 
 
-def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]) -> float:
-    """Macro recall of a point above what a curve reaches at no less HR@1.
-
-    The curve is joined by straight lines: between two strengths of adjustment lies a third. Where
-    HR@1 exceeds all of the curve's, its point of the highest HR@1 is the measure.
-    """
-    corners = sorted((one["hr_at_1"], one["macro_recall"]) for one in curve)
-    hr_at_1, macro_recall = (np.array(values) for values in zip(*corners, strict=True))
-    at = min(point["hr_at_1"], hr_at_1[-1])
-    reached = float(np.interp(at, hr_at_1, macro_recall))
-    better = macro_recall[hr_at_1 >= at]
-    return point["macro_recall"] - max(reached, float(better.max()))
-
-
-def choose(rows: Sequence[ComparedRow], reference: str) -> str:
-    """The objective that RULE chooses from the rows of the validation part."""
-    as_trained = {row.name: row for row in rows if not row.is_baseline and row.is_as_trained}
-    hr_at_1 = {name: row.interval("hr_at_1")[0] for name, row in as_trained.items()}
-    near = [name for name in hr_at_1 if hr_at_1[name] >= max(hr_at_1.values()) - HR_TOLERANCE]
-    best = max(near, key=lambda name: as_trained[name].interval("macro_recall")[0])
-    if reference not in near:
-        return best
-    differences = [
-        one["macro_recall"] - other["macro_recall"]
-        for one, other in zip(as_trained[best].metrics, as_trained[reference].metrics, strict=True)
-    ]
-    mean, half_width = mean_interval(differences)
-    return best if mean - half_width > 0 else reference  # a single seed proves nothing: NaN
-
-
 def _folder_name(name: str) -> str:
     """`dro:kappa=0` as a folder on any file system."""
     return name.replace(":", "-").replace("=", "_")
-
-
-def _trained(
-    store: EventStore,
-    config: TrainConfig,
-    folder: Path,
-    device: str,
-    on_progress: Callable[[Progress], None],
-) -> Checkpoint:
-    """The checkpoint in a folder: as it is, finished, or trained."""
-    resume = (folder / "config.json").is_file()
-    if resume:
-        checkpoint = Checkpoint.open(folder)
-        if checkpoint.training["finished"]:
-            checkpoint.require_log(store)
-            if checkpoint.config != config:
-                raise ValueError(f"{folder} was trained with other settings; name another --out")
-            return checkpoint
-    elif folder.exists():  # killed while it wrote its description
-        shutil.rmtree(folder)
-    return pretrain(store, config, folder, resume=resume, device=device, on_progress=on_progress)
 
 
 def _measured(
@@ -355,7 +193,7 @@ def _measured(
         note_reading(metrics, part, store)
         counts = checkpoint.behavior_counts
         capacities = [capacity for _, capacity in missing if capacity != 1]
-        priors = _dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
+        priors = dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
         scorers = [
             _adjuster(counts, tau) if capacity == 1 else priors[capacity]
             for tau, capacity in missing
@@ -370,46 +208,3 @@ def _measured(
 
 def _adjuster(counts_V: npt.NDArray[np.int64], tau: float) -> Scorer:
     return lambda which, probs_RC: adjust_probs(probs_RC, counts_V, tau)
-
-
-def _dro_priors(
-    checkpoint: Checkpoint,
-    validation: Asked,
-    capacities: Sequence[float],
-    is_shown: bool,
-) -> dict[float, Scorer]:
-    """A scorer per capacity, p(b) r_b with r of `worst_case_ratio` on the validation part.
-
-    is_shown  the validation part is what is scored: each half of its users gets the r of the other.
-    """
-    if not capacities:
-        return {}
-    targets = validation.targets
-    probs_TC = np.zeros((len(targets), validation.behaviors.num_candidates), np.float32)
-    for which, probs_RC in target_probs(
-        checkpoint.load_model(), validation.log, validation.behaviors, targets
-    ):
-        probs_TC[which] = probs_RC
-    half_T = np.random.default_rng(0).permutation(validation.log.num_users)[targets.user] % 2
-
-    def scorer(capacity: float) -> Scorer:
-        config = PriorShiftConfig(capacity=capacity)
-        fold_T = half_T if is_shown else np.zeros(0, np.int64)
-        ratios_FC = np.stack(
-            [
-                worst_case_ratio(
-                    probs_TC[chosen], targets.behavior[chosen], checkpoint.behavior_counts, config
-                )
-                for chosen in ((half_T == 1, half_T == 0) if is_shown else (half_T >= 0,))
-            ]
-        )
-
-        def score(
-            which: npt.NDArray[np.int64], probs_RC: npt.NDArray[np.float32]
-        ) -> npt.NDArray[np.float32]:
-            ratio_RC = ratios_FC[fold_T[which]] if is_shown else ratios_FC
-            return (probs_RC * ratio_RC).astype(np.float32)
-
-        return score
-
-    return {capacity: scorer(capacity) for capacity in capacities}

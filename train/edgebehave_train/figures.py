@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from edgebehave_train.comparison import ComparedRow, Comparison
+from edgebehave_train.comparison_report import ComparedRow, Comparison
 from edgebehave_train.evaluation import Row, Table
 
 _ADJUSTED = ", adjusted tau "

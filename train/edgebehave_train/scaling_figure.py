@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from edgebehave_train.scaling import Measurement, ScalingReport
+from edgebehave_train.scaling_report import Measurement, ScalingReport
 
 # Okabe and Ito 2008: told apart with any color vision, and by their markers in gray.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
