@@ -21,6 +21,12 @@ def test_one_run_has_a_mean_and_no_width():
         mean_interval([])
 
 
+def test_a_metric_without_targets_has_no_mean_and_no_width():
+    assert all(map(math.isnan, mean_interval([math.nan, math.nan])))
+    assert all(map(math.isnan, mean_interval([0.5, math.nan, 0.5])))
+    assert mean_text([math.nan, math.nan]) == "nan"
+
+
 @pytest.mark.parametrize(("degrees", "t"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)])
 def test_quantiles_are_those_of_the_tables(degrees, t):
     assert t_quantile(0.975, degrees) == pytest.approx(t, rel=1e-4)

@@ -16,14 +16,15 @@ COVERAGE = 0.95
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval; the width of a single run is NaN.
+    """Mean and half width of its 95 % interval; the width of a single run is NaN, and so are both
+    where a run has no value (a metric without targets of its kind).
 
     Raises ValueError without values.
     """
     if not values:
         raise ValueError("a mean needs at least one run")
     mean = statistics.fmean(values)
-    if len(values) == 1:
+    if len(values) == 1 or math.isnan(mean):
         return mean, math.nan
     spread = statistics.stdev(values) / math.sqrt(len(values))
     return mean, t_quantile((1 + COVERAGE) / 2, len(values) - 1) * spread
