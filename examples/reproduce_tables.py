@@ -73,7 +73,8 @@ def main() -> None:
 
     store = EventStore.open(store)
     names = {
-        kind: [f"{kind}, seed {seed}" for seed in range(len(checkpoints[kind]))] for kind in kinds
+        kind: [f"{kind}, seed {path.name.rpartition('-')[2]}" for path in checkpoints[kind]]
+        for kind in kinds
     }
     table = evaluate(
         store,
@@ -83,8 +84,9 @@ def main() -> None:
         adjust=TAUS,
         on_row=lambda name: print(f"# scored {name}", file=sys.stderr),
     )
-    of_first_seed = [row for row in table.rows if not re.search("seed [1-9]", row.name)]
-    draw_frontier(dataclasses.replace(table, rows=of_first_seed), out / "frontier.png")
+    others = tuple(name for kind in kinds for name in names[kind][1:])
+    of_first = [row for row in table.rows if not row.name.startswith(others)]
+    draw_frontier(dataclasses.replace(table, rows=of_first), out / "frontier.png")
     (out / "table.json").write_text(json.dumps(table.to_json(), indent=2))
     print_means(table)
     predictions = {
