@@ -54,6 +54,8 @@ def main() -> None:
         "--students", type=int, default=3, help=f"of the first {NUM_TEACHERS} mixtures; 0: none"
     )
     args = parser.parse_args()
+    if args.students and args.seeds < NUM_TEACHERS:
+        parser.error(f"students need {NUM_TEACHERS} mixtures; give --seeds 3, or --students 0")
     log, out = RESEARCH_LOGS[args.log], args.out / args.log
     store = ingested(args.log, args.data, out)
     kinds: dict[str, tuple[str, ...]] = {"mixture": (), "plain": ("--no-habits",)}
@@ -84,8 +86,8 @@ def main() -> None:
         adjust=TAUS,
         on_row=lambda name: print(f"# scored {name}", file=sys.stderr),
     )
-    others = tuple(name for kind in kinds for name in names[kind][1:])
-    of_first = [row for row in table.rows if not row.name.startswith(others)]
+    later = tuple(name for kind in kinds for name in names[kind][1:])
+    of_first = [row for row in table.rows if not row.name.startswith(later)]
     draw_frontier(dataclasses.replace(table, rows=of_first), out / "frontier.png")
     (out / "table.json").write_text(json.dumps(table.to_json(), indent=2))
     print_means(table)
@@ -94,9 +96,9 @@ def main() -> None:
     } | {"habits": [table.row("habits").predictions]}
     counts = Checkpoint.open(checkpoints["mixture"][0]).behavior_counts
     print()
-    for kind, others in COMPARED:
+    for kind, other in COMPARED:
         if kind in predictions:
-            print_differences(kind, others, predictions, counts)
+            print_differences(kind, other, predictions, counts)
     seconds = {kind: [seconds_of(path) for path in checkpoints[kind]] for kind in kinds}
     spent = ", ".join(f"{kind} {min(s):.0f} to {max(s):.0f} s" for kind, s in seconds.items())
     print(f"\ncommit {commit()}, data {store.fingerprint[:16]}, training: {spent}")
@@ -136,19 +138,19 @@ def print_differences(
     kind: str, other: str, predictions: dict[str, list[Predictions]], counts_V: Any
 ) -> None:
     """The mean of the runs of a kind minus that of another, paired over users; in round brackets
-    the t interval over seeds, where each seed has one of both."""
+    the t interval over seeds, of mixture and plain alone: students share their teachers."""
     runs, others = predictions[kind], predictions[other]
     over_users = paired_mean_differences(runs, others, counts_V)
+    of_runs, of_others = (
+        [evaluate_predictions(one, counts_V) for one in of_kind] for of_kind in (runs, others)
+    )
     texts = []
     for metric in SHOWN:
         of_users = over_users[metric]
         text = f"{metric} {of_users.value:+.4f} [{of_users.low:+.4f}, {of_users.high:+.4f}]"
-        if min(len(runs), len(others)) > 1:
-            values = [
-                [evaluate_predictions(one, counts_V)[metric] for one in of_kind]
-                for of_kind in (runs, others)
-            ]
-            differences = [first - second for first, second in zip(*values, strict=False)]
+        if (kind, other) == ("mixture", "plain") and len(runs) > 1:
+            pairs = zip(of_runs, of_others, strict=True)
+            differences = [one[metric] - another[metric] for one, another in pairs]
             text += f" ({mean_text(differences, digits=4, sign='+')})"
         texts.append(text)
     print(f"- {kind} - {other}: " + ", ".join(texts))

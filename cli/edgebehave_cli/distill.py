@@ -1,4 +1,4 @@
-"""`edgebehave distill`: what a language model knows of behaviors goes into an edge model."""
+"""`edgebehave distill`: what teachers know of behaviors goes into an edge model."""
 
 import dataclasses
 from pathlib import Path
@@ -56,8 +56,9 @@ def distill(
         float,
         typer.Option(
             min=0,
-            help="Of the teacher's answers; 1: as much as what came. 3 to 10 were best where a "
-            "teacher answered every target, 1 where it answered some.",
+            help="Of the teacher's answers; 1: as much as what came. 10 was best where a "
+            "teacher answered every target, 1 where it answered some; three networks of the same "
+            "log taught with 3.",
         ),
     ] = 1.0,
     temperature: Annotated[
@@ -170,7 +171,8 @@ def _config(
         own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
         return with_settings(own, parse_settings(settings))
     given = [f"seed={seed}"]
-    theirs = split_of_teacher(store, teachers[0]) if teachers and split is None else None
+    splits = (split_of_teacher(store, teacher) for teacher in teachers if split is None)
+    theirs = next((one for one in splits if one is not None), None)
     if theirs is not None:
         given += [f"split.{name}={value}" for name, value in dataclasses.asdict(theirs).items()]
     else:

@@ -58,6 +58,17 @@ def test_a_killed_run_is_finished(tiny_store, config, weights, tmp_path, half_de
     assert (checkpoint.path / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "model.pt"])
+def test_what_is_no_run_is_left_alone(tiny_store, config, tmp_path, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    for place in (folder, folder / name):
+        with pytest.raises(ValueError, match="holds something else than a run"):
+            finished_run(tiny_store, config, place, device="cpu")
+    assert (folder / name).read_text() == "mine"
+
+
 def test_another_recipe_is_not_gone_on_with(tiny_store, config, recipe, tmp_path):
     with pytest.raises(StoppedError):
         finished_run(tiny_store, config, tmp_path / "run", device="cpu", on_progress=stop)

@@ -84,7 +84,10 @@ def paired_mean_differences(
             np.array_equal(targets.event, other.targets.event)
             and np.array_equal(targets.behavior, other.targets.behavior)
         ):
-            raise ValueError("a paired difference needs predictors of the same targets")
+            raise ValueError(
+                "a paired difference needs predictors of the same targets; "
+                "evaluate all on one part of one log"
+            )
 
     def resampled(predictions: Predictions) -> dict[str, npt.NDArray[np.float64]]:
         """The metric of the sample itself, then those of the resamples."""

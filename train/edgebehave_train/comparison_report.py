@@ -27,7 +27,8 @@ HR_TOLERANCE = 0.005
 RULE = (
     f"of the objectives whose mean HR@1 on the validation part, as trained, lies within "
     f"{HR_TOLERANCE} of the best, the one with the highest mean macro recall, if the 95 % interval "
-    "over seeds of its paired difference from the reference lies above 0; else the reference"
+    "over seeds of its paired difference from the reference lies above 0, else the reference; no "
+    "interval is asked where the reference does not lie within that"
 )
 
 

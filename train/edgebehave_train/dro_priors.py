@@ -41,7 +41,6 @@ def dro_priors(
 
     def scorer(capacity: float) -> Scorer:
         config = PriorShiftConfig(capacity=capacity)
-        fold_T = half_T if is_shown else np.zeros(0, np.int64)
         ratios_FC = np.stack(
             [
                 worst_case_ratio(
@@ -54,7 +53,7 @@ def dro_priors(
         def score(
             which: npt.NDArray[np.int64], probs_RC: npt.NDArray[np.float32]
         ) -> npt.NDArray[np.float32]:
-            ratio_RC = ratios_FC[fold_T[which]] if is_shown else ratios_FC
+            ratio_RC = ratios_FC[half_T[which]] if is_shown else ratios_FC
             return (probs_RC * ratio_RC).astype(np.float32)
 
         return score

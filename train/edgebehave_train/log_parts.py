@@ -78,13 +78,15 @@ class LogParts:
         asked = following[log.target[following] > 0]
         if not is_target[asked].any():
             raise ValueError(
-                "no behavior of the training part follows another event; nothing to train on"
+                "no behavior of the training part follows another event, so there is nothing to "
+                "train on; take a log with longer histories"
             )
         if config.data_share < 1:
-            shown = np.concatenate([np.arange(*bounds) for bounds in train_ranges])
+            shown = np.concatenate([np.arange(*ends) for ends in train_ranges])
             following = log.next_behavior[shown]
             following = following[following >= 0]
-            num_shown = len(np.unique(log.target[following[is_target[following]]]))
+            targets = log.target[following[is_target[following]]]
+            num_shown = len(np.unique(targets[targets > 0]))
             if num_shown < 2:
                 raise ValueError(
                     f"{config.data_share:.2%} of the training part show {num_shown} behaviors; "

@@ -64,9 +64,14 @@ class TrainingState:
         write_tensors(path, tensors, metadata)
 
     def load(self, path: Path) -> None:
-        """Take up what `save` wrote. Raises ValueError if it is damaged or of an older version."""
+        """Take up what `save` wrote. Raises ValueError for a cut file or an older version's."""
         tensors, metadata = read_tensors(path)
         position = json.loads(metadata["position"])
+        if "best_loss" not in position:
+            raise ValueError(
+                f"{path.parent} was begun by an older version, which chose weights by another "
+                "loss; start it again in an empty folder"
+            )
         for prefix, module in self._modules().items():
             state = {
                 name.removeprefix(f"{prefix}."): value
@@ -80,11 +85,6 @@ class TrainingState:
                 _, index, of_parameter = name.split(".")
                 state_dict["state"].setdefault(int(index), {})[of_parameter] = value
         self.optimizer.load_state_dict(state_dict)
-        if "best_loss" not in position:
-            raise ValueError(
-                f"{path.parent} was begun by an older version, which chose weights by another "
-                "loss; start it again in an empty folder"
-            )
         self.epoch, self.step = position["epoch"], position["step"]
         self.best_loss, self.best_epoch = position["best_loss"], position["best_epoch"]
         self.validations = [Validation(**one) for one in position["validations"]]

@@ -57,7 +57,8 @@ def targets_to_ask(
             f"the teacher knows no target of the training part of {store.path}; take one that "
             "shares behaviors with the log"
         )
-    return choose_targets(known.event, known.behavior, samples or len(known), seed)
+    samples = len(known) if samples is None else samples
+    return choose_targets(known.event, known.behavior, samples, seed)
 
 
 def distill(

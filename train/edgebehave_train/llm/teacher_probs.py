@@ -38,7 +38,8 @@ class Teacher:
     score       positions of n targets in the store, ascending -> (n, V) probabilities; column 0
                 is not looked at.
     card        what it is, JSON: stands in the file and in the student's training.json. Of one
-                that learned from a log, "data_fingerprint" and "split" say what it has seen.
+                that learned from a log, "data_fingerprint" and "split" say what it has seen; of
+                several, "teachers" holds the card of each.
     at_a_time   n, targets per call.
     Raises ValueError if two behaviors have one name.
     """

@@ -135,6 +135,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
         score=score,
         card={
             "checkpoint": checkpoint.path.name,
+            "experts": "network",
             "sha256": weights_digest(checkpoint),
             "data_fingerprint": checkpoint.training["data_fingerprint"],
             "split": dataclasses.asdict(checkpoint.config.split),
