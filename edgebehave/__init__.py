@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from edgebehave.bundle import BundleError
-from edgebehave.coverage import AdaptiveCoverage
+from edgebehave.answers.coverage import AdaptiveCoverage
+from edgebehave.answers.prediction import Prediction
+from edgebehave.answers.waiting_time import NOTHING
+from edgebehave.bundles.bundle import BundleError
 from edgebehave.generation import GeneratedEvent
 from edgebehave.habits import HabitWeights
-from edgebehave.history import HistoryBusyError, HistoryError
-from edgebehave.memory_history import MemoryHistory
-from edgebehave.prediction import Prediction
+from edgebehave.histories.history import HistoryBusyError, HistoryError
+from edgebehave.histories.memory import MemoryHistory
 from edgebehave.predictor import Predictor
 from edgebehave.version import __version__
-from edgebehave.waiting_time import NOTHING
 
 if TYPE_CHECKING:
-    from edgebehave.sqlite_history import SqliteHistory
+    from edgebehave.histories.sqlite import SqliteHistory
 
 __all__ = [
     "NOTHING",
@@ -35,7 +35,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Python can be built without SQLite, and most who import this need none.
     if name == "SqliteHistory":
-        from edgebehave.sqlite_history import SqliteHistory
+        from edgebehave.histories.sqlite import SqliteHistory
 
         return SqliteHistory
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

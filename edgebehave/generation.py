@@ -3,7 +3,7 @@
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
     event ~ p(e | b, z)   place ~ p(l | e, z)
 
-The law is that of `edgebehave_train.futures`: what was drawn is what the network reads next and
+The law is that of `edgebehave_train.generation.futures`: what was drawn is what the network reads next and
 what "the last behavior" means to the kernels, but they copy from what really happened alone. Were a
 generated behavior evidence, every chance draw would make itself likelier. Probabilities are the
 model's own, without the calibration of predictions. A user keeps the offset of local time of the
@@ -19,15 +19,15 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundle import PLACE_INPUTS, WAIT_INPUTS, Bundle
-from edgebehave.daily_hours import clock_rates, shares_in_bins
+from edgebehave.answers.daily_hours import clock_rates, shares_in_bins
+from edgebehave.answers.sampling import Sampling
+from edgebehave.answers.waiting_time import WaitingTime
+from edgebehave.bundles.bundle import PLACE_INPUTS, WAIT_INPUTS, Bundle
+from edgebehave.bundles.network_state import NetworkState
+from edgebehave.histories.private_names import PrivateNames
+from edgebehave.histories.rolling import Events
 from edgebehave.moments import Moment
-from edgebehave.network_state import NetworkState
-from edgebehave.private_names import PrivateNames
-from edgebehave.rolling_history import Events
-from edgebehave.sampling import Sampling
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN
-from edgebehave.waiting_time import WaitingTime
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
@@ -97,9 +97,7 @@ class Future:
         event, own_event = events.event[kept], bundle.shape.num_events + past_4n[0]
         self._history_event = np.where(event != UNKNOWN, event, own_event)
         time_s, utc_offset_min = past_4n[2:, None]
-        self._clock_rate = clock_rates(
-            time_s, utc_offset_min, np.ones_like(time_s, bool), self._heads.clock_rate
-        )
+        self._clock_rate = clock_rates(time_s, utc_offset_min, np.ones_like(time_s, bool), self._heads.clock_rate)
 
     def step(self, pick_4: npt.NDArray[np.float64], sampling: Sampling) -> GeneratedEvent:
         """The next event, by four uniform numbers in [0, 1)."""
@@ -142,9 +140,7 @@ class Future:
         )
         return WaitingTime(gap_s=gap_s, probs=probs).in_hours(shares_UBQ[0])
 
-    def _what(
-        self, pick_2: FloatArray, sampling: Sampling
-    ) -> tuple[int, int, npt.NDArray[np.float32]]:
+    def _what(self, pick_2: FloatArray, sampling: Sampling) -> tuple[int, int, npt.NDArray[np.float32]]:
         """Behavior; event, UNKNOWN for one of the user's own; and z, the state seen from then."""
         asked = {name: self._asked()[name] for name in self._bundle.shape.next_inputs()}
         probs, scores, z_1D = self._heads.next.run(["probs", "event_scores", "z"], asked)
@@ -173,9 +169,7 @@ class Future:
         known, copied = self._heads.place.run(["probs", "copied"], asked)
         location, num_known = self._history_4n[1], len(known)
         own = np.unique(location[location >= num_known])
-        column = np.where(
-            location < num_known, location, num_known + np.searchsorted(own, location)
-        )
+        column = np.where(location < num_known, location, num_known + np.searchsorted(own, location))
         probs = np.concatenate([known, np.zeros(len(own), known.dtype)])
         np.add.at(probs, column, copied)
         drawn = _draw(probs, pick, sampling)

@@ -100,9 +100,7 @@ def clock_similarity(
     return similarity
 
 
-def gap_similarity(
-    gap_s: npt.NDArray[np.integer], other_gap_s: npt.NDArray[np.integer]
-) -> npt.NDArray[np.float32]:
+def gap_similarity(gap_s: npt.NDArray[np.integer], other_gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """How alike two waiting times are, on a logarithmic scale; negative gaps count as 0."""
     unit = np.float32(GAP_UNIT_S)
     log_gap = np.log1p(np.maximum(gap_s, 0).astype(np.float32) / unit)
@@ -112,9 +110,7 @@ def gap_similarity(
     return similarity
 
 
-def kernel_weights(
-    history: HabitHistory, time_s: int | None, utc_offset_min: int = 0
-) -> npt.NDArray[np.float32]:
+def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: int = 0) -> npt.NDArray[np.float32]:
     """w_k(j) of every kernel for one query at the end of a history.
 
     history         n behaviors.
@@ -132,9 +128,7 @@ def kernel_weights(
     weights["recency"][:] = np.float32(DECAY) ** np.arange(n - 1, -1, -1, dtype=np.float32)
     weights["transition"][1:] = behavior[:-1] == behavior[-1]
     if n > 1:
-        weights["second_order"][2:] = (behavior[1:-1] == behavior[-1]) & (
-            behavior[:-2] == behavior[-2]
-        )
+        weights["second_order"][2:] = (behavior[1:-1] == behavior[-1]) & (behavior[:-2] == behavior[-2])
     weights["place"][1:] = location[:-1] == location[-1]
     if time_s is None:
         return weights_KN
@@ -190,10 +184,7 @@ class HabitWeights:
     def __post_init__(self) -> None:
         for name in ("weight", "shrinkage"):
             if len(getattr(self, name)) != len(KERNELS):
-                raise ValueError(
-                    f"{name} needs one number per kernel ({len(KERNELS)}), "
-                    f"got {len(getattr(self, name))}"
-                )
+                raise ValueError(f"{name} needs one number per kernel ({len(KERNELS)}), got {len(getattr(self, name))}")
         if min(self.weight) < 0 or self.popularity < 0:
             raise ValueError(f"weights must not be negative, got {self}")
         if min(self.shrinkage) <= 0:

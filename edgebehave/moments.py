@@ -70,8 +70,7 @@ def check_offset(utc_offset_min: object) -> int:
     minutes = operator.index(utc_offset_min)
     if abs(minutes) > MAX_OFFSET_MIN:
         raise ValueError(
-            f"utc_offset_min must lie in -{MAX_OFFSET_MIN}..{MAX_OFFSET_MIN} minutes "
-            f"(it is not seconds), got {minutes}"
+            f"utc_offset_min must lie in -{MAX_OFFSET_MIN}..{MAX_OFFSET_MIN} minutes (it is not seconds), got {minutes}"
         )
     return minutes
 
@@ -89,9 +88,7 @@ def _of_datetime(at: datetime) -> tuple[int, int]:
 
 def _of_text(at: str) -> tuple[int, int]:
     if at != "now":
-        raise ValueError(
-            f"{_EXPECTED}, got {_shown(at)}; for ISO 8601 text pass datetime.fromisoformat(...)"
-        )
+        raise ValueError(f"{_EXPECTED}, got {_shown(at)}; for ISO 8601 text pass datetime.fromisoformat(...)")
     return _of_datetime(datetime.fromtimestamp(int(time.time()), UTC).astimezone())
 
 
@@ -105,9 +102,7 @@ def _of_number(at: object) -> int:
         raise ValueError(f"at must be finite, got {_shown(at)}") from None
     for unit, per_second in (("milliseconds", 10**3), ("microseconds", 10**6)):
         if EARLIEST_S <= time_s // per_second < LATEST_S:
-            raise ValueError(
-                f"at must be unix seconds; {at} looks like {unit}: divide it by {per_second}"
-            )
+            raise ValueError(f"at must be unix seconds; {at} looks like {unit}: divide it by {per_second}")
     return time_s
 
 

@@ -19,7 +19,6 @@ def check_name(value: object, what: str) -> str:
         len(value) > MAX_NAME_BYTES or len(value.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES
     ):
         raise ValueError(
-            f"{what} must be at most {MAX_NAME_BYTES} bytes of UTF-8, got {len(value)} characters: "
-            f"{value[:20]!r}..."
+            f"{what} must be at most {MAX_NAME_BYTES} bytes of UTF-8, got {len(value)} characters: {value[:20]!r}..."
         )
     return value

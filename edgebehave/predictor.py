@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave.active_users import ActiveUsers
-from edgebehave.bundle import Bundle
+from edgebehave.answers.prediction import FloatArray, Prediction, best_first, predictions, read_share
+from edgebehave.answers.probability_shift import shift_prior
+from edgebehave.answers.question import NO_PAST, Question, Questions, habits_alone
+from edgebehave.answers.sampling import Sampling
+from edgebehave.answers.waiting_time import NOTHING, WaitingTime
+from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.predict_graph import PredictGraph
+from edgebehave.bundles.stream_states import StreamStates
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
-from edgebehave.history import History
+from edgebehave.histories.active_users import ActiveUsers
+from edgebehave.histories.history import History
+from edgebehave.histories.mapped import MappedHistory
+from edgebehave.histories.memory import MemoryHistory
+from edgebehave.histories.user_events import UserEvents
 from edgebehave.many import column, for_each, names_of
-from edgebehave.mapped_history import MappedHistory
-from edgebehave.memory_history import MemoryHistory
 from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
 from edgebehave.names import check_name
-from edgebehave.predict_graph import PredictGraph
-from edgebehave.prediction import FloatArray, Prediction, best_first, predictions, read_share
-from edgebehave.probability_shift import shift_prior
-from edgebehave.question import NO_PAST, Question, Questions, habits_alone
-from edgebehave.sampling import Sampling
-from edgebehave.stream_states import StreamStates
-from edgebehave.user_events import UserEvents
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
-from edgebehave.waiting_time import NOTHING, WaitingTime
 
 
 class Predictor(UserEvents):
@@ -250,9 +250,7 @@ class Predictor(UserEvents):
         if self._bundle is None:
             raise ValueError("prediction_set needs the thresholds of a bundle; use predict")
         read_share(coverage, "coverage")
-        names, probs = self.probabilities(
-            user, at=at, location=location, utc_offset_min=utc_offset_min
-        )
+        names, probs = self.probabilities(user, at=at, location=location, utc_offset_min=utc_offset_min)
         inside = np.flatnonzero(self._bundle.thresholds.members(probs, coverage))
         best = inside[best_first(probs[inside], len(inside))]
         return predictions(names, probs, best)
@@ -289,9 +287,7 @@ class Predictor(UserEvents):
                 question = self._questions.without_habits(moment, place)
             p_nothing = 0.0
             if within is not None:
-                at_median, p_nothing = self._wait(
-                    user, known, question, read_duration(within, "within")
-                )
+                at_median, p_nothing = self._wait(user, known, question, read_duration(within, "within"))
                 question = question._replace(moment=at_median)
             if self._bundle is None:
                 probs = habits_alone(question, self._habit_weights)
@@ -390,9 +386,7 @@ class Predictor(UserEvents):
         at_median = moment._replace(time_s=last_s + int(median_s))
         return at_median, gap.nothing_within(waited_s, within_s)
 
-    def _query_moment(
-        self, at: object, utc_offset_min: object, known: MappedHistory | None
-    ) -> Moment | None:
+    def _query_moment(self, at: object, utc_offset_min: object, known: MappedHistory | None) -> Moment | None:
         if at is None:
             if utc_offset_min is not None:
                 check_offset(utc_offset_min)
@@ -425,9 +419,7 @@ class Predictor(UserEvents):
         assert self._states is not None
         assert self._predict_graph is not None
         hidden_1D = self._states.hidden(user, known.history)
-        return self._predict_graph.probs(
-            hidden_1D, question.moment, question.location, question.past, tail
-        )
+        return self._predict_graph.probs(hidden_1D, question.moment, question.location, question.past, tail)
 
 
 def _nothing_to_drop(user: str) -> None:

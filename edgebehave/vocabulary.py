@@ -50,13 +50,8 @@ class Vocabulary:
             object.__setattr__(self, kind, names)
         mapping = tuple(int(b) for b in self.event_to_behavior)
         if len(mapping) != len(self.events):
-            raise ValueError(
-                f"vocabulary: event_to_behavior has {len(mapping)} entries "
-                f"for {len(self.events)} events"
-            )
-        if mapping[UNKNOWN] != UNKNOWN or not all(
-            NO_BEHAVIOR <= b < len(self.behaviors) for b in mapping
-        ):
+            raise ValueError(f"vocabulary: event_to_behavior has {len(mapping)} entries for {len(self.events)} events")
+        if mapping[UNKNOWN] != UNKNOWN or not all(NO_BEHAVIOR <= b < len(self.behaviors) for b in mapping):
             raise ValueError("vocabulary: event_to_behavior names a behavior that does not exist")
         object.__setattr__(self, "event_to_behavior", mapping)
         object.__setattr__(self, "_ids", ids)

@@ -14,15 +14,13 @@ import numpy as np
 from replay_on_sdk import asked_before
 
 from edgebehave import Predictor
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import predict_part
-from edgebehave_train.event_store import EventStore
+from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.training.checkpoint import Checkpoint
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("checkpoint", "store", "fp32", "int8"):
         parser.add_argument(name, type=Path)
     args = parser.parse_args()
@@ -36,9 +34,7 @@ def main() -> None:
             best = [one.behavior for one in predictor.predict(user, 5, **moment)]
             best_NK[name][row, : len(best)] = best
     fp32, int8 = best_NK["fp32"], best_NK["int8"]
-    shared = [
-        len(set(one) & set(other)) / len(set(one)) for one, other in zip(fp32, int8, strict=True)
-    ]
+    shared = [len(set(one) & set(other)) / len(set(one)) for one, other in zip(fp32, int8, strict=True)]
     print(f"{len(targets):,} predictions of {args.checkpoint}")
     print(f"same top-1 {(fp32[:, 0] == int8[:, 0]).mean():.4%}, top-5 shared {np.mean(shared):.4%}")
     names = checkpoint.vocabulary.behaviors

@@ -17,11 +17,11 @@ import numpy as np
 from research_logs import LOGS, raw_log
 from verbs import run
 
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.llm.samples import LLM_SPLIT
-from edgebehave_train.mapped_log import behavior_counts, training_vocabulary
-from edgebehave_train.metrics import TAIL_BELOW
-from edgebehave_train.split import TRAIN, part_bounds, part_of_event
+from edgebehave_train.llm.prompts.samples import LLM_SPLIT
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.frequencies import TAIL_BELOW
+from edgebehave_train.logs.mapped_log import behavior_counts, training_vocabulary
+from edgebehave_train.logs.split import TRAIN, part_bounds, part_of_event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,7 @@ def make_few_shot_log(
 def tail_of(store: EventStore) -> list[str]:
     """Behaviors with less than 1 % of the training part."""
     counts, names = training_counts(store)
-    return [
-        name for name, n in zip(names, counts, strict=True) if 0 < n < TAIL_BELOW * counts.sum()
-    ]
+    return [name for name, n in zip(names, counts, strict=True) if 0 < n < TAIL_BELOW * counts.sum()]
 
 
 def training_counts(store: EventStore) -> tuple[np.ndarray, list[str]]:

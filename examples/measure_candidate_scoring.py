@@ -20,7 +20,7 @@ import time
 import numpy as np
 import torch
 
-from edgebehave_train.llm.candidates import candidate_logprobs
+from edgebehave_train.llm.scoring.candidates import candidate_logprobs
 
 END = 2
 
@@ -67,12 +67,7 @@ def cached_rows(model, prompt: list[int], candidates: list[list[int]]) -> np.nda
 
 def _summed(logits: torch.Tensor, candidates: list[list[int]]) -> np.ndarray:
     logprobs = logits.log_softmax(-1)
-    return np.array(
-        [
-            float(row[range(len(ids)), ids].sum())
-            for row, ids in zip(logprobs, candidates, strict=True)
-        ]
-    )
+    return np.array([float(row[range(len(ids)), ids].sum()) for row, ids in zip(logprobs, candidates, strict=True)])
 
 
 def tree(model, prompt: list[int], candidates: list[list[int]]) -> np.ndarray:

@@ -18,16 +18,14 @@ from reproduce_latency import model_config
 
 from edgebehave import Predictor
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_export.benchmark import opened_bundle
+from edgebehave_export.bench.benchmark import opened_bundle
 from edgebehave_export.bundle import export_graphs, graph_bytes
 from edgebehave_export.quantization import quantize_graphs
-from edgebehave_train.model import BehaviorModel
+from edgebehave_train.model.behavior_model import BehaviorModel
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--shape", default="128x2", metavar="WIDTHxLAYERS")
     parser.add_argument("--threads", type=int, default=2)

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave import Predictor
-from edgebehave_train.behavior_log import Targets
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import predict_part
-from edgebehave_train.event_store import EventStore, NamedEvent
-from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.ranking import Predictions, rank_in_blocks
+from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.logs.behavior_log import Targets
+from edgebehave_train.logs.event_store import EventStore, NamedEvent
+from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.ranking import Predictions, rank_in_blocks
+from edgebehave_train.training.checkpoint import Checkpoint
 
 
 def replayed(predictor: Predictor, store: EventStore) -> Iterator[tuple[int, int, NamedEvent]]:
@@ -45,9 +45,7 @@ def asked_before(
             yield target, users[index], moment
 
 
-def replay(
-    predictor: Predictor, store: EventStore, targets: Targets, habits: bool = True
-) -> Predictions:
+def replay(predictor: Predictor, store: EventStore, targets: Targets, habits: bool = True) -> Predictions:
     """Predictions of the SDK for targets of a log, each asked for before its event is told."""
 
     def answers() -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
@@ -60,9 +58,7 @@ def replay(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("bundle", type=Path)
@@ -75,10 +71,7 @@ def main() -> None:
     counts = checkpoint.behavior_counts
     torch_metrics = evaluate_predictions(in_torch, counts)
     sdk_metrics = evaluate_predictions(on_sdk, counts)
-    print(
-        f"{len(on_sdk):,} predictions; the same top 1 in "
-        f"{np.mean(in_torch.predicted == on_sdk.predicted):.4%}"
-    )
+    print(f"{len(on_sdk):,} predictions; the same top 1 in {np.mean(in_torch.predicted == on_sdk.predicted):.4%}")
     print(f"{'metric':<28}{'evaluate':>12}{'SDK':>12}")
     for name, value in torch_metrics.items():
         mark = "" if value == sdk_metrics[name] else "  differs"

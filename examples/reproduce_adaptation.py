@@ -27,12 +27,12 @@ import duckdb
 from research_logs import LOGS, raw_log
 from verbs import commit, is_finished, run, train
 
-from edgebehave_train.adaptation import TRAINED, AdaptConfig, adapt, from_scratch
-from edgebehave_train.adaptation_scores import score_adaptation
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.new_rows import ROW_STARTS
-from edgebehave_train.seed_intervals import mean_text
+from edgebehave_train.adaptation.adaptation import TRAINED, AdaptConfig, adapt, from_scratch
+from edgebehave_train.adaptation.new_rows import ROW_STARTS
+from edgebehave_train.adaptation.scores import score_adaptation
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
 
 EXAMPLES = (5, 20, 100)
 SIMULATOR = ("--users", "800", "--days", "42")
@@ -71,9 +71,7 @@ DELETED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=DELETED)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs/adaptation"))
@@ -141,9 +139,7 @@ def require_same_users(whole: EventStore, deleted: EventStore) -> None:
         raise ValueError("a user did nothing but what was deleted; delete other behaviors")
 
 
-def adapt_once(
-    store: EventStore, known: Path, out: Path, config: AdaptConfig, scratch: bool = False
-) -> None:
+def adapt_once(store: EventStore, known: Path, out: Path, config: AdaptConfig, scratch: bool = False) -> None:
     """What `edgebehave adapt` does, in this process: importing PEFT takes longer than adapting."""
     if is_finished(out):
         return
@@ -196,9 +192,7 @@ def print_table(scores: dict[str, list[dict]], habits: str, deleted: Deleted, pa
         cells += [mean_text([row[m] for row in rows]) for m in ("macro_recall", "hr_at_1")]
         cells.append(mean_text([row["hr_at_1_known"] for row in rows]))
         pairs = zip(rows, before, strict=True)
-        change = mean_text(
-            [row["hr_at_1_known"] - then["hr_at_1_known"] for row, then in pairs], sign="+"
-        )
+        change = mean_text([row["hr_at_1_known"] - then["hr_at_1_known"] for row, then in pairs], sign="+")
         cells.append("" if name == "no adaptation" else change)
         print(f"| {name.replace(' | ', ' examples: ')} | " + " | ".join(cells) + " |")
     print(flush=True)

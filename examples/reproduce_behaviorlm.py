@@ -32,13 +32,7 @@ import numpy as np
 import numpy.typing as npt
 from verbs import train
 
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.llm.balanced_selection import SelectionConfig
-from edgebehave_train.llm.behavior_names import readable_names
-from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig, Stage
-from edgebehave_train.llm.language_model import LoraSettings, load_language_model
-from edgebehave_train.llm.llm_evaluation import (
+from edgebehave_train.llm.evaluation.protocols import (
     Protocol,
     balanced_samples,
     checkpoint_probs,
@@ -46,12 +40,18 @@ from edgebehave_train.llm.llm_evaluation import (
     protocol_table,
     random_samples,
 )
-from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
-from edgebehave_train.llm.prompts import PromptConfig
-from edgebehave_train.llm.samples import LLM_SPLIT, LogSamples, log_samples
-from edgebehave_train.llm.tuned_llm import TunedLLM, prompt_encoder, sample_probs
-from edgebehave_train.llm.tuning import TuningConfig, TuningProgress
-from edgebehave_train.seed_intervals import mean_text
+from edgebehave_train.llm.prompts.behavior_names import readable_names
+from edgebehave_train.llm.prompts.prompts import PromptConfig
+from edgebehave_train.llm.prompts.samples import LLM_SPLIT, LogSamples, log_samples
+from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model
+from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
+from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
+from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
+from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
+from edgebehave_train.llm.tuning.tuning import TuningConfig, TuningProgress
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
 
 Probs = npt.NDArray[np.float32]
 EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
@@ -147,8 +147,7 @@ class Trial:
             tables[protocol] = protocol_table(protocol, samples, both, num_resamples=2)
         metrics = {
             form: {
-                name: tables[protocol].rows[form].metrics[metric].value
-                for name, (protocol, metric) in _METRIC.items()
+                name: tables[protocol].rows[form].metrics[metric].value for name, (protocol, metric) in _METRIC.items()
             }
             for form in (AS_IT_IS, ADJUSTED)
         }
@@ -187,18 +186,14 @@ class Trial:
         if not recipe.first:
             return self._stages(recipe.config(self.options, seed, whole=True), base, key)
         start = recipe.config(self.options, seed, whole=False)
-        name = "-".join(
-            [*recipe.first, f"{recipe.samples}", f"aux{recipe.ratio}", f"over{recipe.threshold}"]
-        )
+        name = "-".join([*recipe.first, f"{recipe.samples}", f"aux{recipe.ratio}", f"over{recipe.threshold}"])
         first = self._stages(start, base, f"{name}-{base.name}-seed{seed}")
         if not recipe.second:
             return first
         config = replace(recipe.config(self.options, seed, whole=True), stages=recipe.second)
         return self._stages(config, first.path, key, base)
 
-    def _stages(
-        self, config: BehaviorLMConfig, start: Path, name: str, base: Path | None = None
-    ) -> TunedLLM:
+    def _stages(self, config: BehaviorLMConfig, start: Path, name: str, base: Path | None = None) -> TunedLLM:
         folder = self.out / "tuned" / name
         begun = (folder / "behaviorlm.json").is_file()
         if begun and (tuned := TunedLLM.open(folder)).is_finished:
@@ -216,9 +211,7 @@ class Trial:
         if begun:
             return resume_tuning(self.store, folder, device="cpu", on_progress=report)
         corpus = self.options.conversations or (base or start) / "conversations.jsonl"
-        return tune_progressively(
-            self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report
-        )
+        return tune_progressively(self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report)
 
 
 def claims(trial: Trial) -> dict[str, list[Metrics]]:
@@ -233,9 +226,7 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
         "A + B": Recipe(samples=n, selection=per),
         "A + B, no auxiliary data": Recipe(samples=n, selection=per, ratio=0.0),
         "A + B, uniform selection": Recipe(samples=n, selection=replace(per, by="uniform")),
-        "A + B, no category condition": Recipe(
-            samples=n, selection=replace(per, same_category=False)
-        ),
+        "A + B, no category condition": Recipe(samples=n, selection=replace(per, same_category=False)),
         "B alone": Recipe(first=(), samples=n, selection=per),
         "tail first, then anchors": Recipe(first=("tail", "anchor"), second=(), samples=n),
     }
@@ -333,9 +324,7 @@ def what_it_is(base: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = ("claims", "few-shot", "auxiliary", "threshold", "backbone", "efficiency")
     parser.add_argument("command", choices=commands)
     parser.add_argument("store", type=Path)

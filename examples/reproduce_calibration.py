@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.coverage import AdaptiveCoverage, CoverageThresholds
-from edgebehave_train.answer_tuning import (
+from edgebehave.answers.coverage import AdaptiveCoverage, CoverageThresholds
+from edgebehave_train.calibration.answer_tuning import (
     AnswerTuning,
     PartProbs,
     calibration_figures,
@@ -27,10 +27,10 @@ from edgebehave_train.answer_tuning import (
     part_probs,
     tune_answers,
 )
-from edgebehave_train.calibration import fit_calibration
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import note_reading
-from edgebehave_train.event_store import EventStore
+from edgebehave_train.calibration.calibration import fit_calibration
+from edgebehave_train.evaluation.evaluation import note_reading
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.training.checkpoint import Checkpoint
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 TARGET = 0.9
@@ -38,9 +38,7 @@ STEP_OF_USER, STEP_OF_ALL = 0.05, 0.005
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--validation", action="store_true", help="do not read the test part")
@@ -77,9 +75,7 @@ def print_calibration(tuning: AnswerTuning, validation: PartProbs, test: PartPro
     rows = {
         "as trained": test,
         f"temperature {alone.temperature:.3f}": test.shifted(shift),
-        f"temperature {tuning.shift.temperature:.3f}, boost {tuning.shift.boost:.3f}": test.shifted(
-            tuning.shift
-        ),
+        f"temperature {tuning.shift.temperature:.3f}, boost {tuning.shift.boost:.3f}": test.shifted(tuning.shift),
     }
     print("| calibration | ECE | ECE, equal width | nll | mean confidence | HR@1 |")
     print("|---|---:|---:|---:|---:|---:|")
@@ -120,9 +116,7 @@ def print_over_time(thresholds: CoverageThresholds, probs: PartProbs) -> None:
     everybody = np.zeros_like(probs.user_T)
     ways = {
         "fixed": static_sets(thresholds, probs, TARGET),
-        f"per user, step {STEP_OF_USER:g}": adaptive_sets(
-            thresholds, probs, probs.user_T, STEP_OF_USER
-        ),
+        f"per user, step {STEP_OF_USER:g}": adaptive_sets(thresholds, probs, probs.user_T, STEP_OF_USER),
         f"all, step {STEP_OF_ALL:g}": adaptive_sets(thresholds, probs, everybody, STEP_OF_ALL),
     }
     print(f"\n| {TARGET:.0%} sets, by tenth of the events in time | ", end="")

@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from edgebehave import Predictor
-from edgebehave.sampling import Sampling
-from edgebehave_train.bootstrap import mean_over_users
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.continuation import (
+from edgebehave.answers.sampling import Sampling
+from edgebehave_train.generation.continuation import (
     Continuations,
     Prompts,
     forecast_prompts,
     real_continuations,
 )
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.generation import Generator
-from edgebehave_train.generation_evaluation import measure
-from edgebehave_train.generation_metrics import EXTRA_METRICS, METRICS
+from edgebehave_train.generation.generation import Generator
+from edgebehave_train.generation.generation_evaluation import measure
+from edgebehave_train.generation.generation_metrics import EXTRA_METRICS, METRICS
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.bootstrap import mean_over_users
+from edgebehave_train.training.checkpoint import Checkpoint
 
 
 class DeviceGenerator:
@@ -79,15 +79,11 @@ class DeviceGenerator:
             start_s.append(log.time_s[start + has_behavior[-1]])
         columns = np.moveaxis(np.array(rows, np.int64), 2, 0)
         names = ("time_s", "utc_offset_min", "behavior", "event", "place")
-        return Continuations(
-            start_s=np.array(start_s, np.int64), **dict(zip(names, columns, strict=True))
-        )
+        return Continuations(start_s=np.array(start_s, np.int64), **dict(zip(names, columns, strict=True)))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("bundle", type=Path)

@@ -34,20 +34,20 @@ from research_logs import LOGS
 from simulator_teachers import KINDS, SimulatorTeachers
 from verbs import commit, finish, seconds_of, train
 
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import adjust_probs, ask, predict
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.llm.distillation import targets_to_ask
-from edgebehave_train.llm.samples import LLM_SPLIT
-from edgebehave_train.llm.teacher_probs import TeacherProbs
-from edgebehave_train.llm.teacher_probs import ask as ask_teacher
-from edgebehave_train.llm.teachers import is_language_model
-from edgebehave_train.mapped_log import map_log, training_vocabulary
-from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.ranking import rank_in_blocks
-from edgebehave_train.seed_intervals import mean_text
-from edgebehave_train.simulator import SimulatorConfig
-from edgebehave_train.split import TRAIN, part_of_event
+from edgebehave_train.distillation.distillation import targets_to_ask
+from edgebehave_train.distillation.teacher_probs import TeacherProbs
+from edgebehave_train.distillation.teacher_probs import ask as ask_teacher
+from edgebehave_train.distillation.teachers import is_language_model
+from edgebehave_train.evaluation.evaluation import adjust_probs, ask, predict
+from edgebehave_train.llm.prompts.samples import LLM_SPLIT
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
+from edgebehave_train.logs.split import TRAIN, part_of_event
+from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.ranking import rank_in_blocks
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.simulator.log import SimulatorConfig
+from edgebehave_train.training.checkpoint import Checkpoint
 
 METRICS = {
     "hr_at_1": "HR@1",
@@ -69,9 +69,7 @@ Curve = list[dict[str, float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", choices=sorted(LOGS), default="simulator")
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--teacher", help="a folder, whole, others, oracle or stranger")
@@ -97,9 +95,7 @@ def main() -> None:
     simulated = args.log == "simulator"
     out = args.out or Path("runs/distillation" + ("" if simulated else f"-{args.log}"))
     out.mkdir(parents=True, exist_ok=True)
-    log = make_few_shot_log(
-        args.log, args.data, out, examples=args.examples, others=args.others, users=args.users
-    )
+    log = make_few_shot_log(args.log, args.data, out, examples=args.examples, others=args.others, users=args.users)
     if args.make_log:
         return
     if args.teacher is None:
@@ -204,10 +200,7 @@ def ceiling_curve(kind: str, whole: EventStore, out: Path, users: str, part: str
         counts = counts_in(whole, vocabulary.behaviors)
         targets = ask(map_log(whole, vocabulary), part_of_event(whole, LLM_SPLIT), part).targets
         probs = SimulatorTeachers(config, whole).probs_in(kind, targets.event, vocabulary.behaviors)
-        curve = [
-            rank_in_blocks(targets, [(slice(None), adjust_probs(probs, counts, tau))])
-            for tau in TAUS
-        ]
+        curve = [rank_in_blocks(targets, [(slice(None), adjust_probs(probs, counts, tau))]) for tau in TAUS]
         kept.write_text(json.dumps([evaluate_predictions(one, counts) for one in curve]))
     return json.loads(kept.read_text())
 
@@ -216,9 +209,7 @@ def best_at(curve: Curve, metric: str, hr_at_1: float) -> float:
     """The highest value on a curve, straight between its points, where HR@1 is no lower; NaN if
     it never is."""
     points = np.linspace(0, len(curve) - 1, 50 * (len(curve) - 1) + 1)
-    hits, values = (
-        np.interp(points, range(len(curve)), [one[m] for one in curve]) for m in ("hr_at_1", metric)
-    )
+    hits, values = (np.interp(points, range(len(curve)), [one[m] for one in curve]) for m in ("hr_at_1", metric))
     reached = hits >= hr_at_1 - 1e-12
     return float(values[reached].max()) if reached.any() else math.nan
 
@@ -230,8 +221,7 @@ def print_tables(scores: dict[str, list[Curve]], title: str) -> None:
     curves = {n: c if len(c) == len(plain) else c * len(plain) for n, c in scores.items()}
     trained = {name: [pick(curve[0]) for curve in seeds] for name, seeds in scores.items()}
     adjusted = {
-        f"{name}, adjusted tau 0.5": [pick(curve[TAUS.index(0.5)]) for curve in seeds]
-        for name, seeds in scores.items()
+        f"{name}, adjusted tau 0.5": [pick(curve[TAUS.index(0.5)]) for curve in seeds] for name, seeds in scores.items()
     }
     print_table(title, list(METRICS.values()), trained | adjusted)
     print_differences(
@@ -257,26 +247,20 @@ def pick(metrics: dict[str, float]) -> list[float]:
 
 def print_differences(columns: list[str], rows: dict[str, list[list[float]]]) -> None:
     differences = {
-        name: [
-            [a - b for a, b in zip(one, base, strict=True)]
-            for one, base in zip(seeds, rows[PLAIN], strict=True)
-        ]
+        name: [[a - b for a, b in zip(one, base, strict=True)] for one, base in zip(seeds, rows[PLAIN], strict=True)]
         for name, seeds in rows.items()
         if name != PLAIN
     }
     print_table(f"minus {PLAIN}", columns, differences, sign="+")
 
 
-def print_table(
-    title: str, columns: list[str], rows: dict[str, list[list[float]]], sign: str = ""
-) -> None:
+def print_table(title: str, columns: list[str], rows: dict[str, list[list[float]]], sign: str = "") -> None:
     """Rows: one list of values for each seed; a dash where a seed has none."""
     print(f"\n| {title} | " + " | ".join(columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
     for name, seeds in rows.items():
         cells = [
-            "-" if any(map(math.isnan, column)) else mean_text(column, sign=sign)
-            for column in zip(*seeds, strict=True)
+            "-" if any(map(math.isnan, column)) else mean_text(column, sign=sign) for column in zip(*seeds, strict=True)
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 

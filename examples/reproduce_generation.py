@@ -22,17 +22,17 @@ import numpy as np
 from research_logs import LOGS, ingested
 from verbs import commit, train
 
-from edgebehave.sampling import Sampling
-from edgebehave_train.bootstrap import mean_over_users
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.generation_evaluation import (
+from edgebehave.answers.sampling import Sampling
+from edgebehave_train.generation.generation_evaluation import (
     BASELINE,
     GeneratorRow,
     compare_generators,
     gain,
 )
-from edgebehave_train.generation_metrics import EXTRA_METRICS, METRICS
+from edgebehave_train.generation.generation_metrics import EXTRA_METRICS, METRICS
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.bootstrap import mean_over_users
+from edgebehave_train.training.checkpoint import Checkpoint
 
 SHOWN = (*METRICS, *EXTRA_METRICS)
 DECIMALS = {"wasserstein": 2}
@@ -40,9 +40,7 @@ VALIDATION_STEPS = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs/generation"))
@@ -101,9 +99,7 @@ def mean_over_seeds(rows: list[GeneratorRow]) -> GeneratorRow:
     first = rows[0]
     return GeneratorRow(
         name=first.name,
-        per_user={
-            name: np.mean([row.per_user[name] for row in rows], 0) for name in first.per_user
-        },
+        per_user={name: np.mean([row.per_user[name] for row in rows], 0) for name in first.per_user},
         pooled={name: statistics.mean(row.pooled[name] for row in rows) for name in first.pooled},
         sampling=first.sampling,
     )
@@ -145,16 +141,12 @@ def print_table(per_seed: list[list[GeneratorRow]], title: str) -> None:
         print(f"| {name} against {baseline}: {num_won} of 5 | " + " | ".join(cells) + " |")
     if len(per_seed) > 1:
         model = [next(row for row in rows if row.name == "model, tuned") for rows in per_seed]
-        cells = [
-            f"{statistics.stdev(float(row.per_user[metric].mean()) for row in model):.4f}"
-            for metric in SHOWN
-        ]
+        cells = [f"{statistics.stdev(float(row.per_user[metric].mean()) for row in model):.4f}" for metric in SHOWN]
         print("| model, tuned: standard deviation over seeds | " + " | ".join(cells) + " |")
     print("\nA question mark: the 95 % interval of the paired gain, over users, holds 0.")
     for i, rows in enumerate(per_seed):
         chosen = ", ".join(
-            f"{row.name.removesuffix(', tuned')} T {row.sampling.temperature:g} "
-            f"top-p {row.sampling.top_p:g}"
+            f"{row.name.removesuffix(', tuned')} T {row.sampling.temperature:g} top-p {row.sampling.top_p:g}"
             for row in rows
             if row.sampling and row.name.endswith("tuned")
         )
@@ -162,10 +154,7 @@ def print_table(per_seed: list[list[GeneratorRow]], title: str) -> None:
 
 
 def print_provenance(store: EventStore, num_seeds: int, seconds: float) -> None:
-    print(
-        f"commit {commit()}, data {store.fingerprint[:12]}, seeds 0-{num_seeds - 1}, "
-        f"{seconds:.0f} s"
-    )
+    print(f"commit {commit()}, data {store.fingerprint[:12]}, seeds 0-{num_seeds - 1}, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -21,17 +21,15 @@ from pathlib import Path
 from research_logs import LOGS, ingested
 from verbs import commit, finish, run, seconds_of
 
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.seed_intervals import mean_text
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_text
 
 STARTS = {"language model": (), "noise": ("--fresh-blocks",)}
 SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=LOGS)
     parser.add_argument("--llm", required=True, help="folder or hub id of the language model")
     parser.add_argument("--data", type=Path, help="folder of the research logs")
@@ -58,9 +56,7 @@ def checkpoint(folder: Path, share: str, start: str, seed: int) -> Path:
     return folder / f"{start.replace(' ', '-')}-{share}-{seed}"
 
 
-def train(
-    store: Path, folder: Path, share: str, start: str, seed: int, args: argparse.Namespace
-) -> None:
+def train(store: Path, folder: Path, share: str, start: str, seed: int, args: argparse.Namespace) -> None:
     # A hundredth of the data is a hundredth of the steps: small shares get more epochs and smaller
     # batches, both starts the same, and validation chooses the epoch.
     rows = max(1, round(8 * float(share) ** 0.5))
@@ -99,9 +95,7 @@ def model_row(store: Path, folder: Path) -> dict[str, list[float]]:
     """Metrics with their intervals of one checkpoint on the validation part."""
     kept = folder / "validation.json"
     if not kept.exists():
-        kept.write_text(
-            run("evaluate", str(folder), "--store", str(store), "--no-variants", "--json")
-        )
+        kept.write_text(run("evaluate", str(folder), "--store", str(store), "--no-variants", "--json"))
     rows = json.loads(kept.read_text())["rows"]
     return next(row["metrics"] for row in rows if row["kind"] == "model")
 

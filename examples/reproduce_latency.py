@@ -10,17 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
-from edgebehave_export.benchmark import FLOOR, BenchTable, benchmark_shape
-from edgebehave_train.model import ModelConfig
+from edgebehave_export.bench.benchmark import FLOOR, BenchTable, benchmark_shape
+from edgebehave_train.model.behavior_model import ModelConfig
 
 SHAPES = ("64x2", "128x2", "128x4", "256x4", "512x4", "512x8")
 SHOWN = ("two graphs int8", "Predictor int8", "Predictor int8, many users", "window int8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="WIDTHxLAYERS")
     parser.add_argument("--no-learned-kernel", action="store_true", help="habit kernels alone")
     parser.add_argument("--calls", type=int, default=1000, help="timed calls of each contender")

@@ -28,14 +28,14 @@ from reproduce_tables import SHOWN
 from research_logs import LOGS, ingested
 from verbs import commit, train
 
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import evaluate, predict_part
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.peers import Peer, PeerConfig, train_peer
-from edgebehave_train.ranking import Predictions
-from edgebehave_train.seed_intervals import mean_text
-from edgebehave_train.split import VALIDATION, SplitConfig
+from edgebehave_train.evaluation.evaluation import evaluate, predict_part
+from edgebehave_train.evaluation.peers import Peer, PeerConfig, train_peer
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.split import VALIDATION, SplitConfig
+from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.ranking import Predictions
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
 
 PEERS = {"sasrec": "sasrec", "rectools hstu": "hstu"}
 OURS: dict[str, tuple[str, ...]] = {
@@ -104,9 +104,7 @@ def name_of(kind: str, changes: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
@@ -136,9 +134,7 @@ def main() -> None:
 class Runs:
     """Trained models by kind and settings, each trained when it is first asked for."""
 
-    def __init__(
-        self, store: EventStore, out: Path, preset: str, split: Literal["time", "user"]
-    ) -> None:
+    def __init__(self, store: EventStore, out: Path, preset: str, split: Literal["time", "user"]) -> None:
         self.store, self.out, self.preset, self.split = store, out, preset, split
 
     def peer(self, kind: str, changes: dict[str, Any], seed: int) -> Peer:
@@ -146,9 +142,7 @@ class Runs:
         settings, split = settings_of(kind, changes), SplitConfig(by=self.split)
         config = PeerConfig(kind=PEERS[kind], seed=seed, split=split, **settings)
         out = self.out / f"peer-{name_of(kind, changes)}-{seed}"
-        return train_peer(
-            self.store, config, out, lambda line: print(f"# {out}: {line}", file=sys.stderr)
-        )
+        return train_peer(self.store, config, out, lambda line: print(f"# {out}: {line}", file=sys.stderr))
 
     def checkpoint(self, kind: str, changes: dict[str, Any], seed: int) -> Checkpoint:
         """A model of our own, trained by the command line."""
@@ -176,9 +170,7 @@ def tune(runs: Runs, kinds: list[str], num_changes: int | None) -> None:
             print(f"| {kind} | {label} | " + " | ".join(cells) + " |", flush=True)
 
 
-def on_validation(
-    runs: Runs, kind: str, changes: dict[str, Any]
-) -> tuple[Predictions, Any, dict[str, Any]]:
+def on_validation(runs: Runs, kind: str, changes: dict[str, Any]) -> tuple[Predictions, Any, dict[str, Any]]:
     """Predictions of the validation part, the counts of behaviors in training, and the training."""
     if kind in PEERS:
         peer = runs.peer(kind, changes, 0)

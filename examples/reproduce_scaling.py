@@ -16,13 +16,11 @@ from pathlib import Path
 from research_logs import LOGS, ingested
 from verbs import commit, run
 
-from edgebehave_train.seed_intervals import mean_text
+from edgebehave_train.metrics.seed_intervals import mean_text
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=LOGS)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")

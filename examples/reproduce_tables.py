@@ -21,14 +21,14 @@ from typing import Any
 from research_logs import RESEARCH_LOGS, ingested
 from verbs import commit, finish, seconds_of, train
 
-from edgebehave_train.bootstrap import paired_mean_differences
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.evaluation import Row, Table, evaluate
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.figures import draw_frontier
-from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.ranking import Predictions
-from edgebehave_train.seed_intervals import mean_text
+from edgebehave_train.evaluation.evaluation import Row, Table, evaluate
+from edgebehave_train.evaluation.figures import draw_frontier
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.bootstrap import paired_mean_differences
+from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.ranking import Predictions
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
 
 TAUS = (0.25, 0.5, 1.0)
 NUM_TEACHERS = 3
@@ -42,26 +42,20 @@ SHOWN = ("hr_at_1", "hr_at_3", "hr_at_5", "macro_recall", "tail_accuracy")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=RESEARCH_LOGS)
     parser.add_argument("--data", type=Path, required=True, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--students", type=int, default=3, help=f"of the first {NUM_TEACHERS} mixtures; 0: none"
-    )
+    parser.add_argument("--students", type=int, default=3, help=f"of the first {NUM_TEACHERS} mixtures; 0: none")
     args = parser.parse_args()
     if args.students and args.seeds < NUM_TEACHERS:
         parser.error(f"students need {NUM_TEACHERS} mixtures; give --seeds 3, or --students 0")
     log, out = RESEARCH_LOGS[args.log], args.out / args.log
     store = ingested(args.log, args.data, out)
     kinds: dict[str, tuple[str, ...]] = {"mixture": (), "plain": ("--no-habits",)}
-    checkpoints = {
-        kind: [out / f"{args.preset}-{kind}-{seed}" for seed in range(args.seeds)] for kind in kinds
-    }
+    checkpoints = {kind: [out / f"{args.preset}-{kind}-{seed}" for seed in range(args.seeds)] for kind in kinds}
     for kind, options in kinds.items():
         for seed, checkpoint in enumerate(checkpoints[kind]):
             train(store, checkpoint, args.preset, seed, log.split, options)
@@ -74,10 +68,7 @@ def main() -> None:
             distill(store, checkpoint, teachers, args.preset, seed)
 
     store = EventStore.open(store)
-    names = {
-        kind: [f"{kind}, seed {path.name.rpartition('-')[2]}" for path in checkpoints[kind]]
-        for kind in kinds
-    }
+    names = {kind: [f"{kind}, seed {path.name.rpartition('-')[2]}" for path in checkpoints[kind]] for kind in kinds}
     table = evaluate(
         store,
         [Checkpoint.open(path) for kind in kinds for path in checkpoints[kind]],
@@ -91,9 +82,9 @@ def main() -> None:
     draw_frontier(dataclasses.replace(table, rows=of_first), out / "frontier.png")
     (out / "table.json").write_text(json.dumps(table.to_json(), indent=2))
     print_means(table)
-    predictions = {
-        kind: [table.row(name).predictions for name in names[kind]] for kind in kinds
-    } | {"habits": [table.row("habits").predictions]}
+    predictions = {kind: [table.row(name).predictions for name in names[kind]] for kind in kinds} | {
+        "habits": [table.row("habits").predictions]
+    }
     counts = Checkpoint.open(checkpoints["mixture"][0]).behavior_counts
     print()
     for kind, other in COMPARED:
@@ -104,9 +95,7 @@ def main() -> None:
     print(f"\ncommit {commit()}, data {store.fingerprint[:16]}, training: {spent}")
 
 
-def distill(
-    store: Path, checkpoint: Path, teachers: Sequence[Path], preset: str, seed: int
-) -> None:
+def distill(store: Path, checkpoint: Path, teachers: Sequence[Path], preset: str, seed: int) -> None:
     """`edgebehave distill`, finished: a student of what several networks answer on average."""
     named = tuple(text for teacher in teachers for text in ("--teacher", str(teacher)))
     answers = ("--answers", str(checkpoint.with_name(f"{preset}-teachers.safetensors")))
@@ -134,16 +123,12 @@ def print_means(table: Table) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def print_differences(
-    kind: str, other: str, predictions: dict[str, list[Predictions]], counts_V: Any
-) -> None:
+def print_differences(kind: str, other: str, predictions: dict[str, list[Predictions]], counts_V: Any) -> None:
     """The mean of the runs of a kind minus that of another, paired over users; in round brackets
     the t interval over seeds, of mixture and plain alone: students share their teachers."""
     runs, others = predictions[kind], predictions[other]
     over_users = paired_mean_differences(runs, others, counts_V)
-    of_runs, of_others = (
-        [evaluate_predictions(one, counts_V) for one in of_kind] for of_kind in (runs, others)
-    )
+    of_runs, of_others = ([evaluate_predictions(one, counts_V) for one in of_kind] for of_kind in (runs, others))
     texts = []
     for metric in SHOWN:
         of_users = over_users[metric]

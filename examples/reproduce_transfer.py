@@ -29,9 +29,9 @@ import matplotlib
 from research_logs import LOGS, ingested
 from verbs import commit, finish, is_finished, run, seconds_of
 
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.seed_intervals import mean_interval
-from edgebehave_train.transfer import STRATEGIES
+from edgebehave_train.adaptation.transfer import STRATEGIES
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_interval
 
 matplotlib.use("Agg")  # no screen is needed to write a file
 import matplotlib.pyplot as plt
@@ -81,9 +81,7 @@ class Kind:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help=f"of {', '.join(PAIRS)}")
     parser.add_argument("--data", type=Path, required=True, help="folder of the research logs")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
@@ -126,9 +124,7 @@ def main() -> None:
             pair=pair,
             part=part,
             rows=scored(folder, names, stores[PAIRS[pair][1]], part),
-            kinds=[
-                kind for kind in kinds if any(kind.folder(s) in names for s in range(args.seeds))
-            ],
+            kinds=[kind for kind in kinds if any(kind.folder(s) in names for s in range(args.seeds))],
             num_seeds=args.seeds,
         )
         print_tables(results)
@@ -142,9 +138,7 @@ def main() -> None:
         )
 
 
-def kinds_of(
-    strategies: list[str], shares: list[str], pretrainings: list[str], habits: bool
-) -> Iterator[Kind]:
+def kinds_of(strategies: list[str], shares: list[str], pretrainings: list[str], habits: bool) -> Iterator[Kind]:
     """The runs of one pair and seed; what matters most first."""
     for pretraining in pretrainings:
         for share in shares:

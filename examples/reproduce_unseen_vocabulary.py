@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave import Predictor
-from edgebehave_train.event_store import EventStore, NamedEvent
+from edgebehave_train.logs.event_store import EventStore, NamedEvent
 
 FIRST_ASKED = 20
 """Events of a user before the first question, less one."""
@@ -136,10 +136,7 @@ def cells(counts: npt.NDArray[np.float64], sign: str = "") -> str:
     shares = drawn[:, :-1] / drawn[:, -1:]
     low, high = np.quantile(shares, (0.025, 0.975), axis=0)
     mean = counts[:, :-1].sum(0) / counts[:, -1].sum()
-    return " | ".join(
-        f"{m:{sign}.3f} [{a:{sign}.3f}, {b:{sign}.3f}]"
-        for m, a, b in zip(mean, low, high, strict=True)
-    )
+    return " | ".join(f"{m:{sign}.3f} [{a:{sign}.3f}, {b:{sign}.3f}]" for m, a, b in zip(mean, low, high, strict=True))
 
 
 def minus(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -148,9 +145,7 @@ def minus(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("bundles", type=Path, nargs="*")
     args = parser.parse_args()

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from replay_on_sdk import replayed
 
 from edgebehave import Predictor
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.training.checkpoint import Checkpoint
 
 WAITED_MIN = (0, 60)
 WITHIN_MIN = (30, 120, 720)
@@ -83,9 +83,7 @@ def calibration_error(said: FloatArray, came: FloatArray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("bundle", type=Path)

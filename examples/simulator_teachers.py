@@ -1,7 +1,7 @@
 """Two who know how the simulator's log came about, as teachers and as rows of a table.
 
 The oracle knows the world and the person, the stranger the world alone; see
-`edgebehave_train.simulator_oracle`.
+`edgebehave_train.simulator.oracle`.
 """
 
 from functools import cached_property
@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.llm.teacher_probs import Teacher
-from edgebehave_train.simulator import SimulatorConfig
-from edgebehave_train.simulator_oracle import SimulatorOracle
-from edgebehave_train.simulator_world import BEHAVIORS
+from edgebehave_train.distillation.teacher_probs import Teacher
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.simulator.log import SimulatorConfig
+from edgebehave_train.simulator.oracle import SimulatorOracle
+from edgebehave_train.simulator.world import BEHAVIORS
 
 KINDS = ("oracle", "stranger")
 _NAMES = tuple(behavior.name for behavior in BEHAVIORS)

@@ -40,9 +40,7 @@ def finish(checkpoint: Path, command: tuple[str, ...], settings: tuple[str, ...]
     print(f"# {checkpoint}: {seconds:.0f} s", file=sys.stderr)
 
 
-def train(
-    store: Path, checkpoint: Path, preset: str, seed: int, split: str, options: tuple[str, ...]
-) -> None:
+def train(store: Path, checkpoint: Path, preset: str, seed: int, split: str, options: tuple[str, ...]) -> None:
     """`edgebehave train`, finished."""
     settings = ("--preset", preset, "--seed", str(seed), "--split", split, *options)
     finish(checkpoint, ("train", str(store)), settings)

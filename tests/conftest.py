@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+pytest_plugins = ["tiny_llms"]
 NUM_USERS, EVENTS_PER_USER = 40, 60
 
 
@@ -20,8 +21,8 @@ def tiny_store(tmp_path_factory):
     appear only near the end of each user's time, after the training part.
     """
     from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
-    from edgebehave_train.event_store import COLUMNS, EventStore
-    from edgebehave_train.store_writer import write_statistics
+    from edgebehave_train.logs.event_store import COLUMNS, EventStore
+    from edgebehave_train.logs.store_writer import write_statistics
 
     folder = tmp_path_factory.mktemp("tiny_store")
     behaviors = [f"behavior_{i}" for i in range(10)] + ["late_a", "late_b"]
@@ -65,10 +66,8 @@ def tiny_store(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_store, tmp_path_factory):
     """A checkpoint trained on `tiny_store` for a few seconds; window 12, width 32, 2 layers."""
-    from edgebehave_train.pretraining import pretrain
-    from edgebehave_train.recipes import tiny
+    from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.recipes import tiny
 
-    config = tiny(
-        width=32, window=12, epochs=12, batch_events=240, row_events=120, learning_rate=3e-3
-    )
+    config = tiny(width=32, window=12, epochs=12, batch_events=240, row_events=120, learning_rate=3e-3)
     return pretrain(tiny_store, config, tmp_path_factory.mktemp("tiny") / "checkpoint")

@@ -36,10 +36,7 @@ def installed(tmp_path_factory) -> Path:
 def run(installed: Path, *arguments: object) -> str:
     """Python that sees the wheel and the libraries, but neither the tree nor its install."""
     libraries = Path(numpy.__file__).parents[1]
-    start = (
-        f"import sys; sys.path[:0] = [{str(installed)!r}, {str(libraries)!r}]; "
-        "code = sys.argv.pop(1); exec(code)"
-    )
+    start = f"import sys; sys.path[:0] = [{str(installed)!r}, {str(libraries)!r}]; code = sys.argv.pop(1); exec(code)"
     command = [sys.executable, "-I", "-S", "-c", start, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=installed, check=False)
     assert done.returncode == 0, done.stderr
@@ -54,12 +51,10 @@ def test_the_sdk_predicts_from_the_wheel_without_torch(installed):
 
 
 def test_the_command_and_all_packages_are_in_the_wheel(installed):
-    assert "simulate" in run(
-        installed, "import edgebehave_cli.app as a; a.app(['--help'], standalone_mode=False)"
-    )
+    assert "simulate" in run(installed, "import edgebehave_cli.app as a; a.app(['--help'], standalone_mode=False)")
     packages = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert packages == {"edgebehave", "edgebehave_train", "edgebehave_export", "edgebehave_cli"}
     assert (installed / "edgebehave" / "py.typed").is_file()
-    assert (installed / "edgebehave_train" / "llm" / "small_conversations.jsonl").is_file()
+    assert (installed / "edgebehave_train" / "llm" / "prompts" / "small_conversations.jsonl").is_file()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "edgebehave = edgebehave_cli.app:main" in entry_points.read_text()

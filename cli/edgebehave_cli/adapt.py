@@ -9,37 +9,27 @@ from edgebehave_cli.console import JsonOption, note, print_json, print_table
 from edgebehave_cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.adaptation_scores import AdaptationScores
+    from edgebehave_train.adaptation.scores import AdaptationScores
 
 
 def adapt(
     checkpoint: Annotated[Path, typer.Argument(help="Finished checkpoint, from `train`.")],
-    log: Annotated[
-        Path, typer.Option("--log", "-l", help="Event store with the new behaviors in it.")
-    ],
+    log: Annotated[Path, typer.Option("--log", "-l", help="Event store with the new behaviors in it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
     train: Annotated[
         str,
-        typer.Option(
-            help="What trains beside the new rows: all, head, lora, or new-rows (nothing else)."
-        ),
+        typer.Option(help="What trains beside the new rows: all, head, lora, or new-rows (nothing else)."),
     ] = "all",
-    start: Annotated[
-        str, typer.Option(help="New rows begin with: prototype, cooccurrence or noise.")
-    ] = "prototype",
+    start: Annotated[str, typer.Option(help="New rows begin with: prototype, cooccurrence or noise.")] = "prototype",
     examples: Annotated[
         int, typer.Option(min=0, help="Examples of each new behavior; 0: the whole training part.")
     ] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples, at most.")] = 20,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak; default: what suits what trains.")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak; default: what suits what trains.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters of lora.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the examples and of all else random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Teach a checkpoint the new behaviors of a log, without forgetting the others.
@@ -51,11 +41,11 @@ def adapt(
     Example: [bold]edgebehave adapt runs/edge -l runs/new_store -o runs/few --examples 20 --train
     lora[/bold]
     """
-    from edgebehave_train.adaptation import AdaptConfig, new_behaviors
-    from edgebehave_train.adaptation import adapt as adapt_checkpoint
-    from edgebehave_train.adaptation_scores import score_adaptation
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.adaptation.adaptation import AdaptConfig, new_behaviors
+    from edgebehave_train.adaptation.adaptation import adapt as adapt_checkpoint
+    from edgebehave_train.adaptation.scores import score_adaptation
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     config = AdaptConfig(
         train=train,  # type: ignore[arg-type]  # the config checks it
@@ -77,24 +67,18 @@ def adapt(
             raise
     note(f"checkpoint -> {out}")
     new = new_behaviors(known, adapted)
-    scores = {
-        name: score_adaptation(store, model, new)
-        for name, model in (("before", known), ("after", adapted))
-    }
+    scores = {name: score_adaptation(store, model, new) for name, model in (("before", known), ("after", adapted))}
     num_examples = adapted.training["origin"]["num_examples"]
     if json:
         content: dict[str, Any] = {
-            name: {habits: one.to_json() for habits, one in row.items()}
-            for name, row in scores.items()
+            name: {habits: one.to_json() for habits, one in row.items()} for name, row in scores.items()
         }
         print_json({**content, "num_examples": num_examples})
         return
     show_scores(scores, num_examples)
 
 
-def show_scores(
-    scores: dict[str, dict[str, "AdaptationScores"]], num_examples: dict[str, int]
-) -> None:
+def show_scores(scores: dict[str, dict[str, "AdaptationScores"]], num_examples: dict[str, int]) -> None:
     """Print what was gained and forgotten, then every new behavior."""
     rows = []
     for name, row in scores.items():

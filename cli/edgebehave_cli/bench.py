@@ -23,9 +23,7 @@ def bench(
             "`edgebehave llm tune`, or any Hugging Face folder."
         ),
     ] = None,
-    llm_calls: Annotated[
-        int, typer.Option(min=1, help="Timed calls of each way to run the language model.")
-    ] = 20,
+    llm_calls: Annotated[int, typer.Option(min=1, help="Timed calls of each way to run the language model.")] = 20,
     json: JsonOption = False,
 ) -> None:
     """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
@@ -39,7 +37,7 @@ def bench(
     Example: [bold]edgebehave bench runs/edge --store runs/store[/bold]
     Beside a language model: [bold]edgebehave bench runs/edge --llm runs/llm-export[/bold]
     """
-    from edgebehave_export.benchmark import benchmark
+    from edgebehave_export.bench.benchmark import benchmark
 
     table = benchmark(checkpoint, store, num_calls=calls, warm_up=warm_up)
     if llm is None:
@@ -48,7 +46,7 @@ def bench(
         else:
             print(table.to_text())
         return
-    from edgebehave_export.llm_benchmark import benchmark_llm
+    from edgebehave_export.llm.benchmark import benchmark_llm
 
     both = benchmark_llm(llm, checkpoint, table, num_calls=llm_calls)
     if json:

@@ -10,16 +10,14 @@ from edgebehave_cli.train import recipe_with
 from edgebehave_cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.recipes import TrainConfig
+    from edgebehave_train.training.recipes import TrainConfig
 
 _OBJECTIVES = "ce,dro,dro:kappa=0,logit_adjusted,balanced_softmax,focal,class_balanced,group_dro"
 
 
 def compare(
     store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for checkpoints, table and figure.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for checkpoints, table and figure.")],
     objectives: Annotated[
         str,
         typer.Option(
@@ -34,22 +32,12 @@ def compare(
     ] = "0.25,0.5,1",
     capacities: Annotated[
         str,
-        typer.Option(
-            metavar="C,...", help="Also shift the reference's prior to the worst case of Eq. 4."
-        ),
+        typer.Option(metavar="C,...", help="Also shift the reference's prior to the worst case of Eq. 4."),
     ] = "",
-    habits: Annotated[
-        bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")
-    ] = True,
-    split: Annotated[
-        str, typer.Option(help="time: the last events of each user test; user: whole users do.")
-    ] = "time",
-    part: Annotated[
-        str, typer.Option(help="validation or test; each reading of test is recorded.")
-    ] = "validation",
-    reference: Annotated[
-        str, typer.Option(help="Objective whose curve the others are held against.")
-    ] = "ce",
+    habits: Annotated[bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")] = True,
+    split: Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")] = "time",
+    part: Annotated[str, typer.Option(help="validation or test; each reading of test is recorded.")] = "validation",
+    reference: Annotated[str, typer.Option(help="Objective whose curve the others are held against.")] = "ce",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     set_: Annotated[
@@ -68,9 +56,9 @@ def compare(
     Example: [bold]edgebehave compare runs/store -o runs/dro --objectives
     ce,dro:capacity=1.3,dro:capacity=1.3:kappa=0 --no-habits --part test[/bold]
     """
-    from edgebehave_train.comparison import compare as compare_objectives
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.figures import draw_comparison
+    from edgebehave_train.evaluation.comparison import compare as compare_objectives
+    from edgebehave_train.evaluation.figures import draw_comparison
+    from edgebehave_train.logs.event_store import EventStore
 
     if any(setting.partition("=")[0] == "seed" for setting in set_ or []):
         raise ValueError("every objective runs with the seeds 0, 1, ...; leave --set seed out")

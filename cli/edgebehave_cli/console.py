@@ -8,9 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")]
 
 
 def note(line: str) -> None:
@@ -32,9 +30,7 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def print_table(
-    title: str, columns: list[str], rows: list[list[str]], drop_first: Sequence[str] = ()
-) -> None:
+def print_table(title: str, columns: list[str], rows: list[list[str]], drop_first: Sequence[str] = ()) -> None:
     """A table on stdout: with lines on a terminal, in Markdown elsewhere.
 
     drop_first  columns that a narrow terminal does without, in this order.

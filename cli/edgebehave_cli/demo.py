@@ -15,16 +15,12 @@ _EPOCHS = 8
 """Passes over the log: two minutes for the simulated one; `edgebehave train` takes up to 18."""
 
 if TYPE_CHECKING:  # annotations must not import torch
-    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.logs.event_store import EventStore
 
 
 def demo(
-    log: Annotated[
-        list[Path] | None, typer.Argument(help="Your log; without one, the simulator's.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path(
-        "runs/demo"
-    ),
+    log: Annotated[list[Path] | None, typer.Argument(help="Your log; without one, the simulator's.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("runs/demo"),
     user: log_columns.User = "user",
     event_time: Annotated[str, typer.Option("--time", help="Column of times.")] = "time",
     event: log_columns.Event = "event",
@@ -46,14 +42,14 @@ def demo(
     import shutil
 
     from edgebehave_export.bundle import export_bundle
-    from edgebehave_export.parity import ParityError
-    from edgebehave_train.evaluation import evaluate
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.ingest import IngestConfig, ingest
-    from edgebehave_train.objectives import ObjectiveConfig
-    from edgebehave_train.pretraining import pretrain
-    from edgebehave_train.recipes import PRESETS
-    from edgebehave_train.split import SplitConfig
+    from edgebehave_export.parity.parity import ParityError
+    from edgebehave_train.evaluation.evaluation import evaluate
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.logs.ingest import IngestConfig, ingest
+    from edgebehave_train.logs.split import SplitConfig
+    from edgebehave_train.training.objectives import ObjectiveConfig
+    from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.recipes import PRESETS
 
     started = time.monotonic()
 
@@ -84,7 +80,7 @@ def demo(
             overwrite=True,
         )
     else:
-        from edgebehave_train.simulator import SimulatorConfig, ceiling, simulate, write_log
+        from edgebehave_train.simulator.log import SimulatorConfig, ceiling, simulate, write_log
 
         step("Simulate a log (or give your own: edgebehave demo LOG --user ... --event ...)")
         simulated = simulate(SimulatorConfig(seed=seed))
@@ -125,14 +121,10 @@ def demo(
 
     step("Export it to int8 ONNX, checked against the checkpoint on real histories")
     try:
-        export_bundle(
-            checkpoint.path, store.path, out / "bundle", "int8", overwrite=True, report=note
-        )
+        export_bundle(checkpoint.path, store.path, out / "bundle", "int8", overwrite=True, report=note)
     except ParityError as error:
         note(f"int8 changes too much on this log, so the bundle is fp32: {error}")
-        export_bundle(
-            checkpoint.path, store.path, out / "bundle", "fp32", overwrite=True, report=note
-        )
+        export_bundle(checkpoint.path, store.path, out / "bundle", "fp32", overwrite=True, report=note)
 
     step("Predict with the SDK from the bundle (numpy and onnxruntime, no torch)")
     _show_predictions(out / "bundle", store)

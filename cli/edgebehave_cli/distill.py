@@ -12,10 +12,10 @@ from edgebehave_cli.train import is_given, parse_settings, recipe_with, with_set
 from edgebehave_cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:  # the annotations must not import torch
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.teacher_probs import TeacherProbs
-    from edgebehave_train.recipes import TrainConfig
+    from edgebehave_train.distillation.teacher_probs import TeacherProbs
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
+    from edgebehave_train.training.recipes import TrainConfig
 
 
 _LANGUAGE_MODEL_SAMPLES = 4000
@@ -61,9 +61,7 @@ def distill(
             "log taught with 3.",
         ),
     ] = 1.0,
-    temperature: Annotated[
-        float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")
-    ] = 2.0,
+    temperature: Annotated[float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")] = 2.0,
     name_embeddings: Annotated[
         bool,
         typer.Option(
@@ -75,9 +73,7 @@ def distill(
         Path | None,
         typer.Option(help="Where the base of the language model is now, if it moved."),
     ] = None,
-    preset: Annotated[
-        str, typer.Option(help="tiny, edge, base, large or paper; --from brings its own.")
-    ] = "edge",
+    preset: Annotated[str, typer.Option(help="tiny, edge, base, large or paper; --from brings its own.")] = "edge",
     split: Annotated[
         str | None,
         typer.Option(
@@ -92,9 +88,7 @@ def distill(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a checkpoint on a log and on a teacher's answers.
@@ -108,10 +102,10 @@ def distill(
     Example: [bold]edgebehave distill runs/store --teacher runs/seed0 --teacher runs/seed1 --teacher
     runs/seed2 -o runs/taught --weight 3 --temperature 1[/bold]
     """
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.distillation import distill as distill_checkpoint
-    from edgebehave_train.llm.teachers import language_names
+    from edgebehave_train.distillation.distillation import distill as distill_checkpoint
+    from edgebehave_train.distillation.teachers import language_names
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     log = EventStore.open(store)
     known = None if student is None else Checkpoint.open(student)
@@ -123,9 +117,7 @@ def distill(
     names = None
     if name_embeddings:
         if len(teachers) != 1:
-            raise ValueError(
-                "--name-embeddings needs the language model: name it, and nobody else, by --teacher"
-            )
+            raise ValueError("--name-embeddings needs the language model: name it, and nobody else, by --teacher")
         names = language_names(teachers[0], base=base)
     kept = answers or out.with_name(f"{out.name}.teacher.safetensors")
     command = f"edgebehave distill {store} -o {out} ... --resume"
@@ -164,8 +156,8 @@ def _config(
     settings: list[str],
 ) -> "TrainConfig":
     """The recipe of a preset, or the student's own, with what was set."""
-    from edgebehave_train.llm.distillation import student_config
-    from edgebehave_train.llm.teachers import split_of_teacher
+    from edgebehave_train.distillation.distillation import student_config
+    from edgebehave_train.distillation.teachers import split_of_teacher
 
     if student is not None:
         own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
@@ -191,9 +183,9 @@ def _answers(
     base: Path | None,
 ) -> "TeacherProbs":
     """The teacher's answers: those of the file, or asked for now and kept there."""
-    from edgebehave_train.llm.distillation import targets_to_ask
-    from edgebehave_train.llm.teacher_probs import TeacherProbs, ask
-    from edgebehave_train.llm.teachers import is_language_model, open_teachers
+    from edgebehave_train.distillation.distillation import targets_to_ask
+    from edgebehave_train.distillation.teacher_probs import TeacherProbs, ask
+    from edgebehave_train.distillation.teachers import is_language_model, open_teachers
 
     if not teachers:
         if not file.exists():
@@ -210,9 +202,7 @@ def _answers(
             store,
             event,
             file,
-            on_progress=lambda done, total: bar.show(
-                done / total, f"teacher {done:,}/{total:,}", "answers"
-            ),
+            on_progress=lambda done, total: bar.show(done / total, f"teacher {done:,}/{total:,}", "answers"),
         )
     note(f"{len(answers.event):,} answers of the teacher -> {file}")
     return answers

@@ -8,7 +8,7 @@ import typer
 from edgebehave_cli.console import JsonOption, note, print_json, print_table
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.evaluation import Table
+    from edgebehave_train.evaluation.evaluation import Table
 
 _COLUMNS = {
     "HR@1": "hr_at_1",
@@ -23,24 +23,16 @@ _COLUMNS = {
 
 
 def evaluate(
-    checkpoints: Annotated[
-        list[Path], typer.Argument(help="Checkpoints; the first is compared with all others.")
-    ],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints; the first is compared with all others.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="Event store they learned from.")],
-    test: Annotated[
-        bool, typer.Option("--test", help="Read the test part; each reading is recorded.")
-    ] = False,
+    test: Annotated[bool, typer.Option("--test", help="Read the test part; each reading is recorded.")] = False,
     adjust: Annotated[
         list[float] | None,
         typer.Option(help="Add a row with post-hoc logit adjustment at this tau; repeatable."),
     ] = None,
-    variants: Annotated[
-        bool, typer.Option(help="Rows for the network alone, no query time, and asking early.")
-    ] = True,
+    variants: Annotated[bool, typer.Option(help="Rows for the network alone, no query time, and asking early.")] = True,
     resamples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of users.")] = 1000,
-    figure: Annotated[
-        Path | None, typer.Option(help="Draw macro recall against HR@1 into this PNG or SVG.")
-    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw macro recall against HR@1 into this PNG or SVG.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a model and every baseline on the validation part, or the test part.
@@ -52,9 +44,9 @@ def evaluate(
 
     Example: [bold]edgebehave evaluate runs/ce runs/dro -s runs/store --adjust 0.5 --adjust 1[/bold]
     """
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.evaluation import evaluate as evaluate_checkpoints
-    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.evaluation.evaluation import evaluate as evaluate_checkpoints
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     table = evaluate_checkpoints(
         EventStore.open(store),
@@ -66,7 +58,7 @@ def evaluate(
         on_row=lambda name: note(f"  scored: {name}"),
     )
     if figure:
-        from edgebehave_train.figures import draw_frontier
+        from edgebehave_train.evaluation.figures import draw_frontier
 
         draw_frontier(table, figure)
         note(f"figure -> {figure}")
@@ -88,17 +80,12 @@ def show_table(table: "Table") -> None:
                 f"{one.value:.3f}",
                 f"{one.low:.3f}-{one.high:.3f}",
                 *(f"{row.metrics[metric].value:.3f}" for metric in list(_COLUMNS.values())[1:]),
-                f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-                if difference
-                else "",
+                f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
             ]
         )
     unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
     reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""
-    title = (
-        f"{table.part}: {table.num_targets:,} predictions for {table.num_users:,} users"
-        f"{unknown}{reads}"
-    )
+    title = f"{table.part}: {table.num_targets:,} predictions for {table.num_users:,} users{unknown}{reads}"
     model = next(row.name for row in table.rows if row.kind == "model")
     first, *others = _COLUMNS
     model_minus_row = f"{model} - row, HR@1"

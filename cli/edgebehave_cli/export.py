@@ -11,12 +11,8 @@ from edgebehave_cli.console import JsonOption, note, print_json
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
-    store: Annotated[
-        Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")
-    ],
-    target: Annotated[
-        str, typer.Option(help="What will run it: native (phone, computer), server or web.")
-    ] = "native",
+    store: Annotated[Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")],
+    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer), server or web.")] = "native",
     golden: Annotated[
         Path | None,
         typer.Option(
@@ -24,9 +20,7 @@ def export(
             "clients with. As private as the log: it stays beside the bundle."
         ),
     ] = None,
-    ort: Annotated[
-        bool, typer.Option(help="Also write .ort files, for the smallest builds of ONNX Runtime.")
-    ] = False,
+    ort: Annotated[bool, typer.Option(help="Also write .ort files, for the smallest builds of ONNX Runtime.")] = False,
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
     json: JsonOption = False,

@@ -9,7 +9,7 @@ import typer
 from edgebehave_cli.console import JsonOption, print_json, print_table
 
 if TYPE_CHECKING:  # the annotation must not import numpy
-    from edgebehave_train.event_store import NamedEvent
+    from edgebehave_train.logs.event_store import NamedEvent
 
 
 def generate(
@@ -18,9 +18,7 @@ def generate(
     user: Annotated[str, typer.Option(help="Name of the user.")],
     steps: Annotated[int, typer.Option(min=1, help="How many events to generate.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same future.")] = 0,
-    temperature: Annotated[
-        float, typer.Option(help="Below 1 the likely becomes likelier; above 0.")
-    ] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Below 1 the likely becomes likelier; above 0.")] = 1.0,
     top_p: Annotated[
         float,
         typer.Option(help="Draw from the fewest names with this much probability, in (0, 1]."),
@@ -33,10 +31,10 @@ def generate(
 
     Example: [bold]edgebehave generate runs/edge -s runs/store --user u17 --steps 20[/bold]
     """
-    from edgebehave.sampling import Sampling
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.generation import Generator
+    from edgebehave.answers.sampling import Sampling
+    from edgebehave_train.generation.generation import Generator
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     sampling = Sampling(temperature=temperature, top_p=top_p)
     generator = Generator(Checkpoint.open(checkpoint), EventStore.open(store))

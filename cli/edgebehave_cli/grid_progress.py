@@ -6,7 +6,7 @@ from edgebehave_cli.console import note
 from edgebehave_cli.progress_bar import ProgressBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.scaling import GridProgress
+    from edgebehave_train.scaling.scaling import GridProgress
 
 
 class GridBar(ProgressBar):

@@ -30,8 +30,8 @@ def ingest(
 
     Example: [bold]edgebehave ingest log.csv -o runs/store --user uid --time ts --event app[/bold]
     """
-    from edgebehave_train.ingest import IngestConfig
-    from edgebehave_train.ingest import ingest as ingest_log
+    from edgebehave_train.logs.ingest import IngestConfig
+    from edgebehave_train.logs.ingest import ingest as ingest_log
 
     config = IngestConfig(
         log=log,

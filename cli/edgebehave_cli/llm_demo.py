@@ -29,9 +29,8 @@ class _Step(NamedTuple):
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path(
-        "runs/llm-demo"
-    ),
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("runs/llm-demo"),
     base: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +60,7 @@ def demo(
             continue
         if step.made is not None and step.made.parent != out and step.made.parent.exists():
             shutil.rmtree(step.made.parent)  # half done by an earlier demo
-        _run(step.command)
+        _run(context, step.command)
     note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
 
 
@@ -95,8 +94,7 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     yield _Step("Simulate a log", f"simulate {log} --seed {seed}", out / "log.csv.gz")
     yield _Step(
         "Ingest it into an event store",
-        f"ingest {log} -o {store} --location location --utc-offset utc_offset_min "
-        "--behavior behavior",
+        f"ingest {log} -o {store} --location location --utc-offset utc_offset_min --behavior behavior",
         out / "store" / "statistics.json",
     )
     tuning = f"--seed {seed}"
@@ -120,8 +118,7 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
         tuning += "".join(f" --set {name}={value}" for name, value in settings.items())
     yield _Step(
         "A-tuning: the frequent behaviors, and 5 % conversation",
-        f"llm tune {store} --base {shlex.quote(base) if base else small_lm} -o {a} "
-        f"--stages anchor {tuning}",
+        f"llm tune {store} --base {shlex.quote(base) if base else small_lm} -o {a} --stages anchor {tuning}",
         out / "a" / "behaviorlm.json",
     )
     yield _Step(
@@ -159,9 +156,7 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     asked = f"--store {store} --user user_00159 -k 3"
     yield _Step("Ask the language model", f"llm predict {ab} {asked}")
     yield _Step("Ask the SDK, as on a device", f"predict {bundle} {asked}")
-    yield _Step(
-        "What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}"
-    )
+    yield _Step("What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}")
 
 
 def _is_done(made: Path) -> bool:
@@ -171,8 +166,7 @@ def _is_done(made: Path) -> bool:
     return finished
 
 
-def _run(command: str) -> None:
-    """A verb, as if it had been typed."""
-    from edgebehave_cli.app import app
-
-    app(shlex.split(command), standalone_mode=False)
+def _run(context: typer.Context, command: str) -> None:
+    """Run a verb, as if it had been typed."""
+    root = context.find_root()
+    root.command.main(shlex.split(command), prog_name=root.info_name, standalone_mode=False)

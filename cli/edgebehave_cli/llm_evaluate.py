@@ -11,36 +11,23 @@ from edgebehave_cli.progress_bar import ProgressBar
 
 def evaluate(
     store: Annotated[Path, typer.Argument(help="Event store they were tuned on.")],
-    models: Annotated[
-        list[Path], typer.Argument(help="Tuned models; the first is compared with all others.")
-    ],
+    models: Annotated[list[Path], typer.Argument(help="Tuned models; the first is compared with all others.")],
     edge: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Checkpoint of the same log and split: train it with --split user --set "
-            "split.train=0.8; repeatable."
+            help="Checkpoint of the same log and split: train it with --split user --set split.train=0.8; repeatable."
         ),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option(help="users: samples as they come; balanced: as many of each behavior."),
     ] = "users",
-    test: Annotated[
-        bool, typer.Option("--test", help="Read the test part; each reading is recorded.")
-    ] = False,
-    zero_shot: Annotated[
-        bool, typer.Option("--zero-shot", help="A row for the first model's base, untuned.")
-    ] = False,
-    written: Annotated[
-        bool, typer.Option("--written", help="Rows for models that write what they want.")
-    ] = False,
+    test: Annotated[bool, typer.Option("--test", help="Read the test part; each reading is recorded.")] = False,
+    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="A row for the first model's base, untuned.")] = False,
+    written: Annotated[bool, typer.Option("--written", help="Rows for models that write what they want.")] = False,
     habits: Annotated[bool, typer.Option(help="A row for the habit baseline.")] = True,
-    samples: Annotated[
-        int, typer.Option(min=0, help="Of the users protocol, drawn; 0 = all.")
-    ] = 2000,
-    per_behavior: Annotated[
-        int, typer.Option(min=1, help="Of the balanced protocol, at most.")
-    ] = 500,
+    samples: Annotated[int, typer.Option(min=0, help="Of the users protocol, drawn; 0 = all.")] = 2000,
+    per_behavior: Annotated[int, typer.Option(min=1, help="Of the balanced protocol, at most.")] = 500,
     resamples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of users.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the samples drawn.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -56,14 +43,14 @@ def evaluate(
     Example: [bold]edgebehave llm evaluate runs/store runs/ab runs/a --edge runs/edge
     --protocol balanced --test[/bold]
     """
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.llm_comparison import (
+    from edgebehave_train.llm.evaluation.comparison import (
         ComparisonConfig,
         compare_language_models,
         comparison_json,
     )
-    from edgebehave_train.llm.tuned_llm import TunedLLM
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     config = ComparisonConfig(
         protocol=protocol,  # type: ignore[arg-type]  # the config says what it may be
@@ -84,9 +71,7 @@ def evaluate(
             config,
             checkpoints=[Checkpoint.open(path) for path in edge or []],
             device=device,
-            on_progress=lambda row, done, total: bar.show(
-                done / total, row, f"{done} of {total} samples"
-            ),
+            on_progress=lambda row, done, total: bar.show(done / total, row, f"{done} of {total} samples"),
         )
     if json:
         print_json(comparison_json(table, config, tuned))

@@ -15,9 +15,7 @@ def export(
         Path | None,
         typer.Option("--store", "-s", help="Event store it was tuned on; needed for --onnx."),
     ] = None,
-    onnx: Annotated[
-        bool, typer.Option(help="Also as ONNX with a cache, float32 and int8 (extra llm-onnx).")
-    ] = True,
+    onnx: Annotated[bool, typer.Option(help="Also as ONNX with a cache, float32 and int8 (extra llm-onnx).")] = True,
     prompts: Annotated[
         int, typer.Option(min=1, help="Validation samples on which graphs and torch are compared.")
     ] = 200,
@@ -32,9 +30,9 @@ def export(
 
     Merged weights alone: [bold]edgebehave llm export runs/llm -o runs/merged --no-onnx[/bold]
     """
-    from edgebehave_export.tuned_llm_export import export_tuned_llm
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.tuned_llm import TunedLLM
+    from edgebehave_export.llm.tuned_llm_export import export_tuned_llm
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
+    from edgebehave_train.logs.event_store import EventStore
 
     if onnx and store is None:
         raise ValueError("--onnx compares graphs on prompts: give --store, or --no-onnx")

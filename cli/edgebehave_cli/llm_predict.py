@@ -15,9 +15,7 @@ def predict(
     user: Annotated[str, typer.Option(help="Name of the user.")],
     at: Annotated[
         str | None,
-        typer.Option(
-            help="Moment to predict for, ISO 8601 with a zone; default: the last event's."
-        ),
+        typer.Option(help="Moment to predict for, ISO 8601 with a zone; default: the last event's."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many behaviors to show.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -27,9 +25,9 @@ def predict(
 
     Example: [bold]edgebehave llm predict runs/llm -s runs/store --user u17[/bold]
     """
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.next_sample import next_sample
-    from edgebehave_train.llm.tuned_llm import TunedLLM, sample_probs
+    from edgebehave_train.llm.prompts.next_sample import next_sample
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, sample_probs
+    from edgebehave_train.logs.event_store import EventStore
 
     moment = None if at is None else parse_moment(at)
     tuned = TunedLLM.open(model)
@@ -46,12 +44,7 @@ def predict(
     best = [b for b in (-probs).argsort(kind="stable").tolist() if b > 0][:k]
     behaviors = tuned.vocabulary.behaviors
     if json:
-        print_json(
-            [
-                {"behavior": behaviors[b], "name": tuned.names[b], "probability": float(probs[b])}
-                for b in best
-            ]
-        )
+        print_json([{"behavior": behaviors[b], "name": tuned.names[b], "probability": float(probs[b])} for b in best])
         return
     has_names = any(behaviors[b] != tuned.names[b] for b in best)
     print_table(

@@ -17,9 +17,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Seed of the weights and the text.")] = 0,
     store: Annotated[
         Path | None,
-        typer.Option(
-            help="Read what the training users of this event store did, instead of made-up text."
-        ),
+        typer.Option(help="Read what the training users of this event store did, instead of made-up text."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -32,8 +30,8 @@ def pretrain(
 
     Example: [bold]edgebehave llm pretrain -o small_lm[/bold]
     """
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.small_lm import small_lm_config, train_small_lm
+    from edgebehave_train.llm.stand_in.small_lm import small_lm_config, train_small_lm
+    from edgebehave_train.logs.event_store import EventStore
 
     log = None if store is None else EventStore.open(store)
     config = small_lm_config(preset, architecture=architecture, steps=steps, seed=seed)

@@ -11,7 +11,7 @@ from edgebehave_cli.train import is_given, parse_settings, with_settings
 from edgebehave_cli.tuning_progress import TuningBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
+    from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
 
 _SETTING_OF_OPTION = {
     "anchor_threshold": "anchor_threshold",
@@ -54,22 +54,14 @@ def tune(
             "small corpus of our own, which is enough for trials alone."
         ),
     ] = None,
-    auxiliary_ratio: Annotated[
-        float, typer.Option(help="Share of conversations in the mixture; 0 = none.")
-    ] = 0.05,
-    few_shot: Annotated[
-        int, typer.Option(min=1, help="Samples of each behavior in the balanced stage.")
-    ] = 20,
-    selection: Annotated[
-        str, typer.Option(help="Of the balanced stage: difficulty, or uniform.")
-    ] = "difficulty",
+    auxiliary_ratio: Annotated[float, typer.Option(help="Share of conversations in the mixture; 0 = none.")] = 0.05,
+    few_shot: Annotated[int, typer.Option(min=1, help="Samples of each behavior in the balanced stage.")] = 20,
+    selection: Annotated[str, typer.Option(help="Of the balanced stage: difficulty, or uniform.")] = "difficulty",
     same_category: Annotated[
         bool,
         typer.Option(help="Prefer mistakes among anchors, or among the tail; off: any mistakes."),
     ] = True,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Samples of the log in any other stage, at most.")
-    ] = 10_000,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of the log in any other stage, at most.")] = 10_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of each stage, at most.")] = 8,
     names: Annotated[
         Path | None,
@@ -89,9 +81,7 @@ def tune(
             help="Any other setting, as lora.rank=16 or tuning.learning_rate=3e-4; repeatable.",
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Tune a language model on the training users of a log: LoRA, loss on the answers alone.
@@ -104,9 +94,9 @@ def tune(
     Standard fine-tuning: [bold]--stages all[/bold]; another F, from the same A-tuning:
     [bold]edgebehave llm tune runs/store --base runs/a -o runs/b5 --few-shot 5[/bold]
     """
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.llm.conversations import SMALL_CORPUS
-    from edgebehave_train.llm.progressive_tuning import resume_tuning, tune_progressively
+    from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
+    from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
+    from edgebehave_train.logs.event_store import EventStore
 
     given = [name for name in _SETTINGS if is_given(context, name)]
     if resume and given:
@@ -121,9 +111,7 @@ def tune(
                 tuned = resume_tuning(log, out, device=device, on_progress=bar.report)
             else:
                 settings: dict[str, Any] = {
-                    _SETTING_OF_OPTION[name]: context.params[name]
-                    for name in given
-                    if name in _SETTING_OF_OPTION
+                    _SETTING_OF_OPTION[name]: context.params[name] for name in given if name in _SETTING_OF_OPTION
                 }
                 if "epochs" in given:
                     settings |= {"tuning.epochs": epochs, "balanced_tuning.epochs": epochs}
@@ -148,8 +136,8 @@ def tune(
 
 def _config(base: str, stages: str | None, settings: dict[str, Any]) -> "BehaviorLMConfig":
     """The defaults, or what an earlier tuning used, with some settings replaced."""
-    from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
-    from edgebehave_train.llm.tuned_llm import DESCRIPTION_FILE, TunedLLM
+    from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
+    from edgebehave_train.llm.tuning.tuned_llm import DESCRIPTION_FILE, TunedLLM
 
     config = BehaviorLMConfig()
     if (Path(base) / DESCRIPTION_FILE).is_file():

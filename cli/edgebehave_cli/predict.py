@@ -25,7 +25,7 @@ def predict(
     Example: [bold]edgebehave predict runs/bundle -s runs/store --user u17[/bold]
     """
     from edgebehave import Predictor
-    from edgebehave_train.event_store import EventStore
+    from edgebehave_train.logs.event_store import EventStore
 
     moment = None if at is None else parse_moment(at)
     log = EventStore.open(store)

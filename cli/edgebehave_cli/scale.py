@@ -9,7 +9,7 @@ from edgebehave_cli.console import JsonOption, note, print_json, print_table
 from edgebehave_cli.grid_progress import GridBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.scaling_report import ScalingReport
+    from edgebehave_train.scaling.report import ScalingReport
 
 
 def scale(
@@ -19,26 +19,16 @@ def scale(
         str,
         typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log."),
     ] = "cpu",
-    widths: Annotated[
-        str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")
-    ] = None,
-    shares: Annotated[
-        str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")
-    ] = None,
+    widths: Annotated[str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")] = None,
+    shares: Annotated[str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")
-    ] = None,
-    habits: Annotated[
-        bool, typer.Option(help="Mix with the habit kernels, which hide the network.")
-    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")] = None,
+    habits: Annotated[bool, typer.Option(help="Mix with the habit kernels, which hide the network.")] = False,
     query_context: Annotated[
         str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
     ] = "time",
     split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
-    resamples: Annotated[
-        int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")
-    ] = 200,
+    resamples: Annotated[int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")] = 200,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -55,11 +45,11 @@ def scale(
 
     Example: [bold]edgebehave scale runs/store -o runs/big --grid gpu --device cuda[/bold]
     """
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.scaling import scale as run_grid
-    from edgebehave_train.scaling_figure import draw_scaling
-    from edgebehave_train.scaling_grid import GRIDS
-    from edgebehave_train.split import SplitConfig
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.logs.split import SplitConfig
+    from edgebehave_train.scaling.figure import draw_scaling
+    from edgebehave_train.scaling.grid import GRIDS
+    from edgebehave_train.scaling.scaling import scale as run_grid
 
     if grid not in GRIDS:
         raise ValueError(f"grid must be one of {', '.join(GRIDS)}, got {grid!r}")
@@ -122,10 +112,7 @@ def show_report(report: "ScalingReport") -> None:
         f" measured {report.measured:.4f}, error {report.error:+.2%}; "
         f"without a law (lowest smaller run) {copied / report.measured - 1:+.2%}"
     )
-    law = {
-        name: f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]"
-        for name, i in report.law.intervals().items()
-    }
+    law = {name: f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for name, i in report.law.intervals().items()}
     print(
         "law of all runs: "
         f"C_N {law['size_constant']}, alpha {law['size_exponent']}, "

@@ -24,8 +24,8 @@ def simulate(
 
     Example: [bold]edgebehave simulate log.csv.gz --users 500 --days 30[/bold]
     """
-    from edgebehave_train.simulator import SimulatorConfig, ceiling, write_log
-    from edgebehave_train.simulator import simulate as simulate_log
+    from edgebehave_train.simulator.log import SimulatorConfig, ceiling, write_log
+    from edgebehave_train.simulator.log import simulate as simulate_log
 
     log = simulate_log(SimulatorConfig(num_users=users, num_days=days, seed=seed))
     write_log(log, out, shuffle=shuffle)

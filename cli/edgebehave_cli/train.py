@@ -12,8 +12,8 @@ from edgebehave_cli.console import JsonOption, note, print_json
 from edgebehave_cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
-    from edgebehave_train.recipes import TrainConfig
+    from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
+    from edgebehave_train.training.recipes import TrainConfig
 
 Config = TypeVar("Config", "TrainConfig", "BehaviorLMConfig")
 
@@ -36,12 +36,8 @@ def train(
     query_context: Annotated[
         str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
     ] = "time",
-    habits: Annotated[
-        bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")
-    ] = True,
-    split: Annotated[
-        str, typer.Option(help="time: the last events of each user test; user: whole users do.")
-    ] = "time",
+    habits: Annotated[bool, typer.Option(help="Mix with the habit kernels; off = the paper's plain model.")] = True,
+    split: Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")] = "time",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -59,9 +55,7 @@ def train(
     fresh_blocks: Annotated[
         bool, typer.Option(help="With --blocks-from: take the shape, but blocks of noise.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Pretrain a model on the training part of an event store.
@@ -74,9 +68,9 @@ def train(
 
     Example: [bold]edgebehave train runs/store -o runs/started --blocks-from path/to/llm[/bold]
     """
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.pretraining import pretrain
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
+    from edgebehave_train.training.pretraining import pretrain
 
     if resume:
         given = [name for name in _SETTINGS if is_given(context, name)]
@@ -133,7 +127,7 @@ def recipe_with(preset: str, given: Sequence[str]) -> "TrainConfig":
 
     Raises ValueError that names what there is.
     """
-    from edgebehave_train.recipes import PRESETS
+    from edgebehave_train.training.recipes import PRESETS
 
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")

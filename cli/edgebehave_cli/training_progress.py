@@ -7,7 +7,7 @@ from edgebehave_cli.console import note
 from edgebehave_cli.progress_bar import ProgressBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.pretraining import Progress
+    from edgebehave_train.training.pretraining import Progress
 
 
 class TrainingProgress(ProgressBar):

@@ -15,24 +15,18 @@ _SETTINGS = ("strategy", "share", "habits", "split", "objective", "epochs", "see
 def transfer(
     context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="What was learned, from `edgebehave train`.")],
-    log: Annotated[
-        Path, typer.Option("--log", help="Event store of the other log, from `edgebehave ingest`.")
-    ],
+    log: Annotated[Path, typer.Option("--log", help="Event store of the other log, from `edgebehave ingest`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
     strategy: Annotated[
         str,
         typer.Option(help="scratch, blocks, blocks-head (the paper's), lora, ofa or drawn-ends."),
     ] = "blocks-head",
-    share: Annotated[
-        float, typer.Option(help="Share of the log's training events to learn from, in (0, 1].")
-    ] = 1.0,
+    share: Annotated[float, typer.Option(help="Share of the log's training events to learn from, in (0, 1].")] = 1.0,
     habits: Annotated[
         bool | None,
         typer.Option(help="Mix with the habit kernels; default: as the checkpoint does."),
     ] = None,
-    split: Annotated[
-        str, typer.Option(help="time: the last events of each user test; user: whole users do.")
-    ] = "time",
+    split: Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")] = "time",
     objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "ce",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random, the share included.")] = 0,
@@ -41,9 +35,7 @@ def transfer(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Train on another log with what a model learned before.
@@ -55,10 +47,10 @@ def transfer(
 
     Example: [bold]edgebehave transfer runs/edge --log runs/other -o runs/ofa --strategy ofa[/bold]
     """
-    from edgebehave_train.checkpoint import Checkpoint
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.transfer import transfer as train_on_other_log
-    from edgebehave_train.transfer import transfer_config
+    from edgebehave_train.adaptation.transfer import transfer as train_on_other_log
+    from edgebehave_train.adaptation.transfer import transfer_config
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
 
     source = Checkpoint.open(checkpoint)
     if resume:
@@ -69,10 +61,7 @@ def transfer(
         begun = Checkpoint.open(out)
         config, strategy = begun.config, begun.training["origin"].get("strategy")
         if strategy is None:
-            raise ValueError(
-                f"{out} was not begun by `edgebehave transfer`; "
-                "resume with the command that began it"
-            )
+            raise ValueError(f"{out} was not begun by `edgebehave transfer`; resume with the command that began it")
     else:
         settings: dict[str, Any] = {
             "seed": seed,
@@ -98,10 +87,7 @@ def transfer(
                 on_progress=progress.report,
             )
         except KeyboardInterrupt:
-            note(
-                f"interrupted; go on with: edgebehave transfer {checkpoint} --log {log} -o {out} "
-                "--resume"
-            )
+            note(f"interrupted; go on with: edgebehave transfer {checkpoint} --log {log} -o {out} --resume")
             raise
     note(f"checkpoint -> {out}")
     if json:

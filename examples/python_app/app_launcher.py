@@ -27,8 +27,7 @@ def main(bundle: str | None = None) -> None:
     for hour in (7, 12, 20):
         at = today + timedelta(hours=hour)
         dock = [
-            f"{prediction.behavior} {prediction.probability:.0%}"
-            for prediction in predictor.predict("me", k=4, at=at)
+            f"{prediction.behavior} {prediction.probability:.0%}" for prediction in predictor.predict("me", k=4, at=at)
         ]
         print(f"{at:%A %H:%M}  {' | '.join(dock)}")
 

@@ -42,15 +42,11 @@ def check(bundle: Path, golden: Path, first: int | None = None) -> dict[str, obj
             name = header["events"][event]
             predictor.observe("somebody", name, at=at, location=place, utc_offset_min=offset)
         expected = dict(line["expected"])
-        answers = predictor.predict(
-            "somebody", len(expected), at=line["at"], utc_offset_min=line["at_utc_offset_min"]
-        )
+        answers = predictor.predict("somebody", len(expected), at=line["at"], utc_offset_min=line["at_utc_offset_min"])
         predictor.forget("somebody")
         same_top1 += answers[0].behavior == next(iter(expected))
         same_top5 += {answer.behavior for answer in answers} == set(expected)
-        differences = [
-            abs(a.probability - expected.get(a.behavior, a.probability)) for a in answers
-        ]
+        differences = [abs(a.probability - expected.get(a.behavior, a.probability)) for a in answers]
         largest = max(largest, *differences)
     return {
         "runtime": f"Python {platform.python_version()} on {platform.machine()}",

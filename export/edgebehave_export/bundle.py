@@ -12,29 +12,29 @@ from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from edgebehave.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
+from edgebehave.answers.probability_shift import ProbabilityShift
+from edgebehave.bundles.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
+from edgebehave.bundles.manifest_digest import digested_manifest
 from edgebehave.habits import HABIT_EVENTS
-from edgebehave.manifest_digest import digested_manifest
-from edgebehave.probability_shift import ProbabilityShift
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
-from edgebehave_export.generation_graphs import can_generate
-from edgebehave_export.golden import check_golden_path, write_golden
-from edgebehave_export.native_graph import native_observe
-from edgebehave_export.onnx_export import (
+from edgebehave_export.graphs.generation_graphs import can_generate
+from edgebehave_export.graphs.native_graph import native_observe
+from edgebehave_export.graphs.onnx_export import (
     export_generation,
     export_observe,
     export_wait,
     export_window,
 )
-from edgebehave_export.ort_format import ort_files
-from edgebehave_export.parity import ParityReport, check_parity
-from edgebehave_export.predict_graph import predict_graph
+from edgebehave_export.graphs.ort_format import ort_files
+from edgebehave_export.graphs.predict_graph import predict_graph
+from edgebehave_export.parity.golden import check_golden_path, write_golden
+from edgebehave_export.parity.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
-from edgebehave_train.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
-from edgebehave_train.checkpoint import Checkpoint
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.model import BehaviorModel, ModelConfig
-from edgebehave_train.time_gaps import NUM_QUANTILES
+from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
+from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
+from edgebehave_train.training.checkpoint import Checkpoint
 
 Precision = Literal["fp32", "int8"]
 
@@ -66,8 +66,8 @@ def export_bundle(
     target     what will run it. "native": ONNX Runtime of a phone or a computer. "server": the
                same, and window.onnx, which needs no cache. "web":
                ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
-    golden     a file for golden vectors, beside the bundle: see `edgebehave_export.golden`.
-    ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.ort_format`.
+    golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
+    ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.graphs.ort_format`.
     report     receives lines for people, the table of the gate among them.
     Returns    the table of the gate, which also stands in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -168,8 +168,7 @@ def _write(
         for name, content in graphs.items():
             (partial / name).write_bytes(content)
         files = {
-            path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(partial.iterdir())
+            path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(partial.iterdir())
         }
         content = digested_manifest(manifest | {"files": files})
         (partial / "manifest.json").write_bytes(content)
@@ -241,7 +240,7 @@ def _manifest(
 
 
 def model_shape(config: ModelConfig) -> dict[str, Any]:
-    """The part of a manifest that `edgebehave.bundle.ModelShape` reads."""
+    """The part of a manifest that `edgebehave.bundles.bundle.ModelShape` reads."""
     names = [field.name for field in fields(ModelShape) if field.name != "habit_events"]
     return {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS}
 

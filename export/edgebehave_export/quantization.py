@@ -29,7 +29,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_node, make_opsetid
 
-from edgebehave_export.graph_builder import FUSED
+from edgebehave_export.graphs.graph_builder import FUSED
 
 LARGE = 32_768
 """Weights from which integers are faster: measured on x86, width 64 lost and 128 won."""
@@ -74,9 +74,7 @@ def quantize_rows(
     return np.clip(integers_RD, -127, 127).astype(np.int8), scale_R1
 
 
-def quantize(
-    proto: ModelProto, large: int | None = LARGE, *, in_blocks: bool = False
-) -> ModelProto:
+def quantize(proto: ModelProto, large: int | None = LARGE, *, in_blocks: bool = False) -> ModelProto:
     """The int8 form of a graph; its inputs and outputs stay as they are.
 
     large      number of weights from which a matrix multiplies in integers; None: none does.
@@ -294,9 +292,7 @@ def _block_of(num_inputs: int) -> int:
     return min(BLOCK, max(16, 1 << (num_inputs - 1).bit_length()))
 
 
-def _store(
-    proto: ModelProto, tensor: TensorProto, integers: npt.NDArray[Any], scales: npt.NDArray[Any]
-) -> None:
+def _store(proto: ModelProto, tensor: TensorProto, integers: npt.NDArray[Any], scales: npt.NDArray[Any]) -> None:
     """Replace an initializer by its integers and scales."""
     for kind, values in (("int8", integers), ("scale", scales)):
         stored = numpy_helper.from_array(np.ascontiguousarray(values), f"{tensor.name}_{kind}")

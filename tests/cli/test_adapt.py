@@ -85,9 +85,7 @@ def test_it_tells_what_was_gained_and_what_was_forgotten(run, edgebehave, tmp_pa
         ("known", "log", ("--start", "luck"), "start must be one of"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(
-    run, edgebehave, tmp_path, checkpoint, log, options, message
-):
+def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, checkpoint, log, options, message):
     changes = {"old": ("config.json", "format_version", 0)}
     changes["unfinished"] = ("training.json", "finished", False)
     source = tmp_path / checkpoint

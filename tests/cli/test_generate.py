@@ -27,9 +27,7 @@ def run(tmp_path_factory) -> Path:
     store = folder / "store"
     edgebehave("simulate", folder / "log.csv", "--users", 20, "--days", 14)
     edgebehave("ingest", folder / "log.csv", "-o", store, *COLUMNS)
-    heads = edgebehave(
-        "train", store, "-o", folder / "heads", *SMALL, "--set", "generation_heads=true"
-    )
+    heads = edgebehave("train", store, "-o", folder / "heads", *SMALL, "--set", "generation_heads=true")
     assert "gap " in heads.stderr  # the losses of the heads are shown
     plain = shutil.copytree(folder / "heads", folder / "plain")
     config = json.loads((plain / "config.json").read_text())

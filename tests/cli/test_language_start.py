@@ -6,7 +6,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 from typer.testing import CliRunner
 
 from edgebehave_cli.app import app
-from edgebehave_train.checkpoint import Checkpoint
+from edgebehave_train.training.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -47,9 +47,7 @@ def base(tmp_path_factory):
         show_progress=False,
     )
     tokenizer.train_from_iterator(["behavior late Mon Tue Wed"] * 2, trainer)
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>"
-    )
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
     fast.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<end>{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -145,16 +143,14 @@ def test_predict_ranks_behaviors(tiny_store, tuned):
 def test_export_writes_merged_weights(tuned, tmp_path):
     import transformers
 
-    from edgebehave_train.llm.tuned_llm import TunedLLM
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
 
     out = tmp_path / "merged"
     edgebehave("llm", "export", tuned, "-o", out, "--no-onnx")
     model = transformers.AutoModelForCausalLM.from_pretrained(out / "huggingface")
     assert not any("lora" in name for name, _ in model.named_parameters())
     candidates = json.loads((out / "candidates.json").read_text())["candidate_ids"]
-    assert (
-        len(candidates) == len(json.loads((out / "vocabulary.json").read_text())["behaviors"]) - 1
-    )
+    assert len(candidates) == len(json.loads((out / "vocabulary.json").read_text())["behaviors"]) - 1
     with pytest.raises(ValueError, match="is an export, whose adapters are merged"):
         TunedLLM.open(out).load("cpu")
     assert "give --store, or --no-onnx" in refusal("llm", "export", tuned, "-o", tmp_path / "x")
@@ -170,7 +166,7 @@ def test_export_writes_merged_weights(tuned, tmp_path):
 
 
 def test_export_writes_graphs_that_agree_with_torch(tiny_store, tuned, tmp_path):
-    from edgebehave_export.llm_onnx import GRAPHS, require_optimum
+    from edgebehave_export.llm.llm_onnx import GRAPHS, require_optimum
 
     try:
         require_optimum()
@@ -205,9 +201,7 @@ def test_mistakes_are_one_line(tiny_store, base, tuned, tmp_path):
     assert "is not a tuned language model" in refusal(*tune, "--resume")
     assert "there is no folder" in refusal(*tune, "--base", tmp_path / "none")
     assert "stages must be some of" in refusal(*tune, "--base", base, "--stages", "a")
-    assert "there is no setting 'lora.size'" in refusal(
-        *tune, "--base", base, "--set", "lora.size=2"
-    )
+    assert "there is no setting 'lora.size'" in refusal(*tune, "--base", base, "--set", "lora.size=2")
     assert "auxiliary_ratio must lie" in refusal(*tune, "--base", base, "--auxiliary-ratio", 1)
     resume = ("llm", "tune", tiny_store.path, "-o", tuned, "--resume")
     assert "is finished" in refusal(*resume)

@@ -45,7 +45,7 @@ def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, 
     (out / "edge" / "training.json").write_text(json.dumps({"finished": True}))
     (out / "ab").mkdir()
     (out / "ab" / "behaviorlm.json").write_text(json.dumps({"finished": False}))
-    monkeypatch.setattr(llm_demo, "_run", ran.append)
+    monkeypatch.setattr(llm_demo, "_run", lambda context, command: ran.append(command))
     result = CliRunner().invoke(app, ["llm", "demo", "-o", str(out)])
     assert result.exit_code == 0, result.output
     assert not any(command.startswith(("simulate", "train")) for command in ran)
@@ -56,7 +56,7 @@ def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(llm_demo, "_run", ran.append)
+    monkeypatch.setattr(llm_demo, "_run", lambda context, command: ran.append(command))
 
     def refusal(out, *options):
         return str(CliRunner().invoke(app, ["llm", "demo", "-o", str(out), *options]).exception)

@@ -12,9 +12,7 @@ pytest.importorskip("transformers")
 
 def test_a_small_model_is_written_and_says_what_it_knows(tmp_path):
     out = tmp_path / "lm"
-    done = CliRunner().invoke(
-        app, ["llm", "pretrain", "-o", str(out), "--preset", "nano", "--steps", "1", "--json"]
-    )
+    done = CliRunner().invoke(app, ["llm", "pretrain", "-o", str(out), "--preset", "nano", "--steps", "1", "--json"])
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout[done.stdout.index("{") :])
     assert record["config"]["num_steps"] == 1

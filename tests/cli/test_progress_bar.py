@@ -5,7 +5,7 @@ import pytest
 from edgebehave_cli import progress_bar
 from edgebehave_cli.progress_bar import ProgressBar
 from edgebehave_cli.training_progress import TrainingProgress
-from edgebehave_train.pretraining import Progress
+from edgebehave_train.training.pretraining import Progress
 
 
 @pytest.fixture

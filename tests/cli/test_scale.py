@@ -14,9 +14,7 @@ SMALL = ("--widths", "8,12,16", "--shares", "0.2,0.5,1", "--epochs", "1", "--res
 def test_a_grid_prints_its_prediction_before_the_largest_run(tiny_store, tmp_path):
     out = tmp_path / "grid"
     command = [sys.executable, "-m", "edgebehave_cli.app", "scale", str(tiny_store.path)]
-    done = subprocess.run(
-        [*command, "-o", str(out), *SMALL], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*command, "-o", str(out), *SMALL], capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
     predicted = next(i for i, line in enumerate(lines) if line.startswith("prediction for"))
     assert lines[predicted - 1].startswith("run 8/9")

@@ -3,7 +3,7 @@
 import pytest
 
 from edgebehave_cli.train import with_settings
-from edgebehave_train.recipes import tiny
+from edgebehave_train.training.recipes import tiny
 
 
 def test_fields_and_fields_of_parts_are_replaced():

@@ -101,21 +101,13 @@ def test_predict_asks_the_bundle(run):
 def test_bench_times_torch_and_the_streams(run):
     arguments = ("bench", run / "checkpoint", "--store", run / "store", "--calls", 10)
     table = json.loads(edgebehave(*arguments, "--warm-up", 1, "--json").stdout)
-    assert {"torch window", "two graphs fp32", "Predictor int8"} <= {
-        row["name"] for row in table["rows"]
-    }
+    assert {"torch window", "two graphs fp32", "Predictor int8"} <= {row["name"] for row in table["rows"]}
 
 
 def test_resume_goes_on_only_with_a_run_that_is_there(run, tmp_path):
     store = run / "store"
-    assert (
-        "finished"
-        in edgebehave("train", store, "-o", run / "checkpoint", "--resume", code=2).stderr
-    )
-    assert (
-        "not a checkpoint"
-        in edgebehave("train", store, "-o", tmp_path / "none", "--resume", code=2).stderr
-    )
+    assert "finished" in edgebehave("train", store, "-o", run / "checkpoint", "--resume", code=2).stderr
+    assert "not a checkpoint" in edgebehave("train", store, "-o", tmp_path / "none", "--resume", code=2).stderr
 
 
 def test_resume_takes_no_settings(run):

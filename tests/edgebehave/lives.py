@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgebehave import Predictor
-from edgebehave.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle
 
 TINY = Path(__file__).parent / "tiny_bundle"
 BUNDLES = ("fp32", "int8", "web")

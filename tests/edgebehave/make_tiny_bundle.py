@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from edgebehave_export.bundle import export_bundle
-from edgebehave_train.event_store import EventStore
-from edgebehave_train.ingest import IngestConfig, ingest
-from edgebehave_train.pretraining import pretrain
-from edgebehave_train.recipes import tiny
-from edgebehave_train.simulator import SimulatorConfig, simulate, write_log
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.ingest import IngestConfig, ingest
+from edgebehave_train.simulator.log import SimulatorConfig, simulate, write_log
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.recipes import tiny
 
 TINY = Path(__file__).parent / "tiny_bundle"
 

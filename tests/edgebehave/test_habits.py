@@ -117,11 +117,7 @@ def test_no_history_is_no_evidence():
     assert not evidence_K.any()
 
 
-@given(
-    rows=st.lists(
-        st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(0, 10**6)), max_size=40
-    )
-)
+@given(rows=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(0, 10**6)), max_size=40))
 def test_each_kernel_is_a_distribution_or_nothing(rows):
     rows = sorted(rows, key=lambda row: row[2])
     history = history_of(*zip(*rows, strict=True)) if rows else history_of([])

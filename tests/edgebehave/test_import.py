@@ -21,10 +21,7 @@ print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules)}))
 
 
 def test_import_is_quick_and_loads_numpy_alone():
-    probes = [
-        json.loads(subprocess.check_output([sys.executable, "-c", _PROBE], text=True))
-        for _ in range(3)
-    ]
+    probes = [json.loads(subprocess.check_output([sys.executable, "-c", _PROBE], text=True)) for _ in range(3)]
     loaded = {name.split(".")[0] for name in probes[0]["modules"]}
     heavy = {"torch", "onnxruntime", "onnx", "duckdb", "pandas", "safetensors", "typer", "rich"}
     assert not loaded & heavy

@@ -12,9 +12,7 @@ from edgebehave.moments import EARLIEST_S, LATEST_S, Moment, read_moment
 NOON_S = 1_767_268_800  # 2026-01-01 12:00 UTC
 
 
-@pytest.mark.parametrize(
-    "at", [NOON_S, NOON_S + 0.9, np.int64(NOON_S), np.float64(NOON_S + 0.5), Fraction(NOON_S)]
-)
+@pytest.mark.parametrize("at", [NOON_S, NOON_S + 0.9, np.int64(NOON_S), np.float64(NOON_S + 0.5), Fraction(NOON_S)])
 def test_numbers_are_unix_seconds_without_their_fraction(at):
     moment = read_moment(at, None, -300)
     assert moment == Moment(NOON_S, -300)

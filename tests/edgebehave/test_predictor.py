@@ -7,7 +7,7 @@ import pytest
 from lives import BUNDLES, START_S, TINY, answer, load, random_life, tell
 
 from edgebehave import Prediction, Predictor
-from edgebehave.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle
 from edgebehave.vocabulary import NO_BEHAVIOR
 
 pytest.importorskip("onnxruntime")
@@ -69,10 +69,7 @@ def test_a_user_without_behaviors_gets_the_frequencies_of_the_training_log(bundl
 def test_the_moment_matters_and_may_be_unknown(bundle):
     predictor = load(bundle)
     tell(predictor, "ada", random_life(bundle, 40))
-    answers = [
-        predictor.probabilities("ada", at=at)[1].tobytes()
-        for at in (START_S, START_S + 6 * 3600, None)
-    ]
+    answers = [predictor.probabilities("ada", at=at)[1].tobytes() for at in (START_S, START_S + 6 * 3600, None)]
     assert len(set(answers)) == 3
 
 

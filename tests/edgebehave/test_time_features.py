@@ -19,9 +19,7 @@ MAX_OFFSET_MIN = 840
 
 def by_datetime(time_s, utc_offset_min):
     """The slow, obvious way; works before 1970 too."""
-    local = (EPOCH + timedelta(seconds=time_s)).astimezone(
-        timezone(timedelta(minutes=utc_offset_min))
-    )
+    local = (EPOCH + timedelta(seconds=time_s)).astimezone(timezone(timedelta(minutes=utc_offset_min)))
     return local.weekday(), local.hour * 2 + local.minute // 30
 
 

@@ -30,12 +30,8 @@ def vocabularies(draw):
 def test_every_name_has_its_id(vocabulary):
     ids = range(vocabulary.num_events)
     assert [vocabulary.event_id(name) for name in vocabulary.events] == list(ids)
-    assert [vocabulary.location_id(name) for name in vocabulary.locations] == list(
-        range(vocabulary.num_locations)
-    )
-    assert [vocabulary.behavior_id(name) for name in vocabulary.behaviors] == list(
-        range(vocabulary.num_behaviors)
-    )
+    assert [vocabulary.location_id(name) for name in vocabulary.locations] == list(range(vocabulary.num_locations))
+    assert [vocabulary.behavior_id(name) for name in vocabulary.behaviors] == list(range(vocabulary.num_behaviors))
 
 
 @given(vocabularies())

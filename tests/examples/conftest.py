@@ -26,9 +26,7 @@ def node():
     program = need_packages("node")
 
     def run(*arguments, stdin=None):
-        return subprocess.run(
-            [program, *arguments], input=stdin, capture_output=True, text=True, check=False
-        )
+        return subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, check=False)
 
     return run
 

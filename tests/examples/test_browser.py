@@ -38,9 +38,7 @@ def seen(request, chromium, site):
     if request.param == "with a bundle":
         page = f"{site}/examples/browser/index.html?bundle={bundle}/web"
         golden = f"{site}{bundle}/golden.jsonl.gz"
-    done = subprocess.run(
-        ["node", BROWSE, chromium, page, golden], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["node", BROWSE, chromium, page, golden], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["errors"] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgebehave import Predictor
-from edgebehave.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).parents[2]
@@ -100,9 +100,7 @@ def test_it_answers_what_the_sdk_answers(play, name, num_events):
         else:
             given.append([step])
     for answer, right in zip(play(bundle, given), expected, strict=True):
-        assert [p["probability"] for p in answer] == pytest.approx(
-            [p.probability for p in right], abs=2e-5
-        )
+        assert [p["probability"] for p in answer] == pytest.approx([p.probability for p in right], abs=2e-5)
         # Names of the same probability may change places.
         for one, other in zip(answer, right, strict=True):
             assert one["behavior"] == other.behavior or any(

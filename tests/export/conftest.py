@@ -40,9 +40,7 @@ def byte_tokenizer():
     bytes_only.add_special_tokens(specials)
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_only.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only, pad_token="<pad>", eos_token="<end>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=bytes_only, pad_token="<pad>", eos_token="<end>")
     fast.chat_template = (
         "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}<end>"
         "{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -91,11 +89,11 @@ def make_tiny_llm(byte_tokenizer):
 @pytest.fixture(scope="session")
 def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
     """A folder as `edgebehave llm tune` leaves it, with adapters that nothing was learned in."""
-    from edgebehave_train.llm.behavior_names import readable_names
-    from edgebehave_train.llm.behaviorlm_config import BehaviorLMConfig
-    from edgebehave_train.llm.prompts import PromptConfig
-    from edgebehave_train.llm.samples import log_samples
-    from edgebehave_train.llm.tuned_llm import write_tuned_llm
+    from edgebehave_train.llm.prompts.behavior_names import readable_names
+    from edgebehave_train.llm.prompts.prompts import PromptConfig
+    from edgebehave_train.llm.prompts.samples import log_samples
+    from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
+    from edgebehave_train.llm.tuning.tuned_llm import write_tuned_llm
 
     base = tmp_path_factory.mktemp("base")
     model = make_tiny_llm("Llama", lora=False)
@@ -122,8 +120,8 @@ def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_llm(tuned_llm, tiny_store, tmp_path_factory):
     """The same, exported."""
-    from edgebehave_export.tuned_llm_export import export_tuned_llm
-    from edgebehave_train.llm.tuned_llm import TunedLLM
+    from edgebehave_export.llm.tuned_llm_export import export_tuned_llm
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
 
     out = tmp_path_factory.mktemp("exported") / "llm"
     export_tuned_llm(TunedLLM.open(tuned_llm), out, tiny_store, num_prompts=20)

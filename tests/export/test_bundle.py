@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from edgebehave.bundle import GRAPHS, Bundle
+from edgebehave.bundles.bundle import GRAPHS, Bundle
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
 from edgebehave_export.bundle import check_target, export_bundle, is_bundle
-from edgebehave_export.parity import ParityError
+from edgebehave_export.parity.parity import ParityError
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,7 @@ def test_the_runtime_opens_it(exported, tiny_checkpoint):
     assert opened.vocabulary.num_events == tiny_checkpoint.model_config.num_events
 
 
-def test_the_same_checkpoint_gives_the_same_bundle(
-    quick, exported, tiny_checkpoint, tiny_store, tmp_path
-):
+def test_the_same_checkpoint_gives_the_same_bundle(quick, exported, tiny_checkpoint, tiny_store, tmp_path):
     export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "again")
     for path in exported[0].iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
@@ -124,9 +122,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
         check_target(tmp_path / "empty", overwrite=True)
 
 
-def test_a_failed_gate_writes_nothing(
-    quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch
-):
+def test_a_failed_gate_writes_nothing(quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
     _, report, _ = exported
 
     class FailedReport(type(report)):
@@ -162,9 +158,7 @@ def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tin
         assert (out / name).read_bytes() == (exported[0] / name).read_bytes()
 
 
-def test_a_replacement_that_was_killed_is_undone(
-    quick, exported, tiny_checkpoint, tiny_store, tmp_path
-):
+def test_a_replacement_that_was_killed_is_undone(quick, exported, tiny_checkpoint, tiny_store, tmp_path):
     out = tmp_path / "bundle"
     shutil.copytree(exported[0], tmp_path / ".bundle.old")
     with pytest.raises(ValueError, match="already holds a bundle"):

@@ -12,9 +12,9 @@ from onnx.helper import (
     make_tensor_value_info,
 )
 
-from edgebehave.inference import open_graph
+from edgebehave.bundles.inference import open_graph
 from edgebehave_export.bundle import graph_bytes
-from edgebehave_export.onnx_export import check_standard
+from edgebehave_export.graphs.onnx_export import check_standard
 from edgebehave_export.quantization import (
     LARGE,
     quantize,
@@ -47,9 +47,7 @@ def test_no_entry_is_off_by_more_than_a_scale(size):
 @pytest.mark.parametrize("num_inputs", [1, 16, 100, 128, 300])
 def test_no_weight_is_off_by_more_than_half_the_scale_of_its_block(num_inputs):
     rng = np.random.default_rng(0)
-    weight = (rng.standard_normal((7, num_inputs)) * 10.0 ** rng.integers(-3, 3, (7, 1))).astype(
-        "f"
-    )
+    weight = (rng.standard_normal((7, num_inputs)) * 10.0 ** rng.integers(-3, 3, (7, 1))).astype("f")
     weight[3] = 0
     integers, scales = quantize_blocks(weight, 64)
     assert integers.shape == (7, -(-num_inputs // 64), 64)
@@ -177,11 +175,7 @@ def test_large_tables_stay_integers_whatever_their_width(width, operators, large
 
 
 def test_all_matrices_and_tables_are_integers_and_the_rest_is_not(int8_graphs):
-    kinds = {
-        tensor.name: tensor.data_type
-        for proto in int8_graphs.values()
-        for tensor in proto.graph.initializer
-    }
+    kinds = {tensor.name: tensor.data_type for proto in int8_graphs.values() for tensor in proto.graph.initializer}
     layers = ("blocks.0.qkv", "blocks.1.mlp_out", "head_out", "event", "location")
     weights = [f"model.{layer}.weight" for layer in (*layers, "query_weekday", "query_slot")]
     for name in (*weights, "state_in.weight", "gate_logs", "gate_signs", "gate_out.weight"):
@@ -204,9 +198,7 @@ def test_only_large_matrices_multiply_in_integers(web_graphs):
     assert num_integer_products(large=0) == 8
 
 
-def test_int8_graphs_keep_their_signature_and_those_for_the_web_stay_standard(
-    fp32_graphs, web_graphs
-):
+def test_int8_graphs_keep_their_signature_and_those_for_the_web_stay_standard(fp32_graphs, web_graphs):
     for graphs in (fp32_graphs, web_graphs):
         for name, proto in quantize_graphs(graphs).items():
             if graphs is web_graphs:

@@ -8,12 +8,12 @@ import pytest
 
 from edgebehave import Predictor
 from edgebehave_export.bundle import export_bundle
-from edgebehave_train.evaluation import predict_part
-from edgebehave_train.mapped_log import map_log
-from edgebehave_train.metrics import evaluate_predictions
-from edgebehave_train.ranking import rank_in_blocks
-from edgebehave_train.scoring import target_probs
-from edgebehave_train.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.logs.mapped_log import map_log
+from edgebehave_train.logs.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.ranking import rank_in_blocks
+from edgebehave_train.metrics.scoring import target_probs
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "replay_on_sdk.py"
 
@@ -32,9 +32,7 @@ def test_figures_are_the_same(tiny_store, tiny_checkpoint, tmp_path, replay):
     on_sdk = replay(Predictor.load(tmp_path / "bundle"), tiny_store, in_torch.targets)
     counts = tiny_checkpoint.behavior_counts
     # Exactly equal; assert_equal also takes two metrics without a target, NaN, for the same.
-    np.testing.assert_equal(
-        evaluate_predictions(on_sdk, counts), evaluate_predictions(in_torch, counts)
-    )
+    np.testing.assert_equal(evaluate_predictions(on_sdk, counts), evaluate_predictions(in_torch, counts))
 
 
 def test_without_habits_it_is_the_network_alone(tiny_store, tiny_checkpoint, tmp_path, replay):

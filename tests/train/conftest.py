@@ -23,8 +23,8 @@ def make_store(tmp_path_factory):
                        are called u0, u1, ... and keep their order.
     behavior_of_event  as in `write_store`; by default each event is a behavior of its own.
     """
-    from edgebehave_train.event_store import EventStore
-    from edgebehave_train.store_writer import (
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.logs.store_writer import (
         MICROSECONDS,
         SortedRows,
         write_statistics,
@@ -60,7 +60,7 @@ _COLUMNS = ("user", "time_us", "utc_offset_min", "event", "location")
 @pytest.fixture(scope="session")
 def recipe():
     """A function that returns the smallest useful TrainConfig, with changes."""
-    from edgebehave_train.recipes import TrainConfig
+    from edgebehave_train.training.recipes import TrainConfig
 
     smallest = {
         "width": 16,

@@ -17,6 +17,4 @@ def test_a_tiny_model_loads_from_its_folder(name, request):
     logits = model(torch.tensor([ids])).logits
     assert logits.shape == (1, len(ids), len(tokenizer))
     assert logits.isfinite().all()
-    assert "<|im_start|>user" in tokenizer.apply_chat_template(
-        [{"role": "user", "content": "hello"}], tokenize=False
-    )
+    assert "<|im_start|>user" in tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)

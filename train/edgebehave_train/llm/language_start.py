@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgebehave_train.llama_block import LlamaShape
-from edgebehave_train.llm.language_model import load_language_model
-from edgebehave_train.model import BehaviorModel
-from edgebehave_train.pretraining import Start
-from edgebehave_train.recipes import TrainConfig
+from edgebehave_train.llm.scoring.language_model import load_language_model
+from edgebehave_train.model.behavior_model import BehaviorModel
+from edgebehave_train.model.llama_block import LlamaShape
+from edgebehave_train.training.pretraining import Start
+from edgebehave_train.training.recipes import TrainConfig
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")
 """Model types whose decoder layers are those of `llama_block`."""
@@ -27,9 +27,7 @@ ARCHITECTURES = ("llama", "mistral", "qwen2")
 _EMBEDDINGS = ("event", "location", "weekday", "slot")
 
 
-def language_start(
-    config: TrainConfig, base: str, fresh: bool = False
-) -> tuple[TrainConfig, Start]:
+def language_start(config: TrainConfig, base: str, fresh: bool = False) -> tuple[TrainConfig, Start]:
     """A recipe with the blocks of a language model, and what its run begins with.
 
     base   folder or hub id of a causal language model, one of ARCHITECTURES.
@@ -63,8 +61,7 @@ def _shape(language: Any) -> dict[str, Any]:
     """Fields of TrainConfig that give a network the blocks of a language model."""
     if language.model_type not in ARCHITECTURES:
         raise ValueError(
-            f"blocks can be taken from {', '.join(ARCHITECTURES)} models, "
-            f"this one is {language.model_type}"
+            f"blocks can be taken from {', '.join(ARCHITECTURES)} models, this one is {language.model_type}"
         )
     # transformers 5 keeps the angles in one dict, 4 in two fields.
     rope: Mapping[str, Any] = getattr(language, "rope_parameters", None) or {}
@@ -73,9 +70,7 @@ def _shape(language: Any) -> dict[str, Any]:
     if kind != "default":
         raise ValueError(f"rotary angles of type {kind} are not supported; take a model without")
     # Qwen2 has biases on queries, keys and values alone; what else may have some has them all over.
-    biased = [
-        name for name in ("attention_bias", "mlp_bias") if getattr(language, name, False) is True
-    ]
+    biased = [name for name in ("attention_bias", "mlp_bias") if getattr(language, name, False) is True]
     if biased or language.hidden_act != "silu":
         odd = biased[0] if biased else f"hidden_act {language.hidden_act}"
         raise ValueError(f"blocks with {odd} are not supported; take a model without")

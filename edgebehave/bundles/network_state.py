@@ -1,0 +1,122 @@
+"""The network after some events of one user: what a step of observe.onnx changes."""
+
+# D width, L layers, I window, S = I - 1 slots, C cached events, H heads, E head width
+
+import copy
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.bundles.bound_graph import BoundGraph
+from edgebehave.bundles.bundle import CACHE_PARTS, Bundle
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class NetworkState(Protocol):
+    """Events `origin` to `num_seen` - 1 of a user, taken in one after the other.
+
+    hidden  (1, D) float32, what predictions are made from; overwritten by the next step.
+    """
+
+    origin: int
+    num_seen: int
+    hidden: FloatArray
+
+    def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
+        """Take in the next event: ids, UTC seconds, and minutes to add for local time."""
+
+    def copy(self) -> "NetworkState":
+        """The same state, to go another way; neither touches the other."""
+
+
+def empty_state(bundle: Bundle, origin: int) -> NetworkState:
+    """The state before event number `origin`, with nothing in the cache."""
+    return CacheState(bundle, origin) if bundle.target == "web" else RingState(bundle, origin)
+
+
+def state_bytes(bundle: Bundle) -> int:
+    """Memory of the keys and values of a state."""
+    shape = bundle.shape
+    return 2 * shape.num_layers * shape.window * shape.width * np.dtype(np.float32).itemsize
+
+
+class RingState:
+    """For native graphs: keys and values stay where they are, each event takes a slot.
+
+    Event i (from `origin`) ends up in slot i % S of every layer. So two states hold the same
+    numbers in the same slots, and are equal to the last bit, if their origins differ by a multiple
+    of S and lie far enough back.
+    """
+
+    def __init__(self, bundle: Bundle, origin: int) -> None:
+        shape = bundle.shape
+        self._bundle = bundle
+        self.origin = self.num_seen = origin
+        self.hidden: FloatArray = np.zeros((1, shape.width), np.float32)
+        self._num_slots = shape.window - 1
+        self._cache: FloatArray = np.zeros(
+            (2 * shape.num_layers, 1, shape.num_heads, shape.window, shape.head_width), np.float32
+        )
+        self._numbers = np.zeros((6, 1), np.int64)
+        event, location, time_s, utc_offset_min, position, num_cached = self._numbers
+        names = [f"{part}_{layer}" for layer in range(shape.num_layers) for part in CACHE_PARTS]
+        caches = dict(zip(names, self._cache, strict=True))
+        self._graph = BoundGraph(
+            bundle.observe,
+            {
+                "event": event,
+                "location": location,
+                "time_s": time_s,
+                "utc_offset_min": utc_offset_min,
+                "position": position.reshape(()),
+                "num_cached": num_cached.reshape(()),
+                **caches,
+            },
+            {"hidden": self.hidden, **{f"new_{name}": cache for name, cache in caches.items()}},
+        )
+
+    def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
+        num_taken, num_slots = self.num_seen - self.origin, self._num_slots
+        num_cached = min(num_taken, num_slots)
+        self._numbers[:, 0] = event, location, time_s, utc_offset_min, self.num_seen, num_cached
+        self._graph.run()
+        if num_cached == num_slots:
+            # The graph wrote into the one free slot; the event takes the place of the oldest.
+            self._cache[..., num_taken % num_slots, :] = self._cache[..., num_slots, :]
+        self.num_seen += 1
+
+    def copy(self) -> "RingState":
+        copied = RingState(self._bundle, self.origin)
+        copied.num_seen = self.num_seen
+        copied.hidden[:] = self.hidden
+        copied._cache[:] = self._cache
+        return copied
+
+
+class CacheState:
+    """For web graphs, which return the new keys and values: the last S events, oldest first."""
+
+    def __init__(self, bundle: Bundle, origin: int) -> None:
+        shape = bundle.shape
+        self.origin = self.num_seen = origin
+        self.hidden: FloatArray = np.zeros((1, shape.width), np.float32)
+        self._observe, self._num_kept = bundle.observe, shape.window - 1
+        self._cache = shape.empty_cache()
+
+    def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
+        inputs = {
+            "event": np.array([event]),
+            "location": np.array([location]),
+            "time_s": np.array([time_s]),
+            "utc_offset_min": np.array([utc_offset_min]),
+            "position": np.array(self.num_seen),
+            "cache": self._cache,
+        }
+        self.hidden, new_rows = self._observe.run(["hidden", "new_rows"], inputs)
+        self._cache = np.concatenate([self._cache, new_rows], axis=1)[:, -self._num_kept :]
+        self.num_seen += 1
+
+    def copy(self) -> "CacheState":
+        return copy.copy(self)  # a step replaces its arrays

@@ -1,0 +1,263 @@
+"""A tuned language model becomes files that run without the code that tuned it.
+
+    huggingface/   the model with its adapters merged, safetensors, and its tokenizer
+    onnx/          the same as a graph with a key/value cache, float32
+    onnx-int8/     the same graph with integer weights
+    export.json    sizes, versions, and how often each graph agreed with torch
+
+optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph that does not
+choose as torch does is not written.
+"""
+
+import copy
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
+from edgebehave_train.llm.scoring.candidates import candidate_logprobs
+from edgebehave_train.llm.scoring.language_model import merge_adapter
+
+HUGGING_FACE = "huggingface"
+GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
+"""Where each precision lies in an exported folder."""
+
+_EXPORTED = {
+    *(HUGGING_FACE, "onnx", "onnx-int8", "export.json"),
+    *("behaviorlm.json", "vocabulary.json", "candidates.json"),  # of `tuned_llm_export`
+}
+_LARGEST_PROTO = 1_500_000_000  # bytes; protobuf ends at 2 GiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphReport:
+    """How a graph compares with torch.
+
+    model_bytes       of graph and weights.
+    top1_agreement    share of prompts after which both prefer the same behavior.
+    largest_gap_nats  of a candidate's log-probability.
+    """
+
+    model_bytes: int
+    top1_agreement: float
+    largest_gap_nats: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelExport:
+    """What `export_language_model` wrote.
+
+    num_prompts   that were compared.
+    torch_bytes   of the merged weights.
+    graphs        by precision.
+    versions      of the packages that took part.
+    """
+
+    num_prompts: int
+    torch_bytes: int
+    graphs: dict[str, GraphReport]
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def export_language_model(
+    model: Any,
+    tokenizer: Any,
+    out: Path,
+    *,
+    prompts: Sequence[Sequence[int]],
+    candidate_ids: Sequence[Sequence[int]],
+    min_agreement: float = 0.99,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> LanguageModelExport:
+    """Write a folder with the merged model, its graph and its int8 graph.
+
+    model          a Hugging Face causal language model, adapters of PEFT or none; stays as it is.
+    prompts        token ids on which the graphs are compared with torch; 200 are enough.
+    candidate_ids  candidate c is the answer for behavior c + 1.
+    min_agreement  share of prompts on which the float32 graph must prefer what torch prefers. int8
+                   is reported and never refused.
+    Raises ValueError if `out` may not be replaced, if there are no prompts, if optimum is missing
+    or does not fit the installed transformers, and if the graph disagrees.
+    """
+    require_optimum()
+    if not len(prompts):
+        raise ValueError("no prompts to compare the graphs with torch on; give at least one")
+    with export_folder(out, overwrite) as made:
+        report("merging adapters")
+        save_merged(model, tokenizer, made / HUGGING_FACE)
+        report("writing the ONNX graph")
+        write_graph(made / HUGGING_FACE, made / GRAPHS["fp32"])
+        report("quantizing it to int8")
+        quantize_graph(made / GRAPHS["fp32"], made / GRAPHS["int8"])
+        report(f"comparing with torch on {len(prompts)} prompts")
+        expected = candidate_logprobs(model, prompts, candidate_ids)
+        graphs = {}
+        for precision, graph in GRAPHS.items():
+            found = OnnxLanguageModel(made / graph).candidate_logprobs(prompts, candidate_ids)
+            graphs[precision] = _compared(expected, found, (made / graph).parent)
+        agreed = graphs["fp32"].top1_agreement
+        if agreed < min_agreement:
+            raise ValueError(
+                f"the ONNX graph prefers what torch prefers after {agreed:.1%} of "
+                f"{len(prompts)} prompts, {min_agreement:.0%} are needed; nothing was written"
+            )
+        result = LanguageModelExport(
+            num_prompts=len(prompts),
+            torch_bytes=_bytes_of((made / HUGGING_FACE).glob("*.safetensors")),
+            graphs=graphs,
+            versions={name: metadata.version(name) for name in _PACKAGES},
+        )
+        (made / "export.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+    return result
+
+
+@contextmanager
+def export_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write an export into; in the end, and not before, it takes the place of `out`.
+
+    Raises ValueError if `out` may not be replaced: without `overwrite`, and if it holds anything
+    that an export does not, such as the adapters of the tuned model itself.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not out.is_dir() or not {entry.name for entry in out.iterdir()} <= _EXPORTED:
+            raise ValueError(f"{out} exists and is no exported language model; name another folder")
+        if not overwrite:
+            raise ValueError(f"{out} exists; choose another folder or overwrite it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        made = Path(folder) / "export"
+        made.mkdir()
+        yield made
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+
+
+_PACKAGES = ("transformers", "optimum-onnx", "torch", "onnx", "onnxruntime")
+
+
+def require_optimum() -> None:
+    """Raises ValueError, saying what to install, if optimum cannot export here."""
+    advice = 'install it into an environment of its own: pip install "edgebehave[cpu,llm-onnx]"'
+    try:
+        version = metadata.version("transformers")
+        metadata.version("optimum-onnx")
+    except metadata.PackageNotFoundError as error:
+        raise ValueError(f"the ONNX export needs {error.name}, which is not installed; {advice}") from None
+    if tuple(int(part) for part in version.split(".")[:2]) >= (4, 58):
+        raise ValueError(f"the ONNX export needs transformers below 4.58, found {version}; {advice}")
+
+
+def save_merged(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a Hugging Face folder in which adapters have become part of the weights.
+
+    The model itself keeps its adapters. Needs memory for a second copy of it.
+    """
+    merged = merge_adapter(copy.deepcopy(model))
+    merged.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def write_graph(source: Path, graph: Path) -> None:
+    """The ONNX graph of a Hugging Face folder, float32, with a key/value cache."""
+    from optimum.exporters.onnx import main_export
+
+    with _quiet():
+        main_export(
+            str(source),
+            output=graph.parent,
+            task="text-generation-with-past",
+            dtype="fp32",
+            local_files_only=True,
+            do_validation=False,  # the comparison with torch that follows says more
+        )
+
+
+def quantize_graph(graph: Path, quantized: Path) -> None:
+    """The int8 form of a graph: weights by channel, inputs of matrices rounded as they come.
+
+    Beyond what one protobuf holds, ONNX Runtime's own quantizer works from file to file, and
+    embeddings stay floats.
+    """
+    quantized.parent.mkdir(parents=True, exist_ok=True)
+    if _bytes_of(graph.parent.glob(f"{graph.name}*")) <= _LARGEST_PROTO:
+        import onnx
+
+        from edgebehave_export.quantization import quantize
+
+        proto = onnx.load(graph)
+        _untie(proto)
+        onnx.save(quantize(proto), quantized)
+        return
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            graph,
+            quantized,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=True,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def _untie(proto: Any) -> None:
+    """Give a head that shares the embedding table a matrix of its own, in place.
+
+    Sharing costs nothing in floats; as integers the table has a scale per token and the head's
+    inputs are integers, too, so that they are two things.
+    """
+    from onnx import numpy_helper
+
+    graph = proto.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Transpose"]:
+        if node.input[0] in tensors:
+            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+            turned = np.transpose(numpy_helper.to_array(tensors[node.input[0]]), order)
+            matrix = numpy_helper.from_array(np.ascontiguousarray(turned), node.output[0])
+            graph.initializer.append(matrix)
+            graph.node.remove(node)
+
+
+def _compared(expected: Any, found: Any, folder: Path) -> GraphReport:
+    gap = np.abs(found[:, 1:] - expected[:, 1:])
+    return GraphReport(
+        model_bytes=_bytes_of(folder.glob("model.onnx*")),
+        top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
+        largest_gap_nats=float(gap.max()),
+    )
+
+
+def _bytes_of(files: Any) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tracing warns of every branch it flattens; the comparison with torch is what decides."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

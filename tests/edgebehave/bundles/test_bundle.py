@@ -1,0 +1,257 @@
+"""A bundle is verified before it runs, and what is wrong with it is said in one line."""
+
+import contextlib
+import hashlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgebehave import BundleError, Predictor, __version__
+from edgebehave.bundles import inference as inference_module
+from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.manifest_digest import digested_manifest
+
+pytest.importorskip("onnxruntime")
+
+TINY = Path(__file__).parents[1] / "tiny_bundle"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A bundle of one's own to break."""
+    return Path(shutil.copytree(TINY / "int8", tmp_path / "bundle"))
+
+
+def edit_manifest(folder: Path, change) -> None:
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_bytes(digested_manifest(manifest))
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Change a file and list its new hash: a consistent bundle of wrong parts."""
+    (folder / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": digest}}))
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8", "web"])
+def test_it_opens_and_predicts(name):
+    bundle = Bundle.open(TINY / name)
+    assert bundle.manifest["precision"] == ("fp32" if name == "fp32" else "int8")
+    assert bundle.target == ("web" if name == "web" else "native")
+    assert bundle.vocabulary.num_behaviors == bundle.shape.num_behaviors == len(bundle.class_priors)
+    assert bundle.class_priors[0] == 0
+    assert bundle.class_priors.sum() == pytest.approx(1)
+    predictor = Predictor.load(TINY / name)
+    predictor.observe("ada", bundle.vocabulary.events[1])
+    predictions = predictor.predict("ada", k=3)
+    assert len(predictions) == 3
+    assert all(0 < p.probability < 1 for p in predictions)
+    assert np.isfinite(predictor.probabilities("ada")[1]).all()
+
+
+def test_the_tiny_bundles_stay_tiny():
+    assert sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file()) <= 350_000
+
+
+def test_a_path_that_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle; make one with `edgebehave export`"):
+        Predictor.load(tmp_path / "nothing")
+
+
+def test_an_error_is_a_value_error():
+    assert issubclass(BundleError, ValueError)
+
+
+def test_a_newer_format_says_what_it_needs(folder):
+    edit_manifest(folder, lambda m: m.update(format_version=3, min_runtime="0.9.0"))
+    says = f"format 3 and needs edgebehave 0.9.0 or newer, this is {__version__}"
+    with pytest.raises(BundleError, match=says):
+        Predictor.load(folder)
+
+
+def test_an_older_format_is_to_be_exported_again(folder):
+    edit_manifest(folder, lambda m: m.update(format_version=1))
+    with pytest.raises(BundleError, match=r"is a bundle of format 1, .* export it again"):
+        Predictor.load(folder)
+
+
+def test_a_newer_runtime_may_be_needed_for_the_same_format(folder):
+    edit_manifest(folder, lambda m: m.update(min_runtime="10.0"))
+    with pytest.raises(BundleError, match=r"needs edgebehave 10\.0 or newer"):
+        Predictor.load(folder)
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "observe.onnx", "predict.onnx"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} cannot be read"):
+        Predictor.load(folder)
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "observe.onnx", "predict.onnx"])
+def test_a_flipped_bit_is_found(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} is damaged"):
+        Predictor.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.pop("format_version"), "manifest.json is damaged"),
+        (lambda m: m.pop("files"), "lists no files"),
+        (lambda m: m["files"].pop("predict.onnx"), "does not list predict.onnx"),
+        (lambda m: m["files"].update({"../secret": {"sha256": ""}}), "not a file name"),
+        (lambda m: m.update(target="toaster"), "is made for 'toaster'"),
+        (lambda m: m["model"].pop("window"), "lacks or garbles 'window'"),
+        (lambda m: m["model"].update(window="six"), "lacks or garbles window: 'six'"),
+        (lambda m: m.update(model=[]), "lacks or garbles"),
+        (lambda m: m.update(class_priors={"a": 1}), "lacks or garbles"),
+        (lambda m: m["model"].update(num_events=3), r"the vocabulary has num_events \d+ but"),
+        (lambda m: m["class_priors"].pop(), "class priors for"),
+        (lambda m: m["tail"]["log_ratio"].pop(), "ratios of the dial for"),
+        (lambda m: m["conformal"]["coverage"].pop(), "lacks or garbles conformal: coverage"),
+        (lambda m: m["conformal"].update(threshold=[[1]]), "lacks or garbles conformal: "),
+        (lambda m: m.pop("tail"), "lacks or garbles 'tail'"),
+        (lambda m: m["model"].update(query_context="none"), r"predict\.onnx takes .*promises"),
+        (lambda m: m["model"].update(history_events=3), "keeps 3 events per user"),
+    ],
+)
+def test_an_inconsistent_manifest(folder, change, says):
+    edit_manifest(folder, change)
+    with pytest.raises(BundleError, match=says):
+        Predictor.load(folder)
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8", "web"])
+def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(name, tmp_path):
+    folder = Path(shutil.copytree(TINY / name, tmp_path / "bundle"))
+    draw = random.Random(0)
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        for place in draw.sample(range(len(content)), 120):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << draw.randrange(8)
+            for damaged in (bytes(flipped), content[:place]):
+                file.write_bytes(damaged)
+                with pytest.raises(BundleError):
+                    Bundle.open(folder)
+        file.write_bytes(content)
+    Bundle.open(folder)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_manifest_rewritten_with_its_digest_is_an_error_or_a_bundle(data):
+    """Whoever writes the digest may write anything: never another exception than BundleError."""
+    manifest = json.loads((TINY / "int8" / "manifest.json").read_text())
+    holder = data.draw(st.sampled_from([manifest, manifest["model"], manifest["files"]]))
+    key = data.draw(st.sampled_from(sorted(holder)))
+    anything = st.one_of(
+        *(st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text()),
+        *(st.lists(st.integers()), st.dictionaries(st.text(), st.text())),
+    )
+    holder[key] = data.draw(anything)
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(shutil.copytree(TINY / "int8", Path(parent) / "bundle"))
+        (folder / "manifest.json").write_bytes(digested_manifest(manifest))
+        with contextlib.suppress(BundleError):
+            Bundle.open(folder)
+
+
+def test_a_manifest_that_is_no_json(folder):
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        Predictor.load(folder)
+
+
+def test_a_graph_that_is_no_graph(folder):
+    replace_file(folder, "observe.onnx", b"not a graph")
+    with pytest.raises(BundleError, match=r"observe\.onnx cannot be loaded"):
+        Predictor.load(folder)
+
+
+def test_a_vocabulary_that_is_none(folder):
+    replace_file(folder, "vocabulary.json", b"[]")
+    with pytest.raises(BundleError, match=r"vocabulary\.json is not a vocabulary"):
+        Predictor.load(folder)
+
+
+def test_the_graphs_run_on_one_thread_of_the_cpu():
+    predictor = Predictor.load(TINY / "int8")
+    assert predictor.providers == ("CPUExecutionProvider",)
+    for graph in (predictor._bundle.observe, predictor._bundle.predict):
+        assert graph.get_session_options().intra_op_num_threads == 1
+        assert graph.get_session_options().inter_op_num_threads == 1
+
+
+def test_another_provider_never_falls_back_in_silence():
+    with pytest.warns(RuntimeWarning, match="QNNExecutionProvider is not available here"):
+        predictor = Predictor.load(TINY / "int8", providers=["QNNExecutionProvider"])
+    assert predictor.providers == ("CPUExecutionProvider",)
+
+
+def test_the_cpu_by_name_is_no_fallback():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Predictor.load(TINY / "int8", providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture
+def unloaded_onnxruntime():
+    inference_module.load_onnxruntime.cache_clear()
+    yield
+    inference_module.load_onnxruntime.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded_onnxruntime")
+def test_without_onnxruntime_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install \"edgebehave\[cpu\]\""):
+        Predictor.load(TINY / "int8")
+    Predictor().observe("ada", "habits.need.no.runtime")
+
+
+@pytest.mark.usefixtures("unloaded_onnxruntime")
+def test_two_runtimes_that_overwrite_each_other_are_reported(monkeypatch):
+    monkeypatch.setattr(inference_module, "_is_installed", lambda package: True)
+    with pytest.warns(RuntimeWarning, match="overwrite each other's files"):
+        Predictor.load(TINY / "int8")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("external", r"predict\.onnx cannot be loaded: its weights lie in another file"),
+        ("domain", r"predict\.onnx cannot be loaded: it calls Sum of 'com\.other'"),
+        ("op", r"predict\.onnx cannot be loaded: .*Telephone"),
+    ],
+)
+def test_a_consistent_bundle_of_a_graph_that_wants_too_much(folder, change, says):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(folder / "predict.onnx")
+    if change == "external":
+        tensor = graph.graph.initializer[0]
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="vocabulary.json")
+    else:
+        domain, op = ("com.other", "Sum") if change == "domain" else ("", "Telephone")
+        node = onnx.helper.make_node(op, ["hidden"], ["extra"], domain=domain)
+        graph.graph.node.append(node)
+    replace_file(folder, "predict.onnx", graph.SerializeToString())
+    with pytest.raises(BundleError, match=says):
+        Predictor.load(folder)

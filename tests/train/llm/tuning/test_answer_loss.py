@@ -1,0 +1,89 @@
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+
+from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
+from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll, head_at
+
+SAMPLES = [
+    TokenizedSample(prompt_ids=[5, 6, 7, 8, 9], answer_ids=[10, 2]),
+    TokenizedSample(prompt_ids=[11], answer_ids=[12, 13, 14, 2]),
+    TokenizedSample(prompt_ids=list(range(20, 60)), answer_ids=[2]),
+]
+
+
+def plain_nll(model, sample):
+    """One sample alone, logits everywhere, a loop over the answer."""
+    ids = [*sample.prompt_ids, *sample.answer_ids]
+    logits = model(input_ids=torch.tensor([ids])).logits[0].float()
+    losses = [F.cross_entropy(logits[i - 1], torch.tensor(ids[i])) for i in range(len(sample.prompt_ids), len(ids))]
+    return torch.stack(losses).mean()
+
+
+def gpt2():
+    config = transformers.GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1)
+    return transformers.GPT2LMHeadModel(config).eval()
+
+
+def gemma2():
+    """Scales embeddings, caps logits, and slides windows."""
+    config = transformers.Gemma2Config(
+        vocab_size=100,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        final_logit_softcapping=0.05,
+        sliding_window=4,
+        attn_implementation="eager",
+    )
+    return transformers.Gemma2ForCausalLM(config).eval()
+
+
+@pytest.fixture(params=["tiny_llama", "tiny_qwen2", gpt2, gemma2], ids=str)
+def model(request):
+    torch.manual_seed(0)
+    if callable(request.param):
+        return request.param()
+    return load_language_model(request.getfixturevalue(request.param), device="cpu")[0]
+
+
+def test_a_batch_says_where_each_answer_token_is_predicted():
+    batch = AnswerBatch.of(SAMPLES[:2], torch.device("cpu"))
+    assert batch.token_ST.tolist() == [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 14, 2, 0, 0]]
+    assert batch.where.tolist() == [4, 5, 7, 8, 9, 10]
+    assert batch.target.tolist() == [10, 2, 12, 13, 14, 2]
+    assert batch.sample.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_padded_and_cut_short_it_is_the_plain_loss(model):
+    nll = answer_nll(model, AnswerBatch.of(SAMPLES, torch.device("cpu")))
+    wanted = torch.stack([plain_nll(model, sample) for sample in SAMPLES])
+    torch.testing.assert_close(nll, wanted, atol=2e-5, rtol=1e-5)
+
+
+def test_gradients_of_adapters_are_the_plain_ones(model):
+    adapted = add_adapter(model, LoraSettings(rank=2), seed=0).eval()
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    answer_nll(adapted, AnswerBatch.of(SAMPLES, torch.device("cpu"))).sum().backward()
+    gradients = [p.grad.clone() for p in trained]
+    adapted.zero_grad()
+    sum(plain_nll(adapted, sample) for sample in SAMPLES).backward()
+    for gradient, parameter in zip(gradients, trained, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_head_is_whole_again_afterwards(tiny_llama):
+    model, _ = load_language_model(tiny_llama, device="cpu")
+    ids = torch.arange(8).reshape(2, 4)
+    whole = model(input_ids=ids).logits
+    with head_at(model, torch.tensor([6, 1])):
+        some = model(input_ids=ids).logits
+    torch.testing.assert_close(some, whole.flatten(0, 1)[[6, 1]][None])
+    with pytest.raises(RuntimeError), head_at(model, torch.tensor([99])):
+        raise RuntimeError
+    assert torch.equal(model(input_ids=ids).logits, whole)

@@ -1,0 +1,159 @@
+"""The checkpoint folder: what comes back, what is refused, and that a failure leaves the old."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_train import files
+from edgebehave_train.files import read_tensors, write_json, write_tensors
+from edgebehave_train.logs.split import SplitConfig
+from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
+from edgebehave_train.training.checkpoint import Checkpoint, write_description
+from edgebehave_train.training.objectives import ObjectiveConfig
+from edgebehave_train.training.recipes import tiny
+
+VOCABULARY = Vocabulary.identity(["run", "eat", "schlafen ☾"], ["home"])
+CONFIG = tiny(split=SplitConfig(by="user", seed=3), objective=ObjectiveConfig(name="dro", kappa=0.7))
+MODEL_CONFIG = ModelConfig(
+    num_events=4, num_locations=2, num_behaviors=4, width=16, num_layers=1, num_heads=2, window=8
+)
+TRAINING = {"behavior_counts": [0, 5, 3, 1], "data_fingerprint": "f00"}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return BehaviorModel(MODEL_CONFIG)
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    path = tmp_path / "checkpoint"
+    write_description(path, CONFIG, MODEL_CONFIG, VOCABULARY, TRAINING)
+    write_tensors(path / "model.safetensors", model.state_dict())
+    return path
+
+
+def test_everything_comes_back(folder, model):
+    checkpoint = Checkpoint.open(str(folder))
+    assert checkpoint.config == CONFIG
+    assert checkpoint.model_config == MODEL_CONFIG
+    assert checkpoint.vocabulary == VOCABULARY
+    assert checkpoint.training == TRAINING
+    assert checkpoint.behavior_counts.tolist() == [0, 5, 3, 1]
+    loaded = checkpoint.load_model()
+    assert not loaded.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_metrics_come_back_and_may_be_absent(folder):
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.read_metrics() == {}
+    checkpoint.write_metrics({"validation": {"é": 0.5}})
+    assert Checkpoint.open(folder).read_metrics() == {"validation": {"é": 0.5}}
+
+
+def test_tensors_and_their_metadata_come_back(tmp_path):
+    tensors = {"a": torch.arange(6).view(2, 3).T, "b": torch.tensor(2.5), "c": torch.zeros(0)}
+    write_tensors(tmp_path / "x.safetensors", tensors, {"position": '{"step": 3}'})
+    back, metadata = read_tensors(tmp_path / "x.safetensors")
+    assert metadata == {"position": '{"step": 3}'}
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(back[name], tensor)
+        assert back[name].dtype == tensor.dtype
+
+
+def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
+    with pytest.raises(ValueError, match="is not a checkpoint; make one with `edgebehave train`"):
+        Checkpoint.open(tmp_path)
+
+
+def test_another_version_is_refused(folder):
+    content = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**content, "format_version": 99})
+    with pytest.raises(ValueError, match="checkpoint of version 99, this is version 2; train it"):
+        Checkpoint.open(folder)
+
+
+def test_missing_weights_say_how_to_get_them(folder):
+    (folder / "model.safetensors").unlink()
+    checkpoint = Checkpoint.open(folder)
+    with pytest.raises(ValueError, match="has no weights yet; finish it with"):
+        checkpoint.load_model()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "header", "text"])
+def test_damaged_weights_are_one_clear_error(folder, damage):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": whole[: len(whole) // 2],
+            "empty": b"",
+            "header": whole[:8] + b"{" * 20 + whole[28:],
+            "text": b"<html>not found</html>",
+        }[damage]
+    )
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: "):
+        Checkpoint.open(folder).load_model()
+
+
+@pytest.mark.parametrize("change", ["fewer", "shape", "more"])
+def test_weights_of_another_model_do_not_fit(folder, model, change):
+    weights = dict(model.state_dict())
+    if change == "fewer":
+        del weights["norm.weight"]
+    elif change == "shape":
+        weights["head_out.bias"] = torch.zeros(7)
+    else:
+        weights["extra"] = torch.zeros(1)
+    write_tensors(folder / "model.safetensors", weights)
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit config\.json"):
+        Checkpoint.open(folder).load_model()
+
+
+def test_a_write_that_fails_leaves_the_old_weights(folder, model, monkeypatch):
+    path = folder / "model.safetensors"
+    before = path.read_bytes()
+
+    def half_a_file(tensors, partial, metadata):
+        partial.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(files, "save_file", half_a_file)
+    with pytest.raises(OSError, match="no space left"):
+        write_tensors(path, {"a": torch.zeros(3)})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "training.json", "metrics.json"])
+def test_a_description_that_fails_leaves_the_old_one(folder, monkeypatch, name):
+    write_json(folder / "metrics.json", {"old": 1})
+    before = (folder / name).read_bytes()
+
+    def cannot_replace(source, target):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(files.os, "replace", cannot_replace)
+    with pytest.raises(OSError, match="disk gone"):
+        write_json(folder / name, {"new": 2})
+    assert (folder / name).read_bytes() == before
+
+
+def test_content_that_is_no_json_leaves_the_old_file(folder):
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(TypeError):
+        write_json(folder / "config.json", {"weights": torch.zeros(1)})
+    assert (folder / "config.json").read_bytes() == before
+    assert not list(folder.glob("*.partial"))
+
+
+def test_a_config_survives_json():
+    for config in (CONFIG, dataclasses.replace(CONFIG, query_context="none", habits=False)):
+        content = json.loads(json.dumps(config.to_json()))
+        assert type(config).from_json(content) == config

@@ -1,0 +1,195 @@
+"""Figures of a table: macro recall against HR@1, a curve of post-hoc adjustment per model.
+
+Up and to the right is better. A model whose curve lies inside another's gains nothing that a shift
+of the prior would not have given the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed to write a file
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from edgebehave_train.evaluation.comparison_report import ComparedRow, Comparison
+from edgebehave_train.evaluation.evaluation import Row, Table
+
+_ADJUSTED = ", adjusted tau "
+# Okabe and Ito's colors, told apart with any color vision, without yellow, which vanishes on white;
+# markers and dashes tell curves apart in print, and where the colors begin again.
+_COLORS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F"]
+_MARKERS, _DASHES = "os^DvPX*hp<", ("-", "--", "-.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A model at one strength of adjustment: tau, or C of a DRO prior.
+
+    The bars are (below, above) each value, >= 0.
+    """
+
+    strength: float
+    hr_at_1: float
+    macro_recall: float
+    hr_bar: tuple[float, float]
+    macro_bar: tuple[float, float]
+
+
+def draw_frontier(table: Table, path: Path) -> None:
+    """The models of one evaluation, with bootstrap intervals over users of HR@1."""
+    curves: dict[str, list[Point]] = {}
+    for row in table.rows:
+        if row.kind == "model" or _ADJUSTED in row.name:
+            name, _, tau = row.name.partition(_ADJUSTED)
+            curves.setdefault(name, []).append(_point_of_row(row, float(tau or 0)))
+    baselines = {
+        row.name: (row.metrics["hr_at_1"].value, row.metrics["macro_recall"].value)
+        for row in table.rows
+        if row.kind == "baseline"
+    }
+    # Resampled macro recall is biased (see bootstrap.py), so only HR@1 gets a bar.
+    _draw(path, curves, baselines, f"{table.part}; bars: 95 % over users")
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> None:
+    """The objectives of a comparison, with t intervals over seeds of both metrics."""
+    curves = {name: [_point_of_seeds(row, row.tau) for row in comparison.curve(name)] for name in comparison.objectives}
+    if comparison.prior_curve():
+        curves[f"{comparison.reference}, DRO prior"] = [
+            _point_of_seeds(row, row.capacity) for row in comparison.prior_curve()
+        ]
+    baselines = {
+        row.name: (row.metrics[0]["hr_at_1"], row.metrics[0]["macro_recall"])
+        for row in comparison.rows
+        if row.is_baseline
+    }
+    bars = f"bars: 95 % over {comparison.num_seeds} seeds"
+    title = f"{comparison.part}; {bars if comparison.num_seeds > 1 else 'one seed, no bars'}"
+    _draw(path, curves, baselines, title)
+
+
+def _draw(
+    path: Path,
+    curves: Mapping[str, Sequence[Point]],
+    baselines: Mapping[str, tuple[float, float]],
+    title: str,
+) -> None:
+    figure, (whole, near) = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
+    for axes in (whole, near):
+        styles = zip(cycle(_COLORS), cycle(_MARKERS), cycle(_DASHES))
+        for (name, points), style in zip(curves.items(), styles, strict=False):
+            _draw_curve(axes, name, sorted(points, key=lambda point: point.strength), style)
+        axes.set_xlabel("HR@1")
+        axes.set_ylabel("macro recall")
+        axes.grid(alpha=0.3)
+    for name, (hr_at_1, macro_recall) in baselines.items():
+        whole.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
+        _annotate(whole, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
+    _zoom(near, curves)
+    whole.set_title("with the baselines")
+    near.set_title("weak shifts, enlarged")
+    figure.suptitle(f"{title}\nlarge marker: as trained; numbers: tau of post-hoc adjustment, C of a DRO prior")
+    handles, labels = whole.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _zoom(axes: Axes, curves: Mapping[str, Sequence[Point]]) -> None:
+    """Keep each curve's start and its first step: where one would operate."""
+    shown = [point for points in curves.values() for point in sorted(points, key=lambda point: point.strength)[:2]]
+    for values, limit in (
+        ([point.hr_at_1 for point in shown], axes.set_xlim),
+        ([point.macro_recall for point in shown], axes.set_ylim),
+    ):
+        margin = max(0.15 * (max(values) - min(values)), 0.002)
+        limit(min(values) - margin, max(values) + margin)
+
+
+def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: tuple[str, str, str]) -> None:
+    color, marker, dashes = style
+    hr_at_1 = [point.hr_at_1 for point in points]
+    macro_recall = [point.macro_recall for point in points]
+    axes.errorbar(
+        hr_at_1,
+        macro_recall,
+        xerr=np.transpose([point.hr_bar for point in points]),
+        yerr=np.transpose([point.macro_bar for point in points]),
+        color=color,
+        linestyle="none",
+        alpha=0.45,
+        capsize=2,
+    )
+    axes.plot(
+        hr_at_1,
+        macro_recall,
+        color=color,
+        marker=marker,
+        linestyle=dashes,
+        markersize=4,
+        linewidth=1.2,
+        label=name,
+    )
+    for point in points:
+        where = point.hr_at_1, point.macro_recall
+        if point.strength:
+            _annotate(axes, f"{point.strength:g}", where, (4, 3), color)
+            continue
+        axes.plot(
+            *where,
+            marker=marker,
+            color=color,
+            markersize=9,
+            markeredgecolor="white",
+            linestyle="none",
+            zorder=4,
+        )
+
+
+def _annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], color: str) -> None:
+    axes.annotate(
+        text,
+        at,
+        textcoords="offset points",
+        xytext=offset,
+        fontsize=7,
+        color=color,
+        alpha=0.9,
+        annotation_clip=True,
+    )
+
+
+def _point_of_seeds(row: ComparedRow, strength: float) -> Point:
+    hr_at_1, hr_bar = row.interval("hr_at_1")
+    macro_recall, macro_bar = row.interval("macro_recall")
+    return Point(
+        strength=strength,
+        hr_at_1=hr_at_1,
+        macro_recall=macro_recall,
+        hr_bar=_symmetric(hr_bar),
+        macro_bar=_symmetric(macro_bar),
+    )
+
+
+def _point_of_row(row: Row, tau: float) -> Point:
+    hr_at_1 = row.metrics["hr_at_1"]
+    return Point(
+        strength=tau,
+        hr_at_1=hr_at_1.value,
+        macro_recall=row.metrics["macro_recall"].value,
+        # Resampled values may all lie on one side of the value itself.
+        hr_bar=(max(0.0, hr_at_1.value - hr_at_1.low), max(0.0, hr_at_1.high - hr_at_1.value)),
+        macro_bar=(0.0, 0.0),
+    )
+
+
+def _symmetric(half_width: float) -> tuple[float, float]:
+    """A bar of the same length both ways; none for a single run."""
+    length = 0.0 if np.isnan(half_width) else half_width
+    return length, length

@@ -1,0 +1,4 @@
+"""Generation: the future of users, event by event.
+
+May import training, and what these may import.
+"""

@@ -1,0 +1,4 @@
+"""Kernels: weights over a user's own past, for behaviors, waiting times and places.
+
+May import logs, and what these may import.
+"""

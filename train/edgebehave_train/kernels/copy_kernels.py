@@ -1,0 +1,278 @@
+"""What a user's own past says about when and where the next behavior happens.
+
+As the habit kernels of `edgebehave.habits` do for the behavior itself: a kernel weighs each past
+behavior j, and copies its waiting time g_j (seconds since the behavior before it) or its place.
+
+    gap kernel         w(j); "last" is the last behavior, "before" the one before j
+    frequency          1
+    recency            DECAY ** age
+    transition         [before is the same behavior as last]
+    hour               clock(before, last; HOUR_WIDTH), both on workdays or both not
+    transition_hour    transition * hour
+    place_hour         [before was at the place of last] * hour
+    pace               [the wait for before was about as long as the wait for last]
+
+    place kernel       w(j); the next event and its time are given
+    last               [j is last]
+    hour               clock(j, next; HOUR_WIDTH), both on workdays or both not
+    event              [same event as next]
+    event_recent       event * DECAY ** age
+    event_after        event * [before was at the place of last]
+    event_hour         event * hour
+
+No gap kernel knows the time of the next behavior, which is what it has to say.
+"""
+
+# R queries, C past behaviors, J behaviors of the log, K kernels; (..., C) broadcasts to (R, C)
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.habits import (
+    DECAY,
+    FIRST_WEEKEND_DAY,
+    HABIT_EVENTS,
+    HOUR_WIDTH,
+    clock_similarity,
+    gap_similarity,
+)
+from edgebehave.time_features import weekday_and_slot
+from edgebehave_train.kernels.time_gaps import NUM_PACES, bin_of_gap, pace_of_bin
+from edgebehave_train.logs.behavior_log import BehaviorLog
+from edgebehave_train.logs.mapped_log import MappedLog, event_identity
+
+GAP_KERNELS = (
+    "frequency",
+    "recency",
+    "transition",
+    "hour",
+    "transition_hour",
+    "place_hour",
+    "pace",
+)
+PLACE_KERNELS = ("last", "hour", "event", "event_recent", "event_after", "event_hour")
+UNKNOWN_GAP = -1
+"""Waiting time of a behavior that has none before it."""
+
+_BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occurrences:
+    """Behaviors that happened, or that are asked about, in arrays of one shape.
+
+    behavior, event, place  ids; only what equals what matters.
+    slot, is_weekend        of local time.
+    gap_s                   seconds since the behavior before it, UNKNOWN_GAP without one.
+    """
+
+    behavior: npt.NDArray[np.integer]
+    event: npt.NDArray[np.integer]
+    place: npt.NDArray[np.integer]
+    slot: npt.NDArray[np.integer]
+    is_weekend: npt.NDArray[np.bool_]
+    gap_s: npt.NDArray[np.integer]
+
+    @classmethod
+    def of_columns(
+        cls,
+        *,
+        behavior: npt.NDArray[np.integer],
+        event: npt.NDArray[np.integer],
+        place: npt.NDArray[np.integer],
+        time_s: npt.NDArray[np.integer],
+        utc_offset_min: npt.NDArray[np.integer],
+        gap_s: npt.NDArray[np.integer] | None = None,
+    ) -> "Occurrences":
+        """From the columns of a user's behaviors, time along the last axis."""
+        if gap_s is None:
+            gap_s = np.diff(time_s, prepend=0)
+            gap_s[..., :1] = UNKNOWN_GAP
+        weekday, slot = weekday_and_slot(time_s, utc_offset_min)
+        return cls(
+            behavior=behavior,
+            event=event,
+            place=place,
+            slot=slot,
+            is_weekend=weekday >= FIRST_WEEKEND_DAY,
+            gap_s=gap_s,
+        )
+
+    def at(self, index: object) -> "Occurrences":
+        """The same index applied to every column."""
+        return Occurrences(**{name: column[index] for name, column in vars(self).items()})
+
+    def shifted(self) -> "Occurrences":
+        """The one before each; what wraps around has to be masked."""
+        return Occurrences(**{name: np.roll(column, 1, -1) for name, column in vars(self).items()})
+
+
+def _same_hour(a: Occurrences, b: Occurrences) -> npt.NDArray[np.float32]:
+    similarity = clock_similarity(a.slot, b.slot, HOUR_WIDTH)
+    product: npt.NDArray[np.float32] = similarity * (a.is_weekend == b.is_weekend)
+    return product
+
+
+def gap_weights(
+    before: Occurrences,
+    last: Occurrences,
+    age: npt.NDArray[np.integer],
+    has_before: npt.NDArray[np.bool_],
+    has_two_before: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float32]:
+    """Weight of each past waiting time, (K, R, C) float32, kernels in the order of GAP_KERNELS.
+
+    before          (..., C) the behavior before each past one, where its waiting time began.
+    last            (R, 1) where the waiting time that is asked for begins.
+    age             (R, C) behaviors between each past one and the query.
+    has_before      (R, C) the query sees j and the behavior before it.
+    has_two_before  (R, C) and the one before that.
+    """
+    weights_KRC = np.empty((len(GAP_KERNELS), *has_before.shape), np.float32)
+    weights = dict(zip(GAP_KERNELS, weights_KRC, strict=True))  # rows, to be filled in place
+    hour = _same_hour(before, last)
+    weights["frequency"][:] = has_before
+    weights["recency"][:] = has_before * np.float32(DECAY) ** np.maximum(age, 0)
+    weights["transition"][:] = has_before & (before.behavior == last.behavior)
+    weights["hour"][:] = has_before * hour
+    weights["transition_hour"][:] = weights["transition"] * hour
+    weights["place_hour"][:] = weights["hour"] * (before.place == last.place)
+    both = has_two_before & (last.gap_s >= 0)
+    weights["pace"][:] = both * gap_similarity(before.gap_s, last.gap_s)
+    return weights_KRC
+
+
+def place_weights(
+    past: Occurrences,
+    before: Occurrences,
+    last: Occurrences,
+    following: Occurrences,
+    age: npt.NDArray[np.integer],
+    seen: npt.NDArray[np.bool_],
+    has_before: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float32]:
+    """Weight of each past place, (K, R, C) float32, kernels in the order of PLACE_KERNELS.
+
+    past, before  (..., C) the past behaviors, and the one before each.
+    last          (R, 1) the last behavior.
+    following     (R, 1) the next one; its place is not read.
+    age           (R, C) behaviors between each past one and the query, 0 for the last.
+    seen          (R, C) the query sees j; has_before: and the behavior before it.
+    """
+    weights_KRC = np.empty((len(PLACE_KERNELS), *seen.shape), np.float32)
+    weights = dict(zip(PLACE_KERNELS, weights_KRC, strict=True))
+    hour = _same_hour(past, following)
+    event = seen & (past.event == following.event)
+    weights["last"][:] = seen & (age == 0)
+    weights["hour"][:] = seen * hour
+    weights["event"][:] = event
+    weights["event_recent"][:] = event * np.float32(DECAY) ** np.maximum(age, 0)
+    weights["event_after"][:] = event & has_before & (before.place == last.place)
+    weights["event_hour"][:] = event * hour
+    return weights_KRC
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyNumbers:
+    """What the kernels gave to what came, one row per behavior of a log; evidence as in habits.
+
+    gap_bin         (J,) bin of the time since the behavior before; -1 for a user's first.
+    gap_probs       (J, K) p_k(gap_bin), gap_evidence (J, K).
+    pace_counts     (J, P) how many own waiting times fell into each group of bins.
+    place_probs     (J, K) p_k(place), place_evidence (J, K).
+    """
+
+    gap_bin: npt.NDArray[np.int64]
+    gap_probs: npt.NDArray[np.float32]
+    gap_evidence: npt.NDArray[np.float32]
+    pace_counts: npt.NDArray[np.float32]
+    place_probs: npt.NDArray[np.float32]
+    place_evidence: npt.NDArray[np.float32]
+
+
+def waiting_times(behaviors: BehaviorLog, is_counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Seconds between adjacent behaviors of a user, those whose second event `is_counted` (N,)."""
+    has_before = np.ones(len(behaviors.event), bool)
+    has_before[behaviors.user_start[:-1][np.diff(behaviors.user_start) > 0]] = False
+    gap_s = np.diff(behaviors.time_s, prepend=0)
+    return gap_s[has_before & is_counted[behaviors.event]]
+
+
+def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
+    """The numbers of every behavior of a log, from the behaviors before it.
+
+    behaviors  of the log; a query sees those among the HABIT_EVENTS events before it.
+    """
+    identity = event_identity(log)
+    num_rows = len(behaviors.event)
+
+    def zeros(kernels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+        return np.zeros((num_rows, len(kernels)), np.float32)
+
+    numbers = CopyNumbers(
+        gap_bin=np.full(num_rows, -1, np.int64),
+        gap_probs=zeros(GAP_KERNELS),
+        gap_evidence=zeros(GAP_KERNELS),
+        pace_counts=np.zeros((num_rows, NUM_PACES), np.float32),
+        place_probs=zeros(PLACE_KERNELS),
+        place_evidence=zeros(PLACE_KERNELS),
+    )
+    for u in range(behaviors.num_users):
+        start, stop = int(behaviors.user_start[u]), int(behaviors.user_start[u + 1])
+        all_rows = slice(start, stop)
+        occurrences = Occurrences.of_columns(
+            behavior=behaviors.behavior[all_rows],
+            event=identity[behaviors.event[all_rows]],
+            place=behaviors.location[all_rows],
+            time_s=behaviors.time_s[all_rows],
+            utc_offset_min=behaviors.utc_offset_min[all_rows],
+        )
+        event_index = behaviors.event_index[all_rows]
+        oldest = np.searchsorted(event_index, event_index - HABIT_EVENTS)
+        gap_bin = bin_of_gap(occurrences.gap_s)
+        before = occurrences.shifted()
+        # Waiting times of the behaviors in (oldest, row): the oldest has none that is seen.
+        is_pace = np.eye(NUM_PACES, dtype=np.float32)[pace_of_bin(gap_bin)]
+        before_row = np.concatenate([np.zeros((1, NUM_PACES), np.float32), is_pace.cumsum(0)])
+        past_oldest = np.minimum(oldest + 1, np.arange(stop - start))
+        numbers.pace_counts[all_rows] = before_row[:-1] - before_row[past_oldest]
+        for first in range(1, stop - start, _BLOCK_ROWS):
+            rows = np.arange(first, min(first + _BLOCK_ROWS, stop - start))
+            columns = np.arange(int(oldest[first]), rows[-1])
+            column, row, cut = columns[None], rows[:, None], oldest[rows][:, None]
+            seen = (column >= cut) & (column < row)
+            has_before = seen & (column > cut)
+            age = row - 1 - column
+            last, following = occurrences.at(rows - 1), occurrences.at(rows)
+            last, following = last.at(np.s_[:, None]), following.at(np.s_[:, None])
+            where = start + rows
+            numbers.gap_bin[where] = gap_bin[rows]
+            has_two_before = seen & (column > cut + 1)
+            weights = gap_weights(before.at(columns), last, age, has_before, has_two_before)
+            hit = gap_bin[columns][None] == gap_bin[rows][:, None]
+            _fill(numbers.gap_probs, numbers.gap_evidence, where, weights, hit)
+            weights = place_weights(
+                occurrences.at(columns),
+                before.at(columns),
+                last,
+                following,
+                age,
+                seen,
+                has_before,
+            )
+            hit = occurrences.place[columns][None] == occurrences.place[rows][:, None]
+            _fill(numbers.place_probs, numbers.place_evidence, where, weights, hit)
+    return numbers
+
+
+def _fill(
+    probs: npt.NDArray[np.float32],
+    evidence: npt.NDArray[np.float32],
+    where: npt.NDArray[np.int64],
+    weights_KRC: npt.NDArray[np.float32],
+    hit_RC: npt.NDArray[np.bool_],
+) -> None:
+    evidence[where] = weights_KRC.sum(2).T
+    probs[where] = (weights_KRC * hit_RC).sum(2).T / np.maximum(evidence[where], 1e-9)

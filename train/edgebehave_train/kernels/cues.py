@@ -1,0 +1,120 @@
+"""Cues: what a past behavior has in common with the moment to predict for.
+
+    cue              of a past behavior j, seen from the query
+    age              log(1 + behaviors since j)
+    latest           1 if j is the last behavior
+    elapsed          log(1 + hours from j to the last behavior)
+    same_last        1 if the behavior before j is the one that was done last
+    same_last_two    1 if the two behaviors before j are the two that were done last
+    same_place       1 if the behavior before j was at the place of the last one
+    repeat           1 if j is the behavior that was done last
+    alternation      1 if j is the behavior that was done before the last
+    at_place         1 if j was at the place of the last behavior
+    waited           log(1 + seconds between j and the behavior before it / GAP_UNIT_S)
+    clock_*          exp(-(d / s)^2 / 2), d half hours between the times of day, s = 1, 3, 7
+    weekday          1 if j fell on the weekday of the query
+    day_type         1 if j fell on a workday and the query does, or neither
+    gap_*            exp(-((f_j - f) / s)^2 / 2), f_j the cue `waited`, f `wait`; s = 0.35, 1
+    wait             log(1 + seconds from the last behavior to the query / GAP_UNIT_S), as all
+                     that is the same for all j it bends the other cues
+    time_known       1 if the time of the query is known, the same for all j
+
+The last eight are 0 while the time of the query is not known.
+"""
+
+# F cues
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgebehave.habits import FIRST_WEEKEND_DAY, GAP_UNIT_S
+from edgebehave.time_features import NUM_SLOTS
+
+CUES = (
+    "age",
+    "latest",
+    "elapsed",
+    "same_last",
+    "same_last_two",
+    "same_place",
+    "repeat",
+    "alternation",
+    "at_place",
+    "waited",
+    "clock_1",
+    "clock_3",
+    "clock_7",
+    "weekday",
+    "day_type",
+    "gap_narrow",
+    "gap_wide",
+    "wait",
+    "time_known",
+)
+CLOCK_WIDTHS = (1.0, 3.0, 7.0)
+GAP_WIDTHS = (0.35, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coincidences:
+    """What the cues are made of; tensors of shapes that broadcast to one shape (...).
+
+    age                               behaviors since j, 0 for the last one.
+    elapsed_s                         seconds from j to the last behavior.
+    same_last ... at_place            bool, as in the table above.
+    waited, wait                      `log_gap` of the seconds between j and the behavior before it,
+                                      and between the last behavior and the query.
+    slot, weekday                     of j.
+    query_slot, query_weekday         of the query; any value where its time is not known.
+    time_known                        bool.
+    """
+
+    age: Tensor
+    elapsed_s: Tensor
+    same_last: Tensor
+    same_last_two: Tensor
+    same_place: Tensor
+    repeat: Tensor
+    alternation: Tensor
+    at_place: Tensor
+    waited: Tensor
+    wait: Tensor
+    slot: Tensor
+    weekday: Tensor
+    query_slot: Tensor
+    query_weekday: Tensor
+    time_known: Tensor
+
+    def cues(self) -> Tensor:
+        """(F, ...) float32, in the order of CUES."""
+        known = self.time_known.float()
+        apart = (self.slot - self.query_slot).abs()
+        apart = torch.minimum(apart, NUM_SLOTS - apart).float()
+        waited, wait = self.waited, self.wait
+        same_day_type = (self.weekday >= FIRST_WEEKEND_DAY) == (self.query_weekday >= FIRST_WEEKEND_DAY)
+        columns = [
+            torch.log1p(self.age.float()),
+            (self.age == 0).float(),
+            torch.log1p(self.elapsed_s.clamp_min(0).float() / 3600),
+            self.same_last.float(),
+            self.same_last_two.float(),
+            self.same_place.float(),
+            self.repeat.float(),
+            self.alternation.float(),
+            self.at_place.float(),
+            waited,
+            *(known * (-0.5 * (apart / width) ** 2).exp() for width in CLOCK_WIDTHS),
+            known * (self.weekday == self.query_weekday).float(),
+            known * same_day_type.float(),
+            *(known * (-0.5 * ((waited - wait) / width) ** 2).exp() for width in GAP_WIDTHS),
+            known * wait,
+            known,
+        ]
+        return torch.stack(torch.broadcast_tensors(*columns))
+
+
+def log_gap(gap_s: Tensor) -> Tensor:
+    """log(1 + seconds / GAP_UNIT_S); negative gaps count as 0."""
+    return (gap_s.clamp_min(0).float() / GAP_UNIT_S).log1p()

@@ -1,0 +1,137 @@
+"""Habit kernels for every behavior of a log at once, equal to `edgebehave.habits` query by query.
+
+Training needs two numbers per target and kernel, p_k(y) and E_k. An objective that shifts the prior
+needs a third, A_k = sum_b p_k(b) r_b. They depend on the log alone and are computed once.
+Evaluation needs the whole distributions, which `kernel_blocks` yields.
+"""
+
+# R targets in a block, C history columns of the block, K kernels
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.habits import (
+    DECAY,
+    FIRST_WEEKEND_DAY,
+    HABIT_EVENTS,
+    HOUR_WIDTH,
+    KERNELS,
+    MOMENT_WIDTH,
+    TIMED_KERNELS,
+    clock_similarity,
+    gap_similarity,
+)
+from edgebehave.time_features import weekday_and_slot
+from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
+
+_BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelBlock:
+    """Kernel weights of consecutive targets over the history they share.
+
+    rows         the targets: behaviors rows.start .. rows.stop - 1 of the user.
+    columns      the history: behaviors columns.start .. columns.stop - 1 of the user.
+    weights_KRC  (K, R, C) float32, 0 where a target does not see a behavior.
+    """
+
+    rows: slice
+    columns: slice
+    weights_KRC: npt.NDArray[np.float32]
+
+
+def kernel_blocks(
+    user: UserBehaviors, first: int = 1, stop: int | None = None, history_events: int = HABIT_EVENTS
+) -> Iterator[KernelBlock]:
+    """Weights w_k(j) for the targets first..stop-1 of a user, in blocks of bounded size.
+
+    A target sees the behaviors among the `history_events` events before it.
+    """
+    behavior, location = user.behavior, user.location
+    stop = len(behavior) if stop is None else stop
+    oldest = np.searchsorted(user.event_index, user.event_index - history_events)
+    is_timed = user.query_time_s != NO_TIME
+    asked_at = np.where(is_timed, user.query_time_s, 0)
+    weekday, slot = weekday_and_slot(user.time_s, user.utc_offset_min)
+    query_weekday, query_slot = weekday_and_slot(asked_at, user.utc_offset_min)
+    gap_s = np.diff(user.time_s, prepend=0)
+    query_gap_s = asked_at - np.append(0, user.time_s[:-1])
+    for row_start in range(first, stop, _BLOCK_ROWS):
+        rows = np.arange(row_start, min(row_start + _BLOCK_ROWS, stop))
+        column_start = int(oldest[row_start])
+        columns = np.arange(column_start, rows[-1])
+        row, column, cut = rows[:, None], columns[None], oldest[rows][:, None]
+        seen = (column >= cut) & (column < row)
+        # Behind the cut nothing is known: the oldest behavior seen has no predecessor.
+        one_before = seen & (column > cut)
+        two_before = seen & (column > cut + 1)
+        # Index -1 of the arrays is read only where a mask hides it.
+        same_last = behavior[columns - 1][None] == behavior[rows - 1][:, None]
+        same_last_but_one = behavior[columns - 2][None] == behavior[rows - 2][:, None]
+        same_place = location[columns - 1][None] == location[rows - 1][:, None]
+        same_day_type = (weekday[columns] >= FIRST_WEEKEND_DAY)[None] == (query_weekday[rows] >= FIRST_WEEKEND_DAY)[
+            :, None
+        ]
+        slots = slot[columns][None], query_slot[rows][:, None]
+        moment = clock_similarity(*slots, MOMENT_WIDTH) * gap_similarity(
+            gap_s[columns][None], query_gap_s[rows][:, None]
+        )
+        weights_KRC = np.empty((len(KERNELS), len(rows), len(columns)), np.float32)
+        weights = dict(zip(KERNELS, weights_KRC, strict=True))  # rows, to be filled in place
+        weights["frequency"][:] = seen
+        weights["recency"][:] = seen * np.float32(DECAY) ** np.maximum(row - 1 - column, 0)
+        weights["transition"][:] = one_before & same_last
+        weights["second_order"][:] = two_before & same_last & same_last_but_one
+        weights["place"][:] = one_before & same_place
+        weights["hour"][:] = seen * same_day_type * clock_similarity(*slots, HOUR_WIDTH)
+        weights["transition_moment"][:] = weights["transition"] * moment
+        weights["place_moment"][:] = weights["place"] * moment
+        for name in TIMED_KERNELS:
+            weights[name][~is_timed[rows]] = 0
+        yield KernelBlock(
+            rows=slice(row_start, int(rows[-1]) + 1),
+            columns=slice(column_start, int(rows[-1])),
+            weights_KRC=weights_KRC,
+        )
+
+
+def target_features(
+    user: UserBehaviors, history_events: int = HABIT_EVENTS
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What each kernel gave to the behavior that came, and its evidence.
+
+    Returns  p_k(y) and E_k, both (m, K) float32; row 0 is 0: the first behavior has no history.
+    """
+    num_behaviors = len(user.behavior)
+    target_probs = np.zeros((num_behaviors, len(KERNELS)), np.float32)
+    evidence = np.zeros((num_behaviors, len(KERNELS)), np.float32)
+    for block in kernel_blocks(user, history_events=history_events):
+        hit = user.behavior[block.columns][None] == user.behavior[block.rows][:, None]
+        evidence[block.rows] = block.weights_KRC.sum(2).T
+        mass = (block.weights_KRC * hit).sum(2).T
+        target_probs[block.rows] = mass / np.maximum(evidence[block.rows], 1e-9)
+    return target_probs, evidence
+
+
+def target_tilts(
+    user: UserBehaviors,
+    ratio_C: npt.NDArray[np.floating],
+    history_events: int = HABIT_EVENTS,
+) -> npt.NDArray[np.float32]:
+    """What a shift of the prior makes of the mass of each kernel, before each behavior.
+
+        A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k
+
+    ratio_C  (V + U,) r_b of every candidate, spare ids included.
+    Returns  (m, K) float32; 0 where a kernel has no evidence.
+    """
+    tilts = np.zeros((len(user.behavior), len(KERNELS)), np.float32)
+    ratio_of_row = ratio_C[user.behavior].astype(np.float32)
+    for block in kernel_blocks(user, history_events=history_events):
+        mass = (block.weights_KRC @ ratio_of_row[block.columns]).T
+        tilts[block.rows] = mass / np.maximum(block.weights_KRC.sum(2).T, 1e-9)
+    return tilts

@@ -1,0 +1,176 @@
+"""The words in which a language model is asked what a person does next.
+
+A prompt has the five parts of BehaviorLM (arXiv 2505.17682): task, role, history, candidates and
+answer. It comes in three formats of our own wording, so that a tuned model learns the question
+and not one phrasing of it. Which one a sample gets is drawn from its position in the log, in
+training and in testing, and so is the order of its candidates.
+
+Words cost time on a device, hence the short forms: an event of the history is one line such as
+`Mon 08 home: reading news`. Candidates stand one to a line, because a name after a line break is
+cut into the same tokens as the answer, which starts a line as well.
+"""
+
+# V behaviors, id 0 included
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from edgebehave_train.llm.prompts.samples import NUM_HISTORY, Sample
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+Format = Literal["lines", "diary", "records"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+CandidateOrder = Literal["shuffled", "vocabulary", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """How samples are put into words; kept with a tuned model, which must be asked the same way.
+
+    format         one of FORMATS for every sample, or "sampled": one of the three for each.
+    history        past behaviors shown at most, 1 or more.
+    candidates     how the behaviors are listed. "shuffled": each sample has an order of its own.
+                   "vocabulary": the most frequent first, which tells the model where in the list
+                   answers usually lie; one that is tuned on frequent behaviors alone then learns
+                   never to look at the end, where the rare ones are. "none": no list; prompts are
+                   much shorter, and only a tuned model can know the names.
+    place_of_next  also tell where the next behavior happens, as the paper's prompts do. The place
+                   all but gives the behavior away: only to reproduce the paper.
+    seed           of the formats and orders, 0 or more.
+    """
+
+    format: Format | Literal["sampled"] = "sampled"
+    history: int = NUM_HISTORY
+    candidates: CandidateOrder = "shuffled"
+    place_of_next: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.format not in ("sampled", *FORMATS):
+            raise ValueError(f"prompt: format must be sampled or one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.candidates not in get_args(CandidateOrder):
+            raise ValueError(
+                f"prompt: candidates must be one of {', '.join(get_args(CandidateOrder))}, got {self.candidates!r}"
+            )
+        if self.history < 1:
+            raise ValueError(f"prompt: history must be 1 or more behaviors, got {self.history}")
+        if self.seed < 0:
+            raise ValueError(f"prompt: seed must be 0 or more, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One question and its answer as text.
+
+    system  role and task.
+    user    history, candidates, and the moment that is asked for.
+    answer  readable name of the behavior that came.
+    """
+
+    system: str
+    user: str
+    answer: str
+
+
+def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> Prompt:
+    """The prompt of a sample; the same sample always gets the same one.
+
+    names  (V,) readable names by behavior id, as `readable_names` returns them.
+    A sample with more history than the config shows loses the oldest of it.
+    """
+    # One stream per sample, drawn in this order: a fixed format leaves the orders as they were.
+    generator = np.random.default_rng([config.seed, sample.event])
+    drawn = FORMATS[generator.integers(len(FORMATS))]
+    listed: Sequence[str] = ()
+    if config.candidates == "vocabulary":
+        listed = names[1:]
+    elif config.candidates == "shuffled":
+        listed = [names[1 + i] for i in generator.permutation(len(names) - 1)]
+    write = _WRITERS[drawn if config.format == "sampled" else config.format]
+    system, user = write(
+        [
+            _Past(
+                WEEKDAYS[past.weekday],
+                f"{past.hour:02}",
+                _one_line(past.place),
+                names[past.behavior],
+            )
+            for past in sample.history[-config.history :]
+        ],
+        "\n".join(listed),
+        (WEEKDAYS[sample.weekday], f"{sample.hour:02}"),
+        _one_line(sample.place) if config.place_of_next else None,
+    )
+    return Prompt(system=system, user=user, answer=names[sample.behavior])
+
+
+def _one_line(place: str | None) -> str | None:
+    """A place as readable names are: an event is one line of a prompt, whatever a log holds."""
+    return place and " ".join(place.split())
+
+
+@dataclass(frozen=True)
+class _Past:
+    """An event of the history in words."""
+
+    day: str
+    hour: str
+    place: str | None
+    behavior: str
+
+
+_Writer = Callable[[list[_Past], str, tuple[str, str], str | None], tuple[str, str]]
+
+
+def _joined(*parts: str) -> str:
+    """The parts that are there, a blank line between them."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
+    lines = [f"{e.day} {e.hour}{f' {e.place}' if e.place else ''}: {e.behavior}" for e in past]
+    system = "You know the routines of the owner of this phone. From what they did lately, tell what they do next."
+    user = _joined(
+        "Lately (day hour place: behavior), oldest first:\n" + "\n".join(lines),
+        candidates and f"It will be one of these:\n{candidates}",
+        f"The time is {moment[0]} {moment[1]}{f', the place {place}' if place else ''}. "
+        "Reply with the name of the behavior and nothing else.",
+    )
+    return system, user
+
+
+def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
+    lines: list[str] = []
+    day = None
+    for e in past:
+        if e.day != day:
+            lines.append(f"[{e.day}]")
+            day = e.day
+        lines.append(f"{e.hour}h {e.behavior}{f' @ {e.place}' if e.place else ''}")
+    system = "Act as an assistant who continues a diary: write the entry that comes next."
+    user = _joined(
+        "The diary so far:\n" + "\n".join(lines),
+        candidates and f"Entries to choose from:\n{candidates}",
+        f"Next entry: [{moment[0]}] {moment[1]}h{f' @ {place}' if place else ''}. "
+        "Which behavior stands there? Only its name, please.",
+    )
+    return system, user
+
+
+def _records(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
+    lines = [f"({e.day}, {e.hour}, {e.place or '-'}, {e.behavior})" for e in past]
+    system = "You are an analyst of daily behavior. Your task is to fill the last field of a person's newest record."
+    user = _joined(
+        candidates and f"Possible behaviors:\n{candidates}",
+        "Records (weekday, hour, place, behavior):\n"
+        + "\n".join([*lines, f"({moment[0]}, {moment[1]}, {place or '-'}, ?)"]),
+        "Give the behavior that replaces the question mark, exactly as it is named.",
+    )
+    return system, user
+
+
+_WRITERS: dict[Format, _Writer] = {"lines": _lines, "diary": _diary, "records": _records}

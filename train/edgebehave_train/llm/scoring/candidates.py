@@ -1,0 +1,297 @@
+"""Which of the known behaviors a language model expects: exact scores of every candidate answer.
+
+    log p(answer | prompt) = sum_t log p(answer_t | prompt, answer_<t), the turn's end included
+    p(behavior) = softmax of that over the candidates
+
+The prompt runs once and leaves its keys and values in a cache. All candidates then run in one more
+forward pass, as a tree of their shared beginnings (`candidate_trie.py`) in which a token attends to
+the prompt and to its own ancestors. That is the plain forward pass over prompt + candidate,
+rearranged, if the model takes a 4D attention mask, positions and a cache, and looks back without
+limit. Each model is held against its plain passes before it is trusted with the tree; where they
+differ, and where a sliding window binds, the plain passes are used: right, slower, with a warning.
+"""
+
+# B prompts of a batch, L tokens of its longest prompt, N nodes, C candidates, V = C + 1 behaviors
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edgebehave_train.llm.scoring.candidate_trie import CandidateTrie, candidate_tries
+from edgebehave_train.llm.scoring.language_model import context_length
+
+FloatArray = npt.NDArray[np.float32]
+TokenLists = Sequence[Sequence[int]]
+OnProgress = Callable[[int, int], None]
+
+_MAX_NODES = 512  # of one forward pass over a tree: what bounds memory at hundreds of candidates
+_MAX_FLOATS = 1 << 27  # of logits and of attention scores in one forward pass: 512 MiB each
+_NUM_CHECKED = 4  # candidates on which tree and plain passes are compared
+# How far the sums of log-probabilities of tree and plain passes may differ, in nats.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_LOW_PRECISION_TOLERANCE = 0.5
+
+# The longest sequence on which the tree was found equal to plain passes, by model.
+_checked_length: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+
+
+def score_candidates(
+    model: Any,
+    prompts: TokenLists,
+    candidate_ids: TokenLists,
+    *,
+    max_batch_tokens: int = 4096,
+    on_progress: OnProgress = lambda done, total: None,
+) -> FloatArray:
+    """Probabilities of the behaviors after each prompt.
+
+    model             any Hugging Face causal language model, with or without adapters.
+    prompts           N lists of token ids, special tokens included; any lengths, in any order.
+    candidate_ids     candidate c is the answer for behavior c + 1, its turn-ending token included.
+    max_batch_tokens  prompt tokens, padding included, that run at once; one prompt always does.
+    on_progress       called with the prompts done and their number after each batch.
+    Returns           (N, V) float32, rows sum to 1, column 0 ("unknown") is 0.
+    Raises ValueError for an empty prompt or candidate, a candidate that occurs twice, a token that
+    the model does not know, and a prompt that with its answer exceeds the model's context.
+    """
+    logprobs = candidate_logprobs(
+        model, prompts, candidate_ids, max_batch_tokens=max_batch_tokens, on_progress=on_progress
+    ).astype(np.float64)
+    if not len(logprobs):
+        return logprobs.astype(np.float32)
+    probs = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
+    return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def candidate_logprobs(
+    model: Any,
+    prompts: TokenLists,
+    candidate_ids: TokenLists,
+    *,
+    max_batch_tokens: int = 4096,
+    on_progress: OnProgress = lambda done, total: None,
+) -> FloatArray:
+    """log p(answer | prompt) of each candidate: as `score_candidates`, before the softmax.
+
+    Returns (N, V) float32 in nats; column 0 is -inf. Rows do not sum to 1: a model may also say
+    something that is no behavior.
+    """
+    check_tokens(model, prompts, candidate_ids)
+    logprobs = np.full((len(prompts), len(candidate_ids) + 1), -np.inf, np.float32)
+    if not len(prompts):
+        return logprobs
+    with measuring(model):
+        reason = _why_not_tree(model, max(prompts, key=len), candidate_ids)
+        if reason:
+            warnings.warn(f"candidates are scored one by one: {reason}", stacklevel=2)
+        done = 0
+        for batch in length_batches(prompts, max_batch_tokens):
+            asked = [prompts[i] for i in batch]
+            if reason:
+                scores_BC = torch.stack([_plain_logprobs(model, prompt, candidate_ids) for prompt in asked])
+            else:
+                scores_BC = _tree_logprobs(model, asked, candidate_ids)
+            logprobs[batch, 1:] = scores_BC.cpu().numpy()
+            done += len(batch)
+            on_progress(done, len(prompts))
+    return logprobs
+
+
+def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> Tensor:
+    """(B, C): the prompts once, but for their last tokens, which are the roots of the trees."""
+    from transformers import DynamicCache
+
+    device = _device(model)
+    rows = len(prompts)
+    length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    num_cached = int(length_B.max()) - 1
+    # Without the model's config every layer keeps all it saw; a window would drop what trees share.
+    cache = DynamicCache()
+    if num_cached:
+        # Padding comes last, where no token of the prompt looks; the trees' mask hides it.
+        padded = [[*prompt[:-1], *[0] * (num_cached + 1 - len(prompt))] for prompt in prompts]
+        ids_BL = torch.tensor(padded, device=device)
+        model(
+            input_ids=ids_BL,
+            attention_mask=torch.ones_like(ids_BL),
+            past_key_values=cache,
+            use_cache=True,
+            **_keep_logits(model, 1),
+        )
+    is_cached_BL = torch.arange(num_cached, device=device) < (length_B - 1)[:, None]
+    last_B = torch.tensor([prompt[-1] for prompt in prompts], device=device)
+    scores_BC = torch.zeros(rows, len(candidate_ids), dtype=torch.float64, device=device)
+    for trie in candidate_tries(candidate_ids, _max_nodes(model, rows, num_cached)):
+        nodes = trie.num_nodes
+        token_BN = torch.from_numpy(trie.token_N).to(device).repeat(rows, 1)
+        token_BN[:, 0] = last_B
+        position_BN = length_B[:, None] - 1 + torch.from_numpy(trie.depth_N).to(device)
+        logits_BNW = model(
+            input_ids=token_BN,
+            attention_mask=_tree_mask(trie, is_cached_BL, model.dtype),
+            position_ids=position_BN,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        cache.crop(-nodes)
+        node_S, next_S, candidate_S = (
+            torch.from_numpy(steps).to(device) for steps in (trie.node_S, trie.next_S, trie.candidate_S)
+        )
+        assert logits_BNW.shape[:2] == (rows, nodes)
+        normalizer_BN = logits_BNW.float().logsumexp(-1)
+        step_BS = logits_BNW[:, node_S, next_S].float() - normalizer_BN[:, node_S]
+        scores_BC.index_add_(1, candidate_S, step_BS.double())
+    return scores_BC.float()
+
+
+def _tree_mask(trie: CandidateTrie, is_cached_BL: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, N, L + N), added to attention scores: 0 where a node looks, else the lowest number."""
+    rows, num_cached = is_cached_BL.shape
+    nodes = trie.num_nodes
+    sees = torch.empty(rows, 1, nodes, num_cached + nodes, dtype=torch.bool)
+    sees = sees.to(is_cached_BL.device)
+    sees[..., :num_cached] = is_cached_BL[:, None, None]
+    sees[..., num_cached:] = torch.from_numpy(trie.sees_NN).to(sees.device)
+    mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
+    return mask.masked_fill_(~sees, torch.finfo(dtype).min)
+
+
+def _plain_logprobs(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) -> Tensor:
+    """(C,): whole passes over prompt + candidate, without a cache or a mask."""
+    longest = max(len(tokens) for tokens in candidate_ids)
+    width = len(prompt) + longest - 1
+    floats_per_row = max(longest * _vocabulary_size(model), _num_heads(model) * width * width)
+    at_once = max(1, _MAX_FLOATS // floats_per_row)
+    scores = []
+    for first in range(0, len(candidate_ids), at_once):
+        chunk = candidate_ids[first : first + at_once]
+        padded = [[*prompt, *tokens[:-1], *[0] * (longest - len(tokens))] for tokens in chunk]
+        ids = torch.tensor(padded, device=_device(model))
+        out = model(input_ids=ids, use_cache=False, **_keep_logits(model, longest))
+        logprobs = out.logits[:, -longest:].float().log_softmax(-1)
+        for row, tokens in zip(logprobs, chunk, strict=True):
+            steps = row[torch.arange(len(tokens)), torch.tensor(tokens, device=row.device)]
+            scores.append(steps.double().sum().float())
+    return torch.stack(scores)
+
+
+def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) -> str | None:
+    """Why this model cannot run candidates as a tree after so long a prompt; None: it can."""
+    config = _config(model)
+    length = len(prompt) + max(len(tokens) for tokens in candidate_ids) - 1
+    if config._attn_implementation not in ("eager", "sdpa"):
+        return f"attention {config._attn_implementation!r} takes no mask of ours; load with 'sdpa'"
+    for name in ("sliding_window", "attention_chunk_size"):
+        limit = getattr(config, name, None)
+        if limit is not None and length > limit:
+            return f"prompts of {len(prompt)} tokens exceed the model's {name} of {limit}"
+    if length <= _checked_length.get(model, 0):
+        return None
+    longest_first = sorted(candidate_ids, key=len, reverse=True)
+    checked = [*longest_first[: _NUM_CHECKED - 1], longest_first[-1]]
+    plain = _plain_logprobs(model, prompt, checked)
+    try:
+        tree = _tree_logprobs(model, [prompt], checked)[0]
+    except Exception as error:  # whatever a model of unknown make does with a mask or a cache
+        return f"{type(model).__name__} does not run candidates as a tree ({error})"
+    gap = float((tree - plain).abs().max())
+    if not gap <= _TOLERANCE.get(model.dtype, _LOW_PRECISION_TOLERANCE):
+        return f"{type(model).__name__} scores a tree otherwise than its parts, by {gap:.3g} nats"
+    _checked_length[model] = length
+    return None
+
+
+def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> None:
+    """Raises ValueError for what no model could answer, or this one could not."""
+    if not len(candidate_ids) or not all(len(tokens) for tokens in candidate_ids):
+        raise ValueError("every behavior needs an answer of at least one token")
+    first_use: dict[tuple[int, ...], int] = {}
+    for c, tokens in enumerate(candidate_ids):
+        other = first_use.setdefault(tuple(tokens), c)
+        if other != c:
+            raise ValueError(f"behaviors {other + 1} and {c + 1} have the same answer; give them other names")
+    empty = next((i for i, prompt in enumerate(prompts) if not len(prompt)), None)
+    if empty is not None:
+        raise ValueError(f"prompt {empty} is empty")
+    known = _vocabulary_size(model)
+    used = {token for tokens in (*prompts, *candidate_ids) for token in tokens}
+    strange = next((token for token in sorted(used) if not 0 <= token < known), None)
+    if strange is not None:
+        raise ValueError(f"token {strange} is not among the model's {known}: model and tokenizer do not fit")
+    context = context_length(_base(model))
+    answer = max(len(tokens) for tokens in candidate_ids)
+    longest = max((len(prompt) for prompt in prompts), default=0)
+    if context is not None and longest + answer > context:
+        raise ValueError(
+            f"a prompt of {longest} tokens and an answer of {answer} exceed the model's context "
+            f"of {context}; shorten the history or leave such prompts out"
+        )
+
+
+def length_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of prompts that run together, longest first: of similar length, little padding."""
+    batch: list[int] = []
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    for i in order:
+        if batch and (len(batch) + 1) * len(prompts[batch[0]]) > max_batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
+    """Nodes of a tree whose logits and attention scores stay within memory."""
+    by_logits = _MAX_FLOATS // (rows * _vocabulary_size(model))
+    by_scores = _MAX_FLOATS // (rows * _num_heads(model) * (num_cached + _MAX_NODES))
+    return max(1, min(_MAX_NODES, by_logits, by_scores))
+
+
+@contextmanager
+def measuring(model: Any) -> Iterator[None]:
+    """Without dropout and gradients; the model is left in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _base(model: Any) -> Any:
+    """The language model under adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _config(model: Any) -> Any:
+    return _base(model).config.get_text_config()
+
+
+def _vocabulary_size(model: Any) -> int:
+    return int(model.get_input_embeddings().num_embeddings)
+
+
+def _num_heads(model: Any) -> int:
+    return int(getattr(_config(model), "num_attention_heads", None) or 1)
+
+
+def _device(model: Any) -> torch.device:
+    device = model.get_input_embeddings().weight.device
+    assert isinstance(device, torch.device)
+    return device
+
+
+def _keep_logits(model: Any, number: int) -> dict[str, int]:
+    """Ask for the last logits alone, of models that can be asked."""
+    can = "logits_to_keep" in inspect.signature(_base(model).forward).parameters
+    return {"logits_to_keep": number} if can else {}

@@ -1,0 +1,4 @@
+"""Tuning: anchor and balanced stages of BehaviorLM, and the folder of a tuned model.
+
+May import scoring, and what these may import.
+"""

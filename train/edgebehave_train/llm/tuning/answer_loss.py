@@ -1,0 +1,95 @@
+"""The loss of a language model on answers, with the head computed at answer positions alone.
+
+A prompt is hundreds of tokens and an answer a few: logits of all positions would be most of the
+memory, and with a large vocabulary most of the time.
+"""
+
+# S samples of a batch, T tokens of the longest, M answer tokens of the batch, D width, W tokens of
+# the vocabulary
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgebehave_train.llm.prompts.tokens import TokenizedSample
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerBatch:
+    """Samples side by side, padded on the right.
+
+    token_ST   (S, T) int64; padding is token 0, which no real token can see: attention looks back.
+    where      (M,) int64, positions in the flattened (S, T) from which an answer token is
+               predicted: the one before it.
+    target     (M,) int64, the answer tokens.
+    sample     (M,) int64, the sample of each.
+    num_samples  S.
+    """
+
+    token_ST: Tensor
+    where: Tensor
+    target: Tensor
+    sample: Tensor
+    num_samples: int
+
+    @classmethod
+    def of(cls, samples: Sequence[TokenizedSample], device: torch.device) -> "AnswerBatch":
+        rows = [[*one.prompt_ids, *one.answer_ids] for one in samples]
+        length = max(map(len, rows))
+        token = torch.zeros((len(rows), length), dtype=torch.int64)
+        where: list[int] = []
+        target: list[int] = []
+        sample: list[int] = []
+        for i, (row, one) in enumerate(zip(rows, samples, strict=True)):
+            token[i, : len(row)] = torch.tensor(row)
+            first = i * length + len(one.prompt_ids) - 1
+            where += range(first, first + len(one.answer_ids))
+            target += one.answer_ids
+            sample += [i] * len(one.answer_ids)
+        return cls(
+            token_ST=token.to(device),
+            where=torch.tensor(where, device=device),
+            target=torch.tensor(target, device=device),
+            sample=torch.tensor(sample, device=device),
+            num_samples=len(rows),
+        )
+
+
+def answer_nll(model: Any, batch: AnswerBatch) -> Tensor:
+    """(S,) float32: mean negative log-likelihood of the tokens of each answer, in nats.
+
+    The mean, not the sum: a sample counts the same however long its answer is, so that a share of
+    conversations in a mixture is their share of the loss.
+    """
+    with head_at(model, batch.where):
+        logits_1MW = model(input_ids=batch.token_ST, use_cache=False).logits
+    nll_M = F.cross_entropy(logits_1MW[0].float(), batch.target, reduction="none")
+    total_S = nll_M.new_zeros(batch.num_samples).index_add(0, batch.sample, nll_M)
+    return total_S / torch.bincount(batch.sample, minlength=batch.num_samples)
+
+
+@contextmanager
+def head_at(model: Any, where_M: Tensor) -> Iterator[None]:
+    """Inside, the model computes logits (1, M, W) at some positions of the flattened batch alone.
+
+    The rows are chosen where hidden states enter the output layer, so whatever a model does to
+    its logits after that (scale, soft cap) is done as always: any causal model will do. Raises
+    ValueError for a model without an output layer.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ValueError(f"{type(model).__name__} has no output layer; take a causal model")
+
+    def choose(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0].flatten(0, 1)[where_M][None], *args[1:])
+
+    handle = head.register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,138 @@
+"""The event store: one log, cleaned, sorted by user and time, memory-mapped for training.
+
+A folder of plain columns (contract 1 of the architecture), every event of a user adjacent and in
+time order:
+
+    time_s.npy          (N,) int64   UTC seconds
+    utc_offset_min.npy  (N,) int16   minutes to add for local time
+    event.npy           (N,) int32   ids of the store's own vocabulary
+    location.npy        (N,) int32   likewise; 0 = no place
+    behavior.npy        (N,) int32   likewise; -1 = the event has no behavior
+    user_start.npy      (U + 1,) int64  events of user u: user_start[u] .. user_start[u + 1]
+    users.json          U user names
+    vocabulary.json     every name of the log, most frequent first
+    statistics.json     counts, span, rejected rows with reasons, fingerprint
+
+Users are in the order of a hash of their names, so that a range of users is a random sample.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.vocabulary import UNKNOWN, Vocabulary
+
+if TYPE_CHECKING:
+    from edgebehave.predictor import Predictor
+
+FORMAT_VERSION = 1
+COLUMNS = {
+    "time_s": np.int64,
+    "utc_offset_min": np.int16,
+    "event": np.int32,
+    "location": np.int32,
+    "behavior": np.int32,
+}
+
+
+class NamedEvent(NamedTuple):
+    """One event in the words of the log, as an app would tell it to the SDK.
+
+    location, behavior  None where the event has none.
+    """
+
+    event: str
+    location: str | None
+    behavior: str | None
+    time_s: int
+    utc_offset_min: int
+
+    def tell(self, predictor: "Predictor", user: str) -> None:
+        """Observe it."""
+        predictor.observe(
+            user,
+            self.event,
+            at=self.time_s,
+            location=self.location,
+            utc_offset_min=self.utc_offset_min,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStore:
+    """A store opened for reading; the columns are read-only memory maps."""
+
+    path: Path
+    vocabulary: Vocabulary
+    statistics: dict[str, Any]
+    user_start: npt.NDArray[np.int64]
+    time_s: npt.NDArray[np.int64]
+    utc_offset_min: npt.NDArray[np.int16]
+    event: npt.NDArray[np.int32]
+    location: npt.NDArray[np.int32]
+    behavior: npt.NDArray[np.int32]
+
+    @classmethod
+    def open(cls, path: Path | str) -> "EventStore":
+        """Open a store. Raises ValueError if the folder is not one, or not of this version."""
+        path = Path(path)
+        statistics_file = path / "statistics.json"
+        if not statistics_file.is_file():
+            raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
+        try:
+            statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{statistics_file} is damaged: {error}") from None
+        version = statistics.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} is an event store of version {version}, this is version {FORMAT_VERSION}; ingest the log again"
+            )
+        columns = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
+        user_start = np.load(path / "user_start.npy")
+        for name, column in columns.items():
+            if len(column) != user_start[-1] or column.dtype != COLUMNS[name]:
+                raise ValueError(f"{path}/{name}.npy is damaged; ingest the log again")
+        return cls(
+            path=path,
+            vocabulary=Vocabulary.load(path / "vocabulary.json"),
+            statistics=statistics,
+            user_start=user_start,
+            **columns,
+        )
+
+    @property
+    def num_events(self) -> int:
+        return int(self.user_start[-1])
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_start) - 1
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the columns and names: the same log gives the same one."""
+        return str(self.statistics["fingerprint"])
+
+    def users(self) -> list[str]:
+        """Names of the users, in store order."""
+        names: list[str] = json.loads((self.path / "users.json").read_text(encoding="utf-8"))
+        return names
+
+    def named_events(self, user: int) -> Iterator[NamedEvent]:
+        """The events of a user by index, in time order, in the words of the log."""
+        words = self.vocabulary
+        for i in range(int(self.user_start[user]), int(self.user_start[user + 1])):
+            location, behavior = int(self.location[i]), int(self.behavior[i])
+            yield NamedEvent(
+                event=words.events[self.event[i]],
+                location=None if location == UNKNOWN else words.locations[location],
+                behavior=None if behavior <= UNKNOWN else words.behaviors[behavior],
+                time_s=int(self.time_s[i]),
+                utc_offset_min=int(self.utc_offset_min[i]),
+            )

@@ -1,0 +1,460 @@
+"""Files of an event log: which there are, what columns they hold, how DuckDB reads them as text.
+
+Every cell reaches DuckDB as text together with the line it stands on, so that a bad cell is a
+counted reject and not a crash. There are two ways in:
+
+plain    The file holds nothing that a line-by-line reader could misread: no quotes, no blank
+         lines, one kind of line end. DuckDB reads it, with all threads, and the number of rows
+         must equal the number of lines.
+careful  Anything else, and every file that DuckDB refuses. Python's csv module reads it record by
+         record, rejects what is malformed with its line, and hands DuckDB a clean copy.
+
+DuckDB is not asked to read quoted files itself: at an opening quote that is never closed 2.0.0
+ends the file without an error, and its parallel reader splits quoted line breaks that look like
+rows. Either would lose or invent events in silence.
+"""
+
+import csv
+import difflib
+import glob
+import gzip
+import json
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TextIO
+
+import duckdb
+
+MALFORMED, NOT_UTF8 = "malformed row", "not UTF-8"
+"""Why a record never became a row of cells."""
+
+NUM_EXAMPLES = 5
+"""Rejected rows kept of each reason."""
+
+_MAX_RECORD_LINES = 100  # a quote that stays open longer was never closed
+_MAX_RECORD_CHARS = 1 << 20
+_CHUNK_BYTES = 1 << 20
+_JSON_LINES_SEARCHED = 100_000
+_DELIMITERS = (",", "\t", ";", "|")
+_SUFFIXES = {
+    ".csv": "csv",
+    ".txt": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+class IngestError(ValueError):
+    """The log cannot become an event store; the message is one line for its owner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFile:
+    """One file of a log.
+
+    kind       how its records are written.
+    columns    names it holds, in file order.
+    delimiter  between the cells of a record, CSV only.
+    """
+
+    path: Path
+    kind: Literal["csv", "jsonl", "parquet"]
+    gzipped: bool
+    columns: tuple[str, ...]
+    delimiter: str = ","
+
+    @contextmanager
+    def open_bytes(self) -> Iterator[BinaryIO]:
+        """Its bytes, decompressed. Raises IngestError if the compression is damaged."""
+        try:
+            with gzip.open(self.path) if self.gzipped else self.path.open("rb") as stream:
+                yield stream  # type: ignore[misc]  # GzipFile is a BinaryIO in all but name
+        except _DAMAGED as error:
+            raise IngestError(f"{self.path} is damaged or cut short: {error}") from None
+
+    @contextmanager
+    def open_text(self) -> Iterator[TextIO]:
+        """Its lines with their ends; a byte that is not UTF-8 becomes a lone surrogate."""
+        opener: Callable[..., Any] = gzip.open if self.gzipped else open
+        try:
+            with opener(self.path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+                yield stream
+        except _DAMAGED as error:
+            raise IngestError(f"{self.path} is damaged or cut short: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One rejected row: where it stands (1-based line, or row for Parquet) and what it held."""
+
+    reason: str
+    file: str
+    line: int
+    value: str | None = None
+
+    def __str__(self) -> str:
+        what = "" if self.value is None else f" {self.value!r}"
+        return f"{self.file}:{self.line}{what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """A file made readable for DuckDB.
+
+    sql       a query whose columns are `line`, `malformed` and one text per column asked for.
+    num_rows  rows that it must return; None where only DuckDB can tell (Parquet).
+    refused   records that are not among them, by reason; `examples` are the first of each.
+    """
+
+    sql: str
+    num_rows: int | None
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: list[Example] = field(default_factory=list)
+
+
+# Which files there are, and what they hold
+
+
+def find_log_files(
+    log: str | Path | Sequence[str | Path], columns: Sequence[str], con: duckdb.DuckDBPyConnection
+) -> list[LogFile]:
+    """Files that a path, a glob, or a list of them stands for, checked and in order.
+
+    columns  names that every file must hold; of JSON Lines files at least one must.
+    Raises IngestError: no such file, not a log, or a column is missing.
+    """
+    entries = [log] if isinstance(log, str | Path) else list(log)
+    files = [_inspect(path, columns, con) for entry in entries for path in _expand(entry)]
+    if not files:
+        raise IngestError("the log is an empty list of files")
+    json_names = {name for file in files if file.kind == "jsonl" for name in file.columns}
+    for file in files:
+        names = sorted(json_names) if file.kind == "jsonl" else file.columns
+        _check_columns(file, names, columns)
+    return files
+
+
+def _expand(entry: str | Path) -> list[Path]:
+    path = Path(entry)
+    if path.is_dir():
+        raise IngestError(f"{path} is a folder; name its files, for example '{path}/*.csv'")
+    if path.exists():
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(entry), recursive=True))]
+    matches = [match for match in matches if match.is_file()]
+    if not matches:
+        raise IngestError(f"{entry}: no such file")
+    return matches
+
+
+def _inspect(path: Path, columns: Sequence[str], con: duckdb.DuckDBPyConnection) -> LogFile:
+    """What kind of file this is and which columns it has."""
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+    if not magic:
+        raise IngestError(f"{path} is empty")
+    gzipped = magic[:2] == b"\x1f\x8b"
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    kind = _SUFFIXES.get(suffix)
+    if magic == b"PAR1" or kind == "parquet":
+        return _inspect_parquet(path, con)
+    file = LogFile(path=path, kind="csv", gzipped=gzipped, columns=())
+    with file.open_bytes() as stream:
+        head = stream.read(1 << 16)
+    if not head.strip():
+        raise IngestError(f"{path} is empty")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise IngestError(f"{path} is UTF-16; save it as UTF-8")
+    if b"\0" in head:
+        raise IngestError(f"{path} is binary; expected CSV, TSV, JSON Lines or Parquet")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if kind == "jsonl" or (kind is None and start == b"{"):
+        if start == b"[":
+            raise IngestError(f"{path} is one JSON array; expected JSON Lines, an object per line")
+        file = LogFile(path=path, kind="jsonl", gzipped=gzipped, columns=())
+        names = _json_names(file, columns)
+        if not names:
+            raise IngestError(f"{path} holds no JSON object; expected JSON Lines")
+        return LogFile(path=path, kind="jsonl", gzipped=gzipped, columns=names)
+    return _inspect_csv(file, "\t" if suffix in (".tsv", ".tab") else None)
+
+
+def _inspect_parquet(path: Path, con: duckdb.DuckDBPyConnection) -> LogFile:
+    try:
+        names = con.execute(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise IngestError(f"{path} is not a readable Parquet file: {reason}") from None
+    return LogFile(path=path, kind="parquet", gzipped=False, columns=tuple(n[0] for n in names))
+
+
+def _inspect_csv(file: LogFile, delimiter: str | None) -> LogFile:
+    with file.open_text() as lines:
+        header = next((line for line in lines if line.strip()), "")
+    if _not_utf8(header):
+        raise IngestError(f"{file.path} is not UTF-8; save it as UTF-8")
+    try:
+        names = {d: next(csv.reader([header], delimiter=d)) for d in _DELIMITERS}
+    except csv.Error as error:
+        raise IngestError(f"{file.path} has no readable header line: {error}") from None
+    best = delimiter or max(_DELIMITERS, key=lambda d: len(names[d]))
+    return LogFile(
+        path=file.path,
+        kind="csv",
+        gzipped=file.gzipped,
+        columns=tuple(names[best]),
+        delimiter=best,
+    )
+
+
+def _json_names(file: LogFile, columns: Sequence[str]) -> tuple[str, ...]:
+    """Names in the objects of a file, read until every column asked for has been seen."""
+    names: dict[str, None] = {}
+    with file.open_text() as lines:
+        for _, line in zip(range(_JSON_LINES_SEARCHED), lines, strict=False):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                names.update(dict.fromkeys(record))
+                if all(column in names for column in columns):
+                    break
+    return tuple(names)
+
+
+def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) -> None:
+    for column in columns:
+        if names.count(column) == 1:
+            continue
+        if column in names:
+            raise IngestError(f"{file.path} has {names.count(column)} columns named {column!r}")
+        near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
+        there = "its first line reads" if file.kind == "csv" else "it has"
+        raise IngestError(f"{file.path} has no column {column!r}{hint} ({there}: {shown})")
+
+
+# How DuckDB reads them
+
+
+def scan_file(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
+    """The cheapest safe way to read a file.
+
+    columns  {name in the scan: name in the file}.
+    folder   where a clean copy may be put.
+    """
+    if file.kind == "parquet":
+        return Scan(sql=_parquet_sql(file, columns), num_rows=None)
+    num_lines = _lines_if_plain(file)
+    if num_lines is None:
+        return careful_scan(file, columns, folder)
+    num_rows = num_lines - 1 if file.kind == "csv" else num_lines
+    return Scan(sql=_plain_sql(file, columns), num_rows=num_rows)
+
+
+def careful_scan(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
+    """Read a text file record by record and leave a clean copy of the columns in `folder`.
+
+    The copy holds a JSON array of line and cells per line: no cell can break out of that.
+    """
+    copy = folder / f"{len(list(folder.iterdir()))}.jsonl"
+    scan = Scan(sql="", num_rows=None)
+    num_rows = 0
+    is_csv = file.kind == "csv"
+    where = [file.columns.index(column) for column in columns.values()] if is_csv else [0]
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    with file.open_text() as lines, copy.open("w", encoding="utf-8", newline="") as out:
+        for line, cells in _records(file, lines):
+            if isinstance(cells, str):
+                scan.refused[cells] += 1
+                if scan.refused[cells] <= NUM_EXAMPLES:
+                    scan.examples.append(Example(reason=cells, file=str(file.path), line=line))
+            else:
+                record = (str(line), *(cells[i] for i in where))
+                out.write(encode(record) + "\n")
+                num_rows += 1
+    pointers = ", ".join(quoted(f"/{i}") for i in range(len(where) + 1))
+    table = f"""(SELECT json_extract_string(c0, [{pointers}]) AS cells
+        FROM {_read_lines(copy, gzipped=False)})"""
+    if is_csv:
+        names = ", ".join(f"cells[{i}] AS {name}" for i, name in enumerate(columns, 2))
+        sql = f"SELECT cells[1]::BIGINT AS line, false AS malformed, {names} FROM {table}"
+    else:
+        sql = _json_sql(f"(SELECT cells[1]::BIGINT AS line, cells[2] AS c0 FROM {table})", columns)
+    return Scan(sql=sql, num_rows=num_rows, refused=scan.refused, examples=scan.examples)
+
+
+def _lines_if_plain(file: LogFile) -> int | None:
+    """Number of lines of a file that may be read line by line, None if it may not."""
+    traps = [b"\n\n", b"\n\r", b"\n ", b"\n\t"]
+    if file.kind == "csv":
+        traps = [b"\n\n", b"\n\r", b'"']
+    newlines = returns = pairs = 0
+    last = b"\n"  # so that a blank first line counts as one
+    with file.open_bytes() as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            text = last + chunk
+            if any(trap in text for trap in traps):
+                return None
+            newlines += chunk.count(b"\n")
+            returns += chunk.count(b"\r")
+            pairs += text.count(b"\r\n")
+            last = chunk[-1:]
+    num_lines = newlines + (last != b"\n")
+    if returns and not returns == pairs == newlines:
+        return None
+    return num_lines
+
+
+def _plain_sql(file: LogFile, columns: Mapping[str, str]) -> str:
+    if file.kind == "jsonl":
+        lines = _read_lines(file.path, gzipped=file.gzipped)
+        return _json_sql(f"(SELECT row_number() OVER () AS line, c0 FROM {lines})", columns)
+    table = _read_csv(file.path, len(file.columns), file.delimiter, header=True, gzipped=file.gzipped)
+    cells = ", ".join(f"c{file.columns.index(column)} AS {name}" for name, column in columns.items())
+    return f"SELECT row_number() OVER () + 1 AS line, false AS malformed, {cells} FROM {table}"
+
+
+def _json_sql(lines: str, columns: Mapping[str, str]) -> str:
+    """Cells of JSON objects; a line that is not an object is a malformed row."""
+    pointers = ("/" + name.replace("~", "~0").replace("/", "~1") for name in columns.values())
+    paths = ", ".join(quoted(pointer) for pointer in pointers)
+    cells = ", ".join(f"cells[{i}] AS {name}" for i, name in enumerate(columns, 1))
+    return f"""
+        SELECT line, cells IS NULL AS malformed, {cells} FROM (
+            SELECT line, CASE WHEN json_valid(c0) THEN
+                CASE WHEN json_type(c0) = 'OBJECT' THEN json_extract_string(c0, [{paths}]) END
+            END AS cells FROM {lines})"""
+
+
+def _parquet_sql(file: LogFile, columns: Mapping[str, str]) -> str:
+    cells = ", ".join(f"{_as_text(column)} AS {name}" for name, column in columns.items())
+    return f"""
+        SELECT file_row_number + 1 AS line, false AS malformed, {cells}
+        FROM {_parquet(file.path)}"""
+
+
+def _as_text(column: str) -> str:
+    """A typed cell as text; a moment with a time zone keeps it, whatever the session's zone."""
+    name = '"' + column.replace('"', '""') + '"'
+    return f"""CASE WHEN typeof({name}) = 'TIMESTAMP WITH TIME ZONE'
+        THEN make_timestamp(epoch_us(TRY_CAST({name} AS TIMESTAMPTZ)))::VARCHAR || 'Z'
+        ELSE {name}::VARCHAR END"""
+
+
+def _parquet(path: Path) -> str:
+    return f"read_parquet({_literal_path(path)}, file_row_number=true, hive_partitioning=false, binary_as_string=true)"
+
+
+def _read_lines(path: Path, *, gzipped: bool) -> str:
+    """The lines of a JSON Lines file as column c0."""
+    # A control character cannot stand unescaped in JSON, so every line is one cell.
+    return _read_csv(path, 1, "\x01", header=False, gzipped=gzipped)
+
+
+def _read_csv(path: Path, num_columns: int, delimiter: str, *, header: bool, gzipped: bool) -> str:
+    """Cells c0, c1, ... as text; quotes mean nothing."""
+    columns = ", ".join(f"c{i}: 'VARCHAR'" for i in range(num_columns))
+    return (
+        f"read_csv({_literal_path(path)}, auto_detect=false, header={str(header).lower()}, "
+        f"delim={quoted(delimiter)}, quote='', escape='', nullstr='', "
+        f"compression={quoted('gzip' if gzipped else 'none')}, "
+        f"max_line_size={8 * _MAX_RECORD_CHARS}, columns={{{columns}}})"
+    )
+
+
+def _literal_path(path: Path) -> str:
+    """A path that DuckDB does not take for a glob."""
+    return quoted(glob.escape(str(path)))
+
+
+def quoted(text: str) -> str:
+    """SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+# The careful reader
+
+
+def _records(file: LogFile, lines: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Cells of each record with its first line, or the reason why there are none."""
+    if file.kind == "jsonl":
+        records: Iterator[tuple[int, list[str] | None]] = (
+            (number, [line] if "\x01" not in line else None) for number, line in enumerate(lines, 1) if line.strip()
+        )
+    else:
+        records = _csv_records(lines, file.delimiter)
+        next(records, None)  # the header
+    num_cells = 1 if file.kind == "jsonl" else len(file.columns)
+    for number, cells in records:
+        if cells is None or len(cells) != num_cells or sum(map(len, cells)) > _MAX_RECORD_CHARS:
+            yield number, MALFORMED
+        elif not all(map(str.isascii, cells)) and any(map(_not_utf8, cells)):
+            yield number, NOT_UTF8
+        else:
+            yield number, cells
+
+
+def _csv_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
+    """Records of a CSV text with their first line; None for one that cannot be read.
+
+    A record that goes wrong costs its first line only: reading resumes at the next one, so that
+    a quote that was never closed does not swallow what follows.
+    """
+    source = iter(lines)
+    ahead: deque[str] = deque()
+    number = 1
+    while True:
+        if not ahead:
+            line = next(source, None)
+            if line is None:
+                return
+            ahead.append(line)
+        cells: list[str] | None = None
+        used = 1
+        if '"' not in ahead[0]:
+            cells = ahead[0].rstrip("\r\n").split(delimiter) if ahead[0].strip() else []
+        else:
+            reader = csv.reader(_look_ahead(ahead, source), delimiter=delimiter, strict=True)
+            try:
+                cells = next(reader)
+                used = reader.line_num
+            except csv.Error:
+                pass
+        if cells != []:
+            yield number, cells
+        for _ in range(used):
+            ahead.popleft()
+        number += used
+
+
+def _look_ahead(ahead: deque[str], source: Iterator[str]) -> Iterator[str]:
+    """The lines of one record, kept in `ahead` until it is known how many belong to it."""
+    for i in range(_MAX_RECORD_LINES):
+        if i == len(ahead):
+            line = next(source, None)
+            if line is None:
+                return
+            ahead.append(line)
+        yield ahead[i]
+
+
+def _not_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

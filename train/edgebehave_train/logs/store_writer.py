@@ -1,0 +1,282 @@
+"""Writing an event store from rows that are sorted already, in one pass and little memory.
+
+Rows name their event and location by rank, the position among all names in alphabetical order.
+Ids by frequency are known only at the end, when the two columns are rewritten in place.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
+from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
+
+STORE_FILES = frozenset(
+    {f"{name}.npy" for name in COLUMNS}
+    | {"user_start.npy", "users.json", "vocabulary.json", "statistics.json", "rejected.jsonl"}
+)
+"""Every file that a store may hold."""
+
+MICROSECONDS = 1_000_000
+_CHUNK_ROWS = 1 << 20
+_HEADER_BYTES = 128  # of a .npy file with one axis, whatever its length
+_QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortedRows:
+    """A run of rows in the order (user, time, event, location, offset); arrays of shape (n,).
+
+    user            position in the list of users.
+    time_us         UTC microseconds; the store keeps whole seconds, the order all of them.
+    utc_offset_min  minutes.
+    event           rank of its name, from 0.
+    location        rank of its name, from 0; -1 = no place.
+    """
+
+    user: npt.NDArray[np.integer]
+    time_us: npt.NDArray[np.integer]
+    utc_offset_min: npt.NDArray[np.integer]
+    event: npt.NDArray[np.integer]
+    location: npt.NDArray[np.integer]
+
+    def columns(self) -> tuple[npt.NDArray[np.integer], ...]:
+        return (self.user, self.time_us, self.utc_offset_min, self.event, self.location)
+
+
+class ColumnWriter:
+    """A .npy file with one axis, written piece by piece."""
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self.num_rows = 0
+        self._file = path.open("wb")
+        self._file.write(bytes(_HEADER_BYTES))
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.num_rows += len(values)
+
+    def __enter__(self) -> "ColumnWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._file as file:
+            file.seek(0)
+            np.lib.format.write_array_header_1_0(
+                file,
+                {
+                    "descr": np.lib.format.dtype_to_descr(self.dtype),
+                    "fortran_order": False,
+                    "shape": (self.num_rows,),
+                },
+            )
+            assert file.tell() == _HEADER_BYTES
+
+
+def write_store(
+    folder: Path,
+    rows: Iterable[SortedRows],
+    *,
+    users: Sequence[str],
+    events: Sequence[str],
+    locations: Sequence[str],
+    behavior_of_event: Mapping[str, str | None] | None,
+) -> dict[str, Any]:
+    """Write the columns, names and vocabulary of a store; drop exact duplicates.
+
+    folder             exists and is empty.
+    users              names in store order; each has a row.
+    events, locations  names in the order of their ranks, sorted.
+    behavior_of_event  None: each event is a behavior of its own.
+    Returns            the statistics that follow from the rows, for `write_statistics`.
+    """
+    num_events_of_user = np.zeros(len(users), np.int64)
+    count_of_event = np.zeros(len(events), np.int64)
+    count_of_location = np.zeros(len(locations) + 1, np.int64)
+    num_duplicates = 0
+    first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    with (
+        ColumnWriter(folder / "time_s.npy", np.int64) as time_column,
+        ColumnWriter(folder / "utc_offset_min.npy", np.int16) as offset_column,
+        ColumnWriter(folder / "event.npy", np.int32) as event_column,
+        ColumnWriter(folder / "location.npy", np.int32) as location_column,
+    ):
+        for run, num_dropped in _without_duplicates(rows):
+            num_duplicates += num_dropped
+            if not len(run.user):
+                continue
+            time_s = run.time_us // MICROSECONDS
+            time_column.append(time_s)
+            offset_column.append(run.utc_offset_min)
+            event_column.append(run.event)
+            location_column.append(run.location + 1)
+            present, counts = np.unique(run.user, return_counts=True)
+            num_events_of_user[present] += counts
+            count_of_event += np.bincount(run.event, minlength=len(events))
+            count_of_location += np.bincount(run.location + 1, minlength=len(locations) + 1)
+            first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
+    user_start = np.concatenate([[0], np.cumsum(num_events_of_user)])
+    np.save(folder / "user_start.npy", user_start)
+    (folder / "users.json").write_text(_json_text(list(users)), encoding="utf-8")
+
+    vocabulary, event_ids = _vocabulary(events, count_of_event, locations, count_of_location[1:], behavior_of_event)
+    location_ids = np.concatenate([[UNKNOWN], 1 + _places_by_count(count_of_location[1:])])
+    vocabulary.save(folder / "vocabulary.json")
+    behavior_of_id = np.array(vocabulary.event_to_behavior, np.int32)
+    _rewrite(folder / "location.npy", location_ids)
+    _rewrite(folder / "event.npy", event_ids)
+    with ColumnWriter(folder / "behavior.npy", np.int32) as behavior_column:
+        for piece in _pieces(folder / "event.npy"):
+            behavior_column.append(behavior_of_id[piece])
+
+    count_of_event_id = np.zeros(vocabulary.num_events, np.int64)
+    count_of_event_id[event_ids] = count_of_event
+    count_of_behavior = np.zeros(vocabulary.num_behaviors, np.int64)
+    has_behavior = behavior_of_id >= 0
+    np.add.at(count_of_behavior, behavior_of_id[has_behavior], count_of_event_id[has_behavior])
+    quantiles = np.quantile(num_events_of_user, list(_QUANTILES.values()), method="inverted_cdf").astype(int)
+    return {
+        "num_events": int(user_start[-1]),
+        "num_users": len(users),
+        "num_event_names": vocabulary.num_events - 1,
+        "num_location_names": vocabulary.num_locations - 1,
+        "num_behavior_names": vocabulary.num_behaviors - 1,
+        "num_without_location": int(count_of_location[0]),
+        "num_without_behavior": int(count_of_event_id[~has_behavior].sum()),
+        "first_time_s": int(first_s),
+        "last_time_s": int(last_s),
+        "duplicates": num_duplicates,
+        "events_per_user": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)),
+        "behavior_counts": _named_counts(vocabulary.behaviors, count_of_behavior),
+        "event_counts": _named_counts(vocabulary.events, count_of_event_id),
+    }
+
+
+def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a store: add version and fingerprint, write statistics.json, return it."""
+    complete = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(folder),
+        **statistics,
+    }
+    (folder / "statistics.json").write_text(_json_text(complete), encoding="utf-8")
+    return complete
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary."""
+    digest = hashlib.sha256()
+    for name in (*COLUMNS, "user_start"):
+        digest.update(f"{name}\n".encode())
+        for piece in _pieces(folder / f"{name}.npy"):
+            digest.update(piece.astype(piece.dtype.newbyteorder("<"), copy=False).data)
+    for name in ("users.json", "vocabulary.json"):
+        digest.update(f"{name}\n".encode())
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _without_duplicates(rows: Iterable[SortedRows]) -> Iterator[tuple[SortedRows, int]]:
+    """Each run without the rows that equal the one before, and how many those were."""
+    before: tuple[Any, ...] | None = None
+    for run in rows:
+        if not len(run.user):
+            continue
+        columns = run.columns()
+        differs = np.zeros(len(run.user), bool)
+        for column in columns:
+            differs[1:] |= column[1:] != column[:-1]
+        differs[0] = before is None or before != tuple(column[0] for column in columns)
+        before = tuple(column[-1] for column in columns)
+        kept = SortedRows(
+            user=run.user[differs],
+            time_us=run.time_us[differs],
+            utc_offset_min=run.utc_offset_min[differs],
+            event=run.event[differs],
+            location=run.location[differs],
+        )
+        yield kept, int(len(differs) - differs.sum())
+
+
+def _vocabulary(
+    events: Sequence[str],
+    count_of_event: npt.NDArray[np.int64],
+    locations: Sequence[str],
+    count_of_location: npt.NDArray[np.int64],
+    behavior_of_event: Mapping[str, str | None] | None,
+) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
+    """Vocabulary with the most frequent names first, and the id of each event rank."""
+    event_ids = 1 + _places_by_count(count_of_event)
+    event_names = _by_count(events, count_of_event)
+    location_names = _by_count(locations, count_of_location)
+    if behavior_of_event is None:
+        return Vocabulary.identity(event_names, location_names), event_ids
+    count_of_behavior: dict[str, int] = {}
+    for event, count in zip(events, count_of_event.tolist(), strict=True):
+        behavior = behavior_of_event[event]
+        if behavior is not None:
+            count_of_behavior[behavior] = count_of_behavior.get(behavior, 0) + count
+    behaviors = sorted(count_of_behavior, key=lambda name: (-count_of_behavior[name], name))
+    behavior_ids: dict[str | None, int] = {name: i for i, name in enumerate(behaviors, 1)}
+    behavior_ids[None] = NO_BEHAVIOR
+    vocabulary = Vocabulary(
+        events=(UNKNOWN_NAME, *event_names),
+        locations=(UNKNOWN_NAME, *location_names),
+        behaviors=(UNKNOWN_NAME, *behaviors),
+        event_to_behavior=(
+            UNKNOWN,
+            *(behavior_ids[behavior_of_event[name]] for name in event_names),
+        ),
+    )
+    return vocabulary, event_ids
+
+
+def _by_count(names: Sequence[str], counts: npt.NDArray[np.int64]) -> list[str]:
+    """Sorted names, most frequent first, ties by name."""
+    return [names[rank] for rank in np.argsort(-counts, kind="stable")]
+
+
+def _places_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each rank stands in `_by_count`."""
+    places = np.empty(len(counts), np.int64)
+    places[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return places
+
+
+def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """The values of a column, a bounded number at a time; reads, to keep memory flat."""
+    dtype = np.load(path, mmap_mode="r").dtype
+    with path.open("rb") as file:
+        file.seek(_HEADER_BYTES)
+        while data := file.read(_CHUNK_ROWS * dtype.itemsize):
+            yield np.frombuffer(data, dtype)
+
+
+def _rewrite(path: Path, ids: npt.NDArray[np.int64]) -> None:
+    """Replace every value of an int32 column by ids[value]."""
+    with path.open("r+b") as file:
+        position = _HEADER_BYTES
+        for piece in _pieces(path):
+            file.seek(position)
+            position += file.write(ids[piece].astype(np.int32).data)
+
+
+def _named_counts(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    return dict(zip(names[1:], counts[1:].tolist(), strict=True))
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"

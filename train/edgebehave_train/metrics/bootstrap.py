@@ -1,0 +1,145 @@
+"""How sure a table is: percentile intervals by resampling users.
+
+Targets of one user depend on each other, so whole users are drawn with replacement (the cluster
+bootstrap): each of the resamples has as many users as the sample, and every metric is computed
+anew on it. The interval lies between the 2.5 % and the 97.5 % quantile of these values.
+
+Differences are paired: both predictors see the same resamples, so what makes a resample easy or
+hard for both cancels out. The value beside an interval is the one of the sample itself.
+
+Means over behaviors (macro recall and the like) are ratios of small sums, and the hits of a rare
+behavior often come from one user: a resample without that user loses them all, while one with the
+user twice gains little. Resampled values then lie below the value of the sample, and so does most
+of the interval; it tells the spread, not the bias. In paired differences part of this cancels.
+"""
+
+# B resamples at a time, U users with targets
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave_train.metrics.metrics import MetricSums, evaluate_predictions
+from edgebehave_train.metrics.ranking import Predictions
+
+NUM_RESAMPLES = 1000
+COVERAGE = 0.95
+_TERMS_AT_A_TIME = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A metric, or a difference of two, with the ends of its interval; NaN without targets."""
+
+    value: float
+    low: float
+    high: float
+
+
+def metric_intervals(
+    predictions: Predictions,
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Every metric of `metrics` with its interval; the same seed gives the same resamples."""
+    value = evaluate_predictions(predictions, train_counts_V)
+    samples = _resampled_metrics(predictions, train_counts_V, num_resamples, seed)
+    return {name: _interval(value[name], samples[name]) for name in value}
+
+
+def paired_differences(
+    first: Predictions,
+    second: Predictions,
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """first - second in every metric, with intervals of the difference.
+
+    Raises ValueError unless both predicted the same targets.
+    """
+    return paired_mean_differences([first], [second], train_counts_V, num_resamples, seed)
+
+
+def paired_mean_differences(
+    first: Sequence[Predictions],
+    second: Sequence[Predictions],
+    train_counts_V: npt.NDArray[np.integer],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Mean over the runs of one recipe minus mean over those of another, in every metric.
+
+    What one run of a recipe hits by luck another misses, so means of several runs differ with
+    narrower intervals than two runs do. The interval is over users, with these very runs; how much
+    other seeds would differ is asked by `seed_intervals`.
+    Raises ValueError unless all predicted the same targets.
+    """
+    targets = first[0].targets
+    for other in (*first, *second):
+        if not (
+            np.array_equal(targets.event, other.targets.event)
+            and np.array_equal(targets.behavior, other.targets.behavior)
+        ):
+            raise ValueError(
+                "a paired difference needs predictors of the same targets; evaluate all on one part of one log"
+            )
+
+    def resampled(predictions: Predictions) -> dict[str, npt.NDArray[np.float64]]:
+        """The metric of the sample itself, then those of the resamples."""
+        value = evaluate_predictions(predictions, train_counts_V)
+        samples = _resampled_metrics(predictions, train_counts_V, num_resamples, seed)
+        return {name: np.append(value[name], samples[name]) for name in value}
+
+    def mean(runs: Sequence[Predictions]) -> dict[str, npt.NDArray[np.float64]]:
+        of_runs = [resampled(run) for run in runs]
+        return {name: np.mean([one[name] for one in of_runs], axis=0) for name in of_runs[0]}
+
+    of_first, of_second = mean(first), mean(second)
+    differences = {name: of_first[name] - of_second[name] for name in of_first}
+    return {name: _interval(float(all_[0]), all_[1:]) for name, all_ in differences.items()}
+
+
+def mean_over_users(values_U: npt.NDArray[np.floating], num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Interval:
+    """Mean over users of a number of each, or of a paired difference of two, with its interval."""
+    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
+    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
+    return _interval(float(np.mean(values_U)), means)
+
+
+def user_resamples(num_users: int, num_resamples: int, seed: int, at_a_time: int) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each resample holds each user, in pieces of (at_a_time, U) float64.
+
+    The resamples do not depend on at_a_time: pieces of any size follow one stream.
+    """
+    generator = np.random.default_rng(seed)
+    share_U = np.full(num_users, 1 / num_users)
+    for start in range(0, num_resamples, at_a_time):
+        size = min(at_a_time, num_resamples - start)
+        yield generator.multinomial(num_users, share_U, size=size).astype(np.float64)
+
+
+def _resampled_metrics(
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], num_resamples: int, seed: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Every metric of every resample, (num_resamples,) each."""
+    if num_resamples < 1 or len(predictions) == 0:
+        raise ValueError(
+            f"intervals need a resample and a target, got {num_resamples} resamples of {len(predictions)} targets"
+        )
+    sums = MetricSums(predictions, train_counts_V)
+    at_a_time = max(1, _TERMS_AT_A_TIME // max(sums.num_terms, sums.num_users))
+    pieces = [sums.metrics(weight_BU) for weight_BU in user_resamples(sums.num_users, num_resamples, seed, at_a_time)]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _interval(value: float, samples: npt.NDArray[np.float64]) -> Interval:
+    """Percentile interval; resamples without a target of the metric's kind say nothing."""
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return Interval(value=value, low=np.nan, high=np.nan)
+    low, high = np.quantile(samples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    return Interval(value=value, low=float(low), high=float(high))

@@ -1,0 +1,120 @@
+"""The checkpoint (contract 2): a folder that every verb reads and writes; no pickle anywhere.
+
+    config.json        the training configuration, model shape included
+    vocabulary.json    names of the training part
+    model.safetensors  the weights that validation chose
+    metrics.json       what was measured, and how often the test part was read
+    training.json      data fingerprint, behavior counts, seed, versions, progress
+    README.md          model card
+    resume.safetensors only while training: weights, optimizer and position, in one file
+
+Each file is replaced atomically, so a killed run leaves the last complete state behind.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.files import read_json, read_tensors, write_json
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
+from edgebehave_train.training.recipes import TrainConfig
+
+FORMAT_VERSION = 2
+RESUME_FILE = "resume.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint opened for use.
+
+    behavior_counts  (V,) int64, occurrences in the training part; 0 for id 0.
+    """
+
+    path: Path
+    config: TrainConfig
+    model_config: ModelConfig
+    vocabulary: Vocabulary
+    training: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Checkpoint":
+        """Raises ValueError if the folder is not a checkpoint, or not of this version."""
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} is not a checkpoint; make one with `edgebehave train`")
+        content = read_json(path / "config.json")
+        if content.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} is a checkpoint of version {content.get('format_version')}, this is "
+                f"version {FORMAT_VERSION}; train it again"
+            )
+        return cls(
+            path=path,
+            config=TrainConfig.from_json(content["train"]),
+            model_config=ModelConfig.from_json(content["model"]),
+            vocabulary=Vocabulary.load(path / "vocabulary.json"),
+            training=read_json(path / "training.json"),
+        )
+
+    @property
+    def behavior_counts(self) -> npt.NDArray[np.int64]:
+        return np.array(self.training["behavior_counts"], np.int64)
+
+    def load_model(self) -> BehaviorModel:
+        """The model with its weights, in evaluation mode, on the CPU."""
+        weights_file = self.path / "model.safetensors"
+        if not weights_file.is_file():
+            raise ValueError(f"{self.path} has no weights yet; finish it with `edgebehave train --resume`")
+        model = BehaviorModel(self.model_config)
+        weights, _ = read_tensors(weights_file)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{weights_file} does not fit config.json: {error}") from None
+        return model.eval()
+
+    def require_log(self, store: EventStore) -> None:
+        """Raises ValueError unless the store is the log that the checkpoint learned from.
+
+        On another log, or another state of it, events of the training part could stand in the
+        test part.
+        """
+        if store.fingerprint != self.training["data_fingerprint"]:
+            raise ValueError(
+                f"{self.path} was trained on another log than {store.path}; use the event store that it was trained on"
+            )
+
+    def read_metrics(self) -> dict[str, Any]:
+        path = self.path / "metrics.json"
+        return read_json(path) if path.is_file() else {}
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        write_json(self.path / "metrics.json", metrics)
+
+
+def write_description(
+    path: Path,
+    config: TrainConfig,
+    model_config: ModelConfig,
+    vocabulary: Vocabulary,
+    training: Mapping[str, Any],
+) -> None:
+    """Write what is known before the first step: everything but weights and metrics."""
+    path.mkdir(parents=True, exist_ok=True)
+    vocabulary.save(path / "vocabulary.json")
+    write_json(path / "training.json", training)
+    write_json(
+        path / "config.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "train": config.to_json(),
+            "model": dataclasses.asdict(model_config),
+        },
+    )

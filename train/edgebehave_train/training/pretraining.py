@@ -1,0 +1,399 @@
+"""Pretraining: from an event store to a checkpoint, resumable to the bit.
+
+Order of the data, dropout and the running means of the objective follow from the seed and from
+the state in `resume.safetensors` alone, so a run that is killed and resumed on the same CPU
+ends with the same weights as one that was not.
+"""
+
+# N events of the log, S ranges
+
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from edgebehave.habits import FIRST_WEEKEND_DAY
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.files import write_tensors, write_text
+from edgebehave_train.kernels.copy_kernels import waiting_times
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.packing import pack_rows
+from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
+from edgebehave_train.training.batch_losses import BatchLosses
+from edgebehave_train.training.batches import Batch, TrainingLog
+from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, write_description
+from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
+from edgebehave_train.training.log_parts import LogParts
+from edgebehave_train.training.model_card import model_card
+from edgebehave_train.training.objectives import DistributionallyRobust, build_objective
+from edgebehave_train.training.optimization import learning_rate_at, moving_average, parameter_groups
+from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.training.state import TrainingState
+from edgebehave_train.training.validation import Validation, validate
+
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run begins with when it does not begin with noise on the whole training part.
+
+    origin        what training.json says of it: the checkpoint it comes from, the strategy.
+    vocabulary    ids of the run; None = that of the training part.
+    prepare       changes the fresh model in place: copies weights, freezes, puts adapters in.
+    kept_state    the trained model as the state of a plain BehaviorModel: merges adapters.
+    is_candidate  what it begins with may be what is kept, as epoch 0, if no epoch is better.
+    train_ranges  (S, 2) positions in the store to train on; None = the training part.
+    is_target     (N,) bool, events that may be training targets; None = the training part.
+    extra_loss    what a training step adds to the objective, of a batch and what the model says of
+                  it: a term of one number, nats. Validation does not ask for it.
+    """
+
+    origin: dict[str, Any]
+    vocabulary: Vocabulary | None = None
+    prepare: Callable[[BehaviorModel], None] = lambda model: None
+    kept_state: Callable[[BehaviorModel], dict[str, Tensor]] = lambda model: model.state_dict()
+    is_candidate: bool = False
+    train_ranges: npt.NDArray[np.int64] | None = None
+    is_target: npt.NDArray[np.bool_] | None = None
+    extra_loss: Callable[[Batch, TargetLosses], Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a training run tells about itself.
+
+    kind             "start", "step", "validation" (once per epoch) or "end".
+    epoch, step      done so far; num_epochs, num_steps planned.
+    loss             mean training loss since the last report, nats.
+    events_per_s     training events per second of training time, this run.
+    validation_nll   mean -log p of the validation targets, nats; "validation" only.
+    validation_loss  what the objective makes of them: that very number for ce; "validation", and
+                     the lowest at the "end" if it chooses the weights.
+    validation_rank  mean reciprocal rank of the targets if it chooses the weights, else NaN;
+                     "validation", and the highest at the "end".
+    head_nll         -log p of each generation head; "validation" only, empty without heads.
+    is_best          the epoch is the best so far, by what `choose_by` says.
+    message          one line for people.
+    """
+
+    kind: Literal["start", "step", "validation", "end"]
+    epoch: int
+    step: int
+    num_epochs: int
+    num_steps: int
+    loss: float = math.nan
+    events_per_s: float = math.nan
+    validation_nll: float = math.nan
+    validation_loss: float = math.nan
+    validation_rank: float = math.nan
+    head_nll: dict[str, float] = field(default_factory=dict)
+    is_best: bool = False
+    message: str = ""
+
+
+def pretrain(
+    store: EventStore,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    start: Start | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Checkpoint:
+    """Train a model on the training part of a store and write a checkpoint.
+
+    start   what to begin with, if not with noise; the same again for a resumed run.
+    resume  continue the run in `out`; its configuration and log must be the same.
+    Raises ValueError if `out` holds another run, or the log has nothing to train on.
+    """
+    keep_buffers_in_heap()
+    run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
+    if resume:
+        run.load()
+    elif (out / "config.json").exists():
+        raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
+    else:
+        run.describe()
+    run.train(on_progress)
+    return Checkpoint.open(out)
+
+
+class _Run:
+    """One training run: what stays the same in the constructor, what moves in `state`."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        config: TrainConfig,
+        out: Path,
+        device: torch.device,
+        start: Start,
+    ) -> None:
+        self.store, self.config, self.out, self.device = store, config, out, device
+        self.start = start
+        self.parts = LogParts.of(
+            store,
+            config,
+            vocabulary=start.vocabulary,
+            is_target=start.is_target,
+            train_ranges=start.train_ranges,
+        )
+        log, behaviors, is_target = self.parts.log, self.parts.behaviors, self.parts.is_target
+        objective = build_objective(config.objective, self.parts.behavior_counts).to(device)
+        self.data = TrainingLog(
+            log,
+            behaviors,
+            device,
+            habits=config.habits,
+            learned_kernel=config.habits and config.learned_kernel,
+            generation=config.generation_heads,
+            ratio_C=objective.candidate_ratio(behaviors.num_candidates),
+        )
+        self.is_target = torch.from_numpy(is_target).to(device)
+        self.losses = BatchLosses(config, self.parts.vocabulary, objective, self.data.past, device)
+        self.precision = str(self.losses.precision).removeprefix("torch.")
+        self.model_config = config.model_config(self.parts.vocabulary)
+
+        torch.manual_seed(config.seed)
+        model = BehaviorModel(self.model_config).to(device)
+        if config.generation_heads:
+            counted = is_target & (log.behavior >= 0)
+            model.generation.count(
+                waiting_times(behaviors, counted),
+                log.slot[counted],
+                log.weekday[counted] >= FIRST_WEEKEND_DAY,
+            )
+        start.prepare(model)
+        self.state = TrainingState(
+            model=model,
+            average=AveragedModel(model, avg_fn=moving_average(config.ema_decay)),
+            objective=objective,
+            optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
+            device=device,
+        )
+        self.steps_per_epoch = self._count_steps()
+        self.num_steps = self.steps_per_epoch * config.epochs
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def train(self, on_progress: Callable[[Progress], None]) -> None:
+        state = self.state
+
+        def report(kind: Any, **numbers: Any) -> None:
+            on_progress(
+                Progress(
+                    kind=kind,
+                    epoch=state.epoch,
+                    step=state.step,
+                    num_epochs=self.config.epochs,
+                    num_steps=self.num_steps,
+                    **numbers,
+                )
+            )
+
+        report("start", message=self._describe_run())
+        if self.start.is_candidate and state.step == 0:
+            self._keep_if_best(self._validate())
+        num_events, seconds, saved_at = 0, 0.0, time.monotonic()
+        while state.epoch < self.config.epochs and not self._has_converged():
+            losses: list[float] = []
+            done_in_epoch = state.step - state.epoch * self.steps_per_epoch
+            for rows in self._epoch_batches(state.epoch)[done_in_epoch:]:
+                started = time.monotonic()
+                loss, batch_events = self._train_step(rows)
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the loss of step {state.step} is {loss}; train again with a lower "
+                        f"learning_rate, now {self.config.learning_rate}"
+                    )
+                seconds += time.monotonic() - started
+                num_events += batch_events
+                losses.append(loss)
+                state.step += 1
+                report("step", loss=float(np.mean(losses[-20:])), events_per_s=num_events / seconds)
+                if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    state.save(self.out / RESUME_FILE)
+                    saved_at = time.monotonic()
+            validation = self._validate()
+            state.epoch += 1
+            state.validations.append(validation)
+            is_best = self._keep_if_best(validation)
+            state.save(self.out / RESUME_FILE)
+            saved_at = time.monotonic()
+            report(
+                "validation",
+                loss=float(np.mean(losses)) if losses else math.nan,
+                events_per_s=num_events / max(seconds, 1e-9),
+                validation_nll=validation.nll,
+                validation_loss=validation.loss,
+                validation_rank=validation.rank,
+                head_nll=validation.head_nll,
+                is_best=is_best,
+            )
+        self.describe(finished=True)
+        (self.out / RESUME_FILE).unlink(missing_ok=True)
+        if self.config.choose_by == "rank":
+            report("end", validation_rank=-state.best_loss)
+        else:
+            report("end", validation_loss=state.best_loss)
+
+    def _keep_if_best(self, validation: Validation) -> bool:
+        """Write the averaged weights of this epoch if none before was better.
+
+        An objective that knows no loss yet has no candidate, whatever chooses.
+        """
+        by_rank = self.config.choose_by == "rank" and math.isfinite(validation.loss)
+        loss = -validation.rank if by_rank else validation.loss
+        if not loss < self.state.best_loss:
+            return False
+        self.state.best_loss, self.state.best_epoch = loss, self.state.epoch
+        kept = self.start.kept_state(self.state.averaged)
+        write_tensors(self.out / "model.safetensors", kept)
+        return True
+
+    def _train_step(self, rows: list[npt.NDArray[np.int64]]) -> tuple[float, int]:
+        """One optimizer step; mean loss in nats and the number of events."""
+        state = self.state
+        state.model.train()
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate_at(state.step, self.num_steps, self.config.learning_rate, self.config.warmup)
+        batch = self.data.batch(rows, self.is_target)
+        losses, heads = self.losses.of(state.model, batch, self.config.query_dropout)
+        progress = state.step / self.num_steps
+        loss = state.objective(losses, batch.target, progress)
+        if heads is not None:
+            loss = loss + self.config.generation_weight * heads.total
+        if self.start.extra_loss is not None:
+            loss = loss + self.start.extra_loss(batch, losses)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+        state.optimizer.step()
+        state.average.update_parameters(state.model)
+        return float(losses.nll.detach().mean()), batch.num_events
+
+    def _validate(self) -> Validation:
+        """The averaged weights on the validation part."""
+        return validate(
+            self.state.averaged,
+            self.config,
+            self.parts,
+            self.data,
+            self.losses,
+            self.state.step / self.num_steps,
+        )
+
+    def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
+        rng = np.random.default_rng([self.config.seed, epoch])
+        rows = pack_rows(self.parts.train_ranges, self.config.row_events, rng)
+        rows = [rows[i] for i in rng.permutation(len(rows))]
+        per_batch = max(1, self.config.batch_events // self.config.row_events)
+        return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
+
+    def _count_steps(self) -> int:
+        events = np.maximum(self.parts.train_ranges[:, 1] - self.parts.train_ranges[:, 0], 0).sum()
+        rows = -(-int(events) // self.config.row_events)
+        return -(-rows // max(1, self.config.batch_events // self.config.row_events))
+
+    def _has_converged(self) -> bool:
+        """No better epoch for as long as patience lasts, which the warm start does not wear."""
+        patience, best = self.config.patience, self.state.best_epoch
+        began = int(self.state.objective.begins_at * self.config.epochs)
+        return bool(patience) and best >= 0 and self.state.epoch - max(best, began) >= patience
+
+    # -- the state on disk ------------------------------------------------------------------
+
+    def describe(self, finished: bool = False) -> None:
+        """Write all of the checkpoint but weights and metrics."""
+        state = self.state
+        training: dict[str, Any] = {
+            "data_fingerprint": self.store.fingerprint,
+            "origin": self.start.origin,
+            "behavior_counts": self.parts.behavior_counts.tolist(),
+            "seed": self.config.seed,
+            "device": self.device.type,
+            "precision": self.precision,
+            "attention": self.losses.backend,
+            "num_parameters": sum(p.numel() for p in state.model.parameters()),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+            "finished": finished,
+            "best_epoch": state.best_epoch,
+            "validation_nll": [one.nll for one in state.validations],
+            "validation_loss": [one.loss if math.isfinite(one.loss) else None for one in state.validations],
+        }
+        if self.config.choose_by == "rank":
+            training["validation_rank"] = [one.rank for one in state.validations]
+        if self.config.generation_heads:
+            training["generation_nll"] = [one.head_nll for one in state.validations]
+        if isinstance(state.objective, DistributionallyRobust):
+            training["dro"] = {
+                "capacity": state.objective.capacity,
+                "worst_case": state.objective.worst_case().tolist() if finished else None,
+            }
+        card = model_card(self.config, self.model_config, training)
+        write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
+        write_text(self.out / "README.md", card)
+
+    def load(self) -> None:
+        """Take up the run in `out`."""
+        if not (self.out / "config.json").is_file():
+            raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
+        before = Checkpoint.open(self.out)
+        if before.training["data_fingerprint"] != self.store.fingerprint:
+            raise ValueError(f"{self.out} was trained on another log; resume it on that one")
+        if before.config != self.config:
+            then, now = before.config.to_json(), self.config.to_json()
+            name = next(name for name in then if then[name] != now[name])
+            raise ValueError(
+                f"{self.out} was started with {name} = {then[name]}, now it is {now[name]}; "
+                "resume with the same options"
+            )
+        here = {"device": self.device.type, "precision": self.precision}
+        for name, present in here.items():
+            if before.training[name] != present:
+                raise ValueError(
+                    f"{self.out} was started with {name} {before.training[name]}, here it is "
+                    f"{present}; the run would not go on as it began"
+                )
+        then, now = before.training["origin"], self.start.origin
+        if then.keys() != now.keys():
+            raise ValueError(
+                f"{self.out} was started from {then or 'noise'}, now it is {now or 'noise'}; "
+                "resume with the command that began it"
+            )
+        for name, value in now.items():
+            if then[name] != value:
+                raise ValueError(
+                    f"{self.out} was started with {name} = {then[name]}, now it is {value}; "
+                    "resume with the command that began it"
+                )
+        if before.training["finished"]:
+            raise ValueError(f"{self.out} is finished; nothing to resume")
+        if not (self.out / RESUME_FILE).is_file():
+            return  # killed before the first save: start from the beginning
+        self.state.load(self.out / RESUME_FILE)
+
+    def _describe_run(self) -> str:
+        num_parameters = sum(p.numel() for p in self.state.model.parameters())
+        line = (
+            f"{num_parameters:,} parameters, {self.device.type}, {self.precision}, "
+            f"attention {self.losses.backend}, {self.steps_per_epoch} steps per epoch"
+        )
+        return ", ".join(filter(None, (line, self.state.objective.summary())))

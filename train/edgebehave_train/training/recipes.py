@@ -1,0 +1,161 @@
+"""Training configurations, and the recipes that make them."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.logs.split import SplitConfig
+from edgebehave_train.model.behavior_model import ModelConfig
+from edgebehave_train.model.llama_block import LlamaShape
+from edgebehave_train.training.objectives import ObjectiveConfig
+
+MAX_SEED = 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a training run, but for the log.
+
+    width, num_layers, num_heads  shape of the network.
+    query_context     what is known of the moment to predict for: none, time, time_location.
+    habits            mix with the habit kernels; False trains the paper's plain model.
+    learned_kernel    with habits: one more kernel, whose weights over the past are trained.
+    dropout           in [0, 1).
+    expert_dropout    share of kernels a training target does not get, in [0, 1).
+    query_dropout     share of training targets whose time is hidden, in [0, 1).
+    generation_heads  train heads for the waiting time, the event and the place as well.
+    generation_weight of their losses beside the objective, > 0.
+    window            events that a layer looks back on.
+    attention         softmax; hstu or llama for the blocks of those (evaluation only, no export).
+    llama             what else llama blocks need; `language_start` takes it from a language model.
+    data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
+    epochs            passes over the training part, at most.
+    patience          epochs without a better one before stopping; 0 = never stop.
+    choose_by         what makes an epoch better: "loss" of the objective on the validation part, or
+                      "rank", the mean reciprocal rank of its targets. On a small log the rank
+                      still rises when the network is so sure of itself that the loss rises too.
+    batch_events      events per optimizer step.
+    row_events        events per packed row. Short rows mix many users in a step: on a log of 93
+                      users, rows of 720 instead of 180 cost 3 points of HR@1.
+    learning_rate     peak; linear warm-up over `warmup` of the steps, then cosine to zero.
+    warmup            in [0, 1).
+    weight_decay      of AdamW.
+    ema_decay         of the moving average of the weights, which is what is kept; 0 = off.
+    precision         "auto": bfloat16 where the hardware multiplies it, else float32.
+    seed              of everything random, in [0, 2^63).
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    learned_kernel: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.1
+    query_dropout: float = 0.1
+    generation_heads: bool = False
+    generation_weight: float = 0.5
+    window: int = 90
+    attention: Literal["softmax", "hstu", "llama"] = "softmax"
+    llama: LlamaShape | None = None
+    data_share: float = 1.0
+    epochs: int = 18
+    patience: int = 3
+    choose_by: Literal["loss", "rank"] = "loss"
+    batch_events: int = 1440
+    row_events: int = 180
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    ema_decay: float = 0.99
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+    split: SplitConfig = field(default_factory=SplitConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_events", "row_events", "window", "num_layers", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 < self.data_share <= 1:
+            raise ValueError(f"data_share must lie in (0, 1], got {self.data_share}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.generation_weight <= 0:
+            raise ValueError(f"generation_weight must be positive, got {self.generation_weight}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
+        if self.choose_by not in ("loss", "rank"):
+            raise ValueError(f"choose_by must be loss or rank, got {self.choose_by!r}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+
+    def model_config(self, vocabulary: Vocabulary) -> ModelConfig:
+        """Shape of the model that a run trains on a log with this vocabulary."""
+        return ModelConfig(
+            num_events=vocabulary.num_events,
+            num_locations=vocabulary.num_locations,
+            num_behaviors=vocabulary.num_behaviors,
+            width=self.width,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            window=self.window,
+            attention=self.attention,
+            llama=self.llama,
+            query_context=self.query_context,
+            habits=self.habits,
+            learned_kernel=self.habits and self.learned_kernel,
+            dropout=self.dropout,
+            expert_dropout=self.expert_dropout,
+            query_dropout=self.query_dropout,
+            generation_heads=self.generation_heads,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
+        llama = content.get("llama")
+        parts = {
+            "llama": llama and LlamaShape(**llama),
+            "split": SplitConfig(**content["split"]),
+            "objective": ObjectiveConfig(**content["objective"]),
+        }
+        return cls(**{**content, **parts})
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    """D 64, 2 layers: seconds to minutes on a CPU."""
+    return TrainConfig(**{"width": 64, "num_layers": 2, "num_heads": 2, "learning_rate": 2e-3, **changes})
+
+
+def edge(**changes: Any) -> TrainConfig:
+    """D 128, 4 layers: the default for a phone."""
+    return TrainConfig(**{"width": 128, "num_layers": 4, "num_heads": 4, **changes})
+
+
+def base(**changes: Any) -> TrainConfig:
+    """D 256, 4 layers."""
+    return TrainConfig(**{"width": 256, "num_layers": 4, "num_heads": 4, **changes})
+
+
+def large(**changes: Any) -> TrainConfig:
+    """D 512, 8 layers: the top of BehaveGPT's scaling sweep; wants a GPU."""
+    return TrainConfig(**{"width": 512, "num_layers": 8, "num_heads": 8, **changes})
+
+
+def paper(**changes: Any) -> TrainConfig:
+    """D 1024, 12 layers, as BehaveGPT; wants a GPU."""
+    return TrainConfig(**{"width": 1024, "num_layers": 12, "num_heads": 16, **changes})
+
+
+PRESETS = {"tiny": tiny, "edge": edge, "base": base, "large": large, "paper": paper}
