@@ -1,7 +1,7 @@
 """The future of a user, drawn event by event: when, what, which event, and where.
 
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
-    event ~ p(e | b, z)   place ~ p(l | e, z)
+    event ~ p(e | b, z)   location ~ p(l | e, z)
 
 The law is that of `edgebehave_train.generation.futures`: what was drawn is what the network reads next and
 what "the last behavior" means to the kernels, but they copy from what really happened alone. Were a
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edgebehave.answers.daily_hours import clock_rates, shares_in_bins
 from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import WaitingTime
-from edgebehave.bundles.bundle import PLACE_INPUTS, WAIT_INPUTS, Bundle
+from edgebehave.bundles.bundle import LOCATION_INPUTS, WAIT_INPUTS, Bundle
 from edgebehave.bundles.network_state import NetworkState
 from edgebehave.histories.private_names import PrivateNames
 from edgebehave.histories.rolling import Events
@@ -33,14 +33,14 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
 
 DRAWS = 4
-"""Uniform numbers that an event takes: for gap, behavior, event, place."""
+"""Uniform numbers that an event takes: for gap, behavior, event, location."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedEvent:
     """An event that may come.
 
-    location        None: at no place, or at one that the vocabulary does not hold.
+    location        None: at no location, or at one that the vocabulary does not hold.
     time_s          UTC seconds since 1970.
     utc_offset_min  minutes to add for local time.
     """
@@ -79,7 +79,7 @@ class Future:
         past           those of them that have a behavior, ids below V + U; rows as predict.onnx
                        takes them, n >= 1.
         candidates     names of the behaviors from id 1 up.
-        own_locations  names of the places that the vocabulary does not hold.
+        own_locations  names of the locations that the vocabulary does not hold.
         """
         assert bundle.generation is not None
         self._bundle, self._heads, self._state = bundle, bundle.generation, state
@@ -159,14 +159,14 @@ class Future:
         pick: float,
         sampling: Sampling,
     ) -> int:
-        """Id of a place of the vocabulary or of the user's own."""
+        """Id of a location of the vocabulary or of the user's own."""
         given = self._asked() | {
             "z": z_1D,
             "event": np.array([event]),
             "history_event": self._history_event,
         }
-        asked = {name: given[name] for name in PLACE_INPUTS}
-        known, copied = self._heads.place.run(["probs", "copied"], asked)
+        asked = {name: given[name] for name in LOCATION_INPUTS}
+        known, copied = self._heads.location.run(["probs", "copied"], asked)
         location, num_known = self._history_4n[1], len(known)
         own = np.unique(location[location >= num_known])
         column = np.where(location < num_known, location, num_known + np.searchsorted(own, location))

@@ -10,10 +10,10 @@ behavior, its evidence is their sum:
     recency            DECAY ** (number of behaviors since j)
     transition         1 if the behavior before j is the one that was done last
     second_order       1 if the two behaviors before j are the two that were done last
-    place              1 if the behavior before j was at the place of the last one
+    location              1 if the behavior before j was at the location of the last one
     hour               clock(j; HOUR_WIDTH) if j fell on a workday and the query does, or neither
     transition_moment  transition * clock(j; MOMENT_WIDTH) * gap(j)
-    place_moment       place * clock(j; MOMENT_WIDTH) * gap(j)
+    place_moment       location * clock(j; MOMENT_WIDTH) * gap(j)
 
     clock(j; s) = exp(-(d_j / s)^2 / 2)    d_j  half hours between the times of day of j and query
     gap(j)      = exp(-((f_j - f) / GAP_WIDTH)^2 / 2)
@@ -38,12 +38,12 @@ KERNELS = (
     "recency",
     "transition",
     "second_order",
-    "place",
+    "location",
     "hour",
     "transition_moment",
-    "place_moment",
+    "location_moment",
 )
-TIMED_KERNELS = ("hour", "transition_moment", "place_moment")
+TIMED_KERNELS = ("hour", "transition_moment", "location_moment")
 """Kernels that have no evidence while the time of the query is not known."""
 
 HABIT_EVENTS = 512
@@ -62,7 +62,7 @@ class HabitHistory:
     """The behaviors of one user, oldest first; all arrays of shape (n,).
 
     behavior        ids; spare ids are welcome, only their identity matters.
-    location        ids, likewise; 0 is "no place", which equals itself.
+    location        ids, likewise; 0 is "no location", which equals itself.
     time_s          UTC seconds.
     utc_offset_min  minutes to add for local time.
     """
@@ -129,7 +129,7 @@ def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: in
     weights["transition"][1:] = behavior[:-1] == behavior[-1]
     if n > 1:
         weights["second_order"][2:] = (behavior[1:-1] == behavior[-1]) & (behavior[:-2] == behavior[-2])
-    weights["place"][1:] = location[:-1] == location[-1]
+    weights["location"][1:] = location[:-1] == location[-1]
     if time_s is None:
         return weights_KN
     weekday, slot = weekday_and_slot(history.time_s, history.utc_offset_min)
@@ -140,7 +140,7 @@ def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: in
         np.diff(history.time_s), time_s - history.time_s[-1]
     )
     weights["transition_moment"][1:] = weights["transition"][1:] * moment
-    weights["place_moment"][1:] = weights["place"][1:] * moment
+    weights["location_moment"][1:] = weights["location"][1:] * moment
     return weights_KN
 
 

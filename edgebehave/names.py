@@ -1,4 +1,4 @@
-"""What counts as a name: of a user, an event, a place."""
+"""What counts as a name: of a user, an event, a location."""
 
 MAX_NAME_BYTES = 1024
 """The longest name, in bytes of UTF-8. A longer one is a mistake."""

@@ -187,7 +187,7 @@ class Predictor(UserEvents):
         k               at least 1.
         at              the moment to predict for, as in `observe`; None: not known. A bundle with
                         query_context "none" makes no use of it.
-        location        the place to predict for; for bundles with query_context "time_location".
+        location        the location to predict for; for bundles with query_context "time_location".
         utc_offset_min  as in `observe`.
         habits          False: the network alone answers, which knows the user's latest events but
                         nothing of what this user tends to do. Names of the user's own are then no
@@ -278,13 +278,13 @@ class Predictor(UserEvents):
         with self._locks.of(check_name(user, "user")):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
-            place = self._query_location(location)
+            location_id = self._query_location(location)
             if habits:
-                question = self._questions.of(known, moment, place)
+                question = self._questions.of(known, moment, location_id)
             elif self._bundle is None:
                 raise ValueError("habits=False leaves nothing to predict from without a bundle")
             else:
-                question = self._questions.without_habits(moment, place)
+                question = self._questions.without_habits(moment, location_id)
             p_nothing = 0.0
             if within is not None:
                 at_median, p_nothing = self._wait(user, known, question, read_duration(within, "within"))

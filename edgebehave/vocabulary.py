@@ -23,7 +23,7 @@ class Vocabulary:
     """Three lists of names, position = id, position 0 = unknown.
 
     events             N_events names.
-    locations          names; id 0 also stands for an event without a place.
+    locations          names; id 0 also stands for an event without a location.
     behaviors          V names: what is predicted.
     event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events,
                        UNKNOWN for event 0.

@@ -31,13 +31,13 @@ def step(predictor: Predictor, user: str, number: int, batch: int) -> None:
         predictor.forget_event(user, at=START_S + 60 * batch * (number - 4))
         return
     numbers = range(batch * number, batch * (number + 1))
-    events, places = ([f"app.{i % 7}.open" for i in numbers], [f"place {i % 3}" for i in numbers])
+    events, locations = ([f"app.{i % 7}.open" for i in numbers], [f"place {i % 3}" for i in numbers])
     # Every fifth event comes late.
     at = [START_S + 60 * i - (150 if i % 5 == 4 else 0) for i in numbers]
     if batch == 1:
-        predictor.observe(user, events[0], at=at[0], location=places[0])
+        predictor.observe(user, events[0], at=at[0], location=locations[0])
     else:
-        predictor.observe_many([user] * batch, events, at=at, location=places)
+        predictor.observe_many([user] * batch, events, at=at, location=locations)
 
 
 def work(path: Path, user: str, number: int, batch: int, acknowledge: int) -> None:

@@ -31,11 +31,11 @@ def resident_bytes() -> int:
 
 
 def measure(num_users: int, num_events: int, num_names: int, in_turns: bool) -> dict[str, float]:
-    """Fill a history and report; names are drawn from `num_names` events and as many places."""
+    """Fill a history and report; names are drawn from `num_names` events and as many locations."""
     history = MemoryHistory()
     predictor = Predictor(history=history)
     events = [f"app.{i}.open" for i in range(num_names)]
-    places = [f"place {i}" for i in range(num_names)]
+    locations = [f"place {i}" for i in range(num_names)]
     before = resident_bytes()
     start = time.perf_counter()
     for i in range(num_users * num_events):
@@ -45,7 +45,7 @@ def measure(num_users: int, num_events: int, num_names: int, in_turns: bool) -> 
             f"user-{user}",
             events[name],
             at=START_S + 3600 * turn,
-            location=places[name],
+            location=locations[name],
             utc_offset_min=60,
         )
     seconds = time.perf_counter() - start

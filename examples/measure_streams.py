@@ -36,9 +36,9 @@ def main() -> None:
     config = model_config(args.shape)
     model = BehaviorModel(config).eval()
     names = [f"event {i}" for i in range(1, config.num_events)]
-    places = [f"place {i}" for i in range(1, config.num_locations)]
+    locations = [f"place {i}" for i in range(1, config.num_locations)]
     graphs = graph_bytes(quantize_graphs(export_graphs(model)))
-    bundle = opened_bundle(model, Vocabulary.identity(names, places), graphs)
+    bundle = opened_bundle(model, Vocabulary.identity(names, locations), graphs)
     predictor = Predictor(bundle, state_mb=1e5)
     users, rng = [f"user {u}" for u in range(args.users)], np.random.default_rng(0)
     clock_s = 1_772_000_000
@@ -47,7 +47,7 @@ def main() -> None:
         nonlocal clock_s
         clock_s += 600
         events = [names[i] for i in rng.integers(0, len(names), len(users))]
-        at = [places[i] for i in rng.integers(0, len(places), len(users))]
+        at = [locations[i] for i in rng.integers(0, len(locations), len(users))]
         predictor.observe_many(users, events, at=clock_s, location=at, utc_offset_min=60)
 
     for _ in range(config.window):

@@ -36,7 +36,7 @@ class DeviceGenerator:
     def __init__(self, generator: Generator, store: EventStore, bundle: Path) -> None:
         self.log, self.store = generator.log, store
         self.predictor = Predictor.load(bundle)
-        self.place_of_name = {name: i for i, name in enumerate(generator._names.places)}
+        self.location_of_name = {name: i for i, name in enumerate(generator._names.locations)}
         self.generating_s = 0.0
         self.num_generated = 0
 
@@ -70,7 +70,7 @@ class DeviceGenerator:
                         e.utc_offset_min,
                         words.behavior_id(e.behavior) or own[e.event],
                         words.event_id(e.event) or words.num_events + own[e.event],
-                        self.place_of_name[e.location] if e.location else 0,
+                        self.location_of_name[e.location] if e.location else 0,
                     )
                     for e in future
                 ]
@@ -78,7 +78,7 @@ class DeviceGenerator:
             has_behavior = np.flatnonzero(log.behavior[start:stop] >= 0)
             start_s.append(log.time_s[start + has_behavior[-1]])
         columns = np.moveaxis(np.array(rows, np.int64), 2, 0)
-        names = ("time_s", "utc_offset_min", "behavior", "event", "place")
+        names = ("time_s", "utc_offset_min", "behavior", "event", "location")
         return Continuations(start_s=np.array(start_s, np.int64), **dict(zip(names, columns, strict=True)))
 
 

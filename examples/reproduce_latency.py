@@ -3,7 +3,7 @@
     python examples/reproduce_latency.py
     python examples/reproduce_latency.py --shapes 128x2 128x4 --calls 2000 --json latency.json
 
-A shape is WIDTHxLAYERS. The vocabulary has 250 behaviors and 5,000 places, a history 512 events.
+A shape is WIDTHxLAYERS. The vocabulary has 250 behaviors and 5,000 locations, a history 512 events.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python examples/reproduce_unseen_vocabulary.py STORE BUNDLE [BUNDLE ...]
 
-STORE is an event store that the bundles were not trained on. Every name of it, events and places
+STORE is an event store that the bundles were not trained on. Every name of it, events and locations
 alike, is replaced by its hash, and each user's events are told to the SDK one by one; from the
 20th on, it is asked for each event before it is told. Whatever the bundle was trained on, these
 names are new to it: the network sees unknown events at known times, and everything that is

@@ -35,14 +35,14 @@ RESEARCH_LOGS = {
         file="llmob_tokyo/trips_2019.csv.gz",
         columns=(
             *("--user", "user_id", "--time", "local_time", "--event", "category"),
-            *("--location", "place"),
+            *("--location", "location"),
         ),
     ),
     "atus": Log(
         file="atus2014/activities.csv.gz",
         columns=(
             *("--user", "respondent", "--time", "start_local", "--event", "activity"),
-            *("--behavior", "category", "--location", "place"),
+            *("--behavior", "category", "--location", "location"),
         ),
         split="user",
     ),

@@ -14,10 +14,10 @@ NUM_USERS, EVENTS_PER_USER = 40, 60
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
-    """An EventStore of 40 users with 60 events each: 17 events, 12 behaviors, 8 places.
+    """An EventStore of 40 users with 60 events each: 17 events, 12 behaviors, 8 locations.
 
     Users follow routines of their own with some noise. The event `screen.on` has no behavior,
-    several events share one, and `late.a`, `late.b` (and their behaviors) and the place `new_cafe`
+    several events share one, and `late.a`, `late.b` (and their behaviors) and the location `new_cafe`
     appear only near the end of each user's time, after the training part.
     """
     from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary

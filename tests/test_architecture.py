@@ -130,7 +130,7 @@ def test_subpackages_import_in_one_order(owner):
     assert wrong_imports(module_graph(), owner, ORDER[owner]) == []
 
 
-def test_every_part_of_training_and_export_has_a_place_in_the_order():
+def test_every_part_of_training_and_export_has_a_location_in_the_order():
     for owner in ("edgebehave_train", "edgebehave_train.llm", "edgebehave_export"):
         folder = PACKAGES[owner.partition(".")[0]] / "/".join(owner.split(".")[1:])
         parts = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}

@@ -37,7 +37,7 @@ def demo(
 
     Example: [bold]edgebehave demo[/bold]
 
-    Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location place[/bold]
+    Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location location[/bold]
     """
     import shutil
 

@@ -25,7 +25,7 @@ def generate(
     ] = 1.0,
     json: JsonOption = False,
 ) -> None:
-    """Draw one possible future of a user: time, place, event and behavior of each step.
+    """Draw one possible future of a user: time, location, event and behavior of each step.
 
     The checkpoint needs generation heads: edgebehave train ... --set generation_heads=true
 
@@ -47,7 +47,7 @@ def generate(
     num_known = int(prompts.stop[0] - prompts.start[0])
     print_table(
         f"a possible future of {user} after {num_known:,} events, seed {seed}",
-        ["local time", "place", "event", "behavior"],
+        ["local time", "location", "event", "behavior"],
         [[_local_time(e), e.location or "", e.event, e.behavior or ""] for e in events],
     )
 

@@ -20,7 +20,7 @@ _SETTING_OF_OPTION = {
     "few_shot": "selection.per_behavior",
     "selection": "selection.by",
     "same_category": "selection.same_category",
-    "place_of_next": "prompt.place_of_next",
+    "location_of_next": "prompt.location_of_next",
     "seed": "seed",
 }
 _SETTINGS = ("base", "stages", "auxiliary", "names", "epochs", "set_", *_SETTING_OF_OPTION)
@@ -67,7 +67,7 @@ def tune(
         Path | None,
         typer.Option(help="Readable names of behaviors: JSON, or CSV of two columns."),
     ] = None,
-    place_of_next: Annotated[
+    location_of_next: Annotated[
         bool,
         typer.Option(help="Tell where the next behavior happens, which all but gives it away."),
     ] = False,

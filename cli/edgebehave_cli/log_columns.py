@@ -7,7 +7,7 @@ import typer
 User = Annotated[str, typer.Option(help="Column of user names.")]
 Time = Annotated[str, typer.Option(help="Column of times: unix seconds or milliseconds, or ISO 8601.")]
 Event = Annotated[str, typer.Option(help="Column of event names.")]
-Location = Annotated[str | None, typer.Option(help="Column of places; blank cells = no place.")]
+Location = Annotated[str | None, typer.Option(help="Column of locations; blank cells = no location.")]
 UtcOffset = Annotated[str | None, typer.Option(help="Column of minutes to add to UTC for local time.")]
 Behavior = Annotated[
     str | None,

@@ -41,7 +41,7 @@ def transfer(
     """Train on another log with what a model learned before.
 
     Weekday and time embeddings, blocks and the hidden layer of the head are taken along; events,
-    places and behaviors start anew. The result is a checkpoint like any other.
+    locations and behaviors start anew. The result is a checkpoint like any other.
 
     Example: [bold]edgebehave transfer runs/edge --log runs/other -o runs/moved --share 0.1[/bold]
 

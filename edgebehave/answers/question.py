@@ -28,7 +28,7 @@ class Question(NamedTuple):
                 without a slot; events without a behavior are left out.
     candidates  (number of candidates, or fewer) names of the ids from 1 up.
     moment      None: not known.
-    location    id of the place to predict for.
+    location    id of the location to predict for.
     """
 
     past: IntArray

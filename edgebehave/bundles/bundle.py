@@ -48,11 +48,11 @@ WAIT_GRAPH = "wait.onnx"
 WINDOW_GRAPH = "window.onnx"
 """In bundles for servers: the latest events, moment and history -> probabilities, stateless."""
 
-NEXT_GRAPH, PLACE_GRAPH = "next.onnx", "place.onnx"
+NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
 """In those of them not for the web: state + moment -> what happens, which event; where that is."""
 
 WAIT_INPUTS = ("hidden", "history", "num_real")
-PLACE_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
+LOCATION_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
 
@@ -132,7 +132,7 @@ class GenerationHeads:
     """What the future is generated with, beside wait.onnx.
 
     next           runs next.onnx.
-    place          runs place.onnx.
+    location          runs place.onnx.
     num_quantiles  Q: wait.onnx gives first Q waiting times of each bin, alike in probability, then
                    the user's own.
     clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and
@@ -140,7 +140,7 @@ class GenerationHeads:
     """
 
     next: Any
-    place: Any
+    location: Any
     num_quantiles: int
     clock_rate: npt.NDArray[np.float64]
 
@@ -210,7 +210,7 @@ class Bundle:
             wait = _open_graph(path / WAIT_GRAPH, contents[WAIT_GRAPH], providers)
             _check_inputs(path / WAIT_GRAPH, wait, set(WAIT_INPUTS))
         generation = None
-        if NEXT_GRAPH in contents and PLACE_GRAPH in contents and wait is not None:
+        if NEXT_GRAPH in contents and LOCATION_GRAPH in contents and wait is not None:
             generation = _open_generation(path, manifest, shape, contents, providers)
         running = running_providers(graphs["predict.onnx"])[0]
         if providers and running != providers[0]:
@@ -365,12 +365,12 @@ def _open_generation(
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
     graphs = {}
-    for name, inputs in ((NEXT_GRAPH, shape.next_inputs()), (PLACE_GRAPH, set(PLACE_INPUTS))):
+    for name, inputs in ((NEXT_GRAPH, shape.next_inputs()), (LOCATION_GRAPH, set(LOCATION_INPUTS))):
         graphs[name] = _open_graph(path / name, contents[name], providers)
         _check_inputs(path / name, graphs[name], inputs)
     return GenerationHeads(
         next=graphs[NEXT_GRAPH],
-        place=graphs[PLACE_GRAPH],
+        location=graphs[LOCATION_GRAPH],
         num_quantiles=num_quantiles,
         clock_rate=clock_rate,
     )

@@ -52,7 +52,7 @@ class PredictGraph(threading.local):
         """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
 
         moment      None: not known.
-        history_4n  ids of the past behaviors and of their places, UTC seconds and offsets in
+        history_4n  ids of the past behaviors and of their locations, UTC seconds and offsets in
                     minutes, oldest first, as many as the habit kernels look back on.
         tail        position of the dial, 0..1.
         """

@@ -46,16 +46,16 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedColumn:
-    """A column of names: row i is names[index[i]]; every name is used, None is "no place"."""
+    """A column of names: row i is names[index[i]]; every name is used, None is "no location"."""
 
     names: list[str | None]
     index: IntArray
 
     @classmethod
     def of(cls, rows: list[str | None]) -> "NamedColumn":
-        place: dict[str | None, int] = {}
-        index = [place.setdefault(name, len(place)) for name in rows]
-        return cls(list(place), np.array(index, np.int64))
+        order: dict[str | None, int] = {}
+        index = [order.setdefault(name, len(order)) for name in rows]
+        return cls(list(order), np.array(index, np.int64))
 
     def rows(self) -> list[str | None]:
         return [self.names[i] for i in self.index.tolist()]

@@ -192,8 +192,8 @@ class MemoryHistory:
         if not packed or time_s >= log.latest_s():
             packed += row
         else:
-            place = log.end_of(time_s)
-            packed[place:place] = row
+            position = log.end_of(time_s)
+            packed[position:position] = row
             log.changes += 1
         if len(packed) > self._retention.max_events * _SIZE:
             self._drop_first(log, len(packed) - self._retention.max_events * _SIZE)

@@ -1,4 +1,4 @@
-"""Names of a user's own: events and places that the vocabulary of the bundle does not hold."""
+"""Names of a user's own: events and locations that the vocabulary of the bundle does not hold."""
 
 import numpy as np
 import numpy.typing as npt

@@ -110,7 +110,7 @@ class UserEvents:
 
         at              when it happened: "now", a datetime with a time zone, or unix seconds.
                         Events may come late; they go to their place in time.
-        location        where; None: no place.
+        location        where; None: no location.
         utc_offset_min  minutes to add for local time, -840..840; default: what `at` says, and
                         the user's last offset (at first 0) if `at` is a number.
         Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
@@ -141,7 +141,7 @@ class UserEvents:
         if len(events) != num_rows:
             raise ValueError(f"events has {len(events)} entries for {num_rows} users")
         times = column(at, num_rows, "at")
-        places = column(location, num_rows, "location")
+        locations = column(location, num_rows, "location")
         offsets = column(utc_offset_min, num_rows, "utc_offset_min")
         number = 0
         told: dict[str, Moment] = {}
@@ -151,7 +151,7 @@ class UserEvents:
                 check_name(users[number], "user")
             with self._locks.of_all(users):
                 for number in range(num_rows):
-                    given = (events[number], times[number], places[number], offsets[number])
+                    given = (events[number], times[number], locations[number], offsets[number])
                     rows.append(self._read(users[number], *given, told))
                 self._users.append_many(rows)
         except (TypeError, ValueError) as error:

@@ -21,8 +21,8 @@ def main(bundle: str | None = None) -> None:
     predictor = Predictor.load(bundle) if bundle else Predictor()
     for day in range(14):
         date = FIRST_DAY + timedelta(days=day)
-        for hour, (event, place) in ({} if date.weekday() >= 5 else WORKDAY | EVENING).items():
-            predictor.observe("me", event, at=date + timedelta(hours=hour), location=place)
+        for hour, (event, location) in ({} if date.weekday() >= 5 else WORKDAY | EVENING).items():
+            predictor.observe("me", event, at=date + timedelta(hours=hour), location=location)
     today = FIRST_DAY + timedelta(days=14)
     for hour in (7, 12, 20):
         at = today + timedelta(hours=hour)

@@ -38,9 +38,9 @@ def check(bundle: Path, golden: Path, first: int | None = None) -> dict[str, obj
         columns = (line["event"], line["location"], line["utc_offset_min"])
         times = accumulate(line["time_step_s"])
         for event, location, offset, at in zip(*columns, times, strict=True):
-            place = header["locations"][location]
+            location = header["locations"][location]
             name = header["events"][event]
-            predictor.observe("somebody", name, at=at, location=place, utc_offset_min=offset)
+            predictor.observe("somebody", name, at=at, location=location, utc_offset_min=offset)
         expected = dict(line["expected"])
         answers = predictor.predict("somebody", len(expected), at=line["at"], utc_offset_min=line["at_utc_offset_min"])
         predictor.forget("somebody")

@@ -179,7 +179,7 @@ def _write(
 
 
 def _old_bundle(out: Path) -> Path:
-    """Where a bundle waits while its successor moves into place."""
+    """Where a bundle waits while its successor moves into location."""
     return out.with_name(f".{out.name}.old")
 
 
@@ -193,7 +193,7 @@ def _put_back(out: Path) -> None:
 
 
 def _replace(partial: Path, out: Path) -> None:
-    """Move a folder into place; the one that was there goes only once it has a successor."""
+    """Move a folder into location; the one that was there goes only once it has a successor."""
     if not out.exists():
         os.replace(partial, out)
         return

@@ -13,7 +13,7 @@ All weights are stored as integers, each output channel with a scale of its own:
     small tables       likewise
     large tables       a lookup becomes one row of integers times its own scale, in a native graph
                        by one node (GatherBlockQuantized). One scale for a whole table, as ONNX
-                       Runtime's quantizer has it, would be set by its most extreme place
+                       Runtime's quantizer has it, would be set by its most extreme location
 """
 
 import functools

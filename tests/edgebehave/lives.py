@@ -29,8 +29,8 @@ def random_life(bundle: Bundle, num_events: int, seed: int = 0) -> list[Happened
         at += draw.randint(1, 20_000)
         is_new = draw.random() < 0.1
         event = f"new.{draw.randint(0, 60)}" if is_new else draw.choice(bundle.vocabulary.events)
-        place = draw.choice([None, f"my.{draw.randint(0, 5)}", *bundle.vocabulary.locations])
-        life.append(Happened(event, at, place, draw.choice([-300, 0, 540])))
+        location = draw.choice([None, f"my.{draw.randint(0, 5)}", *bundle.vocabulary.locations])
+        life.append(Happened(event, at, location, draw.choice([-300, 0, 540])))
     return life
 
 

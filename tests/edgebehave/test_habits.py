@@ -44,14 +44,14 @@ def weights_of(history: HabitHistory, time_s: int | None, utc_offset_min: int = 
 
 
 def test_kernels_of_the_sequence_by_hand():
-    # The last behavior is A at place 7, after B; before that: A after B, and B at place 7.
+    # The last behavior is A at location 7, after B; before that: A after B, and B at location 7.
     history = history_of([B, A, C, B, A], location=[7, 8, 7, 9, 7])
     weights = weights_of(history, MONDAY_S + HOUR_S)
     assert weights["frequency"] == [1, 1, 1, 1, 1]
     assert weights["recency"] == pytest.approx([DECAY**4, DECAY**3, DECAY**2, DECAY, 1])
     assert weights["transition"] == [0, 0, 1, 0, 0]
     assert weights["second_order"] == [0, 0, 1, 0, 0]
-    assert weights["place"] == [0, 1, 0, 1, 0]
+    assert weights["location"] == [0, 1, 0, 1, 0]
 
 
 def test_hour_by_hand():
@@ -70,7 +70,7 @@ def test_moments_by_hand():
     apart = log1p(2 * HOUR_S / GAP_UNIT_S) - log1p(HOUR_S / GAP_UNIT_S)
     both = exp(-((2 / MOMENT_WIDTH) ** 2) / 2) * exp(-((apart / GAP_WIDTH) ** 2) / 2)
     assert weights["transition_moment"] == pytest.approx([0, both, 0], rel=1e-5)
-    assert weights["place_moment"] == pytest.approx([0, both, 0], rel=1e-5)
+    assert weights["location_moment"] == pytest.approx([0, both, 0], rel=1e-5)
 
 
 def test_clocks_go_around():

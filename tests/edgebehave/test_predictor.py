@@ -85,13 +85,13 @@ def test_a_number_takes_the_offset_of_the_latest_event(bundle):
     assert default.tolist() == tokyo.tolist() != london.tolist() == aware.tolist()
 
 
-def test_only_a_bundle_that_asks_for_the_place_takes_it():
+def test_only_a_bundle_that_asks_for_the_location_takes_it():
     bundle = Bundle.open(TINY / "fp32")
-    by_place = load(bundle)
-    tell(by_place, "ada", random_life(bundle, 20))
+    by_location = load(bundle)
+    tell(by_location, "ada", random_life(bundle, 20))
     one, other, nowhere, unheard_of = (
-        by_place.probabilities("ada", at=START_S, location=place)[1].tolist()
-        for place in (*bundle.vocabulary.locations[1:3], None, "the moon")
+        by_location.probabilities("ada", at=START_S, location=location)[1].tolist()
+        for location in (*bundle.vocabulary.locations[1:3], None, "the moon")
     )
     assert one != other != nowhere == unheard_of
     for predictor, has in ((Predictor.load(TINY / "int8"), "'time'"), (Predictor(), "'no bundle'")):

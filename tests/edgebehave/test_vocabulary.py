@@ -59,7 +59,7 @@ def test_translation_to_itself_changes_nothing(vocabulary):
         assert table.tolist() == list(range(len(getattr(vocabulary, kind))))
 
 
-def test_unknown_names_and_no_place_are_id_zero():
+def test_unknown_names_and_no_location_are_id_zero():
     vocabulary = Vocabulary.identity(["run"], ["home"])
     assert vocabulary.event_id("fly") == UNKNOWN
     assert vocabulary.behavior_id("fly") == UNKNOWN

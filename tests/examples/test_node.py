@@ -68,10 +68,10 @@ def random_steps(words, num_events, seed):
     for i in range(num_events):
         at += draw.randint(1, 20_000)
         event = f"new.{draw.randint(0, 40)}" if draw.random() < 0.3 else draw.choice(words.events)
-        place = draw.choice([None, f"my.{draw.randint(0, 5)}", *words.locations])
+        location = draw.choice([None, f"my.{draw.randint(0, 5)}", *words.locations])
         offset = draw.choice([-300, 0, 540])
         late_s = 50_000 if draw.random() < 0.1 else 0
-        steps.append(("observe", event, at - late_s, place, offset))
+        steps.append(("observe", event, at - late_s, location, offset))
         if i % 7 == 0:
             steps.append(("predict", draw.choice([None, at + draw.randint(0, 10_000)]), offset))
         if i == num_events // 2:
@@ -90,9 +90,9 @@ def test_it_answers_what_the_sdk_answers(play, name, num_events):
     expected.append(sdk.predict("ada", at=START_S))
     for step, *told in steps:
         if step == "observe":
-            event, at, place, offset = told
-            sdk.observe("ada", event, at=at, location=place, utc_offset_min=offset)
-            given.append([step, event, {"at": at, "location": place, "utcOffsetMin": offset}])
+            event, at, location, offset = told
+            sdk.observe("ada", event, at=at, location=location, utc_offset_min=offset)
+            given.append([step, event, {"at": at, "location": location, "utcOffsetMin": offset}])
         elif step == "predict":
             at, offset = told
             expected.append(sdk.predict("ada", at=at, utc_offset_min=offset))
@@ -101,7 +101,7 @@ def test_it_answers_what_the_sdk_answers(play, name, num_events):
             given.append([step])
     for answer, right in zip(play(bundle, given), expected, strict=True):
         assert [p["probability"] for p in answer] == pytest.approx([p.probability for p in right], abs=2e-5)
-        # Names of the same probability may change places.
+        # Names of the same probability may change locations.
         for one, other in zip(answer, right, strict=True):
             assert one["behavior"] == other.behavior or any(
                 abs(other.probability - p.probability) < 4e-5 for p in right if p is not other

@@ -19,7 +19,7 @@ def _one_thread():
 def make_store(tmp_path_factory):
     """A function that writes a log as an EventStore.
 
-    users              a list of (time_s, event, place or None) per user, in time order; the users
+    users              a list of (time_s, event, location or None) per user, in time order; the users
                        are called u0, u1, ... and keep their order.
     behavior_of_event  as in `write_store`; by default each event is a behavior of its own.
     """
@@ -33,11 +33,11 @@ def make_store(tmp_path_factory):
 
     def make(users, behavior_of_event=None) -> EventStore:
         events = sorted({event for user in users for _, event, _ in user})
-        places = sorted({place for user in users for *_, place in user if place is not None})
+        locations = sorted({location for user in users for *_, location in user if location is not None})
         rows = [
-            (u, time_s * MICROSECONDS, 0, events.index(event), places.index(place) if place else -1)
+            (u, time_s * MICROSECONDS, 0, events.index(event), locations.index(location) if location else -1)
             for u, user in enumerate(users)
-            for time_s, event, place in user
+            for time_s, event, location in user
         ]
         folder = tmp_path_factory.mktemp("store")
         statistics = write_store(
@@ -45,7 +45,7 @@ def make_store(tmp_path_factory):
             [SortedRows(**dict(zip(_COLUMNS, np.array(rows, np.int64).T, strict=True)))],
             users=[f"u{u}" for u in range(len(users))],
             events=events,
-            locations=places,
+            locations=locations,
             behavior_of_event=behavior_of_event,
         )
         write_statistics(folder, statistics)

@@ -164,7 +164,7 @@ def benchmark_shape(config: ModelConfig, num_calls: int = 1000, warm_up: int = 1
     model = BehaviorModel(config).eval()
     vocabulary = Vocabulary.identity(
         [f"event {i}" for i in range(1, config.num_events)],
-        [f"place {i}" for i in range(1, config.num_locations)],
+        [f"location {i}" for i in range(1, config.num_locations)],
     )
     return _measure(model, vocabulary, _random_history(config), num_calls, warm_up)[0]
 
@@ -293,8 +293,8 @@ def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], objec
     events = list(zip(*names, history.time_s.tolist(), history.utc_offset_min.tolist(), strict=True))
     kept = events[-bundle.shape.history_events :]
     for user in users:
-        for event, place, time_s, offset_min in kept:
-            predictor.observe(user, event, at=time_s, location=place, utc_offset_min=offset_min)
+        for event, location, time_s, offset_min in kept:
+            predictor.observe(user, event, at=time_s, location=location, utc_offset_min=offset_min)
         predictor.predict(user, at=kept[-1][2])
     clock = {"s": kept[-1][2], "turn": 0}
 
@@ -302,24 +302,24 @@ def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], objec
         clock["turn"] += 1
         clock["s"] += 60
         user = users[clock["turn"] % num_users]
-        event, place, _, offset_min = kept[clock["turn"] % len(kept)]
+        event, location, _, offset_min = kept[clock["turn"] % len(kept)]
         at = clock["s"]
-        predictor.observe(user, event, at=at, location=place, utc_offset_min=offset_min)
+        predictor.observe(user, event, at=at, location=location, utc_offset_min=offset_min)
         return predictor.predict(user, k=5, at=at)
 
     return call
 
 
 def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[str | None]]:
-    """Names of the events and places of a history; made-up ones for private ids."""
+    """Names of the events and locations of a history; made-up ones for private ids."""
     events = [
         vocabulary.events[i] if 0 < i < vocabulary.num_events else f"own event {i}" for i in history.event.tolist()
     ]
-    places = [
+    locations = [
         None if i == 0 else vocabulary.locations[i] if i < vocabulary.num_locations else f"own {i}"
         for i in history.location.tolist()
     ]
-    return events, places
+    return events, locations
 
 
 def _question(device: Device, history: History) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from edgebehave.time_features import NUM_SLOTS
 from edgebehave_export.graphs.graphs import Predict, known_or_unknown
 from edgebehave_export.graphs.history_graph import LocalTime, Moment, Timeline
 from edgebehave_export.graphs.waiting_time_graph import happened
-from edgebehave_train.kernels.copy_kernels import PLACE_KERNELS
+from edgebehave_train.kernels.copy_kernels import LOCATION_KERNELS
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 
 
 def can_generate(config: ModelConfig) -> bool:
-    """A model that asks for the place of what comes next cannot say what comes next first."""
+    """A model that asks for the location of what comes next cannot say what comes next first."""
     return config.generation_heads and config.query_context != "time_location"
 
 
@@ -66,8 +66,8 @@ class NextBehavior(nn.Module):
         return probs, event_scores[0], z_1D
 
 
-class NextPlace(nn.Module):
-    """p(place | event, z, history), kernels as in `copy_kernels.place_weights`."""
+class NextLocation(nn.Module):
+    """p(location | event, z, history), kernels as in `copy_kernels.place_weights`."""
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class NextPlace(nn.Module):
         history_event_n: Tensor,
         num_real: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """probs (L,) of the places of the vocabulary and copied (n,) of those of the history,
+        """probs (L,) of the locations of the vocabulary and copied (n,) of those of the history,
         which sum to 1 together.
 
         z                       (1, D) of next.onnx.
@@ -100,7 +100,7 @@ class NextPlace(nn.Module):
         context = torch.cat([z_1D, event_vector], -1)
         gates = self.heads.place_gate(context, evidence_1K).exp()
         copied_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
-        network = self.heads.place_log_probs(z_1D, event_vector, self.model.location).exp()
+        network = self.heads.location_log_probs(z_1D, event_vector, self.model.location).exp()
         return (gates[:, :1] * network)[0], copied_n
 
     def _copies(
@@ -112,10 +112,10 @@ class NextPlace(nn.Module):
         num_real: Tensor,
     ) -> Tensor:
         """w_k(j) (K, n), rows PLACE_KERNELS."""
-        _, place, time_s, utc_offset_min = history_4n
-        index = torch.arange(place.shape[0])
-        age = place.shape[0] - 1 - index
-        place_before = place.index_select(0, (index - 1).clamp_min(0))
+        _, location, time_s, utc_offset_min = history_4n
+        index = torch.arange(location.shape[0])
+        age = location.shape[0] - 1 - index
+        location_before = location.index_select(0, (index - 1).clamp_min(0))
         past = LocalTime.of(time_s, utc_offset_min)
         is_same_day = (past.weekday >= FIRST_WEEKEND_DAY) == (now.weekday >= FIRST_WEEKEND_DAY)
         apart = (past.slot - now.slot).abs()
@@ -123,7 +123,7 @@ class NextPlace(nn.Module):
         real = happened(history_4n, num_real)
         hour = is_same_day.float() * (-0.5 * (around / HOUR_WIDTH) ** 2).exp()
         same_event = real * (history_event_n == event).float()
-        is_after = (index >= 1).float() * (place_before == place[-1:]).float()
+        is_after = (index >= 1).float() * (location_before == location[-1:]).float()
         weights = {
             "last": (age == 0).float(),
             "hour": real * hour,
@@ -132,4 +132,4 @@ class NextPlace(nn.Module):
             "event_after": same_event * is_after,
             "event_hour": same_event * hour,
         }
-        return torch.stack([weights[name] for name in PLACE_KERNELS])
+        return torch.stack([weights[name] for name in LOCATION_KERNELS])

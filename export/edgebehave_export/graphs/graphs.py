@@ -211,7 +211,7 @@ class Predict(nn.Module):
 
         hidden                              (1, D) float32, of the last event.
         time_s, utc_offset_min, time_known  (1,) int64, the last 0 or 1: the moment to predict for.
-        location                            (1,) int64, the place to predict for.
+        location                            (1,) int64, the location to predict for.
         history                             (4, n) int64, 1 <= n <= HABIT_EVENTS, oldest first;
                                             rows as in HISTORY_ROWS.
         """
@@ -262,8 +262,8 @@ class Predict(nn.Module):
         rows_21 = torch.where(moment.time_known, rows_21, none_21).long()
         z_1D = hidden_1D + self.query_time(rows_21).sum(0)
         if location is not None:
-            place = known_or_unknown(location, model.config.num_locations)
-            z_1D = z_1D + model.query_location(place)
+            known_location = known_or_unknown(location, model.config.num_locations)
+            z_1D = z_1D + model.query_location(known_location)
         return z_1D
 
     def _network(self, z_1D: Tensor) -> Tensor:

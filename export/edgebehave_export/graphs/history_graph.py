@@ -38,8 +38,8 @@ _NEVER = -1e4
 _FOR_EVER_S = 2**40
 
 _AGE_ROWS = ("latest", "age", "recency", "one")
-_BEFORE_ROWS = ("same_last", "same_place")
-_NOW_ROWS = ("repeat", "at_place", "alternation")
+_BEFORE_ROWS = ("same_last", "same_location")
+_NOW_ROWS = ("repeat", "at_location", "alternation")
 _LOG_ROWS = ("waited", "elapsed")
 _APART_ROWS = ("gap_apart", "elapsed_apart", "time_unknown")  # the second comes with the first
 _DISTANCES = ("half_hours", "weekdays", "day_types", *_APART_ROWS)
@@ -63,10 +63,10 @@ _KERNELS = {  # each the product of two rows
     "recency": ("recency", "one"),
     "frequency": ("one", "one"),
     "transition": ("same_last", "one"),
-    "place": ("same_place", "one"),
+    "location": ("same_location", "one"),
     "second_order": ("same_last_two", "one"),
     "transition_moment": ("same_last", "moment"),
-    "place_moment": ("same_place", "moment"),
+    "location_moment": ("same_location", "moment"),
     "hour": ("day_type", "hour"),
 }
 KERNEL_ROWS = tuple(_KERNELS)
@@ -226,7 +226,7 @@ class HistoryWeights(nn.Module):
         n = timeline.history_4n.shape[1]
         ages_An = self.ages_An[:, -n:]
 
-        # Behavior and place against those of the last, and behavior against the last but one.
+        # Behavior and location against those of the last, and behavior against the last but one.
         ids_3N = timeline.ids_2N.index_select(0, torch.tensor([0, 1, 0]))
         is_last = torch.tensor([[True], [True], [False]])
         same_3N = (ids_3N == torch.where(is_last, ids_3N[:, -2:-1], ids_3N[:, -3:-2])).float()

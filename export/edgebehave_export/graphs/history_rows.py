@@ -42,7 +42,7 @@ NEVER = -256.0
 _FOR_EVER_S = 2**40
 
 _AGE_ROWS = ("latest", "age", "frequency", "recency")
-_SAME_ROWS = ("transition", "second_order", "place", "repeat", "at_place", "alternation")
+_SAME_ROWS = ("transition", "second_order", "location", "repeat", "at_location", "alternation")
 _LOG_ROWS = ("waited", "elapsed")
 _APART_ROWS = ("gap_apart", "elapsed_apart")  # the second of these comes with the first
 _SQUARE_ROWS = ("gap_apart_squared", "elapsed_apart_squared")
@@ -68,7 +68,7 @@ _EXPONENTS: Mapping[str, Mapping[str, float]] = {
     # Kernels of `edgebehave.habits`.
     "hour": {"other_day_type": NEVER, **_clock(HOUR_WIDTH)},
     "transition_moment": _only("transition") | _AT_MOMENT,
-    "place_moment": _only("place") | _AT_MOMENT,
+    "location_moment": _only("location") | _AT_MOMENT,
     # Cues of `edgebehave_train.kernels.cues`.
     **{f"clock_{width:.0f}": _clock(width) for width in CLOCK_WIDTHS},
     **{name: _gap(of) for name, of in zip(("gap_narrow", "gap_wide"), GAP_WIDTHS, strict=True)},
@@ -79,7 +79,7 @@ CUE_ROWS = (*_ROWS, *_LOG_ROWS, *_APART_ROWS, *_EXPONENTS)
 _CUES: Mapping[str, Mapping[str, float]] = {  # of rows, where a cue is none itself
     "same_last": {"transition": 1.0},
     "same_last_two": {"second_order": 1.0},
-    "same_place": {"place": 1.0},
+    "same_location": {"location": 1.0},
     "weekday": {"frequency": 1.0, "other_weekday": -1.0},
     "day_type": {"frequency": 1.0, "other_day_type": -1.0},
     "wait": {"waited": 1.0, "gap_apart": -1.0},
@@ -240,17 +240,17 @@ def _age_table() -> FloatArray:
 def _same_taps() -> tuple[FloatArray, FloatArray]:
     """Rows _SAME_ROWS from a behavior and the two before it, (6, 3, 3) and (6,).
 
-    The first index is the row, the second what is the same: as the last behavior, the last place,
+    The first index is the row, the second what is the same: as the last behavior, the last location,
     the last behavior but one.
     """
     row_of = {row: number for number, row in enumerate(_SAME_ROWS)}
-    behavior, place, last_but_one = 0, 1, 2
+    behavior, location, last_but_one = 0, 1, 2
     here, before, two_before = 2, 1, 0
     taps, bias = np.zeros((len(row_of), 3, 3), np.float32), np.zeros(len(row_of), np.float32)
     taps[row_of["transition"], behavior, before] = 1
-    taps[row_of["place"], place, before] = 1
+    taps[row_of["location"], location, before] = 1
     taps[row_of["repeat"], behavior, here] = 1
-    taps[row_of["at_place"], place, here] = 1
+    taps[row_of["at_location"], location, here] = 1
     taps[row_of["alternation"], last_but_one, here] = 1
     # Both of two: their sum less one, and nothing below 0.
     taps[row_of["second_order"], [behavior, last_but_one], [before, two_before]] = 1

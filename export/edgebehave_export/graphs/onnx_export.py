@@ -14,8 +14,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import NEXT_GRAPH, PLACE_GRAPH, PLACE_INPUTS
-from edgebehave_export.graphs.generation_graphs import NextBehavior, NextPlace
+from edgebehave.bundles.bundle import LOCATION_GRAPH, LOCATION_INPUTS, NEXT_GRAPH
+from edgebehave_export.graphs.generation_graphs import NextBehavior, NextLocation
 from edgebehave_export.graphs.graph_builder import OPSET
 from edgebehave_export.graphs.graphs import Observe, Window
 from edgebehave_export.graphs.shifted_predict import ShiftedPredict
@@ -106,9 +106,9 @@ def export_generation(model: BehaviorModel) -> dict[str, ModelProto]:
     }
     inputs = {name: examples[name] for name in behavior.input_names}
     of_behavior = _export(behavior, inputs, ["probs", "event_scores", "z"])
-    inputs = {name: examples[name] for name in PLACE_INPUTS}
-    of_place = _export(NextPlace(model), inputs, ["probs", "copied"])
-    return {NEXT_GRAPH: _finished(of_behavior), PLACE_GRAPH: _finished(of_place)}
+    inputs = {name: examples[name] for name in LOCATION_INPUTS}
+    of_location = _export(NextLocation(model), inputs, ["probs", "copied"])
+    return {NEXT_GRAPH: _finished(of_behavior), LOCATION_GRAPH: _finished(of_location)}
 
 
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
@@ -119,7 +119,7 @@ def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_nam
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
-            # Copies: the exporter takes one tensor in two places for one input.
+            # Copies: the exporter takes one tensor in two locations for one input.
             tuple(example.clone() for example, _ in inputs.values()),
             dynamo=True,
             input_names=list(inputs),

@@ -75,7 +75,7 @@ class WaitingTimes(nn.Module):
 
     def _copies(self, history_4n: Tensor) -> tuple[Tensor, Tensor]:
         """Own waiting times (n,) int64 seconds, and w_k(j) of `copy_kernels` (K, n)."""
-        behavior, place, time_s, utc_offset_min = history_4n
+        behavior, location, time_s, utc_offset_min = history_4n
         index = torch.arange(behavior.shape[0])
         before = (index - 1).clamp_min(0)
         local = LocalTime.of(time_s, utc_offset_min)
@@ -98,7 +98,7 @@ class WaitingTimes(nn.Module):
             "transition": transition,
             "hour": hour,
             "transition_hour": transition * hour,
-            "place_hour": hour * alike(place),
+            "location_hour": hour * alike(location),
             "pace": seen_two * (-0.5 * pace_apart**2).exp(),
         }
         return gap_n, torch.stack([weights[name] for name in GAP_KERNELS])

@@ -189,15 +189,15 @@ def made_up_samples(vocabulary: Vocabulary, number: int) -> list[Sample]:
     for i in range(number):
         hours = np.cumsum(rng.integers(1, 6, NUM_HISTORY + 1))
         behaviors = rng.integers(1, vocabulary.num_behaviors, NUM_HISTORY + 1).tolist()
-        places = rng.integers(0, vocabulary.num_locations, NUM_HISTORY + 1).tolist()
+        locations = rng.integers(0, vocabulary.num_locations, NUM_HISTORY + 1).tolist()
         past = [
             PastBehavior(
                 weekday=int(hour // 24 % 7),
                 hour=int(hour % 24),
-                place=vocabulary.locations[place] if place else None,
+                location=vocabulary.locations[location] if location else None,
                 behavior=behavior,
             )
-            for hour, place, behavior in zip(hours, places, behaviors, strict=True)
+            for hour, location, behavior in zip(hours, locations, behaviors, strict=True)
         ]
         now = past.pop()
         samples.append(
@@ -207,7 +207,7 @@ def made_up_samples(vocabulary: Vocabulary, number: int) -> list[Sample]:
                 history=past,
                 weekday=now.weekday,
                 hour=now.hour,
-                place=now.place,
+                location=now.location,
                 behavior=now.behavior,
             )
         )

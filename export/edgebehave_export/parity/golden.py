@@ -8,7 +8,7 @@ first line is about the file:
     manifest   SHA-256 of the bundle's manifest.json, which vouches for the other files
     histories  number of lines that follow
     events     names, for "event" below
-    locations  names, for "location" below; the first is null, no place
+    locations  names, for "location" below; the first is null, no location
 
 Each further line is what a client is told and asked, and what it must answer:
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bundle import CACHE_PARTS, NEXT_GRAPH, PLACE_GRAPH, WAIT_GRAPH, WINDOW_GRAPH
+from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, WINDOW_GRAPH
 from edgebehave.bundles.inference import open_graph
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave_train.logs.mapped_log import MappedLog
@@ -22,7 +22,7 @@ from edgebehave_train.model.behavior_model import ModelConfig
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_PLACE_ASKED = ("time_s", "utc_offset_min", "history", "num_real")
+_LOCATION_ASKED = ("time_s", "utc_offset_min", "history", "num_real")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,15 @@ class History:
     @classmethod
     def of_log(cls, log: MappedLog, user: int) -> "History":
         rows = slice(log.user_start[user], log.user_start[user + 1])
-        event, location, place = (column[rows].astype(np.int64) for column in (log.event, log.location, log.place))
+        event, location, identity = (
+            column[rows].astype(np.int64) for column in (log.event, log.location, log.location_identity)
+        )
         vocabulary = log.vocabulary
-        # Place 0 is no place; any other that is unknown is a place of the user's own.
-        is_private_place = (location == 0) & (place != 0)
+        # Identity 0 is no location; any other that is unknown is a location of the user's own.
+        is_own = (location == 0) & (identity != 0)
         return cls(
             event=np.where(event == 0, vocabulary.num_events, event),
-            location=np.where(is_private_place, vocabulary.num_locations + place, location),
+            location=np.where(is_own, vocabulary.num_locations + identity, location),
             behavior=log.behavior[rows].astype(np.int64),
             time_s=log.time_s[rows].astype(np.int64),
             utc_offset_min=log.utc_offset_min[rows].astype(np.int64),
@@ -73,7 +75,7 @@ class Device:
         self._window = open_graph(graphs[WINDOW_GRAPH]) if WINDOW_GRAPH in graphs else None
         self.generates = NEXT_GRAPH in graphs
         if self.generates:
-            self._next, self._place = (open_graph(graphs[n]) for n in (NEXT_GRAPH, PLACE_GRAPH))
+            self._next, self._location = (open_graph(graphs[n]) for n in (NEXT_GRAPH, LOCATION_GRAPH))
         self._predict_inputs = {given.name for given in self._predict.get_inputs()}
         self._caches = [
             name for name in (given.name for given in self._observe.get_inputs()) if name.startswith(CACHE_PARTS)
@@ -246,9 +248,9 @@ class Device:
         probs, scores, z_1D = self._next.run(["probs", "event_scores", "z"], inputs)
         return probs, scores, z_1D
 
-    def place(self, z_1D: FloatArray, history: History, at: int) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Where event `at` happens: probabilities of the places of the vocabulary (L,) and of those
-        of the past (n,), and which places the latter are."""
+    def location(self, z_1D: FloatArray, history: History, at: int) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Where event `at` happens: probabilities of the locations of the vocabulary (L,) and of those
+        of the past (n,), and which locations the latter are."""
         moment = int(history.time_s[at]), int(history.utc_offset_min[at])
         asked = self._inputs(z_1D[0], history, at, moment, 0.0)
         seen = slice(max(0, at - HABIT_EVENTS), at)
@@ -260,9 +262,9 @@ class Device:
             "z": z_1D,
             "event": identity[at : at + 1],
             "history_event": identity[kept],
-            **{name: asked[name] for name in _PLACE_ASKED},
+            **{name: asked[name] for name in _LOCATION_ASKED},
         }
-        known, copied = self._place.run(["probs", "copied"], inputs)
+        known, copied = self._location.run(["probs", "copied"], inputs)
         return known, copied, history.location[kept]
 
 

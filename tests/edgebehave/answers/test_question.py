@@ -128,13 +128,13 @@ def test_spare_slots_go_to_the_latest_names_first():
 )
 def test_without_a_bundle_it_is_the_mixture_of_the_kernels(rows, at_slot):
     predictor, weights = Predictor(), HabitWeights()
-    for i, (event, place) in enumerate(rows):
-        predictor.observe("ada", event, at=START_S + 4000 * i, location=place)
+    for i, (event, location) in enumerate(rows):
+        predictor.observe("ada", event, at=START_S + 4000 * i, location=location)
     at = None if at_slot is None else START_S + 7200 * at_slot
     names, probs = predictor.probabilities("ada", at=at)
     history = HabitHistory(
         behavior=np.array([ord(event) for event, _ in rows], np.int64),
-        location=np.array([" xy".index(place or " ") for _, place in rows], np.int64),
+        location=np.array([" xy".index(location or " ") for _, location in rows], np.int64),
         time_s=START_S + 4000 * np.arange(len(rows)),
         utc_offset_min=np.zeros(len(rows), np.int64),
     )

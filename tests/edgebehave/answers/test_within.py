@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 class StubAnswer:
-    """In the place of a session: gives the same outputs, whatever it is given."""
+    """In the location of a session: gives the same outputs, whatever it is given."""
 
     def __init__(self, *outputs: np.ndarray) -> None:
         self._outputs = outputs

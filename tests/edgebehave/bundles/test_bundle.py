@@ -143,10 +143,10 @@ def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(name, tmp_path):
     draw = random.Random(0)
     for file in sorted(folder.iterdir()):
         content = file.read_bytes()
-        for place in draw.sample(range(len(content)), 120):
+        for location in draw.sample(range(len(content)), 120):
             flipped = bytearray(content)
-            flipped[place] ^= 1 << draw.randrange(8)
-            for damaged in (bytes(flipped), content[:place]):
+            flipped[location] ^= 1 << draw.randrange(8)
+            for damaged in (bytes(flipped), content[:location]):
                 file.write_bytes(damaged)
                 with pytest.raises(BundleError):
                     Bundle.open(folder)

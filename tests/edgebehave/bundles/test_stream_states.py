@@ -71,7 +71,7 @@ def test_a_replay_of_more_events_than_are_retained_is_equal(bundle):
 
 @settings(deadline=None, max_examples=15)
 @given(num_events=st.integers(2, 40), order=st.randoms(use_true_random=False))
-def test_late_events_go_to_their_place(num_events, order):
+def test_late_events_go_to_their_location(num_events, order):
     bundle = Bundle.open(TINY / "int8")
     life = random_life(bundle, num_events)
     in_order, shuffled = load(bundle), load(bundle)

@@ -57,8 +57,8 @@ def tell(history, rows, user: str = "ada") -> list[Mark]:
 
 def rows_at(seconds) -> list[Row]:
     """An event per time, told apart by its number."""
-    places = [None, "home", "\ud800", "a\0b"]
-    return [Row(f"event {i}", places[i % 4], START_S + s, -60 * (i % 3)) for i, s in enumerate(seconds)]
+    locations = [None, "home", "\ud800", "a\0b"]
+    return [Row(f"event {i}", locations[i % 4], START_S + s, -60 * (i % 3)) for i, s in enumerate(seconds)]
 
 
 # --- the obvious model ---------------------------------------------------------------------------
@@ -444,8 +444,8 @@ def test_a_damaged_file_is_an_error_of_ours_or_gives_valid_events(tmp_path):
         data = bytearray(good)
         # The first two pages, which hold the schema and the settings, and then all of the file.
         end = 8192 if trial % 2 else len(data)
-        for place in draw.integers(0, end, 1 + trial % 3):
-            data[place] ^= int(draw.integers(1, 256))
+        for location in draw.integers(0, end, 1 + trial % 3):
+            data[location] ^= int(draw.integers(1, 256))
         damaged.write_bytes(data)
         try:
             use(damaged)

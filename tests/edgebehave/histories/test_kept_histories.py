@@ -188,7 +188,7 @@ def test_a_forgotten_event_was_never_observed(num_events, num_more, gone, seed, 
     num_more=st.integers(1, CAPACITY),
     ages=st.sets(st.integers(1, CAPACITY), min_size=1, max_size=CAPACITY - 1),
 )
-def test_what_forgotten_events_displaced_does_not_come_back(num_events, num_more, ages):
+def test_what_forgotten_events_dislocationd_does_not_come_back(num_events, num_more, ages):
     """It is as if the history had retained so many fewer until then."""
     bundle = small_bundle()
     life = random_life(num_events + num_more)
@@ -200,8 +200,8 @@ def test_what_forgotten_events_displaced_does_not_come_back(num_events, num_more
     shorter = MemoryHistory(max_events=CAPACITY - len(ages))
     for age in range(num_events, 0, -1):
         if age not in ages:
-            event, at, place, offset = past[-age].values()
-            shorter.append("ada", event, place, at, offset)
+            event, at, location, offset = past[-age].values()
+            shorter.append("ada", event, location, at, offset)
     never_had_it = Predictor(bundle, history=shorter)
     assert answer(forgetful) == answer(never_had_it)
     for happened in future:
@@ -218,8 +218,8 @@ def test_what_to_forget_is_all_that_is_given():
         return [] if events is None else events[1].event.rows()
 
     for i in range(8):
-        place = ["home", "work"][i % 2]
-        predictor.observe("ada", f"e{i % 3}", at=START_S + 60 * i, location=place)
+        location = ["home", "work"][i % 2]
+        predictor.observe("ada", f"e{i % 3}", at=START_S + 60 * i, location=location)
     assert left() == ["e0", "e1", "e2", "e0", "e1", "e2", "e0", "e1"]
     assert predictor.forget_event("ada", "e0", location="work") == 1
     assert predictor.forget_event("ada", at=START_S + 120, until=START_S + 240) == 2

@@ -73,7 +73,7 @@ def test_a_seed_gives_the_future_of_training(bundle, checkpoint, tiny_store, mon
 def test_the_graphs_are_in_the_table_of_the_gate(bundle):
     checks = Bundle.open(bundle).manifest["parity"]["checks"]
     passed = {check["name"]: check["value"] for check in checks}
-    for what in ("waiting time", "event", "place", "generated behavior"):
+    for what in ("waiting time", "event", "location", "generated behavior"):
         assert passed[f"torch - fp32, probability of the {what}"] <= 1e-4
 
 

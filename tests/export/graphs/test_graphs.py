@@ -89,7 +89,7 @@ def test_rotary_circle_holds_the_whole_table(head_width):
     model = tiny_model(width=4 * head_width, num_heads=4)
     turns, cos, sin = rotary_circle(model)
     angle = torch.arange(ROTARY_PERIOD)[:, None] * turns % ROTARY_PERIOD
-    # One unit in the last place: the tables round an angle that was not reduced first.
+    # One unit in the last location: the tables round an angle that was not reduced first.
     torch.testing.assert_close(cos[angle, 0], model.rotary_cos, rtol=0, atol=1.2e-7)
     torch.testing.assert_close(sin[angle, 0], model.rotary_sin, rtol=0, atol=1.2e-7)
 

@@ -51,9 +51,9 @@ def random_history(num_behaviors, seed):
 
 def by_training(model, hidden, history):
     """The same distribution from the functions that generation uses, bins spread evenly."""
-    behavior, place, time_s, utc_offset_min = history[:, None]
+    behavior, location, time_s, utc_offset_min = history[:, None]
     occurred = Occurrences.of_columns(
-        behavior=behavior, event=behavior, place=place, time_s=time_s, utc_offset_min=utc_offset_min
+        behavior=behavior, event=behavior, location=location, time_s=time_s, utc_offset_min=utc_offset_min
     )
     index = np.arange(history.shape[1])[None]
     weights = gap_weights(

@@ -27,15 +27,15 @@ def log(tiny_store, tiny_checkpoint):
     return map_log(tiny_store, tiny_checkpoint.vocabulary)
 
 
-def test_unknown_names_get_private_ids_and_no_place_stays_no_place(log):
+def test_unknown_names_get_private_ids_and_no_location_stays_no_location(log):
     vocabulary = log.vocabulary
     for user in range(5):
         history = History.of_log(log, user)
         rows = slice(log.user_start[user], log.user_start[user + 1])
         assert ((history.event >= vocabulary.num_events) == (log.event[rows] == 0)).all()
-        assert ((history.location == 0) == (log.place[rows] == 0)).all()
-        new_place = (log.location[rows] == 0) & (log.place[rows] != 0)
-        assert ((history.location >= vocabulary.num_locations) == new_place).all()
+        assert ((history.location == 0) == (log.location_identity[rows] == 0)).all()
+        new_location = (log.location[rows] == 0) & (log.location_identity[rows] != 0)
+        assert ((history.location >= vocabulary.num_locations) == new_location).all()
 
 
 def test_prefill_and_steps_agree_and_a_rebuilt_state_is_equal(log, tiny_model, fp32_graphs, web_graphs):

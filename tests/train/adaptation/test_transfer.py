@@ -37,8 +37,8 @@ def other(make_store):
     for _ in range(15):
         time_s = 1_700_000_000 + rng.integers(600, 9_000, 60).cumsum()
         events = rng.choice([*"vwxyz"], 60)
-        places = np.where(events == "v", "harbor", "tower")
-        users.append(list(zip(time_s.tolist(), events.tolist(), places.tolist(), strict=True)))
+        locations = np.where(events == "v", "harbor", "tower")
+        users.append(list(zip(time_s.tolist(), events.tolist(), locations.tolist(), strict=True)))
     return make_store(users)
 
 
@@ -132,7 +132,7 @@ def test_drawn_rows_have_the_moments_of_the_old_ones_and_the_old_map_to_the_proj
         source.event.weight[1:] = line[:, None] * torch.tensor([3.0, 4.0, 0.0, 0.0]) + 1
         source.head_out.weight.zero_()
         source.head_out.weight[1:, :4] = 2 * source.event.weight[1:]
-    places = model.location.weight.detach().clone()
+    locations = model.location.weight.detach().clone()
     draw_ends(source, few, model, many)
     rows = model.event.weight[1:]
     torch.testing.assert_close(rows.mean(0), torch.ones(4), atol=0.15, rtol=0)
@@ -140,8 +140,8 @@ def test_drawn_rows_have_the_moments_of_the_old_ones_and_the_old_map_to_the_proj
     # On the line the map is exact but for the ridge, which pulls toward the mean by 4 * 1/400.
     torch.testing.assert_close(model.head_out.weight[1:, :4], 2 * rows, atol=0.2, rtol=0)
     assert not model.head_out.weight[1:, 4:].any()
-    # One place has no covariance: new places stay noise; unknown means the same everywhere.
-    assert torch.equal(model.location.weight[1:], places[1:])
+    # One location has no covariance: new locations stay noise; unknown means the same everywhere.
+    assert torch.equal(model.location.weight[1:], locations[1:])
     assert torch.equal(model.location.weight[0], source.location.weight[0])
     assert torch.equal(model.event.weight[0], source.event.weight[0])
 

@@ -101,13 +101,13 @@ def read_real_log(path: Path) -> tuple[BehaviorLog, Targets, Targets]:
     for row in map(dict, rows):
         if "unix_utc" in row:
             time_s, offset_min = int(row["unix_utc"]), int(row["tz_offset_min"])
-            place, behavior = row["poi_id"], row["category_name"]
+            location, behavior = row["poi_id"], row["category_name"]
         else:
             local = datetime.fromisoformat(row["local_time"] + "+00:00")
             time_s, offset_min = int(local.timestamp()), 0
-            place, behavior = row["place"], row["category"]
+            location, behavior = row["location"], row["category"]
         if behavior:
-            events.append((row["user_id"], time_s, behavior, place, offset_min))
+            events.append((row["user_id"], time_s, behavior, location, offset_min))
     events.sort()
     sizes = np.array([len(list(group)) for _, group in groupby(events, key=lambda e: e[0])])
     start = np.concatenate([[0], np.cumsum(sizes)])

@@ -7,12 +7,12 @@ import torch
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.files import read_tensors
 from edgebehave_train.generation.continuation import Prompts, forecast_prompts, real_continuations, replayed
-from edgebehave_train.generation.futures import Futures, PlaceNames
+from edgebehave_train.generation.futures import Futures, LocationNames
 from edgebehave_train.generation.generation import Generator, require_generation_heads
 from edgebehave_train.generation.semi_markov import SemiMarkov
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
-    PLACE_KERNELS,
+    LOCATION_KERNELS,
     copy_numbers,
     gap_weights,
     waiting_times,
@@ -82,9 +82,9 @@ def test_without_heads_the_model_starts_and_stays_as_it_was():
 
 def test_the_losses_of_the_heads_are_reported_and_fall(trained):
     first, *_, last = trained.training["generation_nll"]
-    assert set(first) == {"gap", "event", "place"}
+    assert set(first) == {"gap", "event", "location"}
     assert last["gap"] < first["gap"] < np.log(72)
-    assert last["place"] < first["place"]
+    assert last["location"] < first["location"]
 
 
 def test_a_run_with_heads_resumes_to_the_bit(routines, recipe, trained, tmp_path):
@@ -105,7 +105,7 @@ def test_a_run_with_heads_resumes_to_the_bit(routines, recipe, trained, tmp_path
     assert resumed.training["generation_nll"] == trained.training["generation_nll"]
 
 
-def test_heads_and_a_query_for_the_place_exclude_each_other():
+def test_heads_and_a_query_for_the_location_exclude_each_other():
     with pytest.raises(ValueError, match="time_location"):
         ModelConfig(
             num_events=3,
@@ -153,10 +153,10 @@ def test_kernels_by_hand(make_store):
     assert numbers.gap_probs[4, frequency] == pytest.approx(2 / 3)
     assert numbers.gap_probs[4, transition] == pytest.approx(1)
     assert numbers.pace_counts[4].sum() == 3
-    place = dict(zip(PLACE_KERNELS, numbers.place_probs[4], strict=True))
-    assert place["last"] == 1  # at y, as b before it
-    assert place["event"] == 0  # the other two a were at x
-    evidence = dict(zip(PLACE_KERNELS, numbers.place_evidence[4], strict=True))
+    location = dict(zip(LOCATION_KERNELS, numbers.location_probs[4], strict=True))
+    assert location["last"] == 1  # at y, as b before it
+    assert location["event"] == 0  # the other two a were at x
+    evidence = dict(zip(LOCATION_KERNELS, numbers.location_evidence[4], strict=True))
     assert evidence["event"] == 2
     assert evidence["event_recent"] == pytest.approx(0.9 + 0.9**3)
     assert evidence["event_after"] == 1  # the second a came from y, as this one does
@@ -178,8 +178,8 @@ def test_generation_sees_what_training_saw(generator, routines, prompts):
     behaviors = generator.log.behavior_log(np.ones(len(generator.log.event), bool))
     numbers = copy_numbers(generator.log, behaviors)
     row = np.searchsorted(behaviors.event, prompts.stop)
-    places = PlaceNames(routines, generator.vocabulary)
-    futures = Futures(generator.model, generator.log, places, prompts, 1)
+    locations = LocationNames(routines, generator.vocabulary)
+    futures = Futures(generator.model, generator.log, locations, prompts, 1)
     occurred, sight = futures.past.occurrences(), futures.past.sight(futures.num_seen)
     weights = gap_weights(
         occurred.shifted(),

@@ -31,7 +31,7 @@ def futures(behaviors: list[str], gaps_h: list[list[float]]) -> Continuations:
         utc_offset_min=np.zeros_like(behavior),
         behavior=behavior,
         event=behavior,
-        place=np.ones_like(behavior),
+        location=np.ones_like(behavior),
     )
 
 

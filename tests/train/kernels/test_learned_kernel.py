@@ -32,7 +32,7 @@ def slow_cues(log, row, j, oldest, time_known):
     def log_gap(seconds):
         return math.log1p(max(seconds, 0) / 600)
 
-    b, place, t, last = log.behavior, log.location, log.time_s, row - 1
+    b, location, t, last = log.behavior, log.location, log.time_s, row - 1
     weekday, slot = local(int(t[j]), j)
     query_weekday, query_slot = local(int(log.query_time_s[row]), row)
     apart = abs(slot - query_slot)
@@ -46,10 +46,10 @@ def slow_cues(log, row, j, oldest, time_known):
         math.log1p((t[last] - t[j]) / 3600),
         same_last,
         same_last and j > oldest + 1 and b[j - 2] == b[last - 1],
-        j > oldest and place[j - 1] == place[last],
+        j > oldest and location[j - 1] == location[last],
         b[j] == b[last],
         last - 1 >= oldest and b[j] == b[last - 1],
-        place[j] == place[last],
+        location[j] == location[last],
         waited,
     ]
     timed = [

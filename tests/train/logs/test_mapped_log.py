@@ -21,9 +21,9 @@ BEHAVIOR_OF_EVENT = {
 NUM_TRAINING = 7  # events of each user that train
 
 
-def log_of(events, places=None):
-    places = places or [None] * len(events)
-    return [(60 * i, event, place) for i, (event, place) in enumerate(zip(events, places, strict=True))]
+def log_of(events, locations=None):
+    locations = locations or [None] * len(events)
+    return [(60 * i, event, location) for i, (event, location) in enumerate(zip(events, locations, strict=True))]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def store(make_store):
     first += ["fly", "eat.picnic", "screen.off", "dive", "fly", "read"]
     second = ["eat.out", "screen.on", "walk", "read", "screen.on", "screen.on", "walk"]
     second += ["dive", "screen.off", "dive", "fly", "eat.out", "eat.picnic"]
-    places = ["home", "work", None, "home", "park", "work", "home"] + ["moon", "home"] * 3
-    return make_store([log_of(first, places), log_of(second)], BEHAVIOR_OF_EVENT)
+    locations = ["home", "work", None, "home", "park", "work", "home"] + ["moon", "home"] * 3
+    return make_store([log_of(first, locations), log_of(second)], BEHAVIOR_OF_EVENT)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_names_that_did_not_train_are_unknown_as_input(mapped):
     assert names[:7] == ["read", "eat.out", "screen.on", "eat.home", "walk", "read", "walk"]
     assert names[7:] == [UNKNOWN_NAME] * 5 + ["read"]
     assert mapped.location[:8].tolist() == [1, 2, 0, 1, 3, 2, 1, 0]
-    # To the habit kernels the unknown place is still a place, and not the same as none.
-    assert mapped.place[7] == mapped.place[9] != 0
-    assert mapped.place[2] == 0
+    # To the habit kernels the unknown location is still a location, and not the same as none.
+    assert mapped.location_identity[7] == mapped.location_identity[9] != 0
+    assert mapped.location_identity[2] == 0
 
 
 def test_unknown_behaviors_are_private_to_each_user_in_order_of_first_sight(mapped):

@@ -25,8 +25,8 @@ def random_users(seed=0, lengths=(1, 2, 45, 70, 30)):
         events = rng.choice([*"abcdef", "screen.on"], length)
         late = (np.arange(length) > 0.8 * length) & (rng.random(length) < 0.3)
         events = np.where(late, rng.choice(["new", "A"], length), events)
-        places = rng.choice(["home", "work", ""], length)
-        users.append([(int(t), str(e), str(p) or None) for t, e, p in zip(times, events, places, strict=True)])
+        locations = rng.choice(["home", "work", ""], length)
+        users.append([(int(t), str(e), str(p) or None) for t, e, p in zip(times, events, locations, strict=True)])
     return users
 
 
@@ -87,15 +87,15 @@ def answer(model, log, event: int, num_candidates: int, early_s=0, experts="all"
         weekday, slot = (int(x) for x in weekday_and_slot(time_s, offset))
     if model.config.query_context == "none":
         time_s = None
-    place = torch.tensor(int(log.location[event]))
-    z = model.query(hidden, torch.tensor(weekday), torch.tensor(slot), place)
+    location = torch.tensor(int(log.location[event]))
+    z = model.query(hidden, torch.tensor(weekday), torch.tensor(slot), location)
     network = np.zeros(num_candidates)
     network[: model.config.num_behaviors] = model.logits(z).softmax(-1).numpy()
     if not model.config.habits or experts == "network":
         return network
     recent = slice(max(start, event - HABIT_EVENTS), event)
     history = HabitHistory.of_events(
-        log.behavior[recent], log.place[recent], log.time_s[recent], log.utc_offset_min[recent]
+        log.behavior[recent], log.location_identity[recent], log.time_s[recent], log.utc_offset_min[recent]
     )
     probs_KC, evidence_K = habit_probs(history, num_candidates, time_s, offset)
     gates = model.log_gates(z, torch.from_numpy(evidence_K)).exp().numpy()

@@ -150,7 +150,7 @@ def test_without_a_query_context_the_state_is_the_query():
     assert not [name for name in model.state_dict() if name.startswith("query_")]
 
 
-def test_an_unknown_time_has_a_place_of_its_own():
+def test_an_unknown_time_has_a_location_of_its_own():
     model = make_model(query_context="time")
     hidden = torch.zeros(1, 16)
     unknown = model.query(hidden, torch.tensor([UNKNOWN_TIME]), torch.tensor([UNKNOWN_TIME]))
@@ -160,7 +160,7 @@ def test_an_unknown_time_has_a_place_of_its_own():
     assert torch.equal(known[0], model.query_weekday.weight[6] + model.query_slot.weight[47])
 
 
-def test_a_query_place_is_used_where_it_is_configured():
+def test_a_query_location_is_used_where_it_is_configured():
     model = make_model(query_context="time_location")
     moment = torch.zeros(2, 16), torch.tensor([1, 1]), torch.tensor([9, 9])
     with pytest.raises(ValueError, match="the query needs a location"):
@@ -297,7 +297,7 @@ def test_a_device_keeps_what_state_and_kernels_look_back_on():
         ({"width": 18}, "width must be divisible by 4 and by num_heads, got width 18"),
         ({"num_heads": 3}, "got width 16 and num_heads 3"),
         ({"width": 12, "num_heads": 4}, "even head width, got 3"),
-        ({"query_context": "place"}, "query_context must be none, time or time_location"),
+        ({"query_context": "location"}, "query_context must be none, time or time_location"),
         ({"num_events": 0}, "num_events must be at least 1, got 0"),
         ({"num_locations": 0}, "num_locations must be at least 1"),
         ({"num_behaviors": -1}, "num_behaviors must be at least 1, got -1"),

@@ -33,10 +33,10 @@ from edgebehave_train.simulator.users import (
     schedule_table,
     utc_offset_min,
 )
-from edgebehave_train.simulator.world import BEHAVIORS, CUES, PERSONAS, PLACES, TRIGGERS, ZONES
+from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATIONS, PERSONAS, TRIGGERS, ZONES
 
 SMALL = SimulatorConfig(num_users=30, num_days=21, seed=4)
-FROZEN = "3a3a2508cd854be94ab8fc545e7a559d77d545707e94070bd70d3bbf193ef88b"
+FROZEN = "db8049a50968596c8fc1c285afff5a6979c6aeb42aec99a2e12d5ea4cef7bd09"
 SHARES = np.array([b.share for b in BEHAVIORS]) / 100
 
 
@@ -65,8 +65,8 @@ def local_s(log: SimulatedLog) -> np.ndarray:
     return log.time_s + 60 * log.utc_offset_min.astype(np.int64)
 
 
-def kind_of_place(log: SimulatedLog) -> np.ndarray:
-    """Kind of each event's place, as its name tells it; "" for a cue."""
+def kind_of_location(log: SimulatedLog) -> np.ndarray:
+    """Kind of each event's location, as its name tells it; "" for a cue."""
     kinds = np.array([n.split(".")[-1].split("_")[0] for n in log.location_names] + [""])
     return kinds[log.location]
 
@@ -190,7 +190,7 @@ def test_people_sleep_at_night_and_go_to_work_on_weekdays(log: SimulatedLog) -> 
     assert per_hour[2:5].sum() < 0.02 * log.num_events
     assert per_hour[19:23].sum() > 0.25 * log.num_events
     is_weekend = (local_s(log) // 86400 + 3) % 7 >= 5
-    at_work = kind_of_place(log) == "work"
+    at_work = kind_of_location(log) == "work"
     assert at_work[~is_weekend].mean() > 3 * at_work[is_weekend].mean()
 
 
@@ -204,8 +204,8 @@ def test_users_differ_in_what_they_do(log: SimulatedLog) -> None:
     assert len(Counter(second_u.tolist())) > 10
 
 
-def test_a_user_stays_with_one_public_place_of_a_kind_per_day(log: SimulatedLog) -> None:
-    kind, day = kind_of_place(log), local_s(log) // 86400
+def test_a_user_stays_with_one_public_location_of_a_kind_per_day(log: SimulatedLog) -> None:
+    kind, day = kind_of_location(log), local_s(log) // 86400
     in_shop = kind == "shop"
     visits = set(zip(log.user[in_shop], day[in_shop], log.location[in_shop], strict=True))
     assert len(visits) == len({visit[:2] for visit in visits})
@@ -214,7 +214,7 @@ def test_a_user_stays_with_one_public_place_of_a_kind_per_day(log: SimulatedLog)
 
 def test_tail_behaviors_follow_what_triggers_them(large_log: SimulatedLog) -> None:
     done = np.flatnonzero(large_log.behavior >= 0)
-    behavior, kind = large_log.behavior[done], kind_of_place(large_log)[done]
+    behavior, kind = large_log.behavior[done], kind_of_location(large_log)[done]
     event, user = large_log.event[done], large_log.user[done]
     same_user = user[1:] == user[:-1]
 
@@ -267,7 +267,7 @@ def test_the_offset_changes_in_the_second_of_the_change(zone: simulator_world.Zo
 
 
 class RecordingProcess(BehaviorProcess):
-    """Keeps the oracle's distributions, and checks them against the sum over places."""
+    """Keeps the oracle's distributions, and checks them against the sum over locations."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]  # the caller passes what it needs
@@ -282,8 +282,10 @@ class RecordingProcess(BehaviorProcess):
             np.testing.assert_allclose(q_rp.sum(1), 1.0, atol=1e-12)
             total_rv = sum(
                 q_rp[:, [p]]
-                * super(RecordingProcess, self)._behavior_probs(np.tile(np.eye(len(PLACES))[p], (len(q_rp), 1)), *given)
-                for p in range(len(PLACES))
+                * super(RecordingProcess, self)._behavior_probs(
+                    np.tile(np.eye(len(LOCATIONS))[p], (len(q_rp), 1)), *given
+                )
+                for p in range(len(LOCATIONS))
             )
             np.testing.assert_allclose(probs_rv, total_rv, atol=1e-12)
             self.oracle.append(probs_rv)
@@ -291,7 +293,7 @@ class RecordingProcess(BehaviorProcess):
         return probs_rv
 
 
-def test_the_oracle_is_the_process_without_the_place_and_calibrated() -> None:
+def test_the_oracle_is_the_process_without_the_location_and_calibrated() -> None:
     people = draw_population(400, np.random.default_rng(0))
     user, time_s, offset_min = draw_times(people, 30, np.random.default_rng(1))
     process = RecordingProcess(people, user, time_s, offset_min, np.random.default_rng(2))
@@ -352,13 +354,13 @@ def test_the_tables_fit_each_other() -> None:
     assert len(set(names)) == len(names)
     assert len(set(EVENT_NAMES)) == len(EVENT_NAMES)
     assert not any(set(",\"'\n") & set(name) for name in (*names, *EVENT_NAMES))
-    assert all(set(b.places) <= set(PLACES) for b in BEHAVIORS)
+    assert all(set(b.locations) <= set(LOCATIONS) for b in BEHAVIORS)
     assert all(set(p.likes) <= set(names) for p in PERSONAS)
     for trigger in TRIGGERS:
         assert trigger.behavior in names
         assert set(trigger.after) <= set(events)
-        assert {trigger.place, trigger.arrived_from} <= {None, *PLACES}
-        assert trigger.after or trigger.place or trigger.arrived_from
+        assert {trigger.location, trigger.arrived_from} <= {None, *LOCATIONS}
+        assert trigger.after or trigger.location or trigger.arrived_from
     for cue in CUES:
         assert set(cue.hints) <= set(names)
         assert sum(cue.hints.values()) == pytest.approx(1.0 if cue.weight else 0.0)
@@ -378,7 +380,7 @@ def test_the_parameters_are_frozen() -> None:
         if isinstance(value, int | float | str | tuple | dict) and name.strip("_").isupper()
     )
     digest = hashlib.sha256(parameters.encode()).hexdigest()
-    assert digest == "3a3a2508cd854be94ab8fc545e7a559d77d545707e94070bd70d3bbf193ef88b", (
+    assert digest == "db8049a50968596c8fc1c285afff5a6979c6aeb42aec99a2e12d5ea4cef7bd09", (
         f"the simulator's parameters changed: {digest}"
     )
 

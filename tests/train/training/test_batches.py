@@ -89,7 +89,7 @@ def test_kernel_numbers_are_those_of_the_runtime_asked_at_the_target(tiny_store,
         event = int(following[i])
         past = slice(int(log.user_start[log.user_of_event()[event]]), event)
         history = HabitHistory.of_events(
-            log.behavior[past], log.place[past], log.time_s[past], log.utc_offset_min[past]
+            log.behavior[past], log.location_identity[past], log.time_s[past], log.utc_offset_min[past]
         )
         moment = int(log.time_s[event]), int(log.utc_offset_min[event])
         probs_KC, evidence_K = habit_probs(history, num_candidates, *moment)

@@ -123,8 +123,8 @@ def routines(make_store):
         cycle = rng.integers(0, 7, 5)
         behavior = np.where(rng.random(200) < 0.3, rng.integers(0, 7, 200), np.resize(cycle, 200))
         time_s = 1_700_000_000 + rng.integers(600, 9_000, 200).cumsum()
-        place = np.where(behavior < 3, "home", "work")
-        columns = time_s.tolist(), names[behavior].tolist(), place.tolist()
+        location = np.where(behavior < 3, "home", "work")
+        columns = time_s.tolist(), names[behavior].tolist(), location.tolist()
         users.append(list(zip(*columns, strict=True)))
     return make_store(users)
 

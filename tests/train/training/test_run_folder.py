@@ -61,9 +61,9 @@ def test_what_is_no_run_is_left_alone(tiny_store, config, tmp_path, name):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / name).write_text("mine")
-    for place in (folder, folder / name):
+    for location in (folder, folder / name):
         with pytest.raises(ValueError, match="holds something else than a run"):
-            finished_run(tiny_store, config, place, device="cpu")
+            finished_run(tiny_store, config, location, device="cpu")
     assert (folder / name).read_text() == "mine"
 
 

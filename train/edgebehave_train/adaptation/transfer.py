@@ -185,7 +185,7 @@ def draw_ends(source: BehaviorModel, source_words: Vocabulary, model: BehaviorMo
         e ~ N(mean, cov of the source's rows)            y = mean y + A (x - mean x)
 
     with x the mean row of a behavior's events, y its row of the projection, and A fitted by ridge
-    regression over the source's behaviors. Places are drawn like events. Row 0, unknown or none,
+    regression over the source's behaviors. Locations are drawn like events. Row 0, unknown or none,
     means the same in every log and is copied.
     """
     for name in ("event", "location", "query_location"):

@@ -16,7 +16,7 @@ out what a user has had.
                 it, validation and test events included as they pass; repeats are allowed.
     stopping    the weights of the epoch with the best mean reciprocal rank on validation targets.
 
-A peer reads behaviors alone: events without one, places, and behaviors that the training part does
+A peer reads behaviors alone: events without one, locations, and behaviors that the training part does
 not hold are not there for it. Needs the extra `peers`, whose numpy is older than ours before
 Python 3.13, so give it an environment of its own.
 """
@@ -290,7 +290,7 @@ class _Before:
         """The last L behaviors before each row, oldest first, 0 where there are fewer.
 
         Returns  (R, L) behaviors; (R, L + 1) seconds of each and of the query. As in RecTools, the
-                 places without a behavior have the time of the oldest.
+                 locations without a behavior have the time of the oldest.
         """
         index_RL = self.end[row_R][:, None] + np.arange(-window, 0)
         first_R1 = self.end[self.log.user_start[user_R]][:, None]

@@ -46,8 +46,8 @@ class Continuations:
     behavior       (U, N) ids as in `MappedLog`: >= V is the user's own.
     event          (U, N) ids of the vocabulary; from num_events on, num_events + the behavior of
                    the user's own that the event is.
-    place          (U, N) ids of the place names of the store, as in `MappedLog`; a generator adds
-                   the places of its vocabulary that the store does not hold behind them.
+    location          (U, N) ids of the location names of the store, as in `MappedLog`; a generator adds
+                   the locations of its vocabulary that the store does not hold behind them.
     """
 
     start_s: npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class Continuations:
     utc_offset_min: npt.NDArray[np.int64]
     behavior: npt.NDArray[np.int64]
     event: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
+    location: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.start_s)
@@ -116,14 +116,14 @@ def real_continuations(log: MappedLog, prompts: Prompts, num_steps: int) -> Cont
         utc_offset_min=log.utc_offset_min[rows].astype(np.int64),
         behavior=log.behavior[rows].astype(np.int64),
         event=event_identity(log)[rows],
-        place=log.place[rows].astype(np.int64),
+        location=log.location_identity[rows].astype(np.int64),
     )
 
 
 def replayed(log: MappedLog, prompts: Prompts, num_steps: int) -> Continuations:
     """The last behaviors of each prompt once more, with their waiting times, over and over if
     there are fewer than `num_steps`: a baseline without any model."""
-    drawn = ("gap_s", "utc_offset_min", "behavior", "event", "place")
+    drawn = ("gap_s", "utc_offset_min", "behavior", "event", "location")
     columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in drawn}
     identity = event_identity(log)
     start_s = []
@@ -139,7 +139,7 @@ def replayed(log: MappedLog, prompts: Prompts, num_steps: int) -> Continuations:
             ("utc_offset_min", log.utc_offset_min),
             ("behavior", log.behavior),
             ("event", identity),
-            ("place", log.place),
+            ("location", log.location_identity),
         ):
             columns[name].append(np.resize(values[last], num_steps))
     gap_s, *rest = (np.stack(values).astype(np.int64) for values in columns.values())

@@ -1,14 +1,14 @@
 """The law of the future of users, event by event: when, what, which event, and where.
 
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
-    event ~ p(e | b, z)   place ~ p(l | e, z)
+    event ~ p(e | b, z)   location ~ p(l | e, z)
 
 What was drawn is appended to the user's past: the network reads it, and it is what "the last
-behavior" and "the last place" mean to the kernels. But the kernels copy from what really happened
+behavior" and "the last location" mean to the kernels. But the kernels copy from what really happened
 alone. A generated behavior is no evidence of what the user likes; counted as such, every chance
 draw would make itself likelier, and the future would drift away from the user. Events
 without a behavior are read and never written. Temperature and top-p shape what is drawn among
-names (behavior, event, place), not the waiting times: those have no few best values to prefer.
+names (behavior, event, location), not the waiting times: those have no few best values to prefer.
 A user keeps the offset of local time of the last known event.
 """
 
@@ -30,10 +30,10 @@ from edgebehave_train.generation.continuation import Prompts
 from edgebehave_train.generation.past import Past, Sight
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
-    PLACE_KERNELS,
+    LOCATION_KERNELS,
     Occurrences,
     gap_weights,
-    place_weights,
+    location_weights,
 )
 from edgebehave_train.kernels.pairs import PastBehaviors
 from edgebehave_train.kernels.time_gaps import NUM_PACES, GapDistribution, bin_of_gap, pace_of_bin
@@ -44,22 +44,22 @@ from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.model.decoder import Decoder
 
 DRAWS = 4
-"""Uniform numbers that an event takes: for gap, behavior, event, place."""
+"""Uniform numbers that an event takes: for gap, behavior, event, location."""
 
 
-class PlaceNames:
-    """Between the places of a store, which the kernels copy, and those of a vocabulary."""
+class LocationNames:
+    """Between the locations of a store, which the kernels copy, and those of a vocabulary."""
 
     def __init__(self, store: EventStore, vocabulary: Vocabulary) -> None:
         in_store = store.vocabulary.translate(vocabulary, "locations").astype(np.int64)
-        only_here = np.flatnonzero(in_store == 0)[1:]  # the first is "no place" in both
+        only_here = np.flatnonzero(in_store == 0)[1:]  # the first is "no location" in both
         in_store[only_here] = store.vocabulary.num_locations + np.arange(len(only_here))
-        self.place_of_location = torch.from_numpy(in_store)
-        self.places = [
+        self.identity_of_location = torch.from_numpy(in_store)
+        self.locations = [
             *store.vocabulary.locations,
             *(vocabulary.locations[i] for i in only_here),
         ]
-        self.location_of_place = np.concatenate(
+        self.location_of_identity = np.concatenate(
             [vocabulary.translate(store.vocabulary, "locations"), only_here]
         ).astype(np.int64)
 
@@ -74,7 +74,7 @@ class Futures:
         self,
         model: BehaviorModel,
         log: MappedLog,
-        names: PlaceNames,
+        names: LocationNames,
         prompts: Prompts,
         num_steps: int,
     ) -> None:
@@ -120,7 +120,7 @@ class Futures:
     def step(self, draws_U4: npt.NDArray[np.float64], sampling: Sampling) -> dict[str, npt.NDArray[np.integer]]:
         """One more behavior of each user: the columns of `Continuations`, (U,) each.
 
-        draws_U4  in [0, 1): for gap, behavior, event, place.
+        draws_U4  in [0, 1): for gap, behavior, event, location.
         """
         past, occurred, sight = self.past, self.past.occurrences(), self.past.sight(self.num_seen)
         gaps = self._gap_distribution(occurred, sight)
@@ -143,18 +143,18 @@ class Futures:
         following = Occurrences.of_columns(
             behavior=behavior[:, None],
             event=event[:, None],
-            place=np.zeros_like(event)[:, None],
+            location=np.zeros_like(event)[:, None],
             time_s=time_s[:, None],
             utc_offset_min=self.utc_offset_min[:, None],
             gap_s=gap_s[:, None],
         )
-        probs = self._place_probs(z, torch.from_numpy(event_id), occurred, following, sight)
-        place = sampling.draw(probs, draws_U4[:, 3])
+        probs = self._location_probs(z, torch.from_numpy(event_id), occurred, following, sight)
+        location = sampling.draw(probs, draws_U4[:, 3])
 
         columns = {
             "behavior": behavior,
             "event": event,
-            "place": place,
+            "location": location,
             "time_s": time_s,
             "utc_offset_min": self.utc_offset_min,
         }
@@ -163,7 +163,7 @@ class Futures:
         self.num_seen = self.num_seen + 1
         self.first_generated = max(0, self.first_generated - 1)
         self.now_s = time_s
-        ids = (event_id, self.names.location_of_place[place], weekday, slot, there)
+        ids = (event_id, self.names.location_of_identity[location], weekday, slot, there)
         self.hidden = self.decoder.step(*(torch.from_numpy(column) for column in ids))
         return columns
 
@@ -211,7 +211,7 @@ class Futures:
         for u, first in enumerate(seen.argmax(1).tolist()):
             history = HabitHistory(
                 behavior=past.behavior[u, first:],
-                location=past.place[u, first:],
+                location=past.location[u, first:],
                 time_s=past.time_s[u, first:],
                 utc_offset_min=past.utc_offset_min[u, first:],
             )
@@ -249,7 +249,7 @@ class Futures:
         behaviors = BehaviorLog.of_columns(
             user_start=np.append(0, stop),
             mapped_behavior=of_log(self.past.behavior, none),
-            location=of_log(self.past.place, none),
+            location=of_log(self.past.location, none),
             time_s=of_log(self.past.time_s, time_s),
             utc_offset_min=of_log(self.past.utc_offset_min, self.utc_offset_min),
             is_train=np.zeros(int(stop[-1]), bool),
@@ -261,7 +261,7 @@ class Futures:
         weights_UC[user, column] = self.model.learned_kernel.weights(z, pairs)[0].numpy()
         return weights_UC
 
-    def _place_probs(
+    def _location_probs(
         self,
         z: Tensor,
         event_U: Tensor,
@@ -269,8 +269,8 @@ class Futures:
         following: Occurrences,
         sight: Sight,
     ) -> npt.NDArray[np.float32]:
-        """p(place) over the places of the store and of the vocabulary, (U, places)."""
-        weights_KUC = place_weights(
+        """p(location) over the locations of the store and of the vocabulary, (U, locations)."""
+        weights_KUC = location_weights(
             occurred,
             occurred.shifted(),
             occurred.at(np.s_[:, -1:]),
@@ -279,15 +279,15 @@ class Futures:
             sight.seen,
             sight.has_before,
         )
-        is_evidence = [name != "last" for name in PLACE_KERNELS]
+        is_evidence = [name != "last" for name in LOCATION_KERNELS]
         weights_KUC[is_evidence, :, self.first_generated :] = 0
         heads, event_vector = self.model.generation, self.model.event(event_U)
         context = torch.cat([z, event_vector], -1)
         gates, own_UC = _mixed(heads.place_gate, context, weights_KUC)
-        network = heads.place_log_probs(z, event_vector, self.model.location).exp()
-        probs = network.new_zeros(len(z), len(self.names.places))
-        probs.index_add_(1, self.names.place_of_location, gates[:, :1] * network)
-        return probs.scatter_add_(1, torch.from_numpy(self.past.place), own_UC).numpy()
+        network = heads.location_log_probs(z, event_vector, self.model.location).exp()
+        probs = network.new_zeros(len(z), len(self.names.locations))
+        probs.index_add_(1, self.names.identity_of_location, gates[:, :1] * network)
+        return probs.scatter_add_(1, torch.from_numpy(self.past.location), own_UC).numpy()
 
 
 def _mixed(

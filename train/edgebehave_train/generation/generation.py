@@ -10,7 +10,7 @@ import numpy as np
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.generation.continuation import Continuations, Prompts
-from edgebehave_train.generation.futures import DRAWS, Futures, PlaceNames
+from edgebehave_train.generation.futures import DRAWS, Futures, LocationNames
 from edgebehave_train.logs.event_store import EventStore, NamedEvent
 from edgebehave_train.logs.mapped_log import event_identity, map_log
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ class Generator:
         self.vocabulary = checkpoint.vocabulary
         self.store = store
         self.log = map_log(store, checkpoint.vocabulary)
-        self._place_names = PlaceNames(store, checkpoint.vocabulary)
+        self._location_names = LocationNames(store, checkpoint.vocabulary)
 
     def prompts_of(self, users: Sequence[str]) -> Prompts:
         """Everything that is known of some users, by name.
@@ -73,7 +73,7 @@ class Generator:
         for first in range(0, len(prompts), _USERS_AT_A_TIME):
             some = prompts.take(slice(first, first + _USERS_AT_A_TIME))
             draws = np.stack([np.random.default_rng([seed, u]).random((num_steps, DRAWS)) for u in some.user])
-            stream = Futures(self.model, self.log, self._place_names, some, num_steps)
+            stream = Futures(self.model, self.log, self._location_names, some, num_steps)
             steps = [stream.step(draws[:, n], sampling) for n in range(num_steps)]
             columns = {name: np.stack([step[name] for step in steps], 1).astype(np.int64) for name in steps[0]}
             pieces.append(Continuations(start_s=stream.start_s, **columns))
@@ -93,10 +93,10 @@ class Generator:
             else:
                 position = own.start + int(np.flatnonzero(identity == event)[0])
                 name = self.store.vocabulary.events[self.store.event[position]]
-            place = int(futures.place[which, n])
+            location = int(futures.location[which, n])
             yield NamedEvent(
                 event=name,
-                location=self._place_names.places[place] if place else None,
+                location=self._location_names.locations[location] if location else None,
                 behavior=words.behaviors[behavior] if behavior < words.num_behaviors else name,
                 time_s=int(futures.time_s[which, n]),
                 utc_offset_min=int(futures.utc_offset_min[which, n]),

@@ -17,7 +17,7 @@ as wrong as one that always does. A waiting time is the time since the behavior 
 one begins at the last behavior before the forecast point.
 
 Two more say what the five cannot see: `clock`, the JS divergence of the local hours at which
-behaviors happen, and `place`, that of the places.
+behaviors happen, and `location`, that of the locations.
 
 Per user, a metric of N samples is not 0 for a perfect generator either: two draws of one
 distribution differ. Pooled values compare all users at once, and cannot see whether it is the
@@ -36,7 +36,7 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from edgebehave_train.generation.continuation import Continuations
 
 METRICS = ("ks", "wasserstein", "jensen_shannon", "bleu", "distinct_2")
-EXTRA_METRICS = ("clock", "place")
+EXTRA_METRICS = ("clock", "location")
 HIGHER_IS_BETTER = ("bleu",)
 
 _BLEU_ORDER = 4
@@ -138,12 +138,12 @@ def per_user(real: Continuations, generated: Continuations) -> dict[str, npt.NDA
         "bleu": of_users(bleu, behaviors),
         "distinct_2": of_users(diversity_distance, behaviors),
         "clock": of_users(jensen_shannon, [_local_hour(real), _local_hour(generated)]),
-        "place": of_users(jensen_shannon, [real.place, generated.place]),
+        "location": of_users(jensen_shannon, [real.location, generated.location]),
     }
 
 
 def pooled(real: Continuations, generated: Continuations) -> dict[str, float]:
-    """Every metric of all users at once: one sample of waiting times, of behaviors, of places;
+    """Every metric of all users at once: one sample of waiting times, of behaviors, of locations;
     BLEU from summed counts without smoothing; distinct-2 as the difference of the means.
 
     The behaviors of a user's own have ids that mean something else to every user; they are few.
@@ -162,7 +162,7 @@ def pooled(real: Continuations, generated: Continuations) -> dict[str, float]:
         "bleu": float(np.exp(np.log(shares).mean())) if shares.all() else 0.0,
         "distinct_2": float(abs(means[1] - means[0])),
         "clock": jensen_shannon(_local_hour(real).ravel(), _local_hour(generated).ravel()),
-        "place": jensen_shannon(real.place.ravel(), generated.place.ravel()),
+        "location": jensen_shannon(real.location.ravel(), generated.location.ravel()),
     }
 
 

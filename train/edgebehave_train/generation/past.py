@@ -33,7 +33,7 @@ class Past:
 
     behavior: npt.NDArray[np.int64]
     event: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
+    location: npt.NDArray[np.int64]
     time_s: npt.NDArray[np.int64]
     utc_offset_min: npt.NDArray[np.int64]
     event_index: npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class Past:
             for name, values in (
                 ("behavior", log.behavior),
                 ("event", identity),
-                ("place", log.place),
+                ("location", log.location_identity),
                 ("time_s", log.time_s),
                 ("utc_offset_min", log.utc_offset_min),
             ):
@@ -74,7 +74,7 @@ class Past:
         return Occurrences.of_columns(
             behavior=self.behavior,
             event=self.event,
-            place=self.place,
+            location=self.location,
             time_s=self.time_s,
             utc_offset_min=self.utc_offset_min,
         )

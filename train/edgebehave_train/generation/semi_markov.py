@@ -13,7 +13,7 @@ point, T(b) is how many different behaviors followed b, q_u are the user's own f
 strength k and the share l are fitted to the validation behaviors. A waiting time comes from the
 user's own (b, b') with probability n / (n + 3), n their number, else from everybody's (b, b'),
 from everybody's after b where there is none, and from all where there is none either.
-It generates no places and knows no clock.
+It generates no locations and knows no clock.
 """
 
 # U users, N steps, V behaviors
@@ -155,7 +155,7 @@ class SemiMarkov:
         seed: int = 0,
         sampling: Sampling | None = None,
     ) -> Continuations:
-        """The next behaviors of every prompt; event is the behavior, place is none."""
+        """The next behaviors of every prompt; event is the behavior, location is none."""
         sampling = sampling or Sampling()
         behavior = np.zeros((len(prompts), num_steps), np.int64)
         gap_s = np.zeros_like(behavior)
@@ -184,7 +184,7 @@ class SemiMarkov:
             ),
             behavior=behavior,
             event=behavior,
-            place=np.zeros_like(behavior),
+            location=np.zeros_like(behavior),
         )
 
     def _gap(self, own: _Counts, b: int, after: int, whose: float, which: float) -> int:

@@ -1,4 +1,4 @@
-"""Kernels: weights over a user's own past, for behaviors, waiting times and places.
+"""Kernels: weights over a user's own past, for behaviors, waiting times and locations.
 
 May import logs, and what these may import.
 """

@@ -9,15 +9,15 @@ behavior j, and copies its waiting time g_j (seconds since the behavior before i
     transition         [before is the same behavior as last]
     hour               clock(before, last; HOUR_WIDTH), both on workdays or both not
     transition_hour    transition * hour
-    place_hour         [before was at the place of last] * hour
+    place_hour         [before was at the location of last] * hour
     pace               [the wait for before was about as long as the wait for last]
 
-    place kernel       w(j); the next event and its time are given
+    location kernel       w(j); the next event and its time are given
     last               [j is last]
     hour               clock(j, next; HOUR_WIDTH), both on workdays or both not
     event              [same event as next]
     event_recent       event * DECAY ** age
-    event_after        event * [before was at the place of last]
+    event_after        event * [before was at the location of last]
     event_hour         event * hour
 
 No gap kernel knows the time of the next behavior, which is what it has to say.
@@ -49,10 +49,10 @@ GAP_KERNELS = (
     "transition",
     "hour",
     "transition_hour",
-    "place_hour",
+    "location_hour",
     "pace",
 )
-PLACE_KERNELS = ("last", "hour", "event", "event_recent", "event_after", "event_hour")
+LOCATION_KERNELS = ("last", "hour", "event", "event_recent", "event_after", "event_hour")
 UNKNOWN_GAP = -1
 """Waiting time of a behavior that has none before it."""
 
@@ -63,14 +63,14 @@ _BLOCK_ROWS = 256
 class Occurrences:
     """Behaviors that happened, or that are asked about, in arrays of one shape.
 
-    behavior, event, place  ids; only what equals what matters.
+    behavior, event, location  ids; only what equals what matters.
     slot, is_weekend        of local time.
     gap_s                   seconds since the behavior before it, UNKNOWN_GAP without one.
     """
 
     behavior: npt.NDArray[np.integer]
     event: npt.NDArray[np.integer]
-    place: npt.NDArray[np.integer]
+    location: npt.NDArray[np.integer]
     slot: npt.NDArray[np.integer]
     is_weekend: npt.NDArray[np.bool_]
     gap_s: npt.NDArray[np.integer]
@@ -81,7 +81,7 @@ class Occurrences:
         *,
         behavior: npt.NDArray[np.integer],
         event: npt.NDArray[np.integer],
-        place: npt.NDArray[np.integer],
+        location: npt.NDArray[np.integer],
         time_s: npt.NDArray[np.integer],
         utc_offset_min: npt.NDArray[np.integer],
         gap_s: npt.NDArray[np.integer] | None = None,
@@ -94,7 +94,7 @@ class Occurrences:
         return cls(
             behavior=behavior,
             event=event,
-            place=place,
+            location=location,
             slot=slot,
             is_weekend=weekday >= FIRST_WEEKEND_DAY,
             gap_s=gap_s,
@@ -138,13 +138,13 @@ def gap_weights(
     weights["transition"][:] = has_before & (before.behavior == last.behavior)
     weights["hour"][:] = has_before * hour
     weights["transition_hour"][:] = weights["transition"] * hour
-    weights["place_hour"][:] = weights["hour"] * (before.place == last.place)
+    weights["location_hour"][:] = weights["hour"] * (before.location == last.location)
     both = has_two_before & (last.gap_s >= 0)
     weights["pace"][:] = both * gap_similarity(before.gap_s, last.gap_s)
     return weights_KRC
 
 
-def place_weights(
+def location_weights(
     past: Occurrences,
     before: Occurrences,
     last: Occurrences,
@@ -153,7 +153,7 @@ def place_weights(
     seen: npt.NDArray[np.bool_],
     has_before: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float32]:
-    """Weight of each past place, (K, R, C) float32, kernels in the order of PLACE_KERNELS.
+    """Weight of each past location, (K, R, C) float32, kernels in the order of PLACE_KERNELS.
 
     past, before  (..., C) the past behaviors, and the one before each.
     last          (R, 1) the last behavior.
@@ -161,15 +161,15 @@ def place_weights(
     age           (R, C) behaviors between each past one and the query, 0 for the last.
     seen          (R, C) the query sees j; has_before: and the behavior before it.
     """
-    weights_KRC = np.empty((len(PLACE_KERNELS), *seen.shape), np.float32)
-    weights = dict(zip(PLACE_KERNELS, weights_KRC, strict=True))
+    weights_KRC = np.empty((len(LOCATION_KERNELS), *seen.shape), np.float32)
+    weights = dict(zip(LOCATION_KERNELS, weights_KRC, strict=True))
     hour = _same_hour(past, following)
     event = seen & (past.event == following.event)
     weights["last"][:] = seen & (age == 0)
     weights["hour"][:] = seen * hour
     weights["event"][:] = event
     weights["event_recent"][:] = event * np.float32(DECAY) ** np.maximum(age, 0)
-    weights["event_after"][:] = event & has_before & (before.place == last.place)
+    weights["event_after"][:] = event & has_before & (before.location == last.location)
     weights["event_hour"][:] = event * hour
     return weights_KRC
 
@@ -181,15 +181,15 @@ class CopyNumbers:
     gap_bin         (J,) bin of the time since the behavior before; -1 for a user's first.
     gap_probs       (J, K) p_k(gap_bin), gap_evidence (J, K).
     pace_counts     (J, P) how many own waiting times fell into each group of bins.
-    place_probs     (J, K) p_k(place), place_evidence (J, K).
+    place_probs     (J, K) p_k(location), place_evidence (J, K).
     """
 
     gap_bin: npt.NDArray[np.int64]
     gap_probs: npt.NDArray[np.float32]
     gap_evidence: npt.NDArray[np.float32]
     pace_counts: npt.NDArray[np.float32]
-    place_probs: npt.NDArray[np.float32]
-    place_evidence: npt.NDArray[np.float32]
+    location_probs: npt.NDArray[np.float32]
+    location_evidence: npt.NDArray[np.float32]
 
 
 def waiting_times(behaviors: BehaviorLog, is_counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -216,8 +216,8 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         gap_probs=zeros(GAP_KERNELS),
         gap_evidence=zeros(GAP_KERNELS),
         pace_counts=np.zeros((num_rows, NUM_PACES), np.float32),
-        place_probs=zeros(PLACE_KERNELS),
-        place_evidence=zeros(PLACE_KERNELS),
+        location_probs=zeros(LOCATION_KERNELS),
+        location_evidence=zeros(LOCATION_KERNELS),
     )
     for u in range(behaviors.num_users):
         start, stop = int(behaviors.user_start[u]), int(behaviors.user_start[u + 1])
@@ -225,7 +225,7 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         occurrences = Occurrences.of_columns(
             behavior=behaviors.behavior[all_rows],
             event=identity[behaviors.event[all_rows]],
-            place=behaviors.location[all_rows],
+            location=behaviors.location[all_rows],
             time_s=behaviors.time_s[all_rows],
             utc_offset_min=behaviors.utc_offset_min[all_rows],
         )
@@ -253,7 +253,7 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
             weights = gap_weights(before.at(columns), last, age, has_before, has_two_before)
             hit = gap_bin[columns][None] == gap_bin[rows][:, None]
             _fill(numbers.gap_probs, numbers.gap_evidence, where, weights, hit)
-            weights = place_weights(
+            weights = location_weights(
                 occurrences.at(columns),
                 before.at(columns),
                 last,
@@ -262,8 +262,8 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
                 seen,
                 has_before,
             )
-            hit = occurrences.place[columns][None] == occurrences.place[rows][:, None]
-            _fill(numbers.place_probs, numbers.place_evidence, where, weights, hit)
+            hit = occurrences.location[columns][None] == occurrences.location[rows][:, None]
+            _fill(numbers.location_probs, numbers.location_evidence, where, weights, hit)
     return numbers
 
 

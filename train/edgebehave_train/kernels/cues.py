@@ -6,10 +6,10 @@
     elapsed          log(1 + hours from j to the last behavior)
     same_last        1 if the behavior before j is the one that was done last
     same_last_two    1 if the two behaviors before j are the two that were done last
-    same_place       1 if the behavior before j was at the place of the last one
+    same_place       1 if the behavior before j was at the location of the last one
     repeat           1 if j is the behavior that was done last
     alternation      1 if j is the behavior that was done before the last
-    at_place         1 if j was at the place of the last behavior
+    at_place         1 if j was at the location of the last behavior
     waited           log(1 + seconds between j and the behavior before it / GAP_UNIT_S)
     clock_*          exp(-(d / s)^2 / 2), d half hours between the times of day, s = 1, 3, 7
     weekday          1 if j fell on the weekday of the query
@@ -38,10 +38,10 @@ CUES = (
     "elapsed",
     "same_last",
     "same_last_two",
-    "same_place",
+    "same_location",
     "repeat",
     "alternation",
-    "at_place",
+    "at_location",
     "waited",
     "clock_1",
     "clock_3",
@@ -75,10 +75,10 @@ class Coincidences:
     elapsed_s: Tensor
     same_last: Tensor
     same_last_two: Tensor
-    same_place: Tensor
+    same_location: Tensor
     repeat: Tensor
     alternation: Tensor
-    at_place: Tensor
+    at_location: Tensor
     waited: Tensor
     wait: Tensor
     slot: Tensor
@@ -100,10 +100,10 @@ class Coincidences:
             torch.log1p(self.elapsed_s.clamp_min(0).float() / 3600),
             self.same_last.float(),
             self.same_last_two.float(),
-            self.same_place.float(),
+            self.same_location.float(),
             self.repeat.float(),
             self.alternation.float(),
-            self.at_place.float(),
+            self.at_location.float(),
             waited,
             *(known * (-0.5 * (apart / width) ** 2).exp() for width in CLOCK_WIDTHS),
             known * (self.weekday == self.query_weekday).float(),

@@ -72,7 +72,7 @@ def kernel_blocks(
         # Index -1 of the arrays is read only where a mask hides it.
         same_last = behavior[columns - 1][None] == behavior[rows - 1][:, None]
         same_last_but_one = behavior[columns - 2][None] == behavior[rows - 2][:, None]
-        same_place = location[columns - 1][None] == location[rows - 1][:, None]
+        same_location = location[columns - 1][None] == location[rows - 1][:, None]
         same_day_type = (weekday[columns] >= FIRST_WEEKEND_DAY)[None] == (query_weekday[rows] >= FIRST_WEEKEND_DAY)[
             :, None
         ]
@@ -86,10 +86,10 @@ def kernel_blocks(
         weights["recency"][:] = seen * np.float32(DECAY) ** np.maximum(row - 1 - column, 0)
         weights["transition"][:] = one_before & same_last
         weights["second_order"][:] = two_before & same_last & same_last_but_one
-        weights["place"][:] = one_before & same_place
+        weights["location"][:] = one_before & same_location
         weights["hour"][:] = seen * same_day_type * clock_similarity(*slots, HOUR_WIDTH)
         weights["transition_moment"][:] = weights["transition"] * moment
-        weights["place_moment"][:] = weights["place"] * moment
+        weights["location_moment"][:] = weights["location"] * moment
         for name in TIMED_KERNELS:
             weights[name][~is_timed[rows]] = 0
         yield KernelBlock(

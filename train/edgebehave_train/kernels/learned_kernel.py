@@ -27,7 +27,7 @@ from edgebehave_train.kernels.pairs import HistoryPairs
 _HIDDEN = 16
 MAX_SCORE = 20.0
 """Largest s, in nats: exp(s) of 512 behaviors stays far inside float32."""
-_START = {"age": -0.3, "same_last": 1.0, "same_place": 1.0, "clock_3": 2.0, "gap_wide": 2.0}
+_START = {"age": -0.3, "same_last": 1.0, "same_location": 1.0, "clock_3": 2.0, "gap_wide": 2.0}
 
 
 class KernelNumbers(NamedTuple):

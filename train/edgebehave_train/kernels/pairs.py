@@ -88,8 +88,8 @@ class PastBehaviors:
 
         last_M = row_M - 1
         last_but_one_M = (row_M - 2).clamp_min(0)
-        behavior, place = of_past(self.behavior), of_past(self.location)
-        last, last_place = of_query(self.behavior[last_M]), of_query(self.location[last_M])
+        behavior, location = of_past(self.behavior), of_past(self.location)
+        last, last_location = of_query(self.behavior[last_M]), of_query(self.location[last_M])
         # Behind the cut nothing is known: an id that no behavior has.
         has_two_M = row_M - 2 >= oldest_M
         last_but_one = of_query(self.behavior[last_but_one_M].masked_fill(~has_two_M, -1))
@@ -101,10 +101,10 @@ class PastBehaviors:
             elapsed_s=of_query(self.time_s[last_M]) - of_past(self.time_s),
             same_last=same_last,
             same_last_two=has_two_before & same_last & (of_past(self.behavior, 2) == last_but_one),
-            same_place=has_one_before & (of_past(self.location, 1) == last_place),
+            same_location=has_one_before & (of_past(self.location, 1) == last_location),
             repeat=behavior == last,
             alternation=behavior == last_but_one,
-            at_place=place == last_place,
+            at_location=location == last_location,
             waited=of_past(self.waited) * has_one_before,
             wait=of_query(self.wait[row_M]),
             slot=of_past(self.slot),

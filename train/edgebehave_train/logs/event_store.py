@@ -6,7 +6,7 @@ time order:
     time_s.npy          (N,) int64   UTC seconds
     utc_offset_min.npy  (N,) int16   minutes to add for local time
     event.npy           (N,) int32   ids of the store's own vocabulary
-    location.npy        (N,) int32   likewise; 0 = no place
+    location.npy        (N,) int32   likewise; 0 = no location
     behavior.npy        (N,) int32   likewise; -1 = the event has no behavior
     user_start.npy      (U + 1,) int64  events of user u: user_start[u] .. user_start[u + 1]
     users.json          U user names

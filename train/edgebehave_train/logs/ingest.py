@@ -56,7 +56,7 @@ class IngestConfig:
     out           folder of the store.
     user, time, event
                   names of the columns.
-    location      column of places; blank = no place.
+    location      column of locations; blank = no location.
     utc_offset    column of minutes to add for local time, -840..840. Without it the offset of an
                   ISO time is used, else 0.
     behavior      column of behaviors, a function of the event; blank = the event has none.
@@ -125,7 +125,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
         f"{statistics['num_behavior_names']:,} behaviors, "
-        f"{statistics['num_location_names']:,} places -> {config.out}"
+        f"{statistics['num_location_names']:,} locations -> {config.out}"
     )
     return statistics
 
@@ -264,7 +264,7 @@ class _Run:
         num_bad = sum(rejected.values())
         if num_bad:
             summary = "; ".join(
-                f"{reason} {count:,} (first: {_places(examples, reason)})" for reason, count in rejected.items()
+                f"{reason} {count:,} (first: {_first_examples(examples, reason)})" for reason, count in rejected.items()
             )
             share = f"{num_bad:,} of {self.num_rows:,} rows ({num_bad / self.num_rows:.2%})"
             if num_bad == self.num_rows:
@@ -419,7 +419,7 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _places(examples: Sequence[Example], reason: str) -> str:
+def _first_examples(examples: Sequence[Example], reason: str) -> str:
     """Where the examples of a reason stand, a file named once: `log.csv:3 'x', 9 'y'`."""
     shown: list[str] = []
     file = None

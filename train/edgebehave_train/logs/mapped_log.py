@@ -29,7 +29,7 @@ class MappedLog:
     utc_offset_min  (N,) int16
     event           (N,) int32
     location        (N,) int32
-    place           (N,) int32   identity of the place in the store, for the habit kernels
+    location_identity (N,) int32 identity of the location in the store, for the habit kernels
     weekday, slot   (N,) int8    local time
     behavior        (N,) int32   as the device sees it: -1 none, >= V the user's own
     target          (N,) int32   as the evaluation sees it: -1 none, 0 not in the vocabulary
@@ -42,7 +42,7 @@ class MappedLog:
     utc_offset_min: npt.NDArray[np.int16]
     event: npt.NDArray[np.int32]
     location: npt.NDArray[np.int32]
-    place: npt.NDArray[np.int32]
+    location_identity: npt.NDArray[np.int32]
     weekday: npt.NDArray[np.int8]
     slot: npt.NDArray[np.int8]
     behavior: npt.NDArray[np.int32]
@@ -67,7 +67,7 @@ class MappedLog:
         return BehaviorLog.of_columns(
             user_start=self.user_start,
             mapped_behavior=self.behavior,
-            location=self.place,
+            location=self.location_identity,
             time_s=self.time_s,
             utc_offset_min=self.utc_offset_min,
             is_train=is_train,
@@ -95,7 +95,7 @@ def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
         utc_offset_min=np.asarray(store.utc_offset_min),
         event=event,
         location=location,
-        place=np.asarray(store.location),
+        location_identity=np.asarray(store.location),
         weekday=weekday.astype(np.int8),
         slot=slot.astype(np.int8),
         behavior=behavior,

@@ -38,7 +38,7 @@ class SortedRows:
     time_us         UTC microseconds; the store keeps whole seconds, the order all of them.
     utc_offset_min  minutes.
     event           rank of its name, from 0.
-    location        rank of its name, from 0; -1 = no place.
+    location        rank of its name, from 0; -1 = no location.
     """
 
     user: npt.NDArray[np.integer]
@@ -133,7 +133,7 @@ def write_store(
     (folder / "users.json").write_text(_json_text(list(users)), encoding="utf-8")
 
     vocabulary, event_ids = _vocabulary(events, count_of_event, locations, count_of_location[1:], behavior_of_event)
-    location_ids = np.concatenate([[UNKNOWN], 1 + _places_by_count(count_of_location[1:])])
+    location_ids = np.concatenate([[UNKNOWN], 1 + _locations_by_count(count_of_location[1:])])
     vocabulary.save(folder / "vocabulary.json")
     behavior_of_id = np.array(vocabulary.event_to_behavior, np.int32)
     _rewrite(folder / "location.npy", location_ids)
@@ -219,7 +219,7 @@ def _vocabulary(
     behavior_of_event: Mapping[str, str | None] | None,
 ) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
     """Vocabulary with the most frequent names first, and the id of each event rank."""
-    event_ids = 1 + _places_by_count(count_of_event)
+    event_ids = 1 + _locations_by_count(count_of_event)
     event_names = _by_count(events, count_of_event)
     location_names = _by_count(locations, count_of_location)
     if behavior_of_event is None:
@@ -249,11 +249,11 @@ def _by_count(names: Sequence[str], counts: npt.NDArray[np.int64]) -> list[str]:
     return [names[rank] for rank in np.argsort(-counts, kind="stable")]
 
 
-def _places_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _locations_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Where each rank stands in `_by_count`."""
-    places = np.empty(len(counts), np.int64)
-    places[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return places
+    locations = np.empty(len(counts), np.int64)
+    locations[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return locations
 
 
 def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:

@@ -62,7 +62,7 @@ class ModelConfig:
     learned_kernel one more expert, whose weights over the past are trained; needs habits.
     num_spare      U, behaviors of a user's own that the vocabulary does not hold; with as many as
                    the kernels look back on, none is ever without a slot.
-    generation_heads  heads for the waiting time, the event and the place, to generate events.
+    generation_heads  heads for the waiting time, the event and the location, to generate events.
     """
 
     num_events: int
@@ -108,7 +108,7 @@ class ModelConfig:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.generation_heads and self.query_context == "time_location":
             raise ValueError(
-                "generation_heads draw the place last, but query_context time_location asks for "
+                "generation_heads draw the location last, but query_context time_location asks for "
                 "it first; use query_context time"
             )
 
@@ -317,7 +317,7 @@ class BehaviorModel(nn.Module):
         slot: Tensor,
         location: Tensor | None = None,
     ) -> Tensor:
-        """z (..., D): the state, seen from the moment (and place) to predict for.
+        """z (..., D): the state, seen from the moment (and location) to predict for.
 
         hidden         (..., D).
         weekday, slot  (...) ids; UNKNOWN_TIME where the time is not known.

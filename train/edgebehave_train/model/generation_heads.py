@@ -1,11 +1,11 @@
-"""Heads that make a model of behaviors a generator of events: the waiting time, event and place.
+"""Heads that make a model of behaviors a generator of events: the waiting time, event and location.
 
     p(gap, b, e, l | past) = p(gap | h) p(b | h, t) p(e | b, z) p(l | e, z),   t = last + gap
 
-h is the state after the last event, z the same state seen from the moment t. Gap and place are
+h is the state after the last event, z the same state seen from the moment t. Gap and location are
 mixtures like the one of the behaviors: a network, and kernels that copy from the user's own past
 (`copy_kernels`). The event is a softmax over the events that stand for the behavior. Names are
-scored by their input embeddings, so that a vocabulary of thousands of places costs few weights.
+scored by their input embeddings, so that a vocabulary of thousands of locations costs few weights.
 
 A gap is the time since the last behavior until the next one. Events without a behavior are input
 only: the heads never say when or whether one comes, and a generated future holds none.
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgebehave.time_features import NUM_SLOTS
-from edgebehave_train.kernels.copy_kernels import GAP_KERNELS, PLACE_KERNELS
+from edgebehave_train.kernels.copy_kernels import GAP_KERNELS, LOCATION_KERNELS
 from edgebehave_train.kernels.time_gaps import (
     NUM_BINS,
     NUM_PACES,
@@ -34,7 +34,7 @@ from edgebehave_train.kernels.time_gaps import (
 
 _GATE_WIDTH = 32
 _START_SHRINKAGE = 5.0
-_PLACE_TARGETS = 256
+_LOCATION_TARGETS = 256
 _PACE_SHRINKAGE = 5.0
 
 
@@ -42,7 +42,7 @@ _PACE_SHRINKAGE = 5.0
 class GenerationTargets:
     """What the heads learn at M targets; see `copy_kernels.CopyNumbers`.
 
-    behavior, event, location  (M,) int64 ids of the vocabulary; 0 = not in it, or no place.
+    behavior, event, location  (M,) int64 ids of the vocabulary; 0 = not in it, or no location.
     gap_bin                    (M,) int64; -1 = no behavior stands before the target.
     gap_probs, gap_evidence, place_probs, place_evidence  (M, K) float32.
     pace_counts                (M, P) float32.
@@ -55,21 +55,21 @@ class GenerationTargets:
     gap_probs: Tensor
     gap_evidence: Tensor
     pace_counts: Tensor
-    place_probs: Tensor
-    place_evidence: Tensor
+    location_probs: Tensor
+    location_evidence: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLosses:
     """Mean -log p of each head in nats, and what of them is minimized.
 
-    gap, event, place  of the mixtures; 0-dimensional.
+    gap, event, location  of the mixtures; 0-dimensional.
     total              to minimize: with the losses of the networks alone beside the mixtures'.
     """
 
     gap: Tensor
     event: Tensor
-    place: Tensor
+    location: Tensor
     total: Tensor
 
 
@@ -128,7 +128,7 @@ class GenerationHeads(nn.Module):
         self.place_in = nn.Linear(width + quarter, width)
         self.place_out = nn.Linear(width, quarter)
         self.place_bias = nn.Parameter(torch.zeros(num_locations))
-        self.place_gate = CopyGate(width + quarter, len(PLACE_KERNELS))
+        self.place_gate = CopyGate(width + quarter, len(LOCATION_KERNELS))
         self.dropout = nn.Dropout(dropout)
 
     def count(
@@ -170,11 +170,11 @@ class GenerationHeads(nn.Module):
         stands_for[..., 0] = False  # event 0 is no event
         return scores.masked_fill(~stands_for, -1e9).log_softmax(-1)
 
-    def place_log_probs(self, z: Tensor, event_vector: Tensor, location: nn.Embedding) -> Tensor:
-        """log p_0(l | e, z) (..., L); location 0 stands for no place and for new ones.
+    def location_log_probs(self, z: Tensor, event_vector: Tensor, location: nn.Embedding) -> Tensor:
+        """log p_0(l | e, z) (..., L); location 0 stands for no location and for new ones.
 
         z, event_vector  (..., D) and (..., D / 4), the embedding of the event.
-        location         embedding of the places.
+        location         embedding of the locations.
         """
         context = torch.cat([self.dropout(z), event_vector], -1)
         wanted = self.place_out(F.gelu(self.place_in(context)))
@@ -191,8 +191,8 @@ class GenerationHeads(nn.Module):
     ) -> HeadLosses:
         """Losses of M targets from hidden and z (M, D); embeddings as above.
 
-        While training, the place learns from an even choice of at most _PLACE_TARGETS targets: a
-        softmax over ten thousand places for every target would take most of the step.
+        While training, the location learns from an even choice of at most _PLACE_TARGETS targets: a
+        softmax over ten thousand locations for every target would take most of the step.
         """
         has_gap = targets.gap_bin >= 0
         network = self.gap_log_probs(hidden, targets.pace_counts)
@@ -205,19 +205,19 @@ class GenerationHeads(nn.Module):
         log_probs = self.event_log_probs(z, targets.behavior, event, event_to_behavior)
         event_nll = -log_probs.gather(1, targets.event[:, None])[:, 0]
 
-        stride = -(-len(z) // _PLACE_TARGETS) if self.training else 1
+        stride = -(-len(z) // _LOCATION_TARGETS) if self.training else 1
         some = slice(None, None, max(1, stride))
         event_vector = event(targets.event[some])
-        log_probs = self.place_log_probs(z[some], event_vector, location)
-        place_network = -log_probs.gather(1, targets.location[some, None])[:, 0]
+        log_probs = self.location_log_probs(z[some], event_vector, location)
+        location_network = -log_probs.gather(1, targets.location[some, None])[:, 0]
         context = torch.cat([z[some], event_vector], -1)
-        gates = self.place_gate(context, targets.place_evidence[some])
-        place = mixture_nll(gates, place_network, targets.place_probs[some])
+        gates = self.place_gate(context, targets.location_evidence[some])
+        location_nll = mixture_nll(gates, location_network, targets.location_probs[some])
 
         gap_loss, event_loss = _masked_mean(gap, has_gap), _masked_mean(event_nll, known_event)
         total = gap_loss + _masked_mean(gap_network, has_gap) + event_loss
-        total = total + place.mean() + place_network.mean()
-        return HeadLosses(gap=gap_loss, event=event_loss, place=place.mean(), total=total)
+        total = total + location_nll.mean() + location_network.mean()
+        return HeadLosses(gap=gap_loss, event=event_loss, location=location_nll.mean(), total=total)
 
 
 def _masked_mean(nll: Tensor, mask: Tensor) -> Tensor:

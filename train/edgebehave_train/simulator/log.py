@@ -2,7 +2,7 @@
 
 Next to every behavior the process records what a Bayes predictor would have said: one that knows
 the user's latent parameters, everything the user has done and where, and the time of the moment to
-predict for, but not the place the user will be at. docs/simulator.md explains the process, what it
+predict for, but not the location the user will be at. docs/simulator.md explains the process, what it
 was calibrated on and when it was frozen; the parameters are in `simulator_world.py`, the people in
 `simulator_users.py`, the process itself in `simulator_process.py`.
 """
@@ -24,7 +24,7 @@ from edgebehave_train.simulator.users import (
     draw_population,
     draw_times,
 )
-from edgebehave_train.simulator.world import BEHAVIORS, PLACES, ZONES
+from edgebehave_train.simulator.world import BEHAVIORS, LOCATIONS, ZONES
 
 MAX_DAYS = 280
 """The calendar of the time zones covers one year."""
@@ -32,8 +32,8 @@ MAX_DAYS = 280
 CSV_COLUMNS = ("user", "time", "utc_offset_min", "event", "location", "behavior")
 
 _FAVORITES = np.array([0.55, 0.25, 0.15, 0.05])  # how often a user visits each favorite
-_PLACES_PER_CITY = 40
-_SHARED_PLACES = ("home", "work", "transit", "away")
+_LOCATIONS_PER_CITY = 40
+_SHARED_LOCATIONS = ("home", "work", "transit", "away")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def simulate(config: SimulatorConfig) -> SimulatedLog:
     """Run the process. The same config gives the same log."""
     events, time_s, offset_min = run_process(config)
     people, user = events.people, events.user
-    location, location_names = _locations(people, user, time_s + 60 * offset_min, events.place, events.rng)
+    location, location_names = _locations(people, user, time_s + 60 * offset_min, events.location, events.rng)
     return SimulatedLog(
         config=config,
         user_names=tuple(f"user_{u:05d}" for u in range(config.num_users)),
@@ -128,29 +128,29 @@ def simulate(config: SimulatorConfig) -> SimulatedLog:
 
 
 def _locations(
-    people: Population, user: Ints, local_s: Ints, place: Ints, rng: np.random.Generator
+    people: Population, user: Ints, local_s: Ints, location_kind: Ints, rng: np.random.Generator
 ) -> tuple[Ints, tuple[str, ...]]:
     """Where in the city each event was, as ids (N,), and the locations' names.
 
-    Home, work, transit and away are the same names for everybody. Of the public places of each
+    Home, work, transit and away are the same names for everybody. Of the public locations of each
     kind a user has a few favorites among those of the city, and visits one of them on a day. The
     name tells the kind, so that nothing the process depends on is hidden from a predictor.
     """
-    names: list[str] = list(_SHARED_PLACES)
-    favorites = np.zeros((people.num_users, len(PLACES), len(_FAVORITES)), np.int64)
-    for p, kind in enumerate(PLACES):
-        if kind in _SHARED_PLACES:
-            favorites[:, p] = _SHARED_PLACES.index(kind)
+    names: list[str] = list(_SHARED_LOCATIONS)
+    favorites = np.zeros((people.num_users, len(LOCATIONS), len(_FAVORITES)), np.int64)
+    for p, kind in enumerate(LOCATIONS):
+        if kind in _SHARED_LOCATIONS:
+            favorites[:, p] = _SHARED_LOCATIONS.index(kind)
             continue
-        per_city = 1 if kind == "station" else _PLACES_PER_CITY
+        per_city = 1 if kind == "station" else _LOCATIONS_PER_CITY
         first = len(names) + per_city * people.zone[:, None]
         favorites[:, p] = first + rng.integers(0, per_city, (people.num_users, len(_FAVORITES)))
         for zone in ZONES:
             city = zone.name.lower().replace(" ", "_")
             names += [f"{city}.{kind}_{i:02d}" for i in range(per_city)]
     location = np.full(len(user), -1)
-    somewhere = np.flatnonzero(place >= 0)
-    visit = np.stack([user, local_s // 86400, place], 1)[somewhere]
+    somewhere = np.flatnonzero(location_kind >= 0)
+    visit = np.stack([user, local_s // 86400, location_kind], 1)[somewhere]
     visits, which = np.unique(visit, axis=0, return_inverse=True)
     favorite = choose(np.tile(_FAVORITES, (len(visits), 1)), rng)
     location[somewhere] = favorites[visits[:, 0], visits[:, 2], favorite][which.ravel()]

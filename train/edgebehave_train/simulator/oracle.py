@@ -40,7 +40,7 @@ class SimulatorOracle:
     ) -> npt.NDArray[np.float32]:
         """p(b) of one who knows the world and not the person: (R,) positions -> (R, V).
 
-        Everybody's place is taken by somebody else of the same log, so many times.
+        Everybody's location is taken by somebody else of the same log, so many times.
         Raises ValueError if there are no more users than that.
         """
         num_users = self.config.num_users

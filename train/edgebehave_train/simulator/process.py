@@ -1,6 +1,6 @@
 """The simulator's process: where each user is, and what the user does there.
 
-At a moment whose time is given, the place is drawn from q(l), then the behavior from p(b | l), then
+At a moment whose time is given, the location is drawn from q(l), then the behavior from p(b | l), then
 one of its events. Everything depends on the user's latent parameters, the past and the time only:
 
     p(b | l) = triggers_l(b) + (1 - |triggers_l|) (c cue(b) + (1 - c) (a [b = appointment]
@@ -8,12 +8,12 @@ one of its events. Everything depends on the user's latent parameters, the past 
 
     c, a, s      how much the cue just seen, the appointment at this time and the successor of the
                  last behavior weigh; 0 where there is none
-    taste_l(b)   proportional to the user's taste, the clock and the place's multipliers
+    taste_l(b)   proportional to the user's taste, the clock and the location's multipliers
     |triggers_l| sum of triggers_l over the behaviors, capped
 
-The oracle beside it does not know the place: p(b) = sum_l q(l) p(b | l). Both are linear in q.
+The oracle beside it does not know the location: p(b) = sum_l q(l) p(b | l). Both are linear in q.
 
-Legend: N events, R users at work in one step, V behaviors, P places, S half hours, C cues,
+Legend: N events, R users at work in one step, V behaviors, P locations, S half hours, C cues,
 T triggers, E events of all behaviors.
 """
 
@@ -31,7 +31,7 @@ from edgebehave_train.simulator.users import (
     schedule_table,
     slot_of,
 )
-from edgebehave_train.simulator.world import BEHAVIORS, CUES, PLACES, START_S, TRIGGERS
+from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATIONS, START_S, TRIGGERS
 
 _CUE_SHARE = 0.08  # of all events
 _CUE_FRESH_MIN = 30.0
@@ -41,7 +41,7 @@ _JUST_DONE_MIN = 90.0  # an appointment that was kept so recently ...
 _JUST_DONE_FACTOR = 0.5  # ... is this much less likely to be kept again
 _MAX_TRIGGERED = 0.8
 
-# Mean stay at a place before setting out anew, minutes.
+# Mean stay at a location before setting out anew, minutes.
 _STAY_MIN = {
     "home": 150.0,
     "work": 200.0,
@@ -58,14 +58,14 @@ _STAY_MIN = {
 EVENT_NAMES = (*(e for b in BEHAVIORS for e in b.events), *(c.event for c in CUES))
 _FIRST_EVENT = np.r_[0, np.cumsum([len(b.events) for b in BEHAVIORS])]
 _BEHAVIOR_ID = {b.name: v for v, b in enumerate(BEHAVIORS)}
-_HOME, _STATION, _AWAY = (PLACES.index(p) for p in ("home", "station", "away"))
+_HOME, _STATION, _AWAY = (LOCATIONS.index(p) for p in ("home", "station", "away"))
 
 
 class BehaviorProcess:
     """All users side by side, one event of each per step.
 
     `run` fills these columns, all of shape (N,):
-    place, behavior, event     ids of PLACES, BEHAVIORS, EVENT_NAMES; a cue has neither of the
+    location, behavior, event     ids of PLACES, BEHAVIORS, EVENT_NAMES; a cue has neither of the
                                first two: -1.
     rank, prob                 of the true behavior under the oracle's p; 0 for a cue.
     top, balanced_top          argmax of p(b), and of p(b) / share of b; -1 for a cue.
@@ -89,7 +89,7 @@ class BehaviorProcess:
         self._plan_the_days()
 
         self.cue = np.where(rng.random(n) < _CUE_SHARE, choose(np.tile([c.rate for c in CUES], (n, 1)), rng), -1)
-        self.place = np.full(n, -1)
+        self.location = np.full(n, -1)
         self.event = np.where(self.cue >= 0, _FIRST_EVENT[-1] + self.cue, -1)
         self.behavior = np.full(n, -1)
         self.rank = np.zeros(n, np.int16)
@@ -102,8 +102,8 @@ class BehaviorProcess:
         self.share_v = np.array([b.share for b in BEHAVIORS])
         self.clock_sv = clock_table()
         self.schedule = schedule_table()
-        self.place_pv = np.array([[b.places.get(p, 1.0) for b in BEHAVIORS] for p in PLACES])
-        self.stay_p = np.array([_STAY_MIN[p] for p in PLACES])
+        self.location_pv = np.array([[b.locations.get(p, 1.0) for b in BEHAVIORS] for p in LOCATIONS])
+        self.stay_p = np.array([_STAY_MIN[p] for p in LOCATIONS])
         self.cue_weight = np.array([c.weight for c in CUES])
         self.cue_cv = np.array([[c.hints.get(b.name, 0.0) for b in BEHAVIORS] for c in CUES])
         self._tabulate_triggers()
@@ -131,21 +131,21 @@ class BehaviorProcess:
         event_id = {name: e for e, name in enumerate(EVENT_NAMES)}
         shape = (len(TRIGGERS), len(EVENT_NAMES))
         self.trigger_after = np.zeros(shape, bool)
-        self.trigger_from = np.zeros((len(TRIGGERS), len(PLACES)), bool)
-        self.trigger_at = np.zeros((len(TRIGGERS), len(PLACES)))
+        self.trigger_from = np.zeros((len(TRIGGERS), len(LOCATIONS)), bool)
+        self.trigger_at = np.zeros((len(TRIGGERS), len(LOCATIONS)))
         self.trigger_tv = np.zeros((len(TRIGGERS), len(BEHAVIORS)))
         for t, trigger in enumerate(TRIGGERS):
             self.trigger_after[t, [event_id[e] for e in trigger.after] or slice(None)] = True
             origin = trigger.arrived_from
-            self.trigger_from[t, slice(None) if origin is None else PLACES.index(origin)] = True
-            here = trigger.place
-            self.trigger_at[t, slice(None) if here is None else PLACES.index(here)] = 1.0
+            self.trigger_from[t, slice(None) if origin is None else LOCATIONS.index(origin)] = True
+            here = trigger.location
+            self.trigger_at[t, slice(None) if here is None else LOCATIONS.index(here)] = 1.0
             self.trigger_tv[t, _BEHAVIOR_ID[trigger.behavior]] = 1.0
         self.trigger_weight = np.array([t.weight for t in TRIGGERS])
         self.trigger_within = np.array([t.within_min for t in TRIGGERS])
 
     def run(self) -> "BehaviorProcess":
-        """Draw place, behavior and event of every moment, in time order within each user."""
+        """Draw location, behavior and event of every moment, in time order within each user."""
         num_users = self.people.num_users
         num_events = np.bincount(self.user, minlength=num_users)
         start = np.r_[0, num_events.cumsum()[:-1]]
@@ -168,18 +168,18 @@ class BehaviorProcess:
         q_rp, given = self._situation(at)
 
         oracle_rv = self._behavior_probs(q_rp, *given)
-        place = choose(q_rp, self.rng)
-        behavior = choose(self._behavior_probs(np.eye(len(PLACES))[place], *given), self.rng)
+        location = choose(q_rp, self.rng)
+        behavior = choose(self._behavior_probs(np.eye(len(LOCATIONS))[location], *given), self.rng)
         event = _FIRST_EVENT[behavior] + choose(self.people.event_probs[user, behavior], self.rng)
 
-        self.place[at], self.behavior[at], self.event[at] = place, behavior, event
+        self.location[at], self.behavior[at], self.event[at] = location, behavior, event
         prob = oracle_rv[np.arange(len(at)), behavior]
         self.prob[at] = prob
         self.rank[at] = 1 + (oracle_rv > prob[:, None]).sum(1)
         self.top[at] = oracle_rv.argmax(1)
         self.balanced_top[at] = (oracle_rv / self.share_v).argmax(1)
         self.last[user] = at
-        self.is_away[user] = np.where(place == _STATION, self.is_away[user], place == _AWAY)
+        self.is_away[user] = np.where(location == _STATION, self.is_away[user], location == _AWAY)
 
     def oracle_probs(self, at: Ints) -> Floats:
         """The oracle's p(b) at positions `at` of behaviors, (R, V), once the process has run."""
@@ -198,27 +198,27 @@ class BehaviorProcess:
         return other
 
     def _situation(self, at: Ints) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
-        """q of the places at positions `at`, and what behavior depends on besides."""
+        """q of the locations at positions `at`, and what behavior depends on besides."""
         user, last = self.user[at], self.previous[at]
         gap_min = np.where(last < 0, 1e9, self.utc_min[at] - self.utc_min[last])
         return (
-            self._place_probs(at, user, last, gap_min),
+            self._location_probs(at, user, last, gap_min),
             self._context(at, user, last, gap_min),
         )
 
-    def _place_probs(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> Floats:
+    def _location_probs(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> Floats:
         """q (R, P): where the user is now, given where the user was at the last behavior."""
         people = self.people
         anew_rp = self.schedule[people.persona[user], self.plan[at], self.slot[at]].copy()
         anew_rp[:, _STATION] *= people.trip_factor[user]
-        was = np.where(last < 0, _HOME, self.place[last])
+        was = np.where(last < 0, _HOME, self.location[last])
         # A trip: station, away for a day or so, station, home.
         for rows, target in (
             (was == _AWAY, _STATION),
             ((was == _STATION) & self.was_away[at], _HOME),
             ((was == _STATION) & ~self.was_away[at], _AWAY),
         ):
-            anew_rp[rows] = np.eye(len(PLACES))[target]
+            anew_rp[rows] = np.eye(len(LOCATIONS))[target]
         anew_rp /= anew_rp.sum(1, keepdims=True)
         stay_r = np.exp(-gap_min / self.stay_p[was])
         q_rp = (1 - stay_r)[:, None] * anew_rp
@@ -226,14 +226,14 @@ class BehaviorProcess:
         return q_rp
 
     def _context(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> tuple[Floats, Floats, Floats]:
-        """What does not depend on the place.
+        """What does not depend on the location.
 
-        Returns  triggers_rt (R, T): weight of each trigger, if the place is right.
+        Returns  triggers_rt (R, T): weight of each trigger, if the location is right.
                  personal_rv (R, V): cue, appointment and successor; rows sum to at most 1.
                  taste_rv (R, V): taste at this time of day, not normalized.
         """
         people, rows = self.people, np.arange(len(at))
-        done, was = self.behavior[last], self.place[last]
+        done, was = self.behavior[last], self.location[last]
 
         triggers_rt = self.trigger_weight * (
             people.adopted[user]
@@ -259,13 +259,13 @@ class BehaviorProcess:
         return triggers_rt, personal_rv, people.taste[user] * self.clock_sv[self.slot[at]]
 
     def _behavior_probs(self, q_rp: Floats, triggers_rt: Floats, personal_rv: Floats, taste_rv: Floats) -> Floats:
-        """p(b) = sum_l q(l) p(b | l), shape (R, V); a place that is known is a one-hot q."""
+        """p(b) = sum_l q(l) p(b | l), shape (R, V); a location that is known is a one-hot q."""
         triggered_rp = triggers_rt @ self.trigger_at
         scale_rp = np.minimum(1.0, _MAX_TRIGGERED / np.maximum(triggered_rp, 1e-9))
         rest_rp = 1 - triggered_rp * scale_rp
-        mass_rp = taste_rv @ self.place_pv.T
+        mass_rp = taste_rv @ self.location_pv.T
         probs_rv = (((q_rp * scale_rp) @ self.trigger_at.T) * triggers_rt) @ self.trigger_tv
         probs_rv += (q_rp * rest_rp).sum(1, keepdims=True) * personal_rv
         taste_left_r = 1 - personal_rv.sum(1, keepdims=True)
-        probs_rv += taste_left_r * taste_rv * ((q_rp * rest_rp / mass_rp) @ self.place_pv)
+        probs_rv += taste_left_r * taste_rv * ((q_rp * rest_rp / mass_rp) @ self.location_pv)
         return probs_rv

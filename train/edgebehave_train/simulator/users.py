@@ -2,7 +2,7 @@
 
 A person's day begins at 4:00 local time. It follows one of three plans (a free day, a working day
 of an even week, a working day of an odd week), and "minute" means minutes after 4:00 throughout.
-Shapes: U users, V behaviors, P places, S = 48 half-hour slots, A appointments per plan.
+Shapes: U users, V behaviors, P locations, S = 48 half-hour slots, A appointments per plan.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from edgebehave_train.simulator.world import (
     BEHAVIORS,
     CLOCK_BUMPS,
     FIRST_TAIL,
+    LOCATIONS,
     PERSONAS,
-    PLACES,
     START_S,
     TRIGGERS,
     ZONES,
@@ -142,32 +142,32 @@ def rhythm_table() -> Floats:
 
 def schedule_table() -> Floats:
     """(personas, plans, S, P): where somebody who sets out anew at that time is; rows sum to 1."""
-    place = {name: p for p, name in enumerate(PLACES)}
-    outings = [place[name] for name in _OUTINGS]
-    table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(PLACES)))
+    location = {name: p for p, name in enumerate(LOCATIONS)}
+    outings = [location[name] for name in _OUTINGS]
+    table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(LOCATIONS)))
     hour = DAY_START_H + (np.arange(48) + 0.5) / 2
     for i, persona in enumerate(PERSONAS):
         for plan in range(NUM_PLANS):
             where = table[i, plan]
             wake, sleep = _awake(persona, plan)
             out = (hour >= wake + 1) & (hour < min(sleep - 1, 23.5))
-            where[:, place["home"]] = 1.0
+            where[:, location["home"]] = 1.0
             where[np.ix_(np.flatnonzero(out), np.array(outings))] = list(_OUTINGS.values())
-            where[hour >= 20, place["clinic"]] = 0.0
+            where[hour >= 20, location["clinic"]] = 0.0
             shift = _shift(persona, plan)
             if shift is None:
-                where[(hour >= 8) & (hour < 13), place["station"]] = persona.trips
+                where[(hour >= 8) & (hour < 13), location["station"]] = persona.trips
                 continue
             at_work = (hour >= shift.start) & (hour < shift.stop)
             where[at_work] = 0.0
-            where[at_work, place["work"]] = 1.0
+            where[at_work, location["work"]] = 1.0
             lunch = at_work & (np.abs(hour - (shift.start + shift.stop) / 2 + 0.5) < 0.8)
-            where[lunch, place["restaurant"]] = 0.8
+            where[lunch, location["restaurant"]] = 0.8
             for edge in (shift.start - 0.5, shift.stop + 0.5):
                 commute = np.abs(hour - edge) <= 0.5
                 where[commute] = 0.0
-                where[commute, place["transit"]] = 1.0
-                where[commute, place["home"]] = 0.25
+                where[commute, location["transit"]] = 1.0
+                where[commute, location["home"]] = 0.25
     return table / table.sum(-1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""The simulator's world: behaviors, their events, places, triggers, cues and personas.
+"""The simulator's world: behaviors, their events, locations, triggers, cues and personas.
 
 Tables only; `simulator_users.py` draws people from them and `simulator.py` runs the process.
 The shares of the behaviors follow the distribution that the appendix of BehaviorLM
@@ -11,8 +11,8 @@ All of it was frozen before any model was trained on it: see docs/simulator.md.
 from dataclasses import dataclass, field
 from typing import Literal
 
-PLACES = ("home", "work", "transit", "restaurant", "shop", "park", "clinic", "station", "away")
-"""Kinds of places. `station` is where a trip to another city starts, `away` is that city."""
+LOCATIONS = ("home", "work", "transit", "restaurant", "shop", "park", "clinic", "station", "away")
+"""Kinds of locations. `station` is where a trip to another city starts, `away` is that city."""
 
 Clock = Literal["flat", "leisure", "evening", "night", "morning", "commute", "meal", "office", "day"]
 
@@ -40,7 +40,7 @@ class Behavior:
             log come out as docs/simulator.md says.
     events  its events, the most usual first.
     clock   when it is done.
-    places  multipliers where it is done more or less than elsewhere.
+    locations  multipliers where it is done more or less than elsewhere.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Behavior:
     taste: float
     events: tuple[str, ...]
     clock: Clock
-    places: dict[str, float] = field(default_factory=dict)
+    locations: dict[str, float] = field(default_factory=dict)
 
 
 # fmt: off
@@ -142,7 +142,7 @@ class Trigger:
     weight        its probability in that situation, for a user who has adopted it.
     adopters      share of the users who have.
     after         the last behavior's event is one of these (any, if empty).
-    place         the user is there now (anywhere, if None).
+    location         the user is there now (anywhere, if None).
     arrived_from  and was there at the last behavior (anywhere, if None).
     within_min    minutes since the last behavior, at most.
     """
@@ -151,7 +151,7 @@ class Trigger:
     weight: float
     adopters: float
     after: tuple[str, ...] = ()
-    place: str | None = None
+    location: str | None = None
     arrived_from: str | None = None
     within_min: float = 1e9
 
@@ -164,28 +164,28 @@ TRIGGERS = (
     Trigger("listening to music", 0.45, 0.3, after=("transit_card.tap_in",), within_min=60),
     Trigger("listening to podcasts", 0.45, 0.2, after=("transit_card.tap_in",), within_min=60),
     Trigger("taking notes", 0.35, 0.3, after=("course.lesson", "meeting.join", "reader.highlight"), within_min=180),
-    Trigger("hailing a ride", 0.35, 0.25, place="transit", arrived_from="restaurant"),
-    Trigger("hailing a ride", 0.35, 0.30, place="away", arrived_from="station"),
+    Trigger("hailing a ride", 0.35, 0.25, location="transit", arrived_from="restaurant"),
+    Trigger("hailing a ride", 0.35, 0.30, location="away", arrived_from="station"),
     Trigger("tracking a parcel", 0.45, 0.22, after=("shop.checkout",), within_min=2000),
-    Trigger("navigating", 0.30, 0.35, place="away"),
-    Trigger("working out", 0.50, 0.08, place="park"),
+    Trigger("navigating", 0.30, 0.35, location="away"),
+    Trigger("working out", 0.50, 0.08, location="park"),
     Trigger("paying bills", 0.40, 0.30, after=("wallet.transfer",), within_min=600),
     Trigger("booking a train", 0.35, 0.40, after=("hotel.book", "weather.hourly"), within_min=600),
     Trigger("joining a video meeting", 0.40, 0.30, after=("jobs.chat",), within_min=2000),
-    Trigger("translating", 0.20, 0.30, place="away"),
+    Trigger("translating", 0.20, 0.30, location="away"),
     Trigger("checking health data", 0.40, 0.30, after=("fitness.finish",), within_min=600),
     Trigger("banking", 0.40, 0.40, after=("bills.pay",), within_min=600),
-    Trigger("splitting a bill", 0.35, 0.15, after=("wallet.pay",), place="restaurant", within_min=240),
+    Trigger("splitting a bill", 0.35, 0.15, after=("wallet.pay",), location="restaurant", within_min=240),
     Trigger("scanning a document", 0.30, 0.20, after=("jobs.apply",), within_min=600),
     Trigger("booking a hotel", 0.35, 0.40, after=("train.book", "flight.book"), within_min=2000),
-    Trigger("booking a doctor", 0.40, 0.30, place="clinic"),
+    Trigger("booking a doctor", 0.40, 0.30, location="clinic"),
     Trigger("booking a flight", 0.35, 0.20, after=("hotel.search",), within_min=2000),
     Trigger("buying movie tickets", 0.30, 0.10, after=("tv.cast",), within_min=600),
     Trigger("filling a prescription", 0.40, 0.50, after=("doctor.book", "doctor.search"), within_min=4000),
     Trigger("filling a prescription", 0.30, 0.20, arrived_from="clinic"),
-    Trigger("renting a bike", 0.40, 0.20, place="park", arrived_from="transit"),
+    Trigger("renting a bike", 0.40, 0.20, location="park", arrived_from="transit"),
     Trigger("house hunting", 0.30, 0.05, after=("bank.balance", "jobs.apply"), within_min=2000),
-    Trigger("renting a car", 0.45, 0.20, place="away", arrived_from="station"),
+    Trigger("renting a car", 0.45, 0.20, location="away", arrived_from="station"),
 )
 # fmt: on
 

@@ -25,7 +25,7 @@ class TrainConfig:
     dropout           in [0, 1).
     expert_dropout    share of kernels a training target does not get, in [0, 1).
     query_dropout     share of training targets whose time is hidden, in [0, 1).
-    generation_heads  train heads for the waiting time, the event and the place as well.
+    generation_heads  train heads for the waiting time, the event and the location as well.
     generation_weight of their losses beside the objective, > 0.
     window            events that a layer looks back on.
     attention         softmax; hstu or llama for the blocks of those (evaluation only, no export).

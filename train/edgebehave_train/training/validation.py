@@ -56,7 +56,7 @@ def validate(
     objective = losses_of_batch.objective
     is_validated = torch.from_numpy(parts.is_validated).to(data.device)
     nlls, losses_of_targets, targets = [], [], []
-    of_head = dict.fromkeys(("gap", "event", "place"), 0.0)
+    of_head = dict.fromkeys(("gap", "event", "location"), 0.0)
     for row in pack_rows(parts.validation_ranges, _ROW_EVENTS, cut=False):
         # Few different lengths: oneDNN compiles a kernel for every new shape.
         padding = -len(row) % _PAD_EVENTS

@@ -14,10 +14,10 @@ NAMES = ("<unknown>", "reading news", "reading", "paying at the counter")
 SAMPLE = Sample(
     event=5,
     user=0,
-    history=[PastBehavior(weekday=day % 7, hour=day, place="home", behavior=1 + day % 3) for day in range(20)],
+    history=[PastBehavior(weekday=day % 7, hour=day, location="home", behavior=1 + day % 3) for day in range(20)],
     weekday=6,
     hour=9,
-    place="arcade",
+    location="arcade",
     behavior=3,
 )
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]

@@ -26,10 +26,10 @@ def test_it_is_the_sample_that_would_come_next(store):
     samples = log_samples(store, "train", split, history=3)
     last = next(s for s in samples if s.user == 4 and s.event == store.user_start[5] - 1)
     asked = next_sample(store, "u4", samples.vocabulary, history=3)
-    target = PastBehavior(weekday=last.weekday, hour=last.hour, place=last.place, behavior=last.behavior)
+    target = PastBehavior(weekday=last.weekday, hour=last.hour, location=last.location, behavior=last.behavior)
     assert asked.history == (*last.history[1:], target)
     assert (asked.weekday, asked.hour) == (last.weekday, last.hour)
-    assert (asked.user, asked.behavior, asked.place) == (4, 0, None)
+    assert (asked.user, asked.behavior, asked.location) == (4, 0, None)
 
 
 def test_a_moment_is_told_in_its_own_zone(store):

@@ -14,13 +14,13 @@ SAMPLE = Sample(
     event=5,
     user=0,
     history=(
-        PastBehavior(weekday=0, hour=8, place="home", behavior=1),
-        PastBehavior(weekday=0, hour=12, place=None, behavior=2),
-        PastBehavior(weekday=1, hour=0, place="home", behavior=1),
+        PastBehavior(weekday=0, hour=8, location="home", behavior=1),
+        PastBehavior(weekday=0, hour=12, location=None, behavior=2),
+        PastBehavior(weekday=1, hour=0, location="home", behavior=1),
     ),
     weekday=6,
     hour=9,
-    place="arcade",
+    location="arcade",
     behavior=3,
 )
 FIXED = PromptConfig(candidates="vocabulary")
@@ -74,13 +74,13 @@ def test_each_format_in_full(form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_place_of_the_next_behavior_is_told_by_a_switch_only(form):
+def test_the_location_of_the_next_behavior_is_told_by_a_switch_only(form):
     config = PromptConfig(format=form)
-    assert write_prompt(SAMPLE, NAMES, config) == write_prompt(replace(SAMPLE, place="elsewhere"), NAMES, config)
-    told = write_prompt(SAMPLE, NAMES, replace(config, place_of_next=True)).user
+    assert write_prompt(SAMPLE, NAMES, config) == write_prompt(replace(SAMPLE, location="elsewhere"), NAMES, config)
+    told = write_prompt(SAMPLE, NAMES, replace(config, location_of_next=True)).user
     assert told.count("arcade") == 1
-    unknown = replace(SAMPLE, place=None)
-    assert write_prompt(unknown, NAMES, replace(config, place_of_next=True)) == write_prompt(unknown, NAMES, config)
+    unknown = replace(SAMPLE, location=None)
+    assert write_prompt(unknown, NAMES, replace(config, location_of_next=True)) == write_prompt(unknown, NAMES, config)
 
 
 def test_the_format_of_a_sample_is_drawn_once_and_evenly():
@@ -136,9 +136,9 @@ def test_wrong_configs_name_the_field(wrong):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_place_is_no_more_than_a_part_of_its_line(form):
-    config = replace(FIXED, format=form, place_of_next=True)
-    past = replace(SAMPLE.history[0], place="at\n\nhome ")
-    broken = replace(SAMPLE, history=(past,), place="the\narcade")
-    whole = replace(SAMPLE, history=(replace(past, place="at home"),), place="the arcade")
+def test_a_location_is_no_more_than_a_part_of_its_line(form):
+    config = replace(FIXED, format=form, location_of_next=True)
+    past = replace(SAMPLE.history[0], location="at\n\nhome ")
+    broken = replace(SAMPLE, history=(past,), location="the\narcade")
+    whole = replace(SAMPLE, history=(replace(past, location="at home"),), location="the arcade")
     assert write_prompt(broken, NAMES, config) == write_prompt(whole, NAMES, config)

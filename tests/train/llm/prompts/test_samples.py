@@ -16,7 +16,7 @@ HOUR, DAY = 3600, 86400
 @pytest.fixture(scope="module")
 def by_hand(make_store):
     """One user who trains, one who validates and one who tests (in the order of the shuffle), with
-    the same events; `rare` and its user's places occur in one user each."""
+    the same events; `rare` and its user's locations occur in one user each."""
     users = [
         [
             (MONDAY + 7 * HOUR, "wake", "home"),
@@ -47,12 +47,12 @@ def test_a_sample_by_hand(by_hand):
         event=6 * user + 4,
         user=user,
         history=(
-            PastBehavior(weekday=0, hour=7, place="home", behavior=wake),
-            PastBehavior(weekday=0, hour=9, place=office, behavior=work),
+            PastBehavior(weekday=0, hour=7, location="home", behavior=wake),
+            PastBehavior(weekday=0, hour=9, location=office, behavior=work),
         ),
         weekday=6,
         hour=23,
-        place="home",
+        location="home",
         behavior=sleep,
     )
 
@@ -102,12 +102,12 @@ def test_every_sample_is_what_a_walk_through_the_log_finds(tiny_store):
                 sample = by_event[here]
                 assert (sample.user, sample.behavior) == (user, behavior)
                 assert (sample.weekday, sample.hour) == (weekday, hour)
-                assert sample.place == event.location
+                assert sample.location == event.location
                 assert sample.history == tuple(past[-5:])
                 found += 1
             if behavior:
                 moment = {"weekday": weekday, "hour": hour}
-                past.append(PastBehavior(**moment, place=event.location, behavior=behavior))
+                past.append(PastBehavior(**moment, location=event.location, behavior=behavior))
     assert found == len(samples) > 0
 
 

@@ -17,7 +17,7 @@ from edgebehave_train.llm.stand_in import world_chat, world_diaries, world_kinsh
 from edgebehave_train.llm.stand_in.world_diaries import draw_diary, typical_hours
 from edgebehave_train.llm.stand_in.world_kinship import AKIN, ANCHORS, CUE_WORDS, KINDS, NAMES, TAIL, action
 from edgebehave_train.llm.stand_in.world_text import Message, conversations, documents, situations, texts
-from edgebehave_train.simulator.world import CUES, PLACES
+from edgebehave_train.simulator.world import CUES, LOCATIONS
 
 MODULES = (world_chat, world_diaries, world_kinship, world_text)
 
@@ -65,7 +65,7 @@ def test_a_diary_runs_forward_in_time() -> None:
         moments = [(line.day, line.hour) for line in diary.lines]
         assert 2 <= len(moments) <= 24
         assert moments == sorted(moments)
-        assert all(0 <= line.hour < 24 and line.place in PLACES for line in diary.lines)
+        assert all(0 <= line.hour < 24 and line.location in LOCATIONS for line in diary.lines)
         assert "{b}" in diary.reason
 
 
@@ -116,10 +116,10 @@ _BEHAVIOR = "|".join(sorted(NAMES, key=len, reverse=True))
 
 
 def shape(line: str) -> str:
-    """A line with its weekdays, hours, places and behaviors replaced by their kind."""
+    """A line with its weekdays, hours, locations and behaviors replaced by their kind."""
     line = re.sub(_BEHAVIOR, "B", line)
     line = re.sub(_DAY, "D", line, flags=re.IGNORECASE)
-    line = re.sub(r"\b(?:[a-z_]+\.)?(?:" + "|".join(PLACES) + r")(?:[_ ]\d+)?\b", "P", line)
+    line = re.sub(r"\b(?:[a-z_]+\.)?(?:" + "|".join(LOCATIONS) + r")(?:[_ ]\d+)?\b", "P", line)
     return re.sub(r"\b\d+", "N", line)
 
 
@@ -132,12 +132,12 @@ def prompts() -> list[str]:
                 PastBehavior(
                     weekday=rng.randrange(7),
                     hour=rng.randrange(24),
-                    place=rng.choice(("home", "work", "berlin.park_03")),
+                    location=rng.choice(("home", "work", "berlin.park_03")),
                     behavior=rng.randrange(1, 38),
                 )
                 for _ in range(20)
             )
-            sample = Sample(event=event, user=0, history=history, weekday=0, hour=8, place=None, behavior=1)
+            sample = Sample(event=event, user=0, history=history, weekday=0, hour=8, location=None, behavior=1)
             prompt = write_prompt(sample, ("<unknown>", *NAMES), PromptConfig(format=format))
             written.append(f"{prompt.system}\n{prompt.user}")
     return written

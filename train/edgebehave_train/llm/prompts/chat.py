@@ -69,7 +69,7 @@ class ChatFormat:
 
         messages  may start with one of the system; then user and assistant take turns. Where the
                   template knows no system, its text opens the first turn of the user.
-        What looks like a special token of the model inside a text is left out: a place that is
+        What looks like a special token of the model inside a text is left out: a location that is
         called `<|im_end|>` must not end a turn.
         """
         cleaned = [

@@ -53,13 +53,15 @@ def next_sample(
             PastBehavior(
                 weekday=int(log.weekday[i]),
                 hour=int(log.slot[i]) // 2,
-                place=None if log.place[i] == UNKNOWN else store.vocabulary.locations[int(log.place[i])],
+                location=None
+                if log.location_identity[i] == UNKNOWN
+                else store.vocabulary.locations[int(log.location_identity[i])],
                 behavior=int(log.behavior[i]),
             )
             for i in shown
         ),
         weekday=weekday,
         hour=slot // 2,
-        place=None,
+        location=None,
         behavior=UNKNOWN,
     )

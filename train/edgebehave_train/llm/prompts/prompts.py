@@ -38,7 +38,7 @@ class PromptConfig:
                    answers usually lie; one that is tuned on frequent behaviors alone then learns
                    never to look at the end, where the rare ones are. "none": no list; prompts are
                    much shorter, and only a tuned model can know the names.
-    place_of_next  also tell where the next behavior happens, as the paper's prompts do. The place
+    place_of_next  also tell where the next behavior happens, as the paper's prompts do. The location
                    all but gives the behavior away: only to reproduce the paper.
     seed           of the formats and orders, 0 or more.
     """
@@ -46,7 +46,7 @@ class PromptConfig:
     format: Format | Literal["sampled"] = "sampled"
     history: int = NUM_HISTORY
     candidates: CandidateOrder = "shuffled"
-    place_of_next: bool = False
+    location_of_next: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,21 +96,21 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
             _Past(
                 WEEKDAYS[past.weekday],
                 f"{past.hour:02}",
-                _one_line(past.place),
+                _one_line(past.location),
                 names[past.behavior],
             )
             for past in sample.history[-config.history :]
         ],
         "\n".join(listed),
         (WEEKDAYS[sample.weekday], f"{sample.hour:02}"),
-        _one_line(sample.place) if config.place_of_next else None,
+        _one_line(sample.location) if config.location_of_next else None,
     )
     return Prompt(system=system, user=user, answer=names[sample.behavior])
 
 
-def _one_line(place: str | None) -> str | None:
-    """A place as readable names are: an event is one line of a prompt, whatever a log holds."""
-    return place and " ".join(place.split())
+def _one_line(location: str | None) -> str | None:
+    """A location as readable names are: an event is one line of a prompt, whatever a log holds."""
+    return location and " ".join(location.split())
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Past:
 
     day: str
     hour: str
-    place: str | None
+    location: str | None
     behavior: str
 
 
@@ -131,43 +131,43 @@ def _joined(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
-    lines = [f"{e.day} {e.hour}{f' {e.place}' if e.place else ''}: {e.behavior}" for e in past]
+def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"{e.day} {e.hour}{f' {e.location}' if e.location else ''}: {e.behavior}" for e in past]
     system = "You know the routines of the owner of this phone. From what they did lately, tell what they do next."
     user = _joined(
         "Lately (day hour place: behavior), oldest first:\n" + "\n".join(lines),
         candidates and f"It will be one of these:\n{candidates}",
-        f"The time is {moment[0]} {moment[1]}{f', the place {place}' if place else ''}. "
+        f"The time is {moment[0]} {moment[1]}{f', the place {location}' if location else ''}. "
         "Reply with the name of the behavior and nothing else.",
     )
     return system, user
 
 
-def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
+def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
     lines: list[str] = []
     day = None
     for e in past:
         if e.day != day:
             lines.append(f"[{e.day}]")
             day = e.day
-        lines.append(f"{e.hour}h {e.behavior}{f' @ {e.place}' if e.place else ''}")
+        lines.append(f"{e.hour}h {e.behavior}{f' @ {e.location}' if e.location else ''}")
     system = "Act as an assistant who continues a diary: write the entry that comes next."
     user = _joined(
         "The diary so far:\n" + "\n".join(lines),
         candidates and f"Entries to choose from:\n{candidates}",
-        f"Next entry: [{moment[0]}] {moment[1]}h{f' @ {place}' if place else ''}. "
+        f"Next entry: [{moment[0]}] {moment[1]}h{f' @ {location}' if location else ''}. "
         "Which behavior stands there? Only its name, please.",
     )
     return system, user
 
 
-def _records(past: list[_Past], candidates: str, moment: tuple[str, str], place: str | None) -> tuple[str, str]:
-    lines = [f"({e.day}, {e.hour}, {e.place or '-'}, {e.behavior})" for e in past]
+def _records(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"({e.day}, {e.hour}, {e.location or '-'}, {e.behavior})" for e in past]
     system = "You are an analyst of daily behavior. Your task is to fill the last field of a person's newest record."
     user = _joined(
         candidates and f"Possible behaviors:\n{candidates}",
         "Records (weekday, hour, place, behavior):\n"
-        + "\n".join([*lines, f"({moment[0]}, {moment[1]}, {place or '-'}, ?)"]),
+        + "\n".join([*lines, f"({moment[0]}, {moment[1]}, {location or '-'}, ?)"]),
         "Give the behavior that replaces the question mark, exactly as it is named.",
     )
     return system, user

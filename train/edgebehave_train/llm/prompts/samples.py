@@ -32,13 +32,13 @@ class PastBehavior:
 
     weekday   local, 0 = Monday.
     hour      local, 0..23.
-    place     its name; None if the log has none.
+    location     its name; None if the log has none.
     behavior  id 1..V-1 of the vocabulary.
     """
 
     weekday: int
     hour: int
-    place: str | None
+    location: str | None
     behavior: int
 
 
@@ -51,7 +51,7 @@ class Sample:
     history   oldest first, at least one.
     weekday   of the moment that is asked for, local, 0 = Monday.
     hour      of it, 0..23.
-    place     where the target happens: only the paper's own prompt shows it.
+    location     where the target happens: only the paper's own prompt shows it.
     behavior  the truth, id 1..V-1.
     """
 
@@ -60,7 +60,7 @@ class Sample:
     history: Sequence[PastBehavior]
     weekday: int
     hour: int
-    place: str | None
+    location: str | None
     behavior: int
 
 
@@ -70,21 +70,21 @@ class _PastColumns:
 
     weekday: npt.NDArray[np.int8]
     hour: npt.NDArray[np.int8]
-    place: npt.NDArray[np.int32]
+    location: npt.NDArray[np.int32]
     behavior: npt.NDArray[np.int64]
-    place_names: Sequence[str]
+    location_names: Sequence[str]
 
     def past(self, row: int) -> PastBehavior:
         return PastBehavior(
             weekday=int(self.weekday[row]),
             hour=int(self.hour[row]),
-            place=self.place_name(row),
+            location=self.location_name(row),
             behavior=int(self.behavior[row]),
         )
 
-    def place_name(self, row: int) -> str | None:
-        place = int(self.place[row])
-        return None if place == UNKNOWN else self.place_names[place]
+    def location_name(self, row: int) -> str | None:
+        location = int(self.location[row])
+        return None if location == UNKNOWN else self.location_names[location]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +148,7 @@ class LogSamples(Sequence[Sample]):
             history=tuple(self._columns.past(row) for row in past),
             weekday=int(self._columns.weekday[row]),
             hour=int(self._columns.hour[row]),
-            place=self._columns.place_name(row),
+            location=self._columns.location_name(row),
             behavior=int(self.targets.behavior[index]),
         )
 
@@ -171,7 +171,7 @@ def log_samples(
 
     Past events that stand for no behavior, or for one that the vocabulary lacks, are left out, and
     the history reaches further back instead. A target whose own behavior is unknown, and one with
-    no known behavior before it, is no sample; both are counted. Places keep the names that the
+    no known behavior before it, is no sample; both are counted. Locations keep the names that the
     log gives them, those which training never saw too: a language model reads names, not ids.
     Raises ValueError for another part, a history below 1, and a part that holds no sample.
     """
@@ -209,9 +209,9 @@ def log_samples(
         _columns=_PastColumns(
             weekday=log.weekday[event],
             hour=log.slot[event] // 2,
-            place=log.place[event],
+            location=log.location_identity[event],
             behavior=behaviors.behavior,
-            place_names=store.vocabulary.locations,
+            location_names=store.vocabulary.locations,
         ),
         _known=known,
         _first=first[kept],

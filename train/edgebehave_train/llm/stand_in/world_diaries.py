@@ -2,7 +2,7 @@
 
 The last behavior is drawn uniformly, then one of the situations that lead to it. What goes before
 follows the same rules: situations, routines, habits of succession, else what suits the hour and
-place. No taste and no frequency of a log takes part: clocks, places, triggers and personas are
+location. No taste and no frequency of a log takes part: clocks, locations, triggers and personas are
 the simulator's, how often something is done is not.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from edgebehave_train.llm.stand_in.world_kinship import AT_PLACE, CUE_WORDS, NAMES, action
+from edgebehave_train.llm.stand_in.world_kinship import AT_LOCATION, CUE_WORDS, NAMES, action
 from edgebehave_train.simulator.users import DAY_START_H, clock_table, schedule_table
-from edgebehave_train.simulator.world import BEHAVIORS, CUES, PERSONAS, PLACES, TRIGGERS, Trigger
+from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATIONS, PERSONAS, TRIGGERS, Trigger
 
 BEHAVIOR = {b.name: b for b in BEHAVIORS}
 OWNER = {event: b.name for b in BEHAVIORS for event in b.events}
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
     day: int
     hour: int
-    place: str
+    location: str
     behavior: str
     detail: str | None = None
 
@@ -69,9 +69,9 @@ def typical_hours(name: str) -> list[int]:
     return [h for h in range(24) if clock[h] >= 0.6 * max(clock)]
 
 
-def typical_places(name: str) -> list[str]:
-    """Places where a behavior is done more than elsewhere; home if there is none."""
-    return [p for p, factor in BEHAVIOR[name].places.items() if factor > 1.1] or ["home"]
+def typical_locations(name: str) -> list[str]:
+    """Locations where a behavior is done more than elsewhere; home if there is none."""
+    return [p for p, factor in BEHAVIOR[name].locations.items() if factor > 1.1] or ["home"]
 
 
 @cache
@@ -81,9 +81,9 @@ def _where(persona: int, plan: int, hour: int) -> tuple[float, ...]:
 
 
 @cache
-def _fitting(hour: int, place: str) -> tuple[float, ...]:
-    """Weight of every behavior at that hour and place."""
-    return tuple(_clock(b.name)[hour] * b.places.get(place, 1.0) for b in BEHAVIORS)
+def _fitting(hour: int, location: str) -> tuple[float, ...]:
+    """Weight of every behavior at that hour and location."""
+    return tuple(_clock(b.name)[hour] * b.locations.get(location, 1.0) for b in BEHAVIORS)
 
 
 def trigger_clause(trigger: Trigger, after: str | None) -> str:
@@ -91,10 +91,10 @@ def trigger_clause(trigger: Trigger, after: str | None) -> str:
     parts = []
     if after is not None:
         parts.append(f"after {OWNER[after]} ({action(after)})")
-    if trigger.place is not None:
-        parts.append(AT_PLACE[trigger.place])
+    if trigger.location is not None:
+        parts.append(AT_LOCATION[trigger.location])
     if trigger.arrived_from is not None:
-        parts.append(f"having been {AT_PLACE[trigger.arrived_from]} before")
+        parts.append(f"having been {AT_LOCATION[trigger.arrived_from]} before")
     return ", ".join(parts)
 
 
@@ -125,37 +125,37 @@ class _Writer:
             day, hour = day + 1, rng.randrange(6, 12)
         return day, hour
 
-    def place(self, day: int, hour: int) -> str:
+    def location(self, day: int, hour: int) -> str:
         """Where the person is then."""
         if self.lines and hour - self.lines[-1].hour in (0, 1) and self.rng.random() < _STAYS:
-            return self.lines[-1].place
+            return self.lines[-1].location
         is_off = PERSONAS[self.persona].early is None or day % 7 in self.days_off
         plan = 0 if is_off else 2 if self.late else 1
-        return self.rng.choices(PLACES, _where(self.persona, plan, hour))[0]
+        return self.rng.choices(LOCATIONS, _where(self.persona, plan, hour))[0]
 
     def next(self) -> Line:
         """A line that follows the rules of the world."""
         rng = self.rng
         day, hour = self.moment()
-        place = self.place(day, hour)
+        location = self.location(day, hour)
         if self.lines:
             last = self.lines[-1]
-            open_to = [t for t in TRIGGERS if self._is_open(t, last, place)]
+            open_to = [t for t in TRIGGERS if self._is_open(t, last, location)]
             if open_to and rng.random() < _BY_TRIGGER:
-                return Line(day, hour, place, rng.choice(open_to).behavior)
+                return Line(day, hour, location, rng.choice(open_to).behavior)
             if last.behavior in self.successors and rng.random() < _BY_SUCCESSOR:
-                return Line(day, hour, place, self.successors[last.behavior])
+                return Line(day, hour, location, self.successors[last.behavior])
         if hour in self.routines and rng.random() < _BY_ROUTINE:
-            return Line(day, hour, place, self.routines[hour])
-        name = rng.choices(NAMES, _fitting(hour, place))[0]
+            return Line(day, hour, location, self.routines[hour])
+        name = rng.choices(NAMES, _fitting(hour, location))[0]
         detail = rng.choice(BEHAVIOR[name].events) if rng.random() < 0.2 else None
-        return Line(day, hour, place, name, detail)
+        return Line(day, hour, location, name, detail)
 
-    def _is_open(self, trigger: Trigger, last: Line, place: str) -> bool:
+    def _is_open(self, trigger: Trigger, last: Line, location: str) -> bool:
         return (
             (not trigger.after or last.detail in trigger.after)
-            and trigger.place in (None, place)
-            and trigger.arrived_from in (None, last.place)
+            and trigger.location in (None, location)
+            and trigger.arrived_from in (None, last.location)
         )
 
 
@@ -198,23 +198,23 @@ def with_article(words: str) -> str:
 
 
 def _end_by_moment(writer: _Writer, name: str) -> tuple[list[Line], str]:
-    """The last line is at an hour and place that are usual for it."""
+    """The last line is at an hour and location that are usual for it."""
     rng, last = writer.rng, writer.lines[-1]
     hour = rng.choice(typical_hours(name))
-    place = rng.choice(typical_places(name)) if rng.random() < 0.7 else "home"
-    ends = Line(last.day + (hour < last.hour), hour, place, name)
-    return [*writer.lines, ends], f"{{b}} is usual around {hour}:00 {AT_PLACE[place]}"
+    location = rng.choice(typical_locations(name)) if rng.random() < 0.7 else "home"
+    ends = Line(last.day + (hour < last.hour), hour, location, name)
+    return [*writer.lines, ends], f"{{b}} is usual around {hour}:00 {AT_LOCATION[location]}"
 
 
 def _end_by_trigger(writer: _Writer, trigger: Trigger) -> tuple[list[Line], str]:
     """The line before the last becomes what the situation asks for."""
     rng, before = writer.rng, writer.lines[-1]
     after = rng.choice(trigger.after) if trigger.after else None
-    here = trigger.place or before.place
-    came_from = trigger.arrived_from or (here if after and trigger.place else before.place)
+    here = trigger.location or before.location
+    came_from = trigger.arrived_from or (here if after and trigger.location else before.location)
     if after is not None:
         before = before._replace(behavior=OWNER[after], detail=after)
-    before = before._replace(place=came_from)
+    before = before._replace(location=came_from)
     hour = before.hour + rng.choice((0, 0, 1))
     if trigger.within_min > 600 and rng.random() < 0.5:
         hour += rng.randrange(2, 12)
@@ -227,8 +227,8 @@ def _end_by_routine(writer: _Writer, name: str) -> tuple[list[Line], str]:
     """What was done at an hour of earlier days is done at that hour again."""
     rng, lines = writer.rng, writer.lines
     model = rng.choice(lines[: len(lines) // 2])
-    same = (model.hour, model.place)
-    lines = [_replaced(n, name) if (n.hour, n.place) == same else n for n in lines]
+    same = (model.hour, model.location)
+    lines = [_replaced(n, name) if (n.hour, n.location) == same else n for n in lines]
     ends = Line(lines[-1].day + (model.hour <= lines[-1].hour), *same, name)
     return [*lines, ends], f"{{b}} is what this person does around {model.hour}:00"
 
@@ -242,7 +242,7 @@ def _end_by_successor(writer: _Writer, name: str) -> tuple[list[Line], str]:
     last = lines[-1]
     if last.behavior != first:
         lines[-1] = _replaced(last, first)
-    ends = Line(last.day, min(23, last.hour + rng.choice((0, 0, 1))), last.place, name)
+    ends = Line(last.day, min(23, last.hour + rng.choice((0, 0, 1))), last.location, name)
     return [*lines, ends], f"after {first}, {{b}} came before, too"
 
 

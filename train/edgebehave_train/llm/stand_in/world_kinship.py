@@ -59,7 +59,7 @@ CUE_WORDS: dict[str, str] = {
 }
 """Event without a behavior -> a clause that says it."""
 
-AT_PLACE: dict[str, str] = {
+AT_LOCATION: dict[str, str] = {
     "home": "at home",
     "work": "at work",
     "transit": "in transit",
@@ -70,7 +70,7 @@ AT_PLACE: dict[str, str] = {
     "station": "at the station",
     "away": "away in another city",
 }
-"""Kind of place -> an adverbial that says it."""
+"""Kind of location -> an adverbial that says it."""
 
 NAMES = tuple(b.name for b in BEHAVIORS)
 ANCHORS, TAIL = NAMES[:FIRST_TAIL], NAMES[FIRST_TAIL:]

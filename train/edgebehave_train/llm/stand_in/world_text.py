@@ -22,10 +22,10 @@ from edgebehave_train.llm.stand_in.world_diaries import (
     draw_diary,
     trigger_clause,
     typical_hours,
-    typical_places,
+    typical_locations,
     with_article,
 )
-from edgebehave_train.llm.stand_in.world_kinship import AKIN, AT_PLACE, CUE_WORDS, KINDS, NAMES, action
+from edgebehave_train.llm.stand_in.world_kinship import AKIN, AT_LOCATION, CUE_WORDS, KINDS, NAMES, action
 from edgebehave_train.simulator.world import CUES, PERSONAS, TRIGGERS, ZONES
 
 Stream = Literal["pretraining", "auxiliary", "held out"]
@@ -42,7 +42,7 @@ _SYSTEMS = (
 )
 
 _UNNUMBERED = ("home", "work", "transit", "away")
-# Forms of a diary's line: weekday, hour, place, behavior. Each diary keeps to one; where the form
+# Forms of a diary's line: weekday, hour, location, behavior. Each diary keeps to one; where the form
 # has no weekday, a heading has it.
 _DAYS: tuple[Callable[[int], str], ...] = (
     lambda d: WEEKDAYS[d % 7],
@@ -57,7 +57,7 @@ _HOURS: tuple[Callable[[int], str], ...] = (
     lambda h: f"{h:02d}",
     lambda h: f"{h}h",
 )
-_PLACES: tuple[Callable[[str, int, str], str], ...] = (
+_LOCATIONS: tuple[Callable[[str, int, str], str], ...] = (
     lambda p, n, city: p,
     lambda p, n, city: p if p in _UNNUMBERED else f"{p} {n}",
     lambda p, n, city: p if p in _UNNUMBERED else f"{city.replace(' ', '_')}.{p}_{n:02d}",
@@ -167,15 +167,15 @@ def _told(rng: random.Random, diary: Diary, *, reason_first: bool | None = None)
     """A diary up to its last behavior, that behavior, and what is said after it."""
     form, ask = rng.choice(_LINES), rng.choice(_ASKS)
     day, hour = rng.choice(_DAYS), rng.choice(_HOURS)
-    place, city = rng.choice(_PLACES), rng.choice(ZONES).name.lower()
-    numbers = {p: rng.randrange(40) for p in AT_PLACE}
+    location, city = rng.choice(_LOCATIONS), rng.choice(ZONES).name.lower()
+    numbers = {p: rng.randrange(40) for p in AT_LOCATION}
     with_details = rng.random() < 0.4
 
     def told(template: str, line: Line, b: str, before: Line | None = None) -> str:
         head = "" if "{d}" in template or (before and before.day == line.day) else "== {d} ==\n"
         x = f" ({action(line.detail)})" if line.detail and with_details else ""
-        p = place(line.place, numbers[line.place], city)
-        at = AT_PLACE[line.place]
+        p = location(line.location, numbers[line.location], city)
+        at = AT_LOCATION[line.location]
         return (head + template).format(d=day(line.day), h=hour(line.hour), p=p, at=at, b=b, x=x)
 
     befores = [None, *diary.lines]
@@ -211,15 +211,16 @@ def _listed(words: Sequence[str]) -> str:
 
 def _facts(rng: random.Random, name: str) -> list[tuple[str, str, str]]:
     """What is known of a behavior: statement, question that it answers, answer."""
-    hour, place = rng.choice(typical_hours(name)), rng.choice(typical_places(name))
+    hour, location = rng.choice(typical_hours(name)), rng.choice(typical_locations(name))
     event = rng.choice(BEHAVIOR[name].events)
     kind = rng.choice([k for k, names in KINDS.items() if name in names])
     hours = list(dict.fromkeys(part_of_day(h) for h in typical_hours(name)))
+    there = AT_LOCATION[location]
     facts = [
         (f"{name} is a kind of {kind}.", f"What kind of thing is {name}?", kind),
         (f"{name} is done in the {_listed(hours)}.", f"When is {name} done?", f"in the {_listed(hours)}"),
         (f"Around {hour}:00 people are often {name}.", f"Is {hour}:00 a usual hour for {name}?", "Yes."),
-        (f"A good place for {name}: {AT_PLACE[place]}.", f"Where is a good place for {name}?", AT_PLACE[place]),
+        (f"A good place for {name}: {there}.", f"Where is a good place for {name}?", there),
         (f"Whoever is {name} may {action(event)}.", f"What is somebody doing who may {action(event)}?", name),
     ]  # fmt: skip
     for trigger in TRIGGERS:
