@@ -1,4 +1,4 @@
-"""Habit kernels: what a user's own past says about the next behavior, without a network.
+"""Habit kernels: they predict the next behavior from a user's own past, without a network.
 
 A kernel weighs each past behavior; its distribution is proportional to the weights summed per
 behavior, its evidence is their sum:
@@ -8,21 +8,21 @@ behavior, its evidence is their sum:
     kernel             w_k(j)
     frequency          1
     recency            DECAY ** (number of behaviors since j)
-    transition         1 if the behavior before j is the one that was done last
-    second_order       1 if the two behaviors before j are the two that were done last
-    location              1 if the behavior before j was at the location of the last one
-    hour               clock(j; HOUR_WIDTH) if j fell on a workday and the query does, or neither
+    transition         1 if the behavior before j equals the last behavior
+    second_order       1 if the two behaviors before j equal the last two
+    location           1 if the behavior before j was at the location of the last one
+    hour               clock(j; HOUR_WIDTH) if j and the query are both on workdays or both on weekends
     transition_moment  transition * clock(j; MOMENT_WIDTH) * gap(j)
-    place_moment       location * clock(j; MOMENT_WIDTH) * gap(j)
+    location_moment    location * clock(j; MOMENT_WIDTH) * gap(j)
 
     clock(j; s) = exp(-(d_j / s)^2 / 2)    d_j  half hours between the times of day of j and query
     gap(j)      = exp(-((f_j - f) / GAP_WIDTH)^2 / 2)
                   f_j = log(1 + seconds since the behavior before j / GAP_UNIT_S), f for the query
 
-A query whose time is not known gives hour and the two moments no evidence.
+If the time of the query is unknown, `hour` and the two moment kernels have no evidence.
 
-A history holds only events that have a behavior, oldest first, those among the last HABIT_EVENTS
-events. Where it was cut, what stood before its first behavior is not known and matches nothing.
+A history holds the events with a behavior among the last HABIT_EVENTS events, oldest first. The behavior
+before its first one is unknown and matches nothing.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ KERNELS = (
     "location_moment",
 )
 TIMED_KERNELS = ("hour", "transition_moment", "location_moment")
-"""Kernels that have no evidence while the time of the query is not known."""
+"""Kernels that have no evidence if the time of the query is unknown."""
 
 HABIT_EVENTS = 512
 """Events that the kernels look back on; on the logs tried, as good as the whole past."""
@@ -59,9 +59,9 @@ FIRST_WEEKEND_DAY = 5
 
 @dataclass(frozen=True, kw_only=True)
 class HabitHistory:
-    """The behaviors of one user, oldest first; all arrays of shape (n,).
+    """The behaviors of one user as the kernels read them, oldest first; all arrays of shape (n,).
 
-    behavior        ids; spare ids are welcome, only their identity matters.
+    behavior        ids, spare ids included; only their identity matters.
     location        ids, likewise; 0 is "no location", which equals itself.
     time_s          UTC seconds.
     utc_offset_min  minutes to add for local time.
@@ -101,7 +101,7 @@ def clock_similarity(
 
 
 def gap_similarity(gap_s: npt.NDArray[np.integer], other_gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """How alike two waiting times are, on a logarithmic scale; negative gaps count as 0."""
+    """gap(j) of two waiting times in seconds, (n,) in 0..1; negative ones count as 0."""
     unit = np.float32(GAP_UNIT_S)
     log_gap = np.log1p(np.maximum(gap_s, 0).astype(np.float32) / unit)
     other_log_gap = np.log1p(np.maximum(other_gap_s, 0).astype(np.float32) / unit)
@@ -114,7 +114,7 @@ def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: in
     """w_k(j) of every kernel for one query at the end of a history.
 
     history         n behaviors.
-    time_s          UTC seconds of the query; None if its time is not known.
+    time_s          UTC seconds of the query; None: unknown.
     utc_offset_min  minutes to add for its local time.
     Returns         (K, n) float32, kernels in the order of KERNELS.
     """
@@ -166,7 +166,7 @@ class HabitWeights:
 
         p(b) = ( sum_k a_k m_k(b) / (E_k + c_k) + a_0 q(b) ) / Z,    m_k(b) = E_k p_k(b)
 
-    A kernel's voice is a_k E_k / (E_k + c_k): half of its weight once its evidence equals its
+    A kernel counts a_k E_k / (E_k + c_k): half of its weight when its evidence equals its
     shrinkage. q are the frequencies of the training part, if there is one.
 
     weight      a_k >= 0 of each kernel, in the order of KERNELS; only their ratios matter.

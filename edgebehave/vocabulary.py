@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 UNKNOWN = 0
-"""Id of every name that a vocabulary does not hold, and of a blank location."""
+"""Id of every name that a vocabulary does not hold, and of "no location"."""
 
 NO_BEHAVIOR = -1
-"""Behavior of an event that is input only: it is never a target and has no id."""
+"""Behavior of an input-only event, which is never predicted and has no behavior id."""
 
 UNKNOWN_NAME = "<unknown>"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Three lists of names, position = id, position 0 = unknown.
+    """Three lists of names: the id of a name is its position, and position 0 is unknown.
 
     events             N_events names.
     locations          names; id 0 also stands for an event without a location.
@@ -58,7 +58,7 @@ class Vocabulary:
 
     @classmethod
     def identity(cls, events: Sequence[str], locations: Sequence[str] = ()) -> "Vocabulary":
-        """Vocabulary in which each event is a behavior of its own; names without position 0."""
+        """A vocabulary in which each event is a behavior; pass the names without position 0."""
         names = (UNKNOWN_NAME, *events)
         return cls(
             events=names,
@@ -112,7 +112,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote. Raises ValueError naming the file if it is something else."""
+        """Read a file that `save` wrote. Raises ValueError that names the file if it is something else."""
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             return cls(**fields)

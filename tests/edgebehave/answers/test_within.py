@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 class StubAnswer:
-    """In the location of a session: gives the same outputs, whatever it is given."""
+    """In place of a session: gives the same outputs, whatever it is given."""
 
     def __init__(self, *outputs: np.ndarray) -> None:
         self._outputs = outputs
@@ -58,7 +58,7 @@ def test_nothing_may_happen_within_a_time():
     ("change", "error", "says"),
     [
         ({"within": 60}, TypeError, "timedelta"),
-        ({"within": timedelta(0)}, ValueError, "longer than nothing"),
+        ({"within": timedelta(0)}, ValueError, "longer than zero"),
         ({"at": None}, ValueError, "at must not be None"),
         ({"user": "nobody"}, ValueError, "none yet"),
     ],

@@ -41,14 +41,7 @@ def rows_of(history, user: str = "ada", max_events: int = 10**6) -> list[Row]:
     found = history.latest(user, max_events)
     if found is None:
         return []
-    events = found[1]
-    columns = (
-        events.event.rows(),
-        events.location.rows(),
-        events.time_s.tolist(),
-        events.utc_offset_min.tolist(),
-    )
-    return [Row(*row) for row in zip(*columns, strict=True)]
+    return [Row(*row) for row in found[1].rows()]
 
 
 def tell(history, rows, user: str = "ada") -> list[Mark]:
@@ -349,7 +342,7 @@ def test_what_others_write_is_seen(tmp_path):
         assert rows_of(one) == rows_of(other) == rows_at(range(600))[-20:]
         other.forget("ada")
         assert one.mark("ada") is None
-        assert one._sql.execute("SELECT max_events FROM settings").fetchone() == (600,)
+        assert one._file.execute("SELECT max_events FROM settings").fetchone() == (600,)
 
 
 def content(folder) -> bytes:
@@ -361,7 +354,7 @@ def test_forgetting_leaves_no_byte_in_the_file_or_its_journal(tmp_path, journal,
     if journal == "wal":
         monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
     with SqliteHistory(tmp_path / "h.db") as history:
-        assert history._pragma("journal_mode") == journal
+        assert history._file.pragma("journal_mode") == journal
         rows = [Row(f"secret-{i:03}", f"place-{i:03}", START_S + 7 * i, 0) for i in range(400)]
         for i, row in enumerate(rows):
             tell(history, [row], f"user-{i % 4}")
@@ -385,10 +378,10 @@ def test_a_file_that_lost_its_way_to_erasing_is_erased_when_opened(tmp_path):
         tell(history, rows_at(range(300)), "secret")
         tell(history, rows_at(range(30)), "other")
         history.forget("secret")
-        assert history._sql.execute("SELECT erase_pending FROM settings").fetchone() == (1,)
+        assert history._file.execute("SELECT erase_pending FROM settings").fetchone() == (1,)
         size = history.path.stat().st_size
     with SqliteHistory(tmp_path / "h.db") as history:
-        assert history._sql.execute("SELECT erase_pending FROM settings").fetchone() == (0,)
+        assert history._file.execute("SELECT erase_pending FROM settings").fetchone() == (0,)
         assert history.path.stat().st_size < size
 
 
@@ -473,7 +466,7 @@ def test_who_waits_too_long_is_told_so_and_nothing_is_noted(tmp_path):
     path = tmp_path / "h.db"
     with SqliteHistory(path) as patient, SqliteHistory(path, timeout_s=0.05) as hasty:
         tell(patient, rows_at([1]))
-        with patient._writing(), pytest.raises(HistoryBusyError, match="kept busy by other"):
+        with patient._file.writing(), pytest.raises(HistoryBusyError, match="kept busy by other"):
             tell(hasty, rows_at([2]))
         assert rows_of(hasty) == rows_at([1])
         tell(hasty, rows_at([2]), "bob")
@@ -484,13 +477,13 @@ def test_what_cannot_be_erased_at_once_is_erased_later(tmp_path):
     path = tmp_path / "h.db"
     with SqliteHistory(path, timeout_s=0.05) as history, SqliteHistory(path) as other:
         tell(history, rows_at(range(100)))
-        reading = other._sql.execute("SELECT * FROM events")
+        reading = other._file.execute("SELECT * FROM events")
         reading.fetchone()
         with pytest.raises(HistoryBusyError):
             history.forget("ada")
         reading.close()
         history.forget("ada")
-        assert history._pragma("page_count") < 10
+        assert history._file.pragma("page_count") < 10
         assert b"event 7" not in path.read_bytes()
 
 

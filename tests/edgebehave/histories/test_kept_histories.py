@@ -148,7 +148,7 @@ def test_what_has_aged_is_out_of_every_prediction(bundle, tmp_path):
         restarted = Predictor(bundle, history=SqliteHistory(path, max_age=age))
         assert answer(busy) == answer(restarted)
     assert busy.num_events("ada") == 40
-    assert len(busy._users.get("ada").history) < 20
+    assert len(busy._users.get("ada").events) < 20
 
 
 # --- forgetting ----------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_forgotten_event_was_never_observed(num_events, num_more, gone, seed, 
     num_more=st.integers(1, CAPACITY),
     ages=st.sets(st.integers(1, CAPACITY), min_size=1, max_size=CAPACITY - 1),
 )
-def test_what_forgotten_events_dislocationd_does_not_come_back(num_events, num_more, ages):
+def test_what_forgotten_events_displaced_does_not_come_back(num_events, num_more, ages):
     """It is as if the history had retained so many fewer until then."""
     bundle = small_bundle()
     life = random_life(num_events + num_more)

@@ -10,6 +10,7 @@ from lives import BUNDLES, TINY, Happened, answer, load, random_life, tell
 
 from edgebehave import Predictor
 from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.network_state import latest_state
 
 pytest.importorskip("onnxruntime")
 
@@ -40,8 +41,8 @@ def test_evicted_states_are_rebuilt_to_the_bit(bundle):
                 tell(predictor, user, life[step : step + 1])
         user = draw.choice(list(lives))
         assert answer(roomy, user) == answer(cramped, user)
-    assert len(cramped._states) == 1
-    assert len(roomy._states) == 6
+    assert len(cramped._users) == 1
+    assert len(roomy._users) == 6
 
 
 def test_a_bundle_for_the_web_predicts_what_the_native_one_does():
@@ -71,7 +72,7 @@ def test_a_replay_of_more_events_than_are_retained_is_equal(bundle):
 
 @settings(deadline=None, max_examples=15)
 @given(num_events=st.integers(2, 40), order=st.randoms(use_true_random=False))
-def test_late_events_go_to_their_location(num_events, order):
+def test_late_events_go_to_their_place_in_time(num_events, order):
     bundle = Bundle.open(TINY / "int8")
     life = random_life(bundle, num_events)
     in_order, shuffled = load(bundle), load(bundle)
@@ -141,5 +142,5 @@ def test_one_event_at_a_time_equals_the_whole_history_at_once():
     inputs = {name: np.array(column, np.int64) for name, column in columns.items()}
     past = {"position": np.array(0, np.int64), "cache": bundle.shape.empty_cache()}
     hidden, _ = bundle.observe.run(None, inputs | past)
-    state = predictor._states.hidden("ada", predictor._users.get("ada").history)
-    assert state[0] == pytest.approx(hidden[-1], abs=2e-5)
+    state = latest_state(bundle, predictor._users.get("ada"))
+    assert state.hidden[0] == pytest.approx(hidden[-1], abs=2e-5)
