@@ -75,8 +75,7 @@ class Future:
         bundle         a bundle with `generation`.
         state          after the latest event; it is advanced: pass a copy.
         events         the events that the kernels look back on.
-        past_4n        those of them that have a behavior, ids below V + U; rows as predict.onnx
-                       takes them, n >= 1.
+        past_4n        those of them that have a behavior, ids below V + U; rows as predict.onnx takes them, n >= 1.
         candidates     names of the behaviors from id 1 up.
         own_locations  names of the locations that the vocabulary does not hold.
         """
@@ -151,19 +150,9 @@ class Future:
         likely = np.exp(scores[stand_for] - scores[stand_for].max())
         return behavior, int(stand_for[_draw(likely, pick_2[1], sampling)]), z_1D
 
-    def _where(
-        self,
-        z_1D: npt.NDArray[np.float32],
-        event: int,
-        pick: float,
-        sampling: Sampling,
-    ) -> int:
+    def _where(self, z_1D: npt.NDArray[np.float32], event: int, pick: float, sampling: Sampling) -> int:
         """Id of a location of the vocabulary, or of an own location of the user."""
-        given = self._asked() | {
-            "z": z_1D,
-            "event": np.array([event]),
-            "history_event": self._history_event,
-        }
+        given = self._asked() | {"z": z_1D, "event": np.array([event]), "history_event": self._history_event}
         asked = {name: given[name] for name in LOCATION_INPUTS}
         known, copied = self._heads.location.run(["probs", "copied"], asked)
         location, num_known = self._history_4n[1], len(known)

@@ -34,9 +34,8 @@ def read_moment(at: object, utc_offset_min: object, default_offset_min: int) -> 
 
     at                  "now": the system's clock and local time. An aware datetime: its own
                         offset. A number: unix seconds, 1990 to 2100.
-    utc_offset_min      minutes to add for local time, -840..840; None: the offset of `at`, and
-                        `default_offset_min` if it is a number. A datetime in UTC has offset 0:
-                        pass the user's offset with it.
+    utc_offset_min      minutes to add for local time, -840..840; None: the offset of `at`, and `default_offset_min`
+                        if it is a number. A datetime in UTC has offset 0: pass the user's offset with it.
     Raises TypeError or ValueError that says what to pass instead.
     """
     offset_min = None if utc_offset_min is None else check_offset(utc_offset_min)

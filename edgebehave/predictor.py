@@ -48,11 +48,10 @@ class Predictor(Recorder):
     order of arrival, and a number for `at` without `utc_offset_min` takes the offset of the event that came
     before. An event older than everything in a full history is not kept, but counts.
 
-    Names that the vocabulary does not hold are allowed. Such an event is unknown to the network, but the
-    user's habits use it, and after its first use it is a candidate by its own name. There are U slots for
-    such names among the events that habits look back on; if there are more names, those used longest ago
-    have no slot until they are used again. An unknown event with the name of a behavior stands for that
-    behavior.
+    Names that the vocabulary does not hold are allowed. Such an event is unknown to the network, but the user's
+    habits use it, and after its first use it is a candidate by its own name. There are U slots for such names among
+    the events that habits look back on; if there are more names, those used longest ago have no slot until they are
+    used again. An unknown event with the name of a behavior counts as that behavior.
 
     Safe for use from several threads at once; calls about the same user wait for each other.
     """
@@ -109,8 +108,7 @@ class Predictor(Recorder):
                    one; the state of another user is rebuilt from the history when needed. A state
                    takes 8 L window D bytes; the user's latest events as ids take up to 30 kB more.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
-        Raises BundleError that says what is wrong with the bundle, ImportError without ONNX
-        Runtime.
+        Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
         return cls(Bundle.open(bundle, providers), history=history, state_mb=state_mb)
 
@@ -157,12 +155,7 @@ class Predictor(Recorder):
 
         def call(row: int) -> list[Prediction]:
             return self.predict(
-                users[row],
-                k,
-                at=times[row],
-                utc_offset_min=offsets[row],
-                tail=tail,
-                min_confidence=min_confidence,
+                users[row], k, at=times[row], utc_offset_min=offsets[row], tail=tail, min_confidence=min_confidence
             )
 
         return _for_each(call, len(users), threads)
@@ -201,9 +194,8 @@ class Predictor(Recorder):
                         moment: the median time of the next behavior if it comes in time. Needs a
                         bundle whose model was trained with generation heads, and a user with at
                         least one behavior.
-        tail            strength of the tail shift toward rare behaviors, 0..1: 0 gives calibrated
-                        probabilities, 1 the shift that was best on the validation part. Above 0 it
-                        needs a bundle.
+        tail            strength of the tail shift toward rare behaviors, 0..1: 0 gives calibrated probabilities, 1
+                        the shift that was best on the validation part. Above 0 it needs a bundle.
         min_confidence  0..1; if the most probable behavior has less, the answer is []. It is compared
                         with the returned probability, which without a bundle is not calibrated.
         Raises TypeError or ValueError that says what to pass instead.
@@ -211,13 +203,7 @@ class Predictor(Recorder):
         check_count(k, "k")
         check_share(min_confidence, "min_confidence")
         names, probs = self.probabilities(
-            user,
-            at=at,
-            location=location,
-            utc_offset_min=utc_offset_min,
-            habits=habits,
-            within=within,
-            tail=tail,
+            user, at=at, location=location, utc_offset_min=utc_offset_min, habits=habits, within=within, tail=tail
         )
         best = best_first(probs, k)
         if not len(best) or probs[best[0]] < min_confidence:

@@ -1,4 +1,4 @@
-"""Names and their ids: events, locations, behaviors, and which behavior an event stands for."""
+"""Names and their ids: events, locations, behaviors, and the behavior of each event."""
 
 import json
 import os
@@ -25,8 +25,7 @@ class Vocabulary:
     events             N_events names.
     locations          names; id 0 also stands for an event without a location.
     behaviors          V names: what is predicted.
-    event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events,
-                       UNKNOWN for event 0.
+    event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events, UNKNOWN for event 0.
     Raises ValueError if a list does not start with UNKNOWN_NAME, holds a name twice, or
     event_to_behavior does not fit.
     """
@@ -61,10 +60,7 @@ class Vocabulary:
         """A vocabulary in which each event is a behavior; pass the names without position 0."""
         names = (UNKNOWN_NAME, *events)
         return cls(
-            events=names,
-            locations=(UNKNOWN_NAME, *locations),
-            behaviors=names,
-            event_to_behavior=range(len(names)),
+            events=names, locations=(UNKNOWN_NAME, *locations), behaviors=names, event_to_behavior=range(len(names))
         )
 
     @property

@@ -74,14 +74,8 @@ class Questions:
 
 def habits_alone(question: Question, weights: HabitWeights) -> FloatArray:
     """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
-    moment = question.moment
     history = HabitHistory.of_events(*question.past)
-    probs_KC, evidence_K = habit_probs(
-        history,
-        1 + len(question.candidates),
-        None if moment is None else moment.time_s,
-        0 if moment is None else moment.utc_offset_min,
-    )
+    probs_KC, evidence_K = habit_probs(history, 1 + len(question.candidates), *(question.moment or (None, 0)))
     trust_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
     scores_C: npt.NDArray[np.float64] = trust_K @ probs_KC
     total = float(scores_C.sum())

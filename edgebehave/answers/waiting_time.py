@@ -12,7 +12,7 @@ from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.time_features import NUM_SLOTS, weekday_and_slot
 
 NOTHING = "<nothing>"
-"""The candidate that stands for: nothing happens `within` the given time."""
+"""The candidate for no behavior `within` the given time."""
 
 CLOCK_SHRINKAGE = 20.0
 """Behaviors of the training log that are added to a user's own hours of the day."""
@@ -103,10 +103,7 @@ def clock_rates(
 
 
 def shares_in_bins(
-    rate_UDS: FloatArray,
-    start_s_U: IntArray,
-    utc_offset_min_U: IntArray,
-    gap_s_BQ: npt.NDArray[np.floating],
+    rate_UDS: FloatArray, start_s_U: IntArray, utc_offset_min_U: IntArray, gap_s_BQ: npt.NDArray[np.floating]
 ) -> FloatArray:
     """(U, B, Q) probabilities of the waiting times inside each bin, counted from `start_s_U`.
 

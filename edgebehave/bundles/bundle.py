@@ -5,7 +5,9 @@ vocabulary.json   names and their ids
 observe.onnx      event + cache of earlier events -> state, and the new rows of the cache
 predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (models with generation heads)
-next.onnx, place.onnx  the behavior, event and location of generated events (the same models, not for the web)
+next.onnx         state + moment + history -> behavior and event of a generated event (the same, not for the web)
+place.onnx        state + event + history -> location of a generated event (the same, not for the web)
+window.onnx       latest events + moment + history -> probabilities, without a state (bundles for servers)
 """
 
 import json
@@ -37,14 +39,10 @@ CACHE_PARTS = ("key", "value")
 """The parts of the cache of a layer."""
 
 GRAPHS = ("observe.onnx", "predict.onnx")
-WAIT_GRAPH = "wait.onnx"
-"""In bundles of models with generation heads: state + history -> waiting times until the next behavior."""
+"""The graphs of every bundle."""
 
-WINDOW_GRAPH = "window.onnx"
-"""In bundles for servers: the latest events, moment and history -> probabilities, without a state."""
-
+WAIT_GRAPH, WINDOW_GRAPH = "wait.onnx", "window.onnx"
 NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
-"""In bundles of the same models, not for the web: state + moment -> behavior and event; event -> location."""
 
 WAIT_INPUTS = ("hidden", "history", "num_real")
 LOCATION_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
@@ -126,8 +124,7 @@ class GenerationHeads:
     location       runs place.onnx.
     num_quantiles  Q: wait.onnx first gives Q equally probable waiting times of each bin, then the
                    waiting times from the user's own past.
-    clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and
-                   of weekends.
+    clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and of weekends.
     """
 
     next: Any
@@ -206,9 +203,7 @@ class Bundle:
         running = graphs["predict.onnx"].get_providers()[0]
         if providers and running != providers[0]:
             warnings.warn(
-                f"{providers[0]} is not available here; the bundle runs on {running}",
-                RuntimeWarning,
-                stacklevel=3,
+                f"{providers[0]} is not available here; the bundle runs on {running}", RuntimeWarning, stacklevel=3
             )
         return cls(
             path=path,

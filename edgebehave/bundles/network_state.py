@@ -56,7 +56,7 @@ def latest_state(bundle: Bundle, known: MappedHistory) -> NetworkState:
 
 
 def _reaches(state: NetworkState, origin: int, events: RollingEvents, bundle: Bundle) -> bool:
-    """Whether a state, advanced, equals a new one that begins at `origin`, and needs fewer steps."""
+    """True if a state, advanced, equals a new one that begins at `origin`, and needs fewer steps."""
     if state.num_seen > events.count or origin >= state.num_seen:
         return False
     in_step = (origin - state.origin) % (bundle.shape.window - 1) == 0

@@ -42,12 +42,7 @@ class PredictGraph(threading.local):
         self._graph = BoundGraph(bundle.predict, inputs, {"probs": self._probs})
 
     def probs(
-        self,
-        hidden_1D: FloatArray,
-        moment: Moment | None,
-        location: int,
-        history_4n: IntArray,
-        tail: float = 0.0,
+        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray, tail: float = 0.0
     ) -> FloatArray:
         """Probabilities of all ids, (V + U,) float32; column 0 is the unknown behavior.
 

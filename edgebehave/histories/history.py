@@ -119,11 +119,7 @@ class Match(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        event: str | None,
-        location: str | None,
-        at: datetime | float | None,
-        until: datetime | float | None,
+        cls, event: str | None, location: str | None, at: datetime | float | None, until: datetime | float | None
     ) -> "Match":
         """From the arguments of `Predictor.forget_event`, checked."""
         if event is None and location is None and at is None and until is None:

@@ -66,7 +66,7 @@ class MappedHistory:
         self.extend(mark, events)
 
     def is_plain(self, num_events: int) -> bool:
-        """Whether each of the last events stands for a behavior of the vocabulary."""
+        """True if each of the last events has a behavior of the vocabulary."""
         return self._last_unnamed < max(0, self.events.count - num_events)
 
     def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
@@ -75,13 +75,7 @@ class MappedHistory:
         behavior_id = self._behavior_id(event, event_id)
         if not 0 < behavior_id < self._vocabulary.num_behaviors:
             self._last_unnamed = self.events.count
-        self.events.append(
-            event=event_id,
-            location=self._location_id(location),
-            behavior=behavior_id,
-            time_s=time_s,
-            utc_offset_min=utc_offset_min,
-        )
+        self.events.append(event_id, behavior_id, self._location_id(location), time_s, utc_offset_min)
         self.mark = mark
         self._drop_unused_names()
 

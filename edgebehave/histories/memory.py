@@ -66,9 +66,9 @@ class SharedNames:
             self._name_of[name_id] = None
             self._free.append(name_id)
 
-    def find(self, name: str) -> int | None:
-        """The id of a name, None if no event uses it."""
-        return self._id_of.get(name)
+    def find(self, name: str) -> int:
+        """The id of a name, -1 if no event uses it."""
+        return self._id_of.get(name, -1)
 
 
 class _UserLog:
@@ -104,8 +104,7 @@ class MemoryHistory:
     def __init__(self, *, max_events: int = HISTORY_EVENTS, max_age: timedelta | None = None) -> None:
         """An empty history.
 
-        max_events  events retained per user, the latest; a `Predictor` whose bundle looks back
-                    further raises it.
+        max_events  events retained per user, the latest; a `Predictor` whose bundle looks back further raises it.
         max_age     None: of any age. Otherwise see `Retention`: older ones are dropped when the
                     user's next event comes, or when `expire` is called.
         """
@@ -184,9 +183,7 @@ class MemoryHistory:
             matches = (rows["time_s"] >= match.first_s) & (rows["time_s"] <= match.last_s)
             for column, name in (("event", match.event), ("location", match.location)):
                 if name is not None:
-                    # -1 is the id of no name: a name that no event has matches nothing.
-                    name_id = self._names.find(name)
-                    matches &= rows[column] == (-1 if name_id is None else name_id)
+                    matches &= rows[column] == self._names.find(name)
             num_matches = int(matches.sum())
             if num_matches == len(rows):
                 self._remove(user)
@@ -200,7 +197,7 @@ class MemoryHistory:
     def expire(self, now_s: int) -> int:
         """Drop the events of all users that have reached `max_age` at a moment. Returns their number.
 
-        Users without younger events are forgotten as a whole. For a user who comes back this happens
+        Users without younger events are forgotten. For a user who comes back this happens
         without a call; call it now and then with the current time if users who stay away must not be kept.
         """
         with self._lock:

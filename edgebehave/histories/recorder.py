@@ -118,13 +118,7 @@ class Recorder:
             self._history.put(user, *known)
 
     def observe(
-        self,
-        user: str,
-        event: str,
-        *,
-        at: At = "now",
-        location: str | None = None,
-        utc_offset_min: int | None = None,
+        self, user: str, event: str, *, at: At = "now", location: str | None = None, utc_offset_min: int | None = None
     ) -> None:
         """Record an event. The network does not run before a prediction is asked for.
 
@@ -167,7 +161,7 @@ class Recorder:
         locations = one_per_row(location, num_rows, "location")
         offsets = one_per_row(utc_offset_min, num_rows, "utc_offset_min")
         number = 0
-        told: dict[str, Moment] = {}
+        newest: dict[str, Moment] = {}
         rows: list[UserEvent] = []
         try:
             for number in range(num_rows):
@@ -175,37 +169,31 @@ class Recorder:
             with self._locks.of_all(users):
                 for number in range(num_rows):
                     given = (events[number], times[number], locations[number], offsets[number])
-                    rows.append(self._read(users[number], *given, told))
+                    rows.append(self._read(users[number], *given, newest))
                 self._users.append_many(rows)
         except (TypeError, ValueError) as error:
             error.add_note(f"in row {number} of {num_rows}; nothing is recorded")
             raise
 
     def _read(
-        self,
-        user: str,
-        event: str,
-        at: At,
-        location: str | None,
-        utc_offset_min: int | None,
-        told: dict[str, Moment],
+        self, user: str, event: str, at: At, location: str | None, utc_offset_min: int | None, newest: dict[str, Moment]
     ) -> UserEvent:
         """An event from the arguments of `observe`, checked; `user` was checked before.
 
-        told  the latest moment of each user in the current batch; this event's moment is added.
+        newest  the latest moment of each user in the current batch; this event's moment is added.
         """
         check_name(event, "event")
         if location is not None:
             check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
-        newest = told.get(user)
+        latest = newest.get(user)
         default_min = 0
         if utc_offset_min is None and not isinstance(at, str | datetime):
-            default_min = self._last_offset_min(user, newest)
+            default_min = self._last_offset_min(user, latest)
         moment = read_moment(at, utc_offset_min, default_min)
-        if newest is None or moment.time_s >= newest.time_s:
-            told[user] = moment
+        if latest is None or moment.time_s >= latest.time_s:
+            newest[user] = moment
         return UserEvent(user, event, location, *moment)
 
     def _last_offset_min(self, user: str, newest: Moment | None) -> int:

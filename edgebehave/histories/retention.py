@@ -16,11 +16,10 @@ _STEPS = 32
 class Retention:
     """The last `max_events` events, and of these none older than `max_age`.
 
-    Age is counted back from the user's latest event, so an old history does not vanish when it is read,
-    and the same events leave the same history in any order of arrival. If the latest event lies in the
-    future, age is counted back from the system's clock. Events expire in steps of 1/32 of `max_age`
-    since 1970, because all states of a user are computed anew when the oldest event is dropped: at least
-    31/32 of `max_age` are retained.
+    Age is counted back from the user's latest event, so an old history does not vanish when it is read, and the same
+    events leave the same history in any order of arrival. If the latest event lies in the future, age is counted back
+    from the system's clock. Events expire in steps of 1/32 of `max_age` since 1970, because all states of a user are
+    computed anew when the oldest event is dropped: at least 31/32 of `max_age` are retained.
     """
 
     max_events: int = HISTORY_EVENTS

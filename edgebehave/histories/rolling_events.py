@@ -64,7 +64,7 @@ class RollingEvents:
         """The last events as the graphs take them, (4, n): all columns but `event`; a view."""
         return self._columns[1:, max(self._start, self._stop - num_events) : self._stop]
 
-    def append(self, *, event: int, location: int, behavior: int, time_s: int, utc_offset_min: int) -> None:
+    def append(self, event: int, behavior: int, location: int, time_s: int, utc_offset_min: int) -> None:
         """Add the latest event."""
         self._make_room(1)
         self._columns[:, self._stop] = (event, behavior, location, time_s, utc_offset_min)

@@ -23,10 +23,9 @@ class SqliteHistory:
 
     It implements `History`, which describes the methods.
 
-    Durable: `append` (and so `Predictor.observe`) returns after the event has reached the disk. The event
-    survives a kill at any moment and, unless `survives_power_loss` is False, a loss of power. `append_many`
-    waits for the disk once, and a kill leaves all of its events or none. After a restart, predictions are
-    equal to the bit.
+    Durable: `append` (and so `Predictor.observe`) returns after the event has reached the disk. The event survives a
+    kill at any moment and, unless `survives_power_loss` is False, a loss of power. `append_many` waits for the disk
+    once, and a kill leaves all of its events or none. After a restart, predictions are equal to the bit.
 
     Shared: several threads may use one SqliteHistory, and several processes may each open one on the same
     file, which must lie on a local disk. Each sees the acknowledged events of the others. Writers wait for
@@ -72,10 +71,7 @@ class SqliteHistory:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 
@@ -182,7 +178,7 @@ class SqliteHistory:
     def expire(self, now_s: int) -> int:
         """Erase the events of all users that have reached `max_age` at a moment. Returns their number.
 
-        Users without younger events are forgotten as a whole. For a user who comes back this happens
+        Users without younger events are forgotten. For a user who comes back this happens
         without a call; call it now and then with the current time if users who stay away must not be kept.
         """
         oldest_s = self._retention.oldest_at(now_s)
@@ -213,8 +209,7 @@ class SqliteHistory:
         user_id = self._user_id(user)
         if user_id is None:
             user_id = self._file.execute(
-                "INSERT INTO users (name, changes, num_events) SELECT ?, next_life, 0 FROM settings",
-                (_stored(user),),
+                "INSERT INTO users (name, changes, num_events) SELECT ?, next_life, 0 FROM settings", (_stored(user),)
             ).lastrowid
             assert user_id is not None
         latest_s = self._latest_s(user_id)
@@ -252,8 +247,7 @@ class SqliteHistory:
     def _retain(self, user_id: int, latest_s: int) -> None:
         """Delete the events that are too many or too old."""
         (num_retained, max_events) = self._file.execute(
-            "SELECT (SELECT count(*) FROM events WHERE user = ?), max_events FROM settings",
-            (user_id,),
+            "SELECT (SELECT count(*) FROM events WHERE user = ?), max_events FROM settings", (user_id,)
         ).fetchone()
         if num_retained > _integer(max_events):
             self._file.execute(
@@ -278,8 +272,7 @@ class SqliteHistory:
 
     def _remove(self, user_id: int) -> None:
         self._file.execute(
-            "UPDATE settings SET next_life = 1 + max(next_life, (SELECT changes FROM users WHERE id = ?))",
-            (user_id,),
+            "UPDATE settings SET next_life = 1 + max(next_life, (SELECT changes FROM users WHERE id = ?))", (user_id,)
         )
         self._file.execute("DELETE FROM events WHERE user = ?", (user_id,))
         self._file.execute("DELETE FROM users WHERE id = ?", (user_id,))

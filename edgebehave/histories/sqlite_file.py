@@ -65,10 +65,7 @@ class SqliteFile:
         with self.reading():
             # isolation_level None: transactions begin and end by our own statements.
             self._sql = sqlite3.connect(
-                self.path.absolute(),
-                timeout=timeout_s,
-                isolation_level=None,
-                check_same_thread=False,
+                self.path.absolute(), timeout=timeout_s, isolation_level=None, check_same_thread=False
             )
             try:
                 self._open(survives_power_loss)
