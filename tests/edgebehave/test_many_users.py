@@ -1,4 +1,4 @@
-"""Many users and many threads: the same answers as one after the other."""
+"""Many users on many threads: the same answers as one after the other."""
 
 import threading
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_many_are_the_same_as_one_by_one(told):
 
 @pytest.mark.parametrize("threads", [2, 5, 40])
 def test_threads_change_nothing(told, threads):
-    many = Predictor.load(TINY, state_mb=0.01)  # states make room for each other all the time
+    many = Predictor.load(TINY, state_mb=0.01)  # room for few users: states are dropped all the time
     users, events, at = life(many)
     many.observe_many(users, events, at=at, utc_offset_min=60)
     many.advance(USERS * 3, threads=threads)

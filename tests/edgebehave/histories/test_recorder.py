@@ -1,4 +1,4 @@
-"""Users and names of any kind; mistakes are explained and change nothing."""
+"""Recording events of users with any name; mistakes are explained and change nothing."""
 
 from datetime import UTC, datetime
 

@@ -36,7 +36,7 @@ def test_it_equals_a_list_cut_to_its_end(steps, capacity, num_skipped, num_asked
         new = rows(len(model), 1 if step is None else step)
         model += new
         if step is None:
-            buffer.append(**dict(zip(IdEvents._fields, new[0], strict=True)))
+            buffer.append(*new[0])
         else:
             buffer.extend(events(new))
         assert kept(buffer) == model[-capacity:]
