@@ -33,6 +33,9 @@ import numpy.typing as npt
 
 from edgebehave.time_features import NUM_SLOTS, weekday_and_slot
 
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.float32]
+
 KERNELS = (
     "frequency",
     "recency",
@@ -67,50 +70,39 @@ class HabitHistory:
     utc_offset_min  minutes to add for local time.
     """
 
-    behavior: npt.NDArray[np.integer]
-    location: npt.NDArray[np.integer]
-    time_s: npt.NDArray[np.integer]
-    utc_offset_min: npt.NDArray[np.integer]
+    behavior: IntArray
+    location: IntArray
+    time_s: IntArray
+    utc_offset_min: IntArray
 
     @classmethod
-    def of_events(
-        cls,
-        behavior: npt.NDArray[np.integer],
-        location: npt.NDArray[np.integer],
-        time_s: npt.NDArray[np.integer],
-        utc_offset_min: npt.NDArray[np.integer],
-    ) -> "HabitHistory":
+    def of_events(cls, behavior: IntArray, location: IntArray, time_s: IntArray, utc_offset_min: IntArray) -> Self:
         """History from the columns of an event log; drops events without a behavior."""
-        has_behavior = behavior >= 0
+        kept = behavior >= 0
         return cls(
-            behavior=behavior[has_behavior],
-            location=location[has_behavior],
-            time_s=time_s[has_behavior],
-            utc_offset_min=utc_offset_min[has_behavior],
+            behavior=behavior[kept], location=location[kept], time_s=time_s[kept], utc_offset_min=utc_offset_min[kept]
         )
 
 
-def clock_similarity(
-    slot: npt.NDArray[np.integer], other_slot: npt.NDArray[np.integer], width: float
-) -> npt.NDArray[np.float32]:
+def clock_similarity(slot: IntArray, other_slot: IntArray, width: float) -> FloatArray:
     """exp(-(d / width)^2 / 2), d the half hours around the clock between slots 0..47."""
     apart = np.abs(slot - other_slot)
     distance = np.minimum(apart, NUM_SLOTS - apart).astype(np.float32)
-    similarity: npt.NDArray[np.float32] = np.exp(-0.5 * (distance / np.float32(width)) ** 2)
+    similarity: FloatArray = np.exp(-0.5 * (distance / np.float32(width)) ** 2)
     return similarity
 
 
-def gap_similarity(gap_s: npt.NDArray[np.integer], other_gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def gap_similarity(gap_s: IntArray, other_gap_s: IntArray) -> FloatArray:
     """gap(j) of two waiting times in seconds, (n,) in 0..1; negative ones count as 0."""
     unit = np.float32(GAP_UNIT_S)
     log_gap = np.log1p(np.maximum(gap_s, 0).astype(np.float32) / unit)
     other_log_gap = np.log1p(np.maximum(other_gap_s, 0).astype(np.float32) / unit)
     apart = (log_gap - other_log_gap) / np.float32(GAP_WIDTH)
-    similarity: npt.NDArray[np.float32] = np.exp(-0.5 * apart**2)
+    similarity: FloatArray = np.exp(-0.5 * apart**2)
     return similarity
 
 
-def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: int = 0) -> npt.NDArray[np.float32]:
+def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: int = 0) -> FloatArray:
     """w_k(j) of every kernel for one query at the end of a history.
 
     history         n behaviors.
@@ -146,7 +138,7 @@ def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: in
 
 def habit_probs(
     history: HabitHistory, num_behaviors: int, time_s: int | None, utc_offset_min: int = 0
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[FloatArray, FloatArray]:
     """p_k(b) and E_k of every kernel for one query at the end of a history.
 
     Returns  (K, num_behaviors) float32, rows that sum to 1, or to 0 without evidence;

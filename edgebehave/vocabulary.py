@@ -95,22 +95,15 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
-        names = {
-            "events": self.events,
-            "locations": self.locations,
-            "behaviors": self.behaviors,
-            "event_to_behavior": self.event_to_behavior,
-        }
-        text = json.dumps(names, ensure_ascii=False, indent=0)
+        names = {name: getattr(self, name) for name in ("events", "locations", "behaviors", "event_to_behavior")}
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(names, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read a file that `save` wrote. Raises ValueError that names the file if it is something else."""
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**fields)
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

@@ -12,9 +12,6 @@ import numpy.typing as npt
 Array = npt.NDArray[np.generic]
 
 CPU = "CPUExecutionProvider"
-_CPU_DEVICE = "cpu"
-"""Name of main memory, for binding."""
-
 # Both packages install the same module: the one that was installed last has overwritten the other.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -83,13 +80,13 @@ class BoundGraph:
             self.bind(name, array)
         self._outputs = dict(outputs)
         for name, array in outputs.items():
-            self._binding.bind_output(name, _CPU_DEVICE, 0, array.dtype.type, array.shape, array.ctypes.data)
+            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def bind(self, name: str, array: Array) -> None:
         """Take an input from another array from now on."""
         assert array.flags.c_contiguous, name
         self._inputs[name] = array
-        self._binding.bind_input(name, _CPU_DEVICE, 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def run(self) -> None:
         """Compute the outputs in place. Run options, even default ones, would cost 30 us."""

@@ -47,6 +47,7 @@ def latest_state(bundle: Bundle, known: MappedHistory) -> NetworkState:
     far_enough = max(0, events.count - bundle.shape.receptive_field) // num_slots * num_slots
     origin = max(far_enough, events.count - len(events))
     state: NetworkState | None = known.network_state
+    known.network_state = None  # a step that fails leaves no half-advanced state behind
     if state is None or not _reaches(state, origin, events, bundle):
         state = empty_state(bundle, origin)
     for event, _, location, time_s, offset_min in events.rows(events.count - state.num_seen):
@@ -95,19 +96,10 @@ class RingState:
         event, location, time_s, utc_offset_min, position, num_cached = self._numbers
         names = [f"{part}_{layer}" for layer in range(shape.num_layers) for part in CACHE_PARTS]
         caches = dict(zip(names, self._cache, strict=True))
-        self._graph = BoundGraph(
-            bundle.observe,
-            {
-                "event": event,
-                "location": location,
-                "time_s": time_s,
-                "utc_offset_min": utc_offset_min,
-                "position": position.reshape(()),
-                "num_cached": num_cached.reshape(()),
-                **caches,
-            },
-            {"hidden": self.hidden, **{f"new_{name}": cache for name, cache in caches.items()}},
-        )
+        inputs = {"event": event, "location": location, "time_s": time_s, "utc_offset_min": utc_offset_min}
+        inputs |= {"position": position.reshape(()), "num_cached": num_cached.reshape(())}
+        outputs = {f"new_{name}": cache for name, cache in caches.items()}
+        self._graph = BoundGraph(bundle.observe, {**inputs, **caches}, {"hidden": self.hidden, **outputs})
 
     def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
         num_taken, num_slots = self.num_seen - self.origin, self._num_slots

@@ -13,7 +13,6 @@ from edgebehave.histories.user_export import read_user, write_user
 from edgebehave.moments import At, Moment, read_moment
 
 _NUM_LOCKS = 256
-_ALL = 2**31
 
 
 class UserLocks:
@@ -98,7 +97,7 @@ class Recorder:
         It holds the retained events and the number of events observed, but not the user's name.
         Raises KeyError for an unknown user.
         """
-        found = self._history.latest(check_name(user, "user"), _ALL)
+        found = self._history.latest(check_name(user, "user"), 2**31)
         if found is None:
             raise KeyError(f"there is no user {user!r:.60}")
         mark, events = found

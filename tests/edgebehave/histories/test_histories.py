@@ -18,7 +18,7 @@ def history(request, tmp_path):
 
 
 class ListHistory:
-    """All that a history of one user promises, said as plainly as it can be."""
+    """The rules of a history of one user, in the plainest code."""
 
     def __init__(self, max_events: int, max_age_s: int | None) -> None:
         self.max_events, self.max_age_s = max_events, max_age_s
@@ -26,7 +26,7 @@ class ListHistory:
         self.num_events = 0
 
     def append(self, row: Row) -> bool:
-        """Whether it was nothing but a new latest event."""
+        """True if the row became the latest event and nothing else changed."""
         is_latest = not self.rows or row.time_s >= self.rows[-1].time_s
         self.num_events += 1
         # sorted() is stable: events of the same second stay in the order in which they came.

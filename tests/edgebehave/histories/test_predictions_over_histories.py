@@ -134,7 +134,7 @@ def test_another_vocabulary_reads_the_same_file(bundle, tmp_path):
 
 
 def test_what_has_aged_is_out_of_every_prediction(bundle, tmp_path):
-    """Whether the predictor was asked all along or is started over."""
+    """The answers are equal if the predictor was asked all along and if it starts anew."""
     age = timedelta(hours=24)
     path = tmp_path / "h.db"
     history = SqliteHistory(path, max_age=age)
