@@ -113,7 +113,7 @@ def train(
             raise
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+        print_json({**checkpoint.training.to_json(), "events_per_s": progress.events_per_s})
 
 
 def is_given(context: typer.Context, parameter: str) -> bool:

@@ -224,7 +224,7 @@ def _manifest(
         "model": model_shape(config),
         "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
         "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),
-        "dro_weights": checkpoint.training.get("dro", {}).get("worst_case"),
+        "dro_weights": checkpoint.training.worst_case,
         "calibration": tuning.calibration,
         "tail": tuning.tail,
         "conformal": tuning.conformal,
@@ -232,7 +232,7 @@ def _manifest(
         "quality": checkpoint.read_metrics(),
         "parity": parity.to_json(),
         "source": {
-            "data_fingerprint": checkpoint.training["data_fingerprint"],
+            "data_fingerprint": checkpoint.training.data_fingerprint,
             "config": checkpoint.config.to_json(),
             "weights_sha256": _sha256(checkpoint.path / "model.safetensors"),
         },

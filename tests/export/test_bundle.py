@@ -76,7 +76,7 @@ def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
     assert len(manifest["conformal"]["threshold"]) == len(manifest["conformal"]["coverage"])
     assert manifest["parity"] == json.loads(json.dumps(report.to_json()))
     source = manifest["source"]
-    assert source["data_fingerprint"] == tiny_checkpoint.training["data_fingerprint"]
+    assert source["data_fingerprint"] == tiny_checkpoint.training.data_fingerprint
     weights = (tiny_checkpoint.path / "model.safetensors").read_bytes()
     assert source["weights_sha256"] == hashlib.sha256(weights).hexdigest()
 

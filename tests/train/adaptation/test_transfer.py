@@ -101,7 +101,7 @@ def test_what_trains_moves_and_what_is_frozen_stays(source, other, config, strat
     assert same == {"ofa": frozen_layers, "lora": bias_and_norms}.get(strategy, set())
     assert not torch.equal(state["blocks.0.qkv.weight"], learned["blocks.0.qkv.weight"]) or (strategy == "ofa")
     assert not torch.equal(state["norm.weight"], learned["norm.weight"])
-    assert moved.training["origin"]["strategy"] == strategy
+    assert moved.training.origin["strategy"] == strategy
     assert moved.vocabulary.events[1:] != source.vocabulary.events[1:]
 
 

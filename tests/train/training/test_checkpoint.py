@@ -11,7 +11,7 @@ from edgebehave_train import files
 from edgebehave_train.files import read_tensors, write_json, write_tensors
 from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
-from edgebehave_train.training.checkpoint import Checkpoint, write_description
+from edgebehave_train.training.checkpoint import Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.objectives import ObjectiveConfig
 from edgebehave_train.training.recipes import tiny
 
@@ -20,7 +20,22 @@ CONFIG = tiny(split=SplitConfig(by="user", seed=3), objective=ObjectiveConfig(na
 MODEL_CONFIG = ModelConfig(
     num_events=4, num_locations=2, num_behaviors=4, width=16, num_layers=1, num_heads=2, window=8
 )
-TRAINING = {"behavior_counts": [0, 5, 3, 1], "data_fingerprint": "f00"}
+TRAINING = TrainingRecord(
+    data_fingerprint="f00",
+    origin={"strategy": "lora", "num_examples": {"eat": 3}},
+    behavior_counts=[0, 5, 3, 1],
+    seed=3,
+    device="cpu",
+    precision="float32",
+    attention="blockwise",
+    num_parameters=123,
+    versions={"python": "3.12"},
+    finished=True,
+    best_epoch=2,
+    validation_nll=[2.5, 2.25],
+    validation_loss=[None, 2.75],
+    dro=DroResult(capacity=1.5, worst_case=[0.0, 0.25, 0.25, 0.5]),
+)
 
 
 @pytest.fixture
@@ -48,6 +63,25 @@ def test_everything_comes_back(folder, model):
     assert not loaded.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_the_training_record_writes_no_field_that_is_absent():
+    content = TRAINING.to_json()
+    assert list(content)[:3] == ["data_fingerprint", "origin", "behavior_counts"]
+    assert content["dro"] == {"capacity": 1.5, "worst_case": [0.0, 0.25, 0.25, 0.5]}
+    assert "validation_rank" not in content
+    assert "generation_nll" not in content
+    plain = dataclasses.replace(TRAINING, dro=None)
+    assert TrainingRecord.from_json(json.loads(json.dumps(plain.to_json()))) == plain
+    assert (TRAINING.worst_case, plain.worst_case) == ([0.0, 0.25, 0.25, 0.5], None)
+
+
+def test_a_training_record_of_another_version_is_one_clear_error(folder):
+    content = json.loads((folder / "training.json").read_text())
+    del content["finished"]
+    write_json(folder / "training.json", content)
+    with pytest.raises(ValueError, match=r"training\.json does not fit this version: .*finished"):
+        Checkpoint.open(folder)
 
 
 def test_metrics_come_back_and_may_be_absent(folder):

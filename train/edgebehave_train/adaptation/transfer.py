@@ -138,7 +138,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
     """What a run on another log begins with. Raises ValueError as `transfer` does."""
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if not checkpoint.training["finished"]:
+    if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; go on with the command that began it and --resume")
     chosen = STRATEGIES[strategy]
     source = checkpoint.load_model()
@@ -160,7 +160,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
     origin = {
         "strategy": strategy,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "data_fingerprint": checkpoint.training["data_fingerprint"],
+        "data_fingerprint": checkpoint.training.data_fingerprint,
     }
     return Start(origin=origin, vocabulary=words, prepare=prepare, kept_state=merged_state)
 

@@ -90,7 +90,7 @@ def split_of_teacher(store: EventStore, path: Path) -> SplitConfig | None:
         fingerprint, split = tuned.description["data_fingerprint"], tuned.config.split
     else:
         checkpoint = Checkpoint.open(path)
-        fingerprint, split = checkpoint.training["data_fingerprint"], checkpoint.config.split
+        fingerprint, split = checkpoint.training.data_fingerprint, checkpoint.config.split
     return split if fingerprint == store.fingerprint else None
 
 
@@ -105,7 +105,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
     learns, and habits are read from the user's past by the student's own kernels.
     Raises ValueError if it is not finished.
     """
-    if not checkpoint.training["finished"]:
+    if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; go on with it by `edgebehave train --resume`")
     log = map_log(store, checkpoint.vocabulary)
     behaviors = log.behavior_log(part_of_event(store, checkpoint.config.split) == TRAIN)
@@ -135,7 +135,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
             "checkpoint": checkpoint.path.name,
             "experts": "network",
             "sha256": weights_digest(checkpoint),
-            "data_fingerprint": checkpoint.training["data_fingerprint"],
+            "data_fingerprint": checkpoint.training.data_fingerprint,
             "split": dataclasses.asdict(checkpoint.config.split),
         },
         at_a_time=_CHECKPOINT_TARGETS,

@@ -178,11 +178,11 @@ class _GridRun:
             self.kept_cost += self.cost[point]
         if checkpoint.config != self.grid.config(point):
             raise ValueError(f"{folder} was trained by another recipe; remove it to train it again")
-        validation = checkpoint.training["validation_nll"]
+        validation = checkpoint.training.validation_nll
         measurement = Measurement(
             point=point,
             size=self.size[point],
-            num_parameters=checkpoint.training["num_parameters"],
+            num_parameters=checkpoint.training.num_parameters,
             events=self.events[point],
             loss=min(validation),
             best_epoch=1 + int(np.argmin(validation)),

@@ -30,7 +30,7 @@ from edgebehave_train.logs.packing import pack_rows
 from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
 from edgebehave_train.training.batch_losses import BatchLosses
 from edgebehave_train.training.batches import Batch, TrainingLog
-from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, write_description
+from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
 from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.model_card import model_card
@@ -319,34 +319,28 @@ class _Run:
     def describe(self, finished: bool = False) -> None:
         """Write all of the checkpoint but weights and metrics."""
         state = self.state
-        training: dict[str, Any] = {
-            "data_fingerprint": self.store.fingerprint,
-            "origin": self.start.origin,
-            "behavior_counts": self.parts.behavior_counts.tolist(),
-            "seed": self.config.seed,
-            "device": self.device.type,
-            "precision": self.precision,
-            "attention": self.losses.backend,
-            "num_parameters": sum(p.numel() for p in state.model.parameters()),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            "finished": finished,
-            "best_epoch": state.best_epoch,
-            "validation_nll": [one.nll for one in state.validations],
-            "validation_loss": [one.loss if math.isfinite(one.loss) else None for one in state.validations],
-        }
-        if self.config.choose_by == "rank":
-            training["validation_rank"] = [one.rank for one in state.validations]
-        if self.config.generation_heads:
-            training["generation_nll"] = [one.head_nll for one in state.validations]
+        validations, dro = state.validations, None
         if isinstance(state.objective, DistributionallyRobust):
-            training["dro"] = {
-                "capacity": state.objective.capacity,
-                "worst_case": state.objective.worst_case().tolist() if finished else None,
-            }
+            worst_case = state.objective.worst_case().tolist() if finished else None
+            dro = DroResult(capacity=state.objective.capacity, worst_case=worst_case)
+        training = TrainingRecord(
+            data_fingerprint=self.store.fingerprint,
+            origin=self.start.origin,
+            behavior_counts=self.parts.behavior_counts.tolist(),
+            seed=self.config.seed,
+            device=self.device.type,
+            precision=self.precision,
+            attention=self.losses.backend,
+            num_parameters=sum(p.numel() for p in state.model.parameters()),
+            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            finished=finished,
+            best_epoch=state.best_epoch,
+            validation_nll=[one.nll for one in validations],
+            validation_loss=[one.loss if math.isfinite(one.loss) else None for one in validations],
+            validation_rank=[one.rank for one in validations] if self.config.choose_by == "rank" else None,
+            generation_nll=[one.head_nll for one in validations] if self.config.generation_heads else None,
+            dro=dro,
+        )
         card = model_card(self.config, self.model_config, training)
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
         write_text(self.out / "README.md", card)
@@ -356,7 +350,7 @@ class _Run:
         if not (self.out / "config.json").is_file():
             raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
         before = Checkpoint.open(self.out)
-        if before.training["data_fingerprint"] != self.store.fingerprint:
+        if before.training.data_fingerprint != self.store.fingerprint:
             raise ValueError(f"{self.out} was trained on another log; resume it on that one")
         if before.config != self.config:
             then, now = before.config.to_json(), self.config.to_json()
@@ -367,12 +361,12 @@ class _Run:
             )
         here = {"device": self.device.type, "precision": self.precision}
         for name, present in here.items():
-            if before.training[name] != present:
+            if getattr(before.training, name) != present:
                 raise ValueError(
-                    f"{self.out} was started with {name} {before.training[name]}, here it is "
+                    f"{self.out} was started with {name} {getattr(before.training, name)}, here it is "
                     f"{present}; the run would not go on as it began"
                 )
-        then, now = before.training["origin"], self.start.origin
+        then, now = before.training.origin, self.start.origin
         if then.keys() != now.keys():
             raise ValueError(
                 f"{self.out} was started from {then or 'noise'}, now it is {now or 'noise'}; "
@@ -384,7 +378,7 @@ class _Run:
                     f"{self.out} was started with {name} = {then[name]}, now it is {value}; "
                     "resume with the command that began it"
                 )
-        if before.training["finished"]:
+        if before.training.finished:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():
             return  # killed before the first save: start from the beginning

@@ -32,7 +32,7 @@ def finished_run(
     begun = (folder / "config.json").exists()
     if begun:
         checkpoint = Checkpoint.open(folder)
-        if checkpoint.training["finished"]:
+        if checkpoint.training.finished:
             return checkpoint, True
     elif folder.exists():
         if not folder.is_dir() or not _is_of_run(folder):
