@@ -182,7 +182,6 @@ class _Run:
             average=AveragedModel(model, avg_fn=moving_average(config.ema_decay)),
             objective=objective,
             optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
-            device=device,
         )
         self.steps_per_epoch = self._count_steps()
         self.num_steps = self.steps_per_epoch * config.epochs
