@@ -200,7 +200,7 @@ def test_a_share_that_shows_one_class_is_refused(source, make_store, tmp_path):
 
 def test_a_folder_that_holds_something_is_left_alone(source, other, config, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert "is not empty" in refused(source, other, config, tmp_path)
+    assert "not part of a checkpoint" in refused(source, other, config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import write_tensors, write_text
+from edgebehave_train.files import require_writable, write_tensors, write_text
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
@@ -121,11 +121,8 @@ def pretrain(
     run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
-    elif (out / "config.json").exists():
-        raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
     else:
+        require_writable(out, "a checkpoint", lambda out: (out / "config.json").exists(), instead="use --resume")
         run.describe()
     run.train(on_progress)
     return Checkpoint.open(out)
