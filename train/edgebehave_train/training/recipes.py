@@ -8,7 +8,6 @@ from typing import Any, Literal
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.model.behavior_model import ModelConfig
-from edgebehave_train.model.llama_block import LlamaShape
 from edgebehave_train.training.objectives import ObjectiveConfig
 
 MAX_SEED = 2**63
@@ -28,8 +27,7 @@ class TrainConfig:
     generation_heads  train heads for the waiting time, the event and the location as well.
     generation_weight of their losses beside the objective, > 0.
     window            events that a layer looks back on.
-    attention         softmax; hstu or llama for the blocks of those (evaluation only, no export).
-    llama             what else llama blocks need; `language_start` takes it from a language model.
+    attention         softmax; see `ModelConfig`.
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better one before stopping; 0 = never stop.
@@ -59,8 +57,7 @@ class TrainConfig:
     generation_heads: bool = False
     generation_weight: float = 0.5
     window: int = 90
-    attention: Literal["softmax", "hstu", "llama"] = "softmax"
-    llama: LlamaShape | None = None
+    attention: str = "softmax"
     data_share: float = 1.0
     epochs: int = 18
     patience: int = 3
@@ -109,7 +106,6 @@ class TrainConfig:
             num_heads=self.num_heads,
             window=self.window,
             attention=self.attention,
-            llama=self.llama,
             query_context=self.query_context,
             habits=self.habits,
             learned_kernel=self.habits and self.learned_kernel,
@@ -124,9 +120,8 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
-        llama = content.get("llama")
+        content = {name: value for name, value in content.items() if name != "llama"}  # as in ModelConfig
         parts = {
-            "llama": llama and LlamaShape(**llama),
             "split": SplitConfig(**content["split"]),
             "objective": ObjectiveConfig(**content["objective"]),
         }
