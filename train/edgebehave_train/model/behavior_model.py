@@ -41,53 +41,61 @@ UNKNOWN_TIME = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of a model.
+class NetworkConfig:
+    """Shape and dropout of a network: the fields that a training recipe chooses.
 
-    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
     width          D, divisible by 4 and by num_heads.
     num_layers     L.
     num_heads      H.
     window         I, events that one layer looks back on, itself included.
     attention      softmax: the transformer blocks of the paper; or a name that research adds to `BLOCKS`.
-    query_context  what is known of the moment to predict for.
-    habits         mix with the habit kernels.
+    query_context  what is known of the moment to predict for: none, time, time_location.
+    habits         mix with the habit kernels; False is the paper's plain model.
+    learned_kernel  with habits: one more kernel, whose weights over the past are trained.
     dropout        on embeddings, residual branches and the head, in [0, 1).
-    expert_dropout share of the kernels that a training target does not get, in [0, 1).
+    expert_dropout  share of the kernels that a training target does not get, in [0, 1).
     query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
                    model answer with and without a query time.
-    learned_kernel one more expert, whose weights over the past are trained; needs habits.
-    num_spare      U, behaviors of a user's own that the vocabulary does not hold; with as many as
-                   the kernels look back on, none is ever without a slot.
     generation_heads  heads for the waiting time, the event and the location, to generate events.
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    learned_kernel: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.1
+    query_dropout: float = 0.1
+    generation_heads: bool = False
+    window: int = 90
+    attention: str = "softmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Shape of a model: that of its network, and the sizes of its vocabulary.
+
+    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
+    num_spare  U, behaviors of a user's own that the vocabulary does not hold; with as many as
+               the kernels look back on, none is ever without a slot.
     """
 
     num_events: int
     num_locations: int
     num_behaviors: int
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    window: int = 90
-    attention: str = "softmax"
-    query_context: Literal["none", "time", "time_location"] = "time"
-    habits: bool = True
-    learned_kernel: bool = False
-    dropout: float = 0.2
-    expert_dropout: float = 0.2
-    query_dropout: float = 0.1
     num_spare: int = HABIT_EVENTS
-    generation_heads: bool = False
 
     def __post_init__(self) -> None:
+        if not self.habits:
+            object.__setattr__(self, "learned_kernel", False)
         if self.width % 4 or self.width % self.num_heads:
             raise ValueError(
                 f"width must be divisible by 4 and by num_heads, got width {self.width} and num_heads {self.num_heads}"
             )
-        if self.width // self.num_heads % 2:
-            raise ValueError(f"rotary positions need an even head width, got {self.width // self.num_heads}")
-        if self.learned_kernel and not self.habits:
-            raise ValueError("learned_kernel is a part of the mixture: it needs habits")
+        if self.head_width % 2:
+            raise ValueError(f"rotary positions need an even head width, got {self.head_width}")
         if self.window > ROTARY_PERIOD:
             raise ValueError(f"window must not exceed {ROTARY_PERIOD}, the period of the positions, got {self.window}")
         if self.attention not in BLOCKS:
