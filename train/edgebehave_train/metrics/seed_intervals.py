@@ -1,7 +1,7 @@
 """Student's t interval of a mean over training runs with different seeds.
 
-The bootstrap of `bootstrap.py` shows how a table would change with other users; this interval shows
-how it would change with other seeds. Runs with different seeds are independent, so their mean has
+The bootstrap of `bootstrap.py` shows how a table would change with other users; this interval shows how it would
+change with other seeds. Runs with different seeds are independent, so their mean has
 
     mean +- t(0.975, n - 1) s / sqrt(n)          s the standard deviation with n - 1
 
