@@ -56,7 +56,7 @@ class LearnedKernel(nn.Module):
             self.linear.bias.copy_(torch.tensor([_START.get(name, 0.0) for name in CUES]))
 
     def scores(self, z_MD: Tensor, cues_FP: Tensor, query_P: Tensor) -> Tensor:
-        """s (P,) float32; query_P says which row of z a pair belongs to."""
+        """s (P,) float32; query_P is the row of z of each pair."""
         with torch.autocast(z_MD.device.type, enabled=False):  # skinny matrices: slower in bf16
             weights_FM = self.linear(z_MD.float()).T.contiguous()
             linear_P = (weights_FM.index_select(1, query_P) * cues_FP).sum(0)

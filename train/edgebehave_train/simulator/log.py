@@ -126,7 +126,7 @@ def _locations(
 ) -> tuple[Ints, tuple[str, ...]]:
     """Location of each event in the city, as ids (N,), and the names of the locations.
 
-    Home, work, transit and away are the same names for everybody. Of the public locations of each kind a user has a
+    Home, work, transit and away are names that all users share. Of the public locations of each kind a user has a
     few favorites among those of the city, and visits one of them on a day. The name contains the kind, so that a
     predictor can see all that the process depends on.
     """

@@ -23,14 +23,14 @@ warm start) can be switched on. With kappa = 0 all classes share one eps: that i
 over labels; kappa > 0 gives rare classes larger sets.
 
 Weights are chosen by the objective's own loss on the validation part, `validation_loss`: the plain loss would choose
-weights from before a strong objective takes effect. Where q moves
-with the risks, it is solved anew from the risks of the validation part, so that epochs compare.
+weights from before a strong objective takes effect. Where q moves with the risks, it is solved again from the risks
+of the validation part, so that epochs can be compared.
 
 dro may have the loss of logit_adjusted, with r = pi^shift, in the place of l: the prior then decides how far all rare
 behaviors are lifted, and q which of them further.
 
-p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
-A_k = sum_b p_k(b) r_b, one number per target and kernel (see `kernels/habit_kernels.py`).
+p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with A_k = sum_b p_k(b) r_b, one number
+per target and kernel (see `kernels/habit_kernels.py`).
 """
 
 # M targets of a batch, V behaviors, C = V + U candidates, G groups
