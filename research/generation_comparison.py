@@ -7,7 +7,6 @@ as it was fitted.
 
 # U users
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from edgebehave_train.generation.generation import Generator
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, part_of_event
 from edgebehave_train.metrics.bootstrap import Interval, mean_over_users
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 from forecasts import forecast_prompts, real_continuations, replayed
 from generation_metrics import (
@@ -150,7 +150,8 @@ def compare_generators(
         measure("model", model, prompts, real, plain, num_draws),
         measure("model, tuned", model, prompts, real, model_sampling, num_draws),
     ]
-    _record(checkpoint, store, part, rows)
+    means = {row.name: {name: float(values.mean()) for name, values in row.per_user.items()} for row in rows}
+    record_measurement(checkpoint.path, store, part, {f"generation_{part}": means})
     return rows
 
 
@@ -161,16 +162,3 @@ def gain(row: GeneratorRow, baseline: GeneratorRow, metric: str, num_resamples: 
     if metric in HIGHER_IS_BETTER:
         difference = -difference
     return mean_over_users(difference, num_resamples)
-
-
-def _record(checkpoint: Checkpoint, store: EventStore, part: str, rows: Sequence[GeneratorRow]) -> None:
-    """Keep the means in metrics.json, and the reading of the test part."""
-    metrics = checkpoint.read_metrics()
-    if part == "test":
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        reads = metrics.setdefault("test_reads", [])
-        reads.append({"at": now, "data_fingerprint": store.fingerprint})
-    metrics[f"generation_{part}"] = {
-        row.name: {name: float(values.mean()) for name, values in row.per_user.items()} for row in rows
-    }
-    checkpoint.write_metrics(metrics)

@@ -28,8 +28,8 @@ from edgebehave_train.calibration.answer_tuning import (
     tune_answers,
 )
 from edgebehave_train.calibration.calibration import fit_calibration
-from edgebehave_train.evaluation.evaluation import note_reading
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -51,9 +51,7 @@ def main() -> None:
         validation, test = validation.take(is_even), validation.take(~is_even)
     else:
         test = part_probs(store, checkpoint, "test")
-        metrics = checkpoint.read_metrics()
-        note_reading(metrics, "test", store)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, "test")
     tuning = tune_answers(checkpoint, validation)
     print_calibration(tuning, validation, test)
     calibrated = test.shifted(tuning.shift)

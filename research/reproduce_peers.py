@@ -24,10 +24,11 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from edgebehave_train.evaluation.evaluation import evaluate, predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
+from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import VALIDATION, SplitConfig
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint

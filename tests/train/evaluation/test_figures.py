@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgebehave_train.evaluation.comparison_report import ComparedRow, Comparison
-from edgebehave_train.evaluation.evaluation import Row, Table
 from edgebehave_train.evaluation.figures import draw_comparison, draw_frontier
+from edgebehave_train.evaluation.table import Row, Table
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.metrics.bootstrap import Interval
 from edgebehave_train.metrics.ranking import Predictions

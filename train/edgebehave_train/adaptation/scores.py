@@ -8,7 +8,6 @@ counts as a hit if what was predicted is an event of the behavior that came.
 
 # T targets, R targets of a block, N events, C candidates
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from edgebehave_train.logs.behavior_log import BehaviorLog
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.scoring import Experts, target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
 
@@ -89,11 +89,7 @@ def score_adaptation(
         behavior_T = store.behavior[targets.event].astype(np.int64)
         scores[name] = _scores(store, behavior_T, first_T5, new)
     if part == "test":
-        metrics = checkpoint.read_metrics()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        reading = {"at": now, "data_fingerprint": store.fingerprint}
-        metrics.setdefault("test_reads", []).append(reading)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, part)
     return scores
 
 

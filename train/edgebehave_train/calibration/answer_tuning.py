@@ -32,11 +32,9 @@ from edgebehave_train.calibration.tail_shift import (
     operating_point,
     worst_case_of,
 )
-from edgebehave_train.evaluation.evaluation import ask
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.mapped_log import map_log
-from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
 
@@ -81,8 +79,7 @@ def part_probs(store: EventStore, checkpoint: Checkpoint, part: str, max_cells: 
     max_cells  whole users are drawn, by a fixed seed, until their targets times candidates are so
                many; None: all.
     """
-    checkpoint.require_log(store)
-    asked = ask(map_log(store, checkpoint.vocabulary), part_of_event(store, checkpoint.config.split), part)
+    asked = checkpoint_targets(store, checkpoint, part)
     targets = asked.targets
     num_candidates = asked.behaviors.num_candidates
     if max_cells is not None:

@@ -203,7 +203,9 @@ class _SharedCounts:
         return counts_RC
 
 
-BASELINES: dict[str, Callable[[BehaviorLog, Targets], Predictions]] = {
+Baseline = Callable[[BehaviorLog, Targets], Predictions]
+
+BASELINES: dict[str, Baseline] = {
     "most_popular": most_popular,
     "most_recently_used": most_recently_used,
     "most_frequently_used": most_frequently_used,

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from edgebehave_train.evaluation.comparison_report import ComparedRow, Comparison
-from edgebehave_train.evaluation.evaluation import Row, Table
+from edgebehave_train.evaluation.table import Row, Table
 
 _ADJUSTED = ", adjusted tau "
 # Okabe and Ito's colors, told apart with any color vision, without yellow, which vanishes on white;

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.metrics.metrics import MetricSums, evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import MetricSums, evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 
 NUM_RESAMPLES = 1000

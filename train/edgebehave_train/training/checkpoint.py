@@ -95,9 +95,6 @@ class Checkpoint:
         path = self.path / "metrics.json"
         return read_json(path) if path.is_file() else {}
 
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        write_json(self.path / "metrics.json", metrics)
-
 
 def write_description(
     path: Path,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from edgebehave_train.logs.packing import pack_rows
-from edgebehave_train.metrics.metrics import reciprocal_rank
+from edgebehave_train.metrics.prediction_metrics import reciprocal_rank
 from edgebehave_train.metrics.ranking import Ranking
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.model.behavior_model import BehaviorModel
