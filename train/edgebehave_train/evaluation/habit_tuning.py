@@ -27,6 +27,7 @@ from edgebehave_train.evaluation.habit_baseline import (
     sum_by_behavior,
     target_kernels,
 )
+from edgebehave_train.evaluation.part_predictions import draw_users
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 
 MAX_TARGETS = 20_000
@@ -43,21 +44,11 @@ def tune_habits(log: BehaviorLog, targets: Targets, max_targets: int = MAX_TARGE
     seed         of that draw; nothing else is random.
     Returns the default weights if no target is known to the vocabulary.
     """
-    targets = _some_users(targets, max_targets, seed)
+    targets = draw_users(targets, max_targets, seed)
     if not np.any(targets.behavior != UNKNOWN):
         return HabitWeights()
     listed = _list_candidates(log, targets)
     return HabitWeights.from_vector(_climb(listed, _most_probable(listed)))
-
-
-def _some_users(targets: Targets, max_targets: int, seed: int) -> Targets:
-    if len(targets) <= max_targets:
-        return targets
-    users, index, num_targets = np.unique(targets.user, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(users))
-    drawn = np.zeros(len(users), bool)
-    drawn[order[: 1 + np.searchsorted(np.cumsum(num_targets[order]), max_targets)]] = True
-    return targets.take(drawn[index])
 
 
 @dataclass(frozen=True, kw_only=True)
