@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.sampling import Sampling
-from edgebehave_train.generation.continuation import Continuations, Prompts
-from edgebehave_train.generation.generation import Generator
+from edgebehave_train.generation.generation import Continuations, Generator
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, part_of_event
 from edgebehave_train.metrics.bootstrap import Interval, mean_over_users
@@ -42,7 +42,7 @@ BASELINE = "semi-markov"
 
 
 class Forecaster(Protocol):
-    """What generates futures."""
+    """A generator of futures."""
 
     def generate(
         self, prompts: Prompts, num_steps: int, *, seed: int = 0, sampling: Sampling | None = None
@@ -53,7 +53,7 @@ class Forecaster(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRow:
-    """What one generator reached.
+    """Metrics of one generator.
 
     per_user  metric -> (U,) values, means over its draws.
     pooled    metric -> value over all users at once, mean over its draws.

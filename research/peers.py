@@ -201,7 +201,7 @@ class Peer:
         }
 
     def predict(self, behaviors: BehaviorLog, targets: Targets) -> Predictions:
-        """What the peer makes of targets, each asked for on time; as a baseline would be asked.
+        """Predictions of the peer for targets, each asked on time, as of a baseline.
 
         behaviors  of the same log, in the ids of its training vocabulary.
         """

@@ -268,7 +268,7 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[list[float]
 
 
 def tail_mass(log: FewShotLog, answers: Path) -> None:
-    """How much of the tail there is in the log, before the cut, and in the answers."""
+    """Share of the tail in the log, before the cut, and in the answers."""
     kept = TeacherProbs.open(answers)
     tail = tail_of(log.whole)
     mass = kept.probs[:, [name in tail for name in kept.behaviors]].sum(1)

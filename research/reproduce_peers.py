@@ -53,7 +53,7 @@ START: dict[str, dict[str, Any]] = {
     "plain": {"learning_rate": 2e-3, **LONGER},
     "mixture": {},
 }
-"""Where the grid begins: for ours the preset tiny, with as many steps as the peers take and, like
+"""Start of the grid: for ours the preset tiny, with as many steps as the peers take and, like
 theirs, with the epoch of the best validation rank. The mixture is the recipe as it is."""
 
 SHARED_GRID: tuple[dict[str, Any], ...] = (
@@ -84,7 +84,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
 
 
 def family(kind: str) -> str:
-    """What is tuned as one: our models with another query context share their settings."""
+    """Kinds that are tuned together: our models with another query context share their settings."""
     return kind if kind in PEERS else kind.split()[0]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave_train.generation.continuation import Continuations
+from edgebehave_train.generation.generation import Continuations
 from edgebehave_train.metrics.bootstrap import mean_over_users
 from generation_metrics import (
     METRICS,

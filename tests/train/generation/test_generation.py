@@ -6,9 +6,9 @@ import torch
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.files import read_tensors
-from edgebehave_train.generation.continuation import Prompts
 from edgebehave_train.generation.futures import Futures, LocationNames
 from edgebehave_train.generation.generation import Generator, require_generation_heads
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
     LOCATION_KERNELS,

@@ -4,9 +4,9 @@
 
     min over theta of sum_i Huber_1e-3( log L_theta(N_i, D_i) - log L_i )     the same, Sec. 3.3
 
-N are parameters, D training events, L the loss in nats. Unlike the paper the terms are
-centered on the geometric means of N and D, so that the exponents hardly move the constants, and
-the exponents are bounded: a grid of a few runs says little of a slope that is lost in its noise.
+N are parameters, D training events, L the loss in nats. Unlike in the paper the terms are centered on
+the geometric means of N and D, so that the constants depend little on the exponents, and the exponents
+are bounded, because a few noisy runs do not determine a small slope.
 """
 
 # R runs, B resamples
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult, least_squares
 
-from edgebehave_train.metrics.bootstrap import COVERAGE, Interval
+from edgebehave_train.metrics.bootstrap import Interval, percentile_interval
 
 NUM_UNKNOWNS = 5
 HUBER_DELTA = 1e-3
@@ -30,14 +30,14 @@ NUM_RESAMPLES = 200
 _EXPONENTS = (0.02, 2.0)
 _MAX_EVALUATIONS = 200
 _STARTS = tuple(product((0.05, 0.25), (0.05, 0.25), (0.2, 0.8), (0.2, 0.8)))
-"""Where the search begins: the shares of the N and the D term in the mean loss, the exponents."""
+"""Starts of the search: shares of the N and the D term in the mean loss, and the exponents."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What was measured: one entry per run, all (R,) float64.
+    """Measured runs, all (R,) float64.
 
     size    N, parameters.
     events  D, training events.
@@ -69,7 +69,7 @@ class ScalingLaw:
 
     size_constant, size_exponent  C_N in nats, alpha.
     data_constant, data_exponent  C_D in nats, beta.
-    floor                         L0 in nats: what neither size nor data would remove.
+    floor                         L0 in nats, the loss of unlimited size and data.
     """
 
     size_constant: float
@@ -100,11 +100,11 @@ class ScalingLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """A law, and how sure it is.
+    """A law and its uncertainty.
 
     law        the fit to the runs.
-    resampled  B fits to resampled runs: they tell the uncertainty of everything made of the law.
-    noise      (B,) float64, deviation of a run's log loss that each of them was resampled with.
+    resampled  B fits to resampled runs, from which all intervals are made.
+    noise      (B,) float64, deviation of a run's log loss in each resample.
     residual   (R,) float64, log measured - log fitted loss.
     """
 
@@ -114,19 +114,19 @@ class FittedLaw:
     residual: Floats
 
     def predict(self, size: float, events: float, num_runs: int = 1, seed: int = 0) -> Interval:
-        """Loss of a run that was not fitted, with the interval of what may be measured.
+        """Loss of a run that was not fitted, with its 95 % interval.
 
-        The interval holds both what the fit does not know and what runs differ by: a resampled law
-        times the noise of the mean of num_runs runs, between the 2.5 % and the 97.5 % quantile.
+        The interval holds the uncertainty of the fit and the noise of the runs: quantiles of the
+        resampled laws, each times the noise of the mean of num_runs runs.
         """
         draw = np.random.default_rng(seed).normal(0, self.noise / math.sqrt(num_runs))
         losses = [law.loss(size, events) for law in self.resampled] * np.exp(draw)
-        return _interval(float(self.law.loss(size, events)), losses)
+        return percentile_interval(float(self.law.loss(size, events)), losses)
 
     def intervals(self) -> dict[str, Interval]:
         """The five numbers of the law."""
         return {
-            name: _interval(getattr(self.law, name), [getattr(law, name) for law in self.resampled])
+            name: percentile_interval(getattr(self.law, name), [getattr(law, name) for law in self.resampled])
             for name in self.law.__dataclass_fields__
         }
 
@@ -137,7 +137,7 @@ class FittedLaw:
             size, events = law.compute_optimum(compute)
             return events / size
 
-        return _interval(ratio(self.law), [ratio(law) for law in self.resampled])
+        return percentile_interval(ratio(self.law), [ratio(law) for law in self.resampled])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -150,12 +150,12 @@ class FittedLaw:
 def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> FittedLaw:
     """Fit the law, and fit it again to resampled runs.
 
-    A resample is the fitted law with new noise at the same sizes and events: drawing runs anew
-    could leave a size out, and residuals of so robust a fit are too often zero. How large the noise
-    is, R residuals tell but roughly, so every resample draws it anew:
+    A resample is the fitted law with new noise at the same sizes and events: drawing runs instead
+    could leave a size out, and many residuals of a robust fit are zero. R residuals determine the
+    size of the noise only roughly, so every resample draws it anew:
 
         s^2 = sum_i residual_i^2 / chi^2_(R - 5),   log loss = log law + s normal
-    Raises ValueError if the runs cannot tell the five numbers.
+    Raises ValueError if the runs cannot determine the five numbers.
     """
     require_enough(runs.size, runs.events)
     law = _best(runs, _STARTS)
@@ -172,7 +172,7 @@ def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Fi
 
 
 def require_enough(size: npt.ArrayLike, events: npt.ArrayLike) -> None:
-    """Raises ValueError unless runs of these sizes and events can tell the five numbers."""
+    """Raises ValueError unless runs of these sizes and events can determine the five numbers."""
     sizes, amounts = np.unique(np.asarray(size)), np.unique(np.asarray(events))
     num_runs = len(np.asarray(size))
     if len(sizes) < 3 or len(amounts) < 3 or num_runs <= NUM_UNKNOWNS:
@@ -184,7 +184,7 @@ def require_enough(size: npt.ArrayLike, events: npt.ArrayLike) -> None:
 
 
 def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> ScalingLaw:
-    """The best of the fits from several starts; with the bounds, a fit always ends."""
+    """The best of the fits from several starts."""
     log_n, log_d = np.log(runs.size), np.log(runs.events)
     center_n, center_d = float(log_n.mean()), float(log_d.mean())
     log_loss = np.log(runs.loss)
@@ -200,16 +200,8 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     def jacobian(theta: Floats) -> Floats:
         log_terms_3R = terms(theta)
         share_3R = np.exp(log_terms_3R - _log_sum(log_terms_3R))
-        return np.stack(
-            [
-                share_3R[0],
-                -share_3R[0] * (log_n - center_n),
-                share_3R[1],
-                -share_3R[1] * (log_d - center_d),
-                share_3R[2],
-            ],
-            1,
-        )
+        by_alpha, by_beta = -share_3R[0] * (log_n - center_n), -share_3R[1] * (log_d - center_d)
+        return np.stack([share_3R[0], by_alpha, share_3R[1], by_beta, share_3R[2]], 1)
 
     def search(theta: Floats, loss: str) -> OptimizeResult:
         return least_squares(
@@ -229,7 +221,7 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
         constants = mean + np.log([share_n, share_d, rest])
         theta = np.array([constants[0], alpha, constants[1], beta, constants[2]])
         plain.append(search(theta, "linear"))
-    # Least squares first: from its minima the robust ones are near, and slow to find from afar.
+    # Least squares first: its minima are near the robust ones, which are slow to find from afar.
     plain.sort(key=lambda fit: fit.cost)
     robust = [search(fit.x, "huber") for fit in plain[:3]]
     log_cn, alpha, log_cd, beta, log_floor = min(robust, key=lambda fit: fit.cost).x.tolist()
@@ -249,7 +241,7 @@ def _log_terms(theta: Floats, log_n: Floats, log_d: Floats) -> Floats:
 
 
 def _log_sum(log_terms_3R: Floats) -> Floats:
-    """log of the sum of the terms, (R,); much faster here than np.logaddexp.reduce."""
+    """log of the sum of the terms, (R,); faster than np.logaddexp.reduce."""
     largest = log_terms_3R.max(0)
     return largest + np.log(np.exp(log_terms_3R - largest).sum(0))
 
@@ -264,8 +256,3 @@ def _start_of(law: ScalingLaw, runs: Runs) -> tuple[float, float, float, float]:
         law.size_exponent,
         law.data_exponent,
     )
-
-
-def _interval(value: float, samples: npt.ArrayLike) -> Interval:
-    low, high = np.quantile(np.asarray(samples), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
