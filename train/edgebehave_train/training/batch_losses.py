@@ -66,7 +66,7 @@ class BatchLosses:
                 evidence,
                 pairs,
                 self.objective.log_ratio_V,
-                batch.tilts,
+                batch.normalizers,
             )
             heads = None
             if batch.generation is not None:
