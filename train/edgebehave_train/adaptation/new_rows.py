@@ -51,12 +51,7 @@ _SETTLED = 1e-4
 
 @torch.no_grad()
 def grown_model(
-    store: EventStore,
-    checkpoint: Checkpoint,
-    vocabulary: Vocabulary,
-    support: Support,
-    start: RowStart,
-    seed: int,
+    store: EventStore, checkpoint: Checkpoint, vocabulary: Vocabulary, support: Support, start: RowStart, seed: int
 ) -> BehaviorModel:
     """The checkpoint's model with rows for the names that are new in a vocabulary.
 
@@ -89,11 +84,7 @@ def grown_model(
 
 
 def _average_neighbors(
-    weight: Tensor,
-    num_known: int,
-    ids: npt.NDArray[np.int32],
-    log: MappedLog,
-    ranges: npt.NDArray[np.int64],
+    weight: Tensor, num_known: int, ids: npt.NDArray[np.int32], log: MappedLog, ranges: npt.NDArray[np.int64]
 ) -> None:
     """New rows become the mean of the known rows that stand just before them, in place.
 
@@ -194,12 +185,7 @@ def _weights_at_log_shares(target_M: Tensor, support: Support) -> Tensor:
 
 
 def prototype_rows(
-    feature_MF: Tensor,
-    target_M: Tensor,
-    sample_M: Tensor,
-    known_weight_VF: Tensor,
-    bias_V: Tensor,
-    new: Sequence[int],
+    feature_MF: Tensor, target_M: Tensor, sample_M: Tensor, known_weight_VF: Tensor, bias_V: Tensor, new: Sequence[int]
 ) -> Tensor:
     """Prediction rows of new behaviors in closed form, (len(new), F); see the top of the file.
 

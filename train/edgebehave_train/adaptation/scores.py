@@ -115,10 +115,7 @@ def _behavior_of_private_id(store: EventStore, behaviors: BehaviorLog) -> dict[t
 
 
 def _scores(
-    store: EventStore,
-    behavior_T: npt.NDArray[np.int64],
-    first_T5: npt.NDArray[np.int64],
-    new: Sequence[str],
+    store: EventStore, behavior_T: npt.NDArray[np.int64], first_T5: npt.NDArray[np.int64], new: Sequence[str]
 ) -> AdaptationScores:
     """Hits, by behavior; all ids are the store's."""
     hit_T, near_T = first_T5[:, 0] == behavior_T, (first_T5 == behavior_T[:, None]).any(1)

@@ -96,10 +96,7 @@ def top_confidence(probs_TC: FloatArray, target_T: npt.NDArray[np.integer]) -> t
 
 
 def calibration_error(
-    confidence_T: FloatArray,
-    hit_T: npt.NDArray[np.bool_],
-    bins: str = "mass",
-    num_bins: int = NUM_BINS,
+    confidence_T: FloatArray, hit_T: npt.NDArray[np.bool_], bins: str = "mass", num_bins: int = NUM_BINS
 ) -> float:
     """Expected calibration error of the top prediction (Guo et al. 2017, Eq. 3).
 

@@ -24,9 +24,7 @@ GRID = (*(n / 100 for n in range(1, 100)), 0.995)
 
 
 def coverage_thresholds(
-    probs_TC: npt.NDArray[np.floating],
-    target_T: npt.NDArray[np.integer],
-    user_T: npt.NDArray[np.integer],
+    probs_TC: npt.NDArray[np.floating], target_T: npt.NDArray[np.integer], user_T: npt.NDArray[np.integer]
 ) -> CoverageThresholds:
     """Thresholds for every coverage of GRID; 0, which admits every candidate, where users are too few.
 

@@ -101,9 +101,7 @@ def _first_to_see(rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) ->
 
 
 def _without_unused_spares(
-    scores_RC: npt.NDArray[np.integer | np.floating],
-    unused_RC: npt.NDArray[np.bool_],
-    log: BehaviorLog,
+    scores_RC: npt.NDArray[np.integer | np.floating], unused_RC: npt.NDArray[np.bool_], log: BehaviorLog
 ) -> npt.NDArray[np.float64]:
     """Scores in which a spare id without a behavior is no candidate."""
     candidate_RC: npt.NDArray[np.float64] = scores_RC.astype(np.float64)

@@ -54,10 +54,7 @@ class LocationNames:
         only_here = np.flatnonzero(in_store == 0)[1:]  # the first is "no location" in both
         in_store[only_here] = store.vocabulary.num_locations + np.arange(len(only_here))
         self.identity_of_location = torch.from_numpy(in_store)
-        self.locations = [
-            *store.vocabulary.locations,
-            *(vocabulary.locations[i] for i in only_here),
-        ]
+        self.locations = [*store.vocabulary.locations, *(vocabulary.locations[i] for i in only_here)]
         self.location_of_identity = np.concatenate(
             [vocabulary.translate(store.vocabulary, "locations"), only_here]
         ).astype(np.int64)
@@ -85,10 +82,7 @@ class Futures:
         self.utc_offset_min = log.utc_offset_min[prompts.stop - 1].astype(np.int64)
         self.first_generated = self.past.behavior.shape[1]
         self.clock_rate_UDS = clock_rates(
-            self.past.time_s,
-            self.past.utc_offset_min,
-            self.past.is_there,
-            self.model.generation.clock_rate_DS.numpy(),
+            self.past.time_s, self.past.utc_offset_min, self.past.is_there, self.model.generation.clock_rate_DS.numpy()
         )
         self.decoder = Decoder(model, len(prompts))
         self.hidden = self._read(log, prompts)
@@ -253,22 +247,11 @@ class Futures:
         return weights_UC
 
     def _location_probs(
-        self,
-        z: Tensor,
-        event_U: Tensor,
-        occurred: Occurrences,
-        following: Occurrences,
-        sight: Sight,
+        self, z: Tensor, event_U: Tensor, occurred: Occurrences, following: Occurrences, sight: Sight
     ) -> npt.NDArray[np.float32]:
         """p(location) over the locations of the store and of the vocabulary, (U, locations)."""
         weights_KUC = location_weights(
-            occurred,
-            occurred.shifted(),
-            occurred.at(np.s_[:, -1:]),
-            following,
-            sight.age,
-            sight.seen,
-            sight.has_before,
+            occurred, occurred.shifted(), occurred.at(np.s_[:, -1:]), following, sight.age, sight.seen, sight.has_before
         )
         is_evidence = [name != "last" for name in LOCATION_KERNELS]
         weights_KUC[is_evidence, :, self.first_generated :] = 0

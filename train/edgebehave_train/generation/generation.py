@@ -88,12 +88,7 @@ class Generator:
         return Prompts(user=index, start=start, stop=stop)
 
     def generate(
-        self,
-        prompts: Prompts,
-        num_steps: int,
-        *,
-        seed: int = 0,
-        sampling: Sampling | None = None,
+        self, prompts: Prompts, num_steps: int, *, seed: int = 0, sampling: Sampling | None = None
     ) -> Continuations:
         """The next `num_steps` behaviors of every prompt.
 

@@ -37,10 +37,7 @@ class Interval:
 
 
 def metric_intervals(
-    predictions: Predictions,
-    train_counts_V: npt.NDArray[np.integer],
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """Every metric of `metrics` with its interval; the same seed gives the same resamples."""
     value = evaluate_predictions(predictions, train_counts_V)

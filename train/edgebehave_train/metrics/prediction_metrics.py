@@ -94,9 +94,7 @@ def _mean_over_tie(predictions: Predictions, cumulative_gain: npt.NDArray[np.flo
 
 
 def evaluate_predictions(
-    predictions: Predictions,
-    train_counts_V: npt.NDArray[np.integer],
-    cutoffs: Sequence[int] = CUTOFFS,
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, float]:
     """Every metric of the list at the top of this file.
 
@@ -118,10 +116,7 @@ class MetricSums:
     """
 
     def __init__(
-        self,
-        predictions: Predictions,
-        train_counts_V: npt.NDArray[np.integer],
-        cutoffs: Sequence[int] = CUTOFFS,
+        self, predictions: Predictions, train_counts_V: npt.NDArray[np.integer], cutoffs: Sequence[int] = CUTOFFS
     ) -> None:
         targets = predictions.targets
         users, user_T = np.unique(targets.user, return_inverse=True)
@@ -184,12 +179,7 @@ class MetricSums:
 class _BehaviorSums:
     """Occurrences of each behavior per user, sparse."""
 
-    def __init__(
-        self,
-        user: npt.NDArray[np.integer],
-        behavior: npt.NDArray[np.integer],
-        num_behaviors: int,
-    ) -> None:
+    def __init__(self, user: npt.NDArray[np.integer], behavior: npt.NDArray[np.integer], num_behaviors: int) -> None:
         num_users = int(user.max(initial=0)) + 1
         pair = behavior.astype(np.int64) * num_users + user
         pair_G, self._count_G = np.unique(pair, return_counts=True)

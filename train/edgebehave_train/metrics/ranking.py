@@ -66,11 +66,7 @@ class Ranking:
         self._columns = tuple(np.zeros(len(targets), np.int32) for _ in range(3))
         self._times_scored = np.zeros(len(targets), np.int32)
 
-    def add(
-        self,
-        which: npt.NDArray[np.integer] | slice,
-        scores_RC: npt.NDArray[np.floating | np.integer],
-    ) -> None:
+    def add(self, which: npt.NDArray[np.integer] | slice, scores_RC: npt.NDArray[np.floating | np.integer]) -> None:
         """Rank some of the targets: indices or a slice, and their scores."""
         ranks = rank_targets(scores_RC, self.targets.behavior[which])
         for column, rank in zip(self._columns, ranks, strict=True):
@@ -87,8 +83,7 @@ class Ranking:
 
 
 def rank_in_blocks(
-    targets: Targets,
-    blocks: Iterable[tuple[npt.NDArray[np.integer] | slice, npt.NDArray[np.floating | np.integer]]],
+    targets: Targets, blocks: Iterable[tuple[npt.NDArray[np.integer] | slice, npt.NDArray[np.floating | np.integer]]]
 ) -> Predictions:
     """Predictions from score matrices that come in pieces, so that no large one is in memory.
 

@@ -88,10 +88,7 @@ class ScalingReport:
         """Numbers that the grid does not determine, one line each."""
         lines = []
         intervals = self.law.intervals()
-        for name, axis, remedy in (
-            ("size_exponent", "size", "widths"),
-            ("data_exponent", "data", "shares"),
-        ):
+        for name, axis, remedy in (("size_exponent", "size", "widths"), ("data_exponent", "data", "shares")):
             exponent = intervals[name]
             if exponent.high > _UNSURE * exponent.low:
                 lines.append(

@@ -218,12 +218,7 @@ class _GridRun:
         return predicted
 
     def _report(
-        self,
-        kind: ProgressKind,
-        run: int,
-        point: Point | None = None,
-        share_of_run: float = 0.0,
-        **fields: Any,
+        self, kind: ProgressKind, run: int, point: Point | None = None, share_of_run: float = 0.0, **fields: Any
     ) -> None:
         total = sum(self.cost.values())
         running = share_of_run * self.cost[point] if point else 0.0
