@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import hstu  # noqa: F401  # adds the blocks of `attention=hstu`
 from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.logs.event_store import EventStore
@@ -163,21 +164,21 @@ def tune(runs: Runs, kinds: list[str], num_changes: int | None) -> None:
                 continue
             settings = settings_of(kind, changes)
             label = ", ".join(f"{key} {settings[key]}" for key in changes) or "start"
-            predictions, counts, training = on_validation(runs, kind, changes)
+            predictions, counts, best_epoch = on_validation(runs, kind, changes)
             metrics = evaluate_predictions(predictions, counts)
             cells = [f"{metrics[metric]:.3f}" for metric in SHOWN]
-            cells += [str(training["best_epoch"])]
+            cells += [str(best_epoch)]
             print(f"| {kind} | {label} | " + " | ".join(cells) + " |", flush=True)
 
 
-def on_validation(runs: Runs, kind: str, changes: dict[str, Any]) -> tuple[Predictions, Any, dict[str, Any]]:
-    """Predictions of the validation part, the counts of behaviors in training, and the training."""
+def on_validation(runs: Runs, kind: str, changes: dict[str, Any]) -> tuple[Predictions, Any, int]:
+    """Predictions of the validation part, the counts of behaviors in training, and the best epoch."""
     if kind in PEERS:
         peer = runs.peer(kind, changes, 0)
         targets = peer.behaviors.targets(peer.part == VALIDATION)
-        return peer.predict(peer.behaviors, targets), peer.behaviors.train_counts, peer.training
+        return peer.predict(peer.behaviors, targets), peer.behaviors.train_counts, peer.training["best_epoch"]
     checkpoint = runs.checkpoint(kind, changes, 0)
-    return predict_part(runs.store, checkpoint), checkpoint.behavior_counts, checkpoint.training
+    return predict_part(runs.store, checkpoint), checkpoint.behavior_counts, checkpoint.training.best_epoch
 
 
 def compare(runs: Runs, kinds: list[str], num_seeds: int, part: str) -> None:

@@ -82,7 +82,7 @@ def test_without_heads_the_model_starts_and_stays_as_it_was():
 
 
 def test_the_losses_of_the_heads_are_reported_and_fall(trained):
-    first, *_, last = trained.training["generation_nll"]
+    first, *_, last = trained.training.generation_nll
     assert set(first) == {"gap", "event", "location"}
     assert last["gap"] < first["gap"] < np.log(72)
     assert last["location"] < first["location"]
@@ -103,7 +103,7 @@ def test_a_run_with_heads_resumes_to_the_bit(routines, recipe, trained, tmp_path
     weights, _ = read_tensors(resumed.path / "model.safetensors")
     expected, _ = read_tensors(trained.path / "model.safetensors")
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert resumed.training["generation_nll"] == trained.training["generation_nll"]
+    assert resumed.training.generation_nll == trained.training.generation_nll
 
 
 def test_heads_and_a_query_for_the_location_exclude_each_other():
