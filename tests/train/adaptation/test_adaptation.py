@@ -245,7 +245,7 @@ def test_bad_input_is_refused_and_nothing_is_written(store, known, make_store, r
     assert not out.exists()
     out.mkdir()
     (out / "mine").write_text("")
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="not part of a checkpoint"):
         adapt(store, known, out, config)
     assert [path.name for path in out.iterdir()] == ["mine"]
     with pytest.raises(ValueError, match="already holds a checkpoint"):
