@@ -19,7 +19,7 @@ from edgebehave_train.generation.generation import Continuations, Generator
 from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, part_of_event
-from edgebehave_train.metrics.bootstrap import Interval, mean_over_users
+from edgebehave_train.metrics.bootstrap import NUM_RESAMPLES, Interval, percentile_interval, user_resamples
 from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 from forecasts import forecast_prompts, real_continuations, replayed
@@ -153,6 +153,13 @@ def compare_generators(
     means = {row.name: {name: float(values.mean()) for name, values in row.per_user.items()} for row in rows}
     record_measurement(checkpoint.path, store, part, {f"generation_{part}": means})
     return rows
+
+
+def mean_over_users(values_U: npt.NDArray[np.float64], num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Interval:
+    """Mean over users of a number per user, such as a paired difference, with its interval."""
+    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
+    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
+    return percentile_interval(float(np.mean(values_U)), means)
 
 
 def gain(row: GeneratorRow, baseline: GeneratorRow, metric: str, num_resamples: int = 1000) -> Interval:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave_train.generation.generation import Continuations
-from edgebehave_train.metrics.bootstrap import mean_over_users
+from generation_comparison import mean_over_users
 from generation_metrics import (
     METRICS,
     bleu,

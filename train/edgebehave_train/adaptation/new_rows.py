@@ -122,10 +122,12 @@ def _set_prediction_rows(model: BehaviorModel, log: MappedLog, support: Support,
         return
     sample_M = _weights_at_log_shares(target_M, support)
     if start == "prototype":
-        rows = prototype_rows(feature_MF, target_M, sample_M, weight[:num_known], bias, new)
-    else:
-        rows = _rows_of_neighbors(weight, log, support, new)
-    weight[new] = rows
+        weight[new] = prototype_rows(feature_MF, target_M, sample_M, weight[:num_known], bias, new)
+    else:  # the mean row of the known behaviors just before each
+        behavior = np.where(log.target > UNKNOWN, log.target, UNKNOWN).astype(np.int32)
+        rows = weight.clone()
+        _average_neighbors(rows, num_known, behavior, log, support.ranges)
+        weight[new] = rows[new]
     prior = torch.from_numpy(support.prior).float()
     calibrate_biases(weight, bias, feature_MF, sample_M, prior, new)
 
@@ -256,14 +258,6 @@ def _fit_scales(known_MV: Tensor, common_M1: Tensor, score_MB: Tensor, column_M:
 
     optimizer.step(loss)
     return scale_B.detach().clamp(0, 1)
-
-
-def _rows_of_neighbors(weight_VF: Tensor, log: MappedLog, support: Support, new: Sequence[int]) -> Tensor:
-    """For each new behavior the mean prediction row of the known ones just before it."""
-    rows = weight_VF.clone()
-    stand_in = np.where(log.target > UNKNOWN, log.target, UNKNOWN).astype(np.int32)
-    _average_neighbors(rows, support.num_known, stand_in, log, support.ranges)
-    return rows[list(new)]
 
 
 def calibrate_biases(

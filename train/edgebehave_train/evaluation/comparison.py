@@ -82,7 +82,8 @@ def compare(
     # Seed by seed, so that a run that is cut short has compared everything with fewer seeds.
     for seed in range(num_seeds):
         for name, config in configs.items():
-            folder = out / "checkpoints" / f"{_folder_name(name)}-{seed}"
+            file_name = name.replace(":", "-").replace("=", "_")  # of dro:kappa=0, on any file system
+            folder = out / "checkpoints" / f"{file_name}-{seed}"
             seeded = dataclasses.replace(config, seed=seed)
             on_line(f"{name}, seed {seed}")
             checkpoint, _ = finished_run(store, seeded, folder, device=device, on_progress=on_progress)
@@ -149,11 +150,6 @@ def _objective_rows(
         for name, by_seed in metrics.items()
         for shift in by_seed[0]
     ]
-
-
-def _folder_name(name: str) -> str:
-    """`dro:kappa=0` as a folder on any file system."""
-    return name.replace(":", "-").replace("=", "_")
 
 
 def _measured(

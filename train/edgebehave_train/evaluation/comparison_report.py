@@ -48,10 +48,6 @@ class ComparedRow:
     above_reference: list[float]
     capacity: float = 1.0
 
-    @property
-    def is_as_trained(self) -> bool:
-        return self.tau == 0 and self.capacity == 1
-
     def interval(self, metric: str) -> tuple[float, float]:
         """Mean over seeds and half width of its 95 % interval, NaN for a single value."""
         return mean_interval([metrics[metric] for metrics in self.metrics])
@@ -140,7 +136,7 @@ def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]
 
 def choose(rows: Sequence[ComparedRow], reference: str) -> str:
     """The objective that RULE chooses from the rows of the validation part."""
-    as_trained = {row.name: row for row in rows if not row.is_baseline and row.is_as_trained}
+    as_trained = {row.name: row for row in rows if not row.is_baseline and (row.tau, row.capacity) == (0, 1)}
     hr_at_1 = {name: row.interval("hr_at_1")[0] for name, row in as_trained.items()}
     near = [name for name in hr_at_1 if hr_at_1[name] >= max(hr_at_1.values()) - HR_TOLERANCE]
     best = max(near, key=lambda name: as_trained[name].interval("macro_recall")[0])

@@ -55,21 +55,16 @@ class Continuations:
         return np.diff(self.time_s, axis=1, prepend=self.start_s[:, None])
 
 
-def require_generation_heads(checkpoint: Checkpoint) -> None:
-    """Raises ValueError with the command to train them if a checkpoint has no generation heads."""
-    if not checkpoint.model_config.generation_heads:
-        raise ValueError(
-            f"{checkpoint.path} has no generation heads; train with them: "
-            "edgebehave train STORE -o OUT --set generation_heads=true"
-        )
-
-
 class Generator:
     """Futures for the users of a store, by one checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint, store: EventStore) -> None:
         """Raises ValueError if the checkpoint has no generation heads."""
-        require_generation_heads(checkpoint)
+        if not checkpoint.model_config.generation_heads:
+            raise ValueError(
+                f"{checkpoint.path} has no generation heads; train with them: "
+                "edgebehave train STORE -o OUT --set generation_heads=true"
+            )
         self.model = checkpoint.load_model()
         self.vocabulary = checkpoint.vocabulary
         self.store = store

@@ -97,13 +97,6 @@ def paired_mean_differences(
     return {name: percentile_interval(float(all_[0]), all_[1:]) for name, all_ in differences.items()}
 
 
-def mean_over_users(values_U: npt.NDArray[np.floating], num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Interval:
-    """Mean over users of a number per user, such as a paired difference, with its interval."""
-    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
-    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
-    return percentile_interval(float(np.mean(values_U)), means)
-
-
 def user_resamples(num_users: int, num_resamples: int, seed: int, at_a_time: int) -> Iterator[npt.NDArray[np.float64]]:
     """Number of times that each resample holds each user, in pieces of (at_a_time, U) float64.
 

@@ -15,7 +15,7 @@ The largest model on the most data is held out: the law of the other runs predic
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,7 +84,13 @@ class Grid:
     @property
     def smaller(self) -> tuple[Point, ...]:
         """All runs but the largest, the cheapest first: the law that predicts the largest is fitted to them."""
-        return tuple(point for point in self._points() if point not in self.held_out)
+        points = [
+            Point(width=width, share=share, seed=seed)
+            for share in self.shares
+            for width in self.widths
+            for seed in range(self.seeds)
+        ]
+        return tuple(point for point in points if point not in self.held_out)
 
     @property
     def held_out(self) -> tuple[Point, ...]:
@@ -119,12 +125,6 @@ class Grid:
             if content.get(name) != now:
                 return f"{name} = {_listed(content.get(name))} instead of {_listed(now)}"
         return ""
-
-    def _points(self) -> Iterator[Point]:
-        for share in self.shares:
-            for width in self.widths:
-                for seed in range(self.seeds):
-                    yield Point(width=width, share=share, seed=seed)
 
 
 def cpu(**changes: Any) -> Grid:

@@ -14,7 +14,6 @@ are bounded, because a few noisy runs do not determine a small slope.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -157,7 +156,13 @@ def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Fi
         s^2 = sum_i residual_i^2 / chi^2_(R - 5),   log loss = log law + s normal
     Raises ValueError if the runs cannot determine the five numbers.
     """
-    require_enough(runs.size, runs.events)
+    num_sizes, num_amounts = len(np.unique(runs.size)), len(np.unique(runs.events))
+    if num_sizes < 3 or num_amounts < 3 or len(runs) <= NUM_UNKNOWNS:
+        raise ValueError(
+            f"the law has {NUM_UNKNOWNS} unknowns and needs at least {NUM_UNKNOWNS + 1} runs of 3 "
+            f"sizes and 3 amounts of data to learn from, got {len(runs)} runs of {num_sizes} "
+            f"sizes and {num_amounts} amounts"
+        )
     law = _best(runs, _STARTS)
     fitted = law.loss(runs.size, runs.events)
     residual = np.log(runs.loss) - np.log(fitted)
@@ -171,18 +176,6 @@ def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Fi
     return FittedLaw(law=law, resampled=tuple(resampled), noise=noise, residual=residual)
 
 
-def require_enough(size: npt.ArrayLike, events: npt.ArrayLike) -> None:
-    """Raises ValueError unless runs of these sizes and events can determine the five numbers."""
-    sizes, amounts = np.unique(np.asarray(size)), np.unique(np.asarray(events))
-    num_runs = len(np.asarray(size))
-    if len(sizes) < 3 or len(amounts) < 3 or num_runs <= NUM_UNKNOWNS:
-        raise ValueError(
-            f"the law has {NUM_UNKNOWNS} unknowns and needs at least {NUM_UNKNOWNS + 1} runs of 3 "
-            f"sizes and 3 amounts of data to learn from, got {num_runs} runs of {len(sizes)} "
-            f"sizes and {len(amounts)} amounts"
-        )
-
-
 def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> ScalingLaw:
     """The best of the fits from several starts."""
     log_n, log_d = np.log(runs.size), np.log(runs.events)
@@ -192,7 +185,12 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     # log terms at the centers, exponents and the log floor, which lies below every loss
     low = np.array([mean - 12, _EXPONENTS[0], mean - 12, _EXPONENTS[0], lowest - 7])
     high = np.array([mean + 1, _EXPONENTS[1], mean + 1, _EXPONENTS[1], lowest])
-    terms = partial(_log_terms, log_n=log_n - center_n, log_d=log_d - center_d)
+    off_n, off_d = log_n - center_n, log_d - center_d
+
+    def terms(theta: Floats) -> Floats:
+        """Logarithms of the three terms, (3, R)."""
+        log_cn, alpha, log_cd, beta, log_floor = theta
+        return np.stack([log_cn - alpha * off_n, log_cd - beta * off_d, np.full(len(log_n), log_floor)])
 
     def residual(theta: Floats) -> Floats:
         return _log_sum(terms(theta)) - log_loss
@@ -200,8 +198,7 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     def jacobian(theta: Floats) -> Floats:
         log_terms_3R = terms(theta)
         share_3R = np.exp(log_terms_3R - _log_sum(log_terms_3R))
-        by_alpha, by_beta = -share_3R[0] * (log_n - center_n), -share_3R[1] * (log_d - center_d)
-        return np.stack([share_3R[0], by_alpha, share_3R[1], by_beta, share_3R[2]], 1)
+        return np.stack([share_3R[0], -share_3R[0] * off_n, share_3R[1], -share_3R[1] * off_d, share_3R[2]], 1)
 
     def search(theta: Floats, loss: str) -> OptimizeResult:
         return least_squares(
@@ -232,12 +229,6 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
         data_exponent=beta,
         floor=math.exp(log_floor),
     )
-
-
-def _log_terms(theta: Floats, log_n: Floats, log_d: Floats) -> Floats:
-    """Logarithms of the three terms, (3, R)."""
-    log_cn, alpha, log_cd, beta, log_floor = theta
-    return np.stack([log_cn - alpha * log_n, log_cd - beta * log_d, np.full(len(log_n), log_floor)])
 
 
 def _log_sum(log_terms_3R: Floats) -> Floats:
