@@ -157,7 +157,7 @@ def extended_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary
     behavior there.
     """
     if not checkpoint.training.finished:
-        raise ValueError(f"{checkpoint.path} is not finished; go on with it by `edgebehave train --resume`")
+        raise ValueError(f"{checkpoint.path} is not finished; continue it by `edgebehave train --resume`")
     known = checkpoint.vocabulary
     there = training_vocabulary(store, part_of_event(store, checkpoint.config.split) == TRAIN)
     names: dict[str, list[str]] = {}

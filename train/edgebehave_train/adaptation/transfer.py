@@ -139,7 +139,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if not checkpoint.training.finished:
-        raise ValueError(f"{checkpoint.path} is not finished; go on with the command that began it and --resume")
+        raise ValueError(f"{checkpoint.path} is not finished; continue it with the command that began it and --resume")
     chosen = STRATEGIES[strategy]
     source = checkpoint.load_model()
     vocabulary = training_vocabulary(store, part_of_event(store, split) == TRAIN)

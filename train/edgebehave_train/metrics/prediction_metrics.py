@@ -124,10 +124,10 @@ class MetricSums:
         self._group_V = group_of_behavior(train_counts_V)
         num_behaviors = len(train_counts_V)
 
-        everybody = np.ones(len(targets))
-        means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), everybody) for k in cutoffs}
-        means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), everybody) for k in cutoffs}
-        means["mrr"] = (reciprocal_rank(predictions), everybody)
+        ones = np.ones(len(targets))
+        means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), ones) for k in cutoffs}
+        means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), ones) for k in cutoffs}
+        means["mrr"] = (reciprocal_rank(predictions), ones)
         switch = targets.is_switch.astype(np.float64)
         means["hr_at_1_switches"] = (hit_rate_at_k(predictions, 1) * switch, switch)
         self._mean_names = list(means)
