@@ -32,7 +32,7 @@ class SimulatorTeachers:
 
     @cached_property
     def _position(self) -> np.ndarray:
-        """Where each event of the store is in the process; a user's times differ."""
+        """Position of each event of the store in the process; a user's times differ."""
         number = np.array([int(name.removeprefix("user_")) for name in self.store.users()])
         user = np.repeat(number, np.diff(self.store.user_start))
         made = self._oracle.user.astype(np.int64) * _SECONDS + self._oracle.time_s

@@ -143,7 +143,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_an_import_against_the_order_and_a_circle_are_found():
     graph = module_graph()
-    store, evaluation = "edgebehave_train.logs.event_store", "edgebehave_train.evaluation.evaluation"
+    store, evaluation = "edgebehave_train.logs.event_store", "edgebehave_train.evaluation.table"
     graph[store] = graph[store] | {evaluation}
     assert wrong_imports(graph, "edgebehave_train", ORDER["edgebehave_train"]) == [f"{store} imports {evaluation}"]
     assert {store, evaluation} <= set(circle(graph) or [])

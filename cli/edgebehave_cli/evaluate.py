@@ -8,7 +8,7 @@ import typer
 from edgebehave_cli.console import JsonOption, note, print_json, print_table
 
 if TYPE_CHECKING:  # the annotation must not import torch
-    from edgebehave_train.evaluation.evaluation import Table
+    from edgebehave_train.evaluation.table import Table
 
 _COLUMNS = {
     "HR@1": "hr_at_1",
@@ -44,7 +44,7 @@ def evaluate(
 
     Example: [bold]edgebehave evaluate runs/ce runs/dro -s runs/store --adjust 0.5 --adjust 1[/bold]
     """
-    from edgebehave_train.evaluation.evaluation import evaluate as evaluate_checkpoints
+    from edgebehave_train.evaluation.table import evaluate as evaluate_checkpoints
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
 

@@ -8,10 +8,10 @@ import pytest
 
 from edgebehave import Predictor
 from edgebehave_export.bundle import export_bundle
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import PARTS, TRAIN, part_of_event
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.scoring import target_probs
 

@@ -32,14 +32,14 @@ _START = {"age": -0.3, "same_last": 1.0, "same_location": 1.0, "clock_3": 2.0, "
 class KernelNumbers(NamedTuple):
     """Of every query, all (M,) float32 and 0 without a past.
 
-    probs     p_L(target).
-    evidence  E_L.
-    tilt      A_L = sum_b p_L(b) r_b, for an objective that shifts the prior.
+    probs       p_L(target).
+    evidence    E_L.
+    normalizer  A_L = sum_b p_L(b) r_b, for an objective that shifts the prior.
     """
 
     probs: Tensor
     evidence: Tensor
-    tilt: Tensor | None
+    normalizer: Tensor | None
 
 
 class LearnedKernel(nn.Module):
@@ -80,5 +80,5 @@ class LearnedKernel(nn.Module):
             return total_M / evidence_M.clamp_min(1e-9)
 
         return KernelNumbers(
-            probs=mean(hit_P), evidence=evidence_M, tilt=None if pairs.ratio is None else mean(pairs.ratio)
+            probs=mean(hit_P), evidence=evidence_M, normalizer=None if pairs.ratio is None else mean(pairs.ratio)
         )

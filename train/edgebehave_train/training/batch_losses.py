@@ -58,7 +58,7 @@ class BatchLosses:
             z = model.query(hidden_md, weekday, slot, batch.query_location)
             pairs = self.past.pairs(batch.row, time_known) if self.past else None
             losses = model.nll(
-                z, batch.target, batch.target_probs, evidence, pairs, self.objective.log_ratio_V, batch.tilts
+                z, batch.target, batch.target_probs, evidence, pairs, self.objective.log_ratio_V, batch.normalizers
             )
             heads = None
             if batch.generation is not None:

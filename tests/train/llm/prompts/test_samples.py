@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.evaluation.evaluation import ask
+from edgebehave_train.evaluation.part_predictions import part_targets
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT, PastBehavior, Sample, log_samples
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import SplitConfig, part_of_event
@@ -74,7 +74,7 @@ def test_targets_without_a_known_past_are_counted(by_hand):
 def test_samples_are_the_known_targets_of_evaluation(tiny_store, part, split):
     samples = log_samples(tiny_store, part, split)
     parts = part_of_event(tiny_store, split)
-    asked = ask(map_log(tiny_store, samples.vocabulary), parts, part)
+    asked = part_targets(map_log(tiny_store, samples.vocabulary), parts, part)
     left_out = samples.num_unknown + samples.num_without_history
     assert len(samples) + left_out == len(asked.targets)
     here = np.isin(asked.targets.event, samples.targets.event)

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.evaluation.evaluation import note_reading
-from edgebehave_train.files import read_json, write_json
 from edgebehave_train.llm.evaluation.protocols import (
     PER_BEHAVIOR,
     Protocol,
@@ -28,12 +26,11 @@ from edgebehave_train.llm.scoring.answer_generation import generate_behaviors
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 
 ZERO_SHOT, HABITS = "zero-shot", "habits"
 """Rows that are called after no folder."""
-
-_METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +124,7 @@ def compare_language_models(
     for tuned in models:
         ask(tuned.path.resolve().name, *tuned.load(device), tuned)
         if config.part == "test":
-            _note_reading(tuned, store)
+            record_measurement(tuned.path, store, config.part)
     if config.zero_shot:
         ask(ZERO_SHOT, *load_language_model(first.base, device=device), first)
     for checkpoint in checkpoints:
@@ -157,13 +154,6 @@ def _certain(behaviors: npt.NDArray[np.int64], samples: LogSamples) -> npt.NDArr
     other = np.where(samples.behavior == 1, 2, 1)
     certain[np.arange(len(behaviors)), np.where(behaviors > 0, behaviors, other)] = 1
     return certain
-
-
-def _note_reading(tuned: TunedLLM, store: EventStore) -> None:
-    file = tuned.path / _METRICS_FILE
-    metrics: dict[str, Any] = read_json(file) if file.is_file() else {}
-    note_reading(metrics, "test", store)
-    write_json(file, metrics)
 
 
 def comparison_json(table: ProtocolTable, config: ComparisonConfig, models: Sequence[TunedLLM]) -> Mapping[str, Any]:

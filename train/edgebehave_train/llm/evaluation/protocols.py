@@ -4,7 +4,7 @@
     balanced  up to 500 samples of each behavior: the accuracy overall and of head, medium and tail
               behaviors, more than 5 %, 1 to 5 % and less than 1 % of the training part.
 
-The metrics are those of `edgebehave_train.metrics.metrics`; of its names, `weighted_recall` is the share
+The metrics are those of `edgebehave_train.metrics.prediction_metrics`; of its names, `weighted_recall` is the share
 of samples whose most probable behavior came, "overall accuracy", and `macro_recall` the mean of
 that share over behaviors. They are equal where all behaviors have the same number of samples.
 Whoever predicts chooses among the V - 1 known behaviors, so that no row has an easier task; the
@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.evaluation.evaluation import Asked, ask, note_reading
 from edgebehave_train.evaluation.habit_baseline import habit_scores
 from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import PartTargets, part_targets
 from edgebehave_train.llm.prompts.samples import LogSamples
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.frequencies import group_of_behavior
@@ -37,7 +37,8 @@ from edgebehave_train.metrics.bootstrap import (
     metric_intervals,
     paired_differences,
 )
-from edgebehave_train.metrics.metrics import GROUPS
+from edgebehave_train.metrics.metrics_file import record_measurement
+from edgebehave_train.metrics.prediction_metrics import GROUPS
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -97,7 +98,7 @@ def random_samples(samples: LogSamples, num_samples: int, seed: int = 0) -> LogS
 class Row:
     """One predictor in a table.
 
-    metrics               every metric of `edgebehave_train.metrics.metrics` with its 95 % interval.
+    metrics               every metric of `edgebehave_train.metrics.prediction_metrics` with its 95 % interval.
     reference_minus_this  paired differences of the table's reference from this row.
     """
 
@@ -215,9 +216,7 @@ def checkpoint_probs(checkpoint: Checkpoint, store: EventStore, samples: LogSamp
     require_same_task(checkpoint, store, samples)
     asked = _asked(store, samples)
     if samples.part == "test":
-        metrics = checkpoint.read_metrics()
-        note_reading(metrics, samples.part, store)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, samples.part)
     probs_SV = np.zeros((len(samples), samples.vocabulary.num_behaviors), np.float32)
     model = checkpoint.load_model()
     for which, probs_RC in target_probs(model, asked.log, asked.behaviors, samples.targets):
@@ -240,7 +239,7 @@ def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float3
     """What the `habits` baseline gives the samples' behaviors, (S, V); rows sum to 1, column 0 is
     0. Its weights are tuned on the validation part, as in every table."""
     asked = _asked(store, samples)
-    weights = tune_habits(asked.behaviors, asked.tuned_on)
+    weights = tune_habits(asked.behaviors, asked.validation_targets)
     probs_SV = np.zeros((len(samples), samples.vocabulary.num_behaviors), np.float32)
     for which, scores_RC in habit_scores(asked.behaviors, samples.targets, weights):
         scores_RV = scores_RC[:, : probs_SV.shape[1]].copy()
@@ -249,10 +248,10 @@ def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float3
     return probs_SV
 
 
-def _asked(store: EventStore, samples: LogSamples) -> Asked:
+def _asked(store: EventStore, samples: LogSamples) -> PartTargets:
     """The log behind the samples. Raises ValueError if the samples are of another log."""
     log = map_log(store, samples.vocabulary)
-    asked = ask(log, part_of_event(store, samples.split), samples.part)
+    asked = part_targets(log, part_of_event(store, samples.split), samples.part)
     here = np.isin(asked.targets.event, samples.targets.event)
     found = asked.targets.take(here)
     if not (

@@ -1,4 +1,4 @@
-"""The metrics of a table: how often the next behavior was among the first k, and for whom.
+"""Metrics of predictions: ranks of the targets, and recall and precision of behaviors.
 
 Two families. Rank metrics are means over targets and give a tie its expected value: a target with
 g candidates above it that ties with t - 1 others stands at each rank g+1 .. g+t with probability
@@ -9,8 +9,8 @@ behavior b,
 
     recall_b = TP_b / N_b               precision_b = TP_b / P_b, 0 if b is never predicted
 
-A target that the training vocabulary does not know (id 0) counts and is a miss in all of them,
-except that the means over behaviors leave it out: it is not one behavior.
+A target that the training vocabulary lacks (id 0) counts and is a miss in all of them, except that
+the means over behaviors leave it out: it is not one behavior.
 
 Names in the tables:
 
@@ -94,13 +94,11 @@ def _mean_over_tie(predictions: Predictions, cumulative_gain: npt.NDArray[np.flo
 
 
 def evaluate_predictions(
-    predictions: Predictions,
-    train_counts_V: npt.NDArray[np.integer],
-    cutoffs: Sequence[int] = CUTOFFS,
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, float]:
-    """Every metric of the module's table.
+    """Every metric of the list at the top of this file.
 
-    train_counts_V  (V,) how often each behavior occurs in the training part.
+    train_counts_V  (V,) occurrences of each behavior in the training part.
     """
     sums = MetricSums(predictions, train_counts_V, cutoffs)
     metrics = sums.metrics(np.ones((1, sums.num_users)))
@@ -108,20 +106,17 @@ def evaluate_predictions(
 
 
 class MetricSums:
-    """The sums that all metrics are made of, kept per user.
+    """The sums that all metrics are made of, per user.
 
-    A metric of any sample of users is a function of these sums, each user's multiplied by how
-    often the sample holds the user: one code path serves the point estimate and the bootstrap.
+    A metric of any sample of users is a function of these sums, each user's multiplied by the number
+    of times that the sample holds the user: the point estimate and the bootstrap share this code.
 
     num_users  U, users that have a target.
-    num_terms  largest number of terms per weighting: what a caller's memory scales with.
+    num_terms  largest number of terms per weighting: the memory of `metrics` grows with it.
     """
 
     def __init__(
-        self,
-        predictions: Predictions,
-        train_counts_V: npt.NDArray[np.integer],
-        cutoffs: Sequence[int] = CUTOFFS,
+        self, predictions: Predictions, train_counts_V: npt.NDArray[np.integer], cutoffs: Sequence[int] = CUTOFFS
     ) -> None:
         targets = predictions.targets
         users, user_T = np.unique(targets.user, return_inverse=True)
@@ -129,10 +124,10 @@ class MetricSums:
         self._group_V = group_of_behavior(train_counts_V)
         num_behaviors = len(train_counts_V)
 
-        everybody = np.ones(len(targets))
-        means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), everybody) for k in cutoffs}
-        means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), everybody) for k in cutoffs}
-        means["mrr"] = (reciprocal_rank(predictions), everybody)
+        ones = np.ones(len(targets))
+        means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), ones) for k in cutoffs}
+        means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), ones) for k in cutoffs}
+        means["mrr"] = (reciprocal_rank(predictions), ones)
         switch = targets.is_switch.astype(np.float64)
         means["hr_at_1_switches"] = (hit_rate_at_k(predictions, 1) * switch, switch)
         self._mean_names = list(means)
@@ -140,7 +135,7 @@ class MetricSums:
         self._count_UM = self._by_user(user_T, [count for _, count in means.values()])
 
         hit = predictions.predicted == targets.behavior
-        # A prediction of a spare id is no known behavior: it only fails to be the target.
+        # A predicted spare id is a miss, and counts for no known behavior.
         named = predictions.predicted < num_behaviors
         self._targets = _BehaviorSums(user_T, targets.behavior, num_behaviors)
         self._hits = _BehaviorSums(user_T[hit], targets.behavior[hit], num_behaviors)
@@ -182,14 +177,9 @@ class MetricSums:
 
 
 class _BehaviorSums:
-    """How often each behavior occurs, kept per user and sparse."""
+    """Occurrences of each behavior per user, sparse."""
 
-    def __init__(
-        self,
-        user: npt.NDArray[np.integer],
-        behavior: npt.NDArray[np.integer],
-        num_behaviors: int,
-    ) -> None:
+    def __init__(self, user: npt.NDArray[np.integer], behavior: npt.NDArray[np.integer], num_behaviors: int) -> None:
         num_users = int(user.max(initial=0)) + 1
         pair = behavior.astype(np.int64) * num_users + user
         pair_G, self._count_G = np.unique(pair, return_counts=True)

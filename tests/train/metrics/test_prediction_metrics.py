@@ -8,7 +8,13 @@ from sklearn.metrics import ndcg_score, precision_score, recall_score, top_k_acc
 
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.logs.frequencies import group_of_behavior
-from edgebehave_train.metrics.metrics import CUTOFFS, evaluate_predictions, hit_rate_at_k, ndcg_at_k, reciprocal_rank
+from edgebehave_train.metrics.prediction_metrics import (
+    CUTOFFS,
+    evaluate_predictions,
+    hit_rate_at_k,
+    ndcg_at_k,
+    reciprocal_rank,
+)
 from edgebehave_train.metrics.ranking import Predictions, rank_in_blocks
 
 TRAIN_COUNTS = np.array([0, 900, 60, 50, 10, 9, 1])  # of 1030: head, head, medium, tail from 4 on

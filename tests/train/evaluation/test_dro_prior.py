@@ -1,13 +1,15 @@
-"""The game over the prior: optimal against a grid, and what it does at its limits."""
+"""The DRO prior: optimal against a grid, its limits, and its use on a checkpoint."""
 
 import numpy as np
 import pytest
 import torch
 
-from edgebehave_train.evaluation.worst_case_prior import PriorShiftConfig, worst_case_ratio
+from edgebehave_train.evaluation.dro_prior import DroPriorConfig, dro_priors, worst_case_ratio
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets
 from edgebehave_train.training.dro import epsilon_of_capacity, heterogeneous_epsilon
 
 COUNTS_V = np.array([0, 700, 300])
+CAPACITY = 1.2
 
 
 def two_classes(num_targets=4000, seed=0):
@@ -29,7 +31,7 @@ def value(q, probs_TC, target_T):
 @pytest.mark.parametrize("capacity", [1.1, 1.25, 1.6])
 def test_the_prior_is_the_worst_of_a_grid(capacity):
     probs_TC, target_T = two_classes()
-    config = PriorShiftConfig(capacity=capacity, kappa=0.0, rounds=300, shrinkage=1e-3)
+    config = DroPriorConfig(capacity=capacity, kappa=0.0, rounds=300, shrinkage=1e-3)
     ratio_C = worst_case_ratio(probs_TC, target_T, COUNTS_V, config)
     found = 0.7 * ratio_C[1]
     assert found + 0.3 * ratio_C[2] == pytest.approx(1)
@@ -41,7 +43,7 @@ def test_the_prior_is_the_worst_of_a_grid(capacity):
 
 def test_capacity_one_moves_nothing():
     probs_TC, target_T = two_classes(200)
-    ratio_C = worst_case_ratio(probs_TC, target_T, COUNTS_V, PriorShiftConfig(capacity=1.0))
+    ratio_C = worst_case_ratio(probs_TC, target_T, COUNTS_V, DroPriorConfig(capacity=1.0))
     np.testing.assert_allclose(ratio_C[1:3], 1, rtol=1e-5)
 
 
@@ -50,7 +52,7 @@ def test_what_training_never_saw_is_lifted_like_the_rarest():
     counts_V = np.array([0, 500, 100, 2, 0])
     probs_TC = rng.dirichlet(np.ones(6), 300)
     target_T = rng.choice([0, 1, 2, 3], 300, p=[0.1, 0.5, 0.3, 0.1])
-    config = PriorShiftConfig(capacity=1.3)
+    config = DroPriorConfig(capacity=1.3)
     ratio_C = worst_case_ratio(probs_TC, target_T, counts_V, config)
     assert ratio_C[[0, 4, 5]] == pytest.approx(ratio_C[3])
     assert ratio_C[3] > ratio_C[1]
@@ -61,9 +63,38 @@ def test_what_training_never_saw_is_lifted_like_the_rarest():
 
 def test_no_behavior_is_lifted_beyond_its_limit():
     probs_TC, target_T = two_classes(300)
-    config = PriorShiftConfig(capacity=1.5)
+    config = DroPriorConfig(capacity=1.5)
     ratio_C = worst_case_ratio(probs_TC, target_T, COUNTS_V, config)
     prior_V = torch.from_numpy(COUNTS_V / COUNTS_V.sum())
     epsilon_max = epsilon_of_capacity(prior_V, 1.5, config.epsilon_min, config.kappa)
     epsilon_V = heterogeneous_epsilon(prior_V, epsilon_max, config.epsilon_min, config.kappa)
     assert np.all(ratio_C[1:3] <= 1 / epsilon_V[1:].numpy() + 1e-9)
+
+
+@pytest.fixture(scope="module")
+def asked(tiny_store, tiny_checkpoint):
+    return checkpoint_targets(tiny_store, tiny_checkpoint, "validation")
+
+
+def ratios(checkpoint, asked, is_measured):
+    """(T, C) r of every target."""
+    scorer = dro_priors(checkpoint, asked, [CAPACITY], is_measured)[CAPACITY]
+    num_targets = len(asked.targets)
+    ones = np.ones((num_targets, asked.behaviors.num_candidates), np.float32)
+    return scorer(np.arange(num_targets), ones)
+
+
+def test_a_prior_is_found_on_the_other_half_of_the_users(tiny_checkpoint, asked):
+    ratio_TC = ratios(tiny_checkpoint, asked, is_measured=True)
+    _, first, kind = np.unique(ratio_TC, axis=0, return_index=True, return_inverse=True)
+    assert len(first) == 2
+    assert all(len(np.unique(kind[asked.targets.user == u])) == 1 for u in asked.targets.user)
+
+
+def test_all_users_share_a_prior_where_another_part_is_measured(tiny_checkpoint, asked):
+    ratio_TC = ratios(tiny_checkpoint, asked, is_measured=False)
+    assert len(np.unique(ratio_TC, axis=0)) == 1
+
+
+def test_no_capacity_reads_nothing(asked):
+    assert dro_priors(None, asked, [], is_measured=True) == {}

@@ -9,9 +9,10 @@ import pytest
 
 from edgebehave.habits import KERNELS
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.evaluation import evaluation
+from edgebehave_train.evaluation import table as table_module
 from edgebehave_train.evaluation.baselines import BASELINES
-from edgebehave_train.evaluation.evaluation import adjust_probs, ask, evaluate, predict, predict_part
+from edgebehave_train.evaluation.part_predictions import part_targets, predict, predict_part
+from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
 from edgebehave_train.metrics.scoring import target_probs
@@ -37,8 +38,8 @@ def trained(tiny_store, recipe, tmp_path_factory):
 def _tune_quickly():
     """The baseline's weights have tests of their own; a few targets do here."""
     patch = pytest.MonkeyPatch()
-    tune = evaluation.tune_habits
-    patch.setattr(evaluation, "tune_habits", lambda log, targets: tune(log, targets, 60))
+    tune = table_module.tune_habits
+    patch.setattr(table_module, "tune_habits", lambda log, targets: tune(log, targets, 60))
     yield
     patch.undo()
 
@@ -124,18 +125,10 @@ def test_the_model_row_is_the_ranking_of_its_scores(tiny_store, trained, table):
     np.testing.assert_array_equal(single.predicted, predicted)
 
 
-def test_adjustment_divides_by_the_prior_to_the_power_of_tau():
-    probs_RC = np.array([[0.0, 0.6, 0.3, 0.06, 0.04]], np.float32)
-    counts_V = np.array([0, 75, 25, 0])  # and one private behavior: both count as seen once
-    assert adjust_probs(probs_RC, counts_V, 0.0) is probs_RC
-    expected = probs_RC / np.array([0.01, 0.75, 0.25, 0.01, 0.01]) ** 0.5
-    np.testing.assert_allclose(adjust_probs(probs_RC, counts_V, 0.5), expected, rtol=1e-6)
-
-
 def test_all_taus_in_one_pass_are_each_tau_in_a_pass_of_its_own(tiny_store, trained):
     checkpoint = trained[0]
     parts = part_of_event(tiny_store, checkpoint.config.split)
-    asked = ask(map_log(tiny_store, checkpoint.vocabulary), parts, "validation")
+    asked = part_targets(map_log(tiny_store, checkpoint.vocabulary), parts, "validation")
     taus = [0.0, 0.5, 1.0]
     for tau, at_once in zip(taus, predict(checkpoint, asked, taus), strict=True):
         (alone,) = predict(checkpoint, asked, [tau])
