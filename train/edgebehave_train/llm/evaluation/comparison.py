@@ -24,7 +24,6 @@ from edgebehave_train.llm.evaluation.protocols import (
     require_same_task,
 )
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
-from edgebehave_train.llm.scoring.answer_generation import generate_behaviors
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.logs.event_store import EventStore
@@ -45,7 +44,6 @@ class ComparisonConfig:
     max_samples   of the users protocol, drawn uniformly; 0 = all.
     per_behavior  of the balanced protocol, at most.
     zero_shot     a row for the base of the first model, as it is.
-    written       a row for each model that writes its answer instead of choosing a candidate.
     habits        a row for the habit baseline.
     num_resamples  of users, for the intervals.
     seed          of the draw and the resamples.
@@ -56,7 +54,6 @@ class ComparisonConfig:
     max_samples: int = 2000
     per_behavior: int = PER_BEHAVIOR
     zero_shot: bool = False
-    written: bool = False
     habits: bool = True
     num_resamples: int = 1000
     seed: int = 0
@@ -113,16 +110,6 @@ def compare_language_models(
     def ask(row: str, llm: Any, tokenizer: Any, tuned: TunedLLM) -> None:
         encoder = prompt_encoder(llm, tokenizer, tuned.names, tuned.config)
         probs[row] = sample_probs(llm, encoder, samples, on_progress=lambda done, total: on_progress(row, done, total))
-        if config.written:
-            named = f"{row}, written"
-            behaviors = generate_behaviors(
-                llm,
-                tokenizer,
-                [encoder.encode(sample).prompt_ids for sample in samples],
-                encoder.candidates,
-                on_progress=lambda done, total: on_progress(named, done, total),
-            )
-            probs[named] = _certain(behaviors, samples)
 
     for tuned in models:
         ask(tuned.path.resolve().name, *tuned.load(device), tuned)
@@ -148,15 +135,6 @@ def _drawn(part: LogSamples, config: ComparisonConfig) -> LogSamples:
     if config.protocol == "balanced":
         return balanced_samples(part, config.per_behavior, config.seed)
     return random_samples(part, config.max_samples, config.seed) if config.max_samples else part
-
-
-def _certain(behaviors: npt.NDArray[np.int64], samples: LogSamples) -> npt.NDArray[np.float32]:
-    """(S, V): 1 for the behavior that was written. Where none was, 1 for one that did not come,
-    which is a miss: all zeros would be a tie of all."""
-    certain = np.zeros((len(behaviors), samples.vocabulary.num_behaviors), np.float32)
-    other = np.where(samples.behavior == 1, 2, 1)
-    certain[np.arange(len(behaviors)), np.where(behaviors > 0, behaviors, other)] = 1
-    return certain
 
 
 def _note_reading(tuned: TunedLLM, store: EventStore) -> None:
