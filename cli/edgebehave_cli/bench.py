@@ -1,18 +1,18 @@
-"""`edgebehave bench`: what one prediction costs on this machine."""
+"""`edgebehave bench`: time and size of a prediction on this machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import print_json
 
 
 def bench(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     store: Annotated[
-        Path | None,
-        typer.Option("--store", "-s", help="Event store for real histories; default: made-up ids."),
+        Path | None, typer.Option("--store", "-s", help="Event store for real histories; default: made-up ids.")
     ] = None,
     calls: Annotated[int, typer.Option(min=10, help="Timed calls of each contender.")] = 1000,
     warm_up: Annotated[int, typer.Option(min=0, help="Calls before the clock starts.")] = 100,
@@ -24,7 +24,7 @@ def bench(
         ),
     ] = None,
     llm_calls: Annotated[int, typer.Option(min=1, help="Timed calls of each way to run the language model.")] = 20,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
 

@@ -1,12 +1,13 @@
-"""`edgebehave llm pretrain`: a stand-in, where no language model can be had."""
+"""`edgebehave llm pretrain`: a small stand-in for a language model, for trials."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
-from edgebehave_cli.progress_bar import ProgressBar
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import ProgressBar
 
 
 def pretrain(
@@ -19,7 +20,7 @@ def pretrain(
         Path | None,
         typer.Option(help="Read what the training users of this event store did, instead of made-up text."),
     ] = None,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Train a small stand-in for a language model from scratch; no real one.
 
