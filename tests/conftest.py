@@ -1,4 +1,4 @@
-"""A small log and a small model for all tests that need one.
+"""A small log, logs written by hand, and a small model for all tests that need one.
 
 Imports of `edgebehave_train` stand inside the fixtures: the runtime's tests run without torch.
 """
@@ -61,6 +61,47 @@ def tiny_store(tmp_path_factory):
     vocabulary.save(folder / "vocabulary.json")
     write_statistics(folder, {"num_events": event.size, "num_users": NUM_USERS})
     return EventStore.open(folder)
+
+
+@pytest.fixture(scope="session")
+def make_store(tmp_path_factory):
+    """A function that writes a log as an EventStore.
+
+    users              a list of (time_s, event, location or None) per user, in time order; the users
+                       are called u0, u1, ... and keep their order.
+    behavior_of_event  as in `write_store`; by default each event is a behavior of its own.
+    """
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.logs.store_writer import (
+        MICROSECONDS,
+        SortedRows,
+        write_statistics,
+        write_store,
+    )
+
+    names = ("user", "time_us", "utc_offset_min", "event", "location")
+
+    def make(users, behavior_of_event=None) -> EventStore:
+        events = sorted({event for user in users for _, event, _ in user})
+        locations = sorted({location for user in users for *_, location in user if location is not None})
+        rows = [
+            (u, time_s * MICROSECONDS, 0, events.index(event), locations.index(location) if location else -1)
+            for u, user in enumerate(users)
+            for time_s, event, location in user
+        ]
+        folder = tmp_path_factory.mktemp("store")
+        statistics = write_store(
+            folder,
+            [SortedRows(**dict(zip(names, np.array(rows, np.int64).T, strict=True)))],
+            users=[f"u{u}" for u in range(len(users))],
+            events=events,
+            locations=locations,
+            behavior_of_event=behavior_of_event,
+        )
+        write_statistics(folder, statistics)
+        return EventStore.open(folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def distill(
         )
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**checkpoint.training, "events_per_s": training_bar.events_per_s})
+        print_json({**checkpoint.training.to_json(), "events_per_s": training_bar.events_per_s})
 
 
 def _recipe(

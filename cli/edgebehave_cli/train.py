@@ -86,4 +86,4 @@ def train(
         )
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**checkpoint.training, "events_per_s": bar.events_per_s})
+        print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})

@@ -52,9 +52,9 @@ def transfer(
     if resume:
         refuse_with_resume(context, _SETTINGS)
         begun = Checkpoint.open(out)
-        config, strategy = begun.config, begun.training["origin"].get("strategy")
-        if strategy is None:
+        if "strategy" not in begun.training.origin:
             raise ValueError(f"{out} was not begun by `edgebehave transfer`; resume with the command that began it")
+        config, strategy = begun.config, begun.training.origin["strategy"]
     else:
         settings: dict[str, Any] = {"seed": seed, "split.by": split, "objective.name": objective}
         settings |= {} if habits is None else {"habits": habits}
@@ -74,4 +74,4 @@ def transfer(
         )
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**moved.training, "events_per_s": bar.events_per_s})
+        print_json({**moved.training.to_json(), "events_per_s": bar.events_per_s})

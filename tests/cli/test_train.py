@@ -38,7 +38,7 @@ def test_a_run_starts_from_it_and_the_result_is_a_checkpoint(llama, tiny_store, 
     result = CliRunner().invoke(app, command + settings)
     assert result.exit_code == 0, result.output
     checkpoint = Checkpoint.open(out)
-    assert checkpoint.training["origin"]["blocks"] == "copied"
+    assert checkpoint.training.origin["blocks"] == "copied"
     assert (checkpoint.config.width, checkpoint.config.num_layers) == (16, 1)
     assert checkpoint.config.llama.num_kv_heads == 1
 

@@ -136,8 +136,8 @@ def test_a_checkpoint_with_hstu_trains_resumes_its_shape_and_is_scored(tiny_stor
     config = recipe(attention="hstu", query_context="none", habits=False)
     checkpoint = pretrain(tiny_store, config, tmp_path / "hstu", device="cpu")
     assert checkpoint.model_config.attention == "hstu"
-    assert checkpoint.training["attention"] == "blockwise"
-    losses = checkpoint.training["validation_nll"]
+    assert checkpoint.training.attention == "blockwise"
+    losses = checkpoint.training.validation_nll
     assert losses[-1] < losses[0] < math.log(checkpoint.vocabulary.num_behaviors) + 0.2
     assert len(predict_part(tiny_store, checkpoint)) > 100
     # Whole users in long rows, as evaluation packs them, against one user alone.

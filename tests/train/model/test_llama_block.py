@@ -66,7 +66,7 @@ def test_a_window_ends_what_an_event_sees():
 def test_a_checkpoint_trains_is_opened_and_scored_but_not_exported(tiny_store, recipe, tmp_path):
     config = recipe(attention="llama", llama=SHAPE, width=24, num_heads=4)
     checkpoint = pretrain(tiny_store, config, tmp_path / "llama", device="cpu")
-    losses = checkpoint.training["validation_nll"]
+    losses = checkpoint.training.validation_nll
     assert losses[-1] < losses[0] < math.log(checkpoint.vocabulary.num_behaviors) + 0.5
     opened = Checkpoint.open(tmp_path / "llama")
     assert opened.config == config

@@ -30,7 +30,7 @@ from edgebehave_train.evaluation.evaluation import (
     predict_scored,
 )
 from edgebehave_train.evaluation.habit_tuning import tune_habits
-from edgebehave_train.files import write_json, write_text
+from edgebehave_train.files import require_writable, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
@@ -77,9 +77,7 @@ def compare(
     for capacity in capacities:
         if not 1 < capacity < math.inf:
             raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
-    is_comparison = (out / "checkpoints").is_dir()
-    if out.exists() and not is_comparison and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty and holds no comparison; name another folder")
+    require_writable(out, "a comparison", lambda out: (out / "checkpoints").is_dir())
     started = time.monotonic()
     ways = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
     shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]

@@ -16,7 +16,6 @@ time order:
 Users are in the order of a hash of their names, so that a range of users is a random sample.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
+from edgebehave_train.files import read_json
 
 if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
@@ -84,10 +84,7 @@ class EventStore:
         statistics_file = path / "statistics.json"
         if not statistics_file.is_file():
             raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
-        try:
-            statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{statistics_file} is damaged: {error}") from None
+        statistics = read_json(statistics_file)
         version = statistics.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(
@@ -121,7 +118,7 @@ class EventStore:
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""
-        names: list[str] = json.loads((self.path / "users.json").read_text(encoding="utf-8"))
+        names: list[str] = read_json(self.path / "users.json", list)
         return names
 
     def named_events(self, user: int) -> Iterator[NamedEvent]:

@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 
 from edgebehave.moments import MAX_OFFSET_MIN
+from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.files import (
     NUM_EXAMPLES,
     Example,
@@ -38,8 +39,7 @@ from edgebehave_train.logs.rows import (
     judged_rows,
     parsed_rows,
 )
-from edgebehave_train.logs.staging import staging_folder
-from edgebehave_train.logs.store_writer import SortedRows, write_statistics, write_store
+from edgebehave_train.logs.store_writer import SortedRows, is_store, write_statistics, write_store
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
@@ -103,16 +103,16 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
 
     report  is called with one line at a time about what was found; default: the log of Python.
     Raises IngestError, with one line for the owner of the log, if it cannot be read, its time is
-    ambiguous, or more than `max_bad` of its rows are bad. Then, as after any interruption, what
-    was in `out` before is still there, and nothing else.
+    ambiguous, or more than `max_bad` of its rows are bad, and ValueError if `out` holds anything
+    that must not be replaced. Then, as after any interruption, `out` stays as it was.
     """
     say = report or logging.getLogger("edgebehave.ingest").info
-    with staging_folder(config.out, overwrite=config.overwrite) as staging:
-        store = staging / "store"
-        copies = staging / "copies"
-        for folder in (store, copies):
-            folder.mkdir()
-        with _database(config, staging) as con:
+    instead = "" if config.overwrite else "use --overwrite"
+    with replaced_folder(config.out, "an event store", is_store, instead=instead) as store:
+        scratch = store.parent
+        copies = scratch / "copies"
+        copies.mkdir()
+        with _database(config, scratch) as con:
             run = _Run(config, con, say)
             run.read(copies)
             unit = run.settle_time_unit()
@@ -131,15 +131,15 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
 
 
 @contextmanager
-def _database(config: IngestConfig, staging: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     threads = config.threads or min(4, os.cpu_count() or 1)
     try:
         con = duckdb.connect(
-            staging / "staging.duckdb",
+            scratch / "staging.duckdb",
             config={
                 "memory_limit": config.memory_limit,
                 "threads": threads,
-                "temp_directory": str(staging / "spill"),
+                "temp_directory": str(scratch / "spill"),
                 # Nothing is fetched from the network while a log is read.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,

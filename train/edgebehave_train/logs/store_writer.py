@@ -5,7 +5,6 @@ Ids by frequency are known only at the end, when the two columns are rewritten i
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
+from edgebehave_train.files import read_json, write_json
 from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
 
 STORE_FILES = frozenset(
@@ -130,7 +130,7 @@ def write_store(
             first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
     user_start = np.concatenate([[0], np.cumsum(num_events_of_user)])
     np.save(folder / "user_start.npy", user_start)
-    (folder / "users.json").write_text(_json_text(list(users)), encoding="utf-8")
+    write_json(folder / "users.json", list(users), indent=1)
 
     vocabulary, event_ids = _vocabulary(events, count_of_event, locations, count_of_location[1:], behavior_of_event)
     location_ids = np.concatenate([[UNKNOWN], 1 + _locations_by_count(count_of_location[1:])])
@@ -165,6 +165,15 @@ def write_store(
     }
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds an event store, whatever its version, and nothing else."""
+    try:
+        statistics = read_json(folder / "statistics.json")
+    except (OSError, ValueError):
+        return False
+    return "format_version" in statistics and {entry.name for entry in folder.iterdir()} <= STORE_FILES
+
+
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
     """Complete a store: add version and fingerprint, write statistics.json, return it."""
     complete = {
@@ -172,7 +181,7 @@ def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, A
         "fingerprint": fingerprint(folder),
         **statistics,
     }
-    (folder / "statistics.json").write_text(_json_text(complete), encoding="utf-8")
+    write_json(folder / "statistics.json", complete, indent=1)
     return complete
 
 
@@ -276,7 +285,3 @@ def _rewrite(path: Path, ids: npt.NDArray[np.int64]) -> None:
 
 def _named_counts(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(names[1:], counts[1:].tolist(), strict=True))
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"

@@ -9,13 +9,13 @@ was calibrated on and when it was frozen; the parameters are in `simulator_world
 
 import gzip
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave_train.files import write_bytes
 from edgebehave_train.simulator.process import EVENT_NAMES, BehaviorProcess
 from edgebehave_train.simulator.users import (
     Ints,
@@ -238,6 +238,4 @@ def write_log(log: SimulatedLog, path: Path | str, shuffle: bool = False) -> Non
     data = text.getvalue().encode()
     if path.name.endswith(".gz"):
         data = gzip.compress(data, compresslevel=6, mtime=0)  # the time of day would change bytes
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_bytes(path, data)

@@ -31,6 +31,71 @@ RESUME_FILE = "resume.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
+class DroResult:
+    """The uncertainty set of a DRO objective and the worst case that training ended with.
+
+    capacity    kappa, as given or found.
+    worst_case  (V,) worst distribution over behaviors, or (G,) over groups; None before the end.
+    """
+
+    capacity: float
+    worst_case: list[float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """The content of training.json: the log, the machine and the course of a training run.
+
+    data_fingerprint  of the event store.
+    origin            the checkpoint it began with and how; empty for a run that began with noise.
+    behavior_counts   (V,) occurrences in the training part; 0 for id 0.
+    attention         backend of the attention.
+    versions          of python, torch and numpy.
+    best_epoch        the epoch whose weights are kept, from 1; 0 = those it began with; -1 = none yet.
+    validation_nll    mean -log p of the validation targets after each epoch, nats.
+    validation_loss   of the objective after each epoch, nats; None where it is not defined yet.
+    validation_rank   mean reciprocal rank after each epoch, if it chooses the epoch.
+    generation_nll    of each generation head after each epoch, if there are heads.
+    dro               of a DRO objective.
+    """
+
+    data_fingerprint: str
+    origin: dict[str, Any]
+    behavior_counts: list[int]
+    seed: int
+    device: str
+    precision: str
+    attention: str
+    num_parameters: int
+    versions: dict[str, str]
+    finished: bool
+    best_epoch: int
+    validation_nll: list[float]
+    validation_loss: list[float | None]
+    validation_rank: list[float] | None = None
+    generation_nll: list[dict[str, float]] | None = None
+    dro: DroResult | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields that are None are left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TrainingRecord":
+        """Raises ValueError for missing or unknown fields."""
+        dro = content.get("dro")
+        try:
+            return cls(**{**content, "dro": dro and DroResult(**dro)})
+        except TypeError as error:
+            raise ValueError(f"training.json does not fit this version: {error}") from None
+
+    @property
+    def worst_case(self) -> list[float] | None:
+        """The worst distribution of a finished DRO run, over behaviors or groups; else None."""
+        return self.dro.worst_case if self.dro else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A checkpoint opened for use.
 
@@ -41,7 +106,7 @@ class Checkpoint:
     config: TrainConfig
     model_config: ModelConfig
     vocabulary: Vocabulary
-    training: dict[str, Any]
+    training: TrainingRecord
 
     @classmethod
     def open(cls, path: Path | str) -> "Checkpoint":
@@ -60,12 +125,12 @@ class Checkpoint:
             config=TrainConfig.from_json(content["train"]),
             model_config=ModelConfig.from_json(content["model"]),
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
-            training=read_json(path / "training.json"),
+            training=TrainingRecord.from_json(read_json(path / "training.json")),
         )
 
     @property
     def behavior_counts(self) -> npt.NDArray[np.int64]:
-        return np.array(self.training["behavior_counts"], np.int64)
+        return np.array(self.training.behavior_counts, np.int64)
 
     def load_model(self) -> BehaviorModel:
         """The model with its weights, in evaluation mode, on the CPU."""
@@ -86,7 +151,7 @@ class Checkpoint:
         On another log, or another state of it, events of the training part could stand in the
         test part.
         """
-        if store.fingerprint != self.training["data_fingerprint"]:
+        if store.fingerprint != self.training.data_fingerprint:
             raise ValueError(
                 f"{self.path} was trained on another log than {store.path}; use the event store that it was trained on"
             )
@@ -104,12 +169,12 @@ def write_description(
     config: TrainConfig,
     model_config: ModelConfig,
     vocabulary: Vocabulary,
-    training: Mapping[str, Any],
+    training: TrainingRecord,
 ) -> None:
     """Write what is known before the first step: everything but weights and metrics."""
     path.mkdir(parents=True, exist_ok=True)
     vocabulary.save(path / "vocabulary.json")
-    write_json(path / "training.json", training)
+    write_json(path / "training.json", training.to_json())
     write_json(
         path / "config.json",
         {

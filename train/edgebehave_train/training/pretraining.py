@@ -23,14 +23,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import write_tensors, write_text
+from edgebehave_train.files import require_writable, write_tensors, write_text
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
 from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
 from edgebehave_train.training.batch_losses import BatchLosses
 from edgebehave_train.training.batches import Batch, TrainingLog
-from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, write_description
+from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
 from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.model_card import model_card
@@ -121,11 +121,8 @@ def pretrain(
     run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
-    elif (out / "config.json").exists():
-        raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
     else:
+        require_writable(out, "a checkpoint", lambda out: (out / "config.json").exists(), instead="use --resume")
         run.describe()
     run.train(on_progress)
     return Checkpoint.open(out)
@@ -182,7 +179,6 @@ class _Run:
             average=AveragedModel(model, avg_fn=moving_average(config.ema_decay)),
             objective=objective,
             optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
-            device=device,
         )
         self.steps_per_epoch = self._count_steps()
         self.num_steps = self.steps_per_epoch * config.epochs
@@ -319,34 +315,28 @@ class _Run:
     def describe(self, finished: bool = False) -> None:
         """Write all of the checkpoint but weights and metrics."""
         state = self.state
-        training: dict[str, Any] = {
-            "data_fingerprint": self.store.fingerprint,
-            "origin": self.start.origin,
-            "behavior_counts": self.parts.behavior_counts.tolist(),
-            "seed": self.config.seed,
-            "device": self.device.type,
-            "precision": self.precision,
-            "attention": self.losses.backend,
-            "num_parameters": sum(p.numel() for p in state.model.parameters()),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            "finished": finished,
-            "best_epoch": state.best_epoch,
-            "validation_nll": [one.nll for one in state.validations],
-            "validation_loss": [one.loss if math.isfinite(one.loss) else None for one in state.validations],
-        }
-        if self.config.choose_by == "rank":
-            training["validation_rank"] = [one.rank for one in state.validations]
-        if self.config.generation_heads:
-            training["generation_nll"] = [one.head_nll for one in state.validations]
+        validations, dro = state.validations, None
         if isinstance(state.objective, DistributionallyRobust):
-            training["dro"] = {
-                "capacity": state.objective.capacity,
-                "worst_case": state.objective.worst_case().tolist() if finished else None,
-            }
+            worst_case = state.objective.worst_case().tolist() if finished else None
+            dro = DroResult(capacity=state.objective.capacity, worst_case=worst_case)
+        training = TrainingRecord(
+            data_fingerprint=self.store.fingerprint,
+            origin=self.start.origin,
+            behavior_counts=self.parts.behavior_counts.tolist(),
+            seed=self.config.seed,
+            device=self.device.type,
+            precision=self.precision,
+            attention=self.losses.backend,
+            num_parameters=sum(p.numel() for p in state.model.parameters()),
+            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            finished=finished,
+            best_epoch=state.best_epoch,
+            validation_nll=[one.nll for one in validations],
+            validation_loss=[one.loss if math.isfinite(one.loss) else None for one in validations],
+            validation_rank=[one.rank for one in validations] if self.config.choose_by == "rank" else None,
+            generation_nll=[one.head_nll for one in validations] if self.config.generation_heads else None,
+            dro=dro,
+        )
         card = model_card(self.config, self.model_config, training)
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
         write_text(self.out / "README.md", card)
@@ -356,7 +346,7 @@ class _Run:
         if not (self.out / "config.json").is_file():
             raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
         before = Checkpoint.open(self.out)
-        if before.training["data_fingerprint"] != self.store.fingerprint:
+        if before.training.data_fingerprint != self.store.fingerprint:
             raise ValueError(f"{self.out} was trained on another log; resume it on that one")
         if before.config != self.config:
             then, now = before.config.to_json(), self.config.to_json()
@@ -367,12 +357,12 @@ class _Run:
             )
         here = {"device": self.device.type, "precision": self.precision}
         for name, present in here.items():
-            if before.training[name] != present:
+            if getattr(before.training, name) != present:
                 raise ValueError(
-                    f"{self.out} was started with {name} {before.training[name]}, here it is "
+                    f"{self.out} was started with {name} {getattr(before.training, name)}, here it is "
                     f"{present}; the run would not go on as it began"
                 )
-        then, now = before.training["origin"], self.start.origin
+        then, now = before.training.origin, self.start.origin
         if then.keys() != now.keys():
             raise ValueError(
                 f"{self.out} was started from {then or 'noise'}, now it is {now or 'noise'}; "
@@ -384,7 +374,7 @@ class _Run:
                     f"{self.out} was started with {name} = {then[name]}, now it is {value}; "
                     "resume with the command that began it"
                 )
-        if before.training["finished"]:
+        if before.training.finished:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():
             return  # killed before the first save: start from the beginning

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from edgebehave_train.files import require_writable
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
 from edgebehave_train.training.pretraining import Progress, pretrain
@@ -32,13 +33,10 @@ def finished_run(
     begun = (folder / "config.json").exists()
     if begun:
         checkpoint = Checkpoint.open(folder)
-        if checkpoint.training["finished"]:
+        if checkpoint.training.finished:
             return checkpoint, True
     elif folder.exists():
-        if not folder.is_dir() or not _is_of_run(folder):
-            raise ValueError(
-                f"{folder} holds something else than a run that was begun; move it away, or name another folder"
-            )
+        require_writable(folder, "a run that was begun", _is_of_run)
         shutil.rmtree(folder)
     trained = pretrain(store, config, folder, resume=begun, device=device, on_progress=on_progress)
     return trained, False

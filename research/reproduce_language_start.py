@@ -1,0 +1,103 @@
+"""Training of a behavior network from the weights of a language model, beside training from noise.
+
+    python research/reproduce_language_start.py simulator --llm FOLDER
+    python research/reproduce_language_start.py tokyo --llm FOLDER --data FOLDER --seeds 5
+
+BehaveGPT (arXiv 2505.17631, Fig. 7) starts its transformer from a language model and from noise,
+and compares the two over sizes of the training data. Here both networks have the blocks of the
+language model in FOLDER, learn from the same 1 %, 10 % and 100 % of the training part, and are
+scored without habits, where the network is all there is. Validation part, differences paired by
+seed. What kind of language model it is decides what the table says: see its card.
+
+Everything is done by the commands of the README, which are printed as they run. Finished
+checkpoints are kept; a killed run goes on where it was.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_text
+from research_logs import LOGS, ingested
+from verbs import commit, finish, run, seconds_of
+
+STARTS = {"language model": (), "noise": ("--fresh-blocks",)}
+SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", choices=LOGS)
+    parser.add_argument("--llm", required=True, help="folder or hub id of the language model")
+    parser.add_argument("--data", type=Path, help="folder of the research logs")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6, help="at 100 %%; fewer data, more epochs")
+    parser.add_argument("--shares", nargs="+", default=["0.01", "0.1", "1"])
+    args = parser.parse_args()
+    started = time.monotonic()
+    store = ingested(args.log, args.data, args.out / args.log)
+    folder = args.out / "language-start" / args.log
+    for seed in range(args.seeds):
+        for share in args.shares:
+            for start in STARTS:
+                train(store, folder, share, start, seed, args)
+    print_table(folder, store, args)
+    print(
+        f"commit {commit()}, data {EventStore.open(store).fingerprint[:12]}, language model "
+        f"{args.llm}, seeds 0..{args.seeds - 1}, {(time.monotonic() - started) / 60:.0f} min"
+    )
+
+
+def checkpoint(folder: Path, share: str, start: str, seed: int) -> Path:
+    return folder / f"{start.replace(' ', '-')}-{share}-{seed}"
+
+
+def train(store: Path, folder: Path, share: str, start: str, seed: int, args: argparse.Namespace) -> None:
+    # A hundredth of the data is a hundredth of the steps: small shares get more epochs and smaller
+    # batches, both starts the same, and validation chooses the epoch.
+    rows = max(1, round(8 * float(share) ** 0.5))
+    settings = ("--no-habits", "--split", LOGS[args.log].split, "--seed", str(seed))
+    settings += ("--epochs", str(round(args.epochs * min(6, float(share) ** -0.5))))
+    for setting in (f"data_share={share}", f"batch_events={180 * rows}", "learning_rate=0.0005"):
+        settings += ("--set", setting)
+    command = ("train", str(store), "--blocks-from", args.llm, *STARTS[start])
+    finish(checkpoint(folder, share, start, seed), command, settings)
+
+
+def print_table(folder: Path, store: Path, args: argparse.Namespace) -> None:
+    """Mean over seeds with 95 % intervals, and the paired difference of the two starts."""
+    print("| share | start | " + " | ".join(SHOWN) + " | train s |")
+    print("|" + "---|" * (3 + len(SHOWN)))
+    for share in args.shares:
+        figures: dict[str, dict[str, list[float]]] = {}
+        for start in STARTS:
+            folders = [checkpoint(folder, share, start, seed) for seed in range(args.seeds)]
+            rows = [model_row(store, one) for one in folders]
+            figures[start] = {name: [row[key][0] for row in rows] for name, key in SHOWN.items()}
+            cells = [mean_text(values) for values in figures[start].values()]
+            seconds = sum(map(seconds_of, folders)) / len(folders)
+            print(f"| {float(share):.0%} | {start} | {' | '.join(cells)} | {seconds:.0f} |")
+        gains = [
+            mean_text(
+                [a - b for a, b in zip(*(figures[s][name] for s in STARTS), strict=True)],
+                sign="+",
+            )
+            for name in SHOWN
+        ]
+        print(f"| {float(share):.0%} | difference | {' | '.join(gains)} | |")
+
+
+def model_row(store: Path, folder: Path) -> dict[str, list[float]]:
+    """Metrics with their intervals of one checkpoint on the validation part."""
+    kept = folder / "validation.json"
+    if not kept.exists():
+        kept.write_text(run("evaluate", str(folder), "--store", str(store), "--no-variants", "--json"))
+    rows = json.loads(kept.read_text())["rows"]
+    return next(row["metrics"] for row in rows if row["kind"] == "model")
+
+
+if __name__ == "__main__":
+    main()
