@@ -9,8 +9,7 @@ language model in FOLDER, learn from the same 1 %, 10 % and 100 % of the trainin
 scored without habits, where the network is all there is. Validation part, differences paired by
 seed. What kind of language model it is decides what the table says: see its card.
 
-Everything is done by the commands of the README, which are printed as they run. Finished
-checkpoints are kept; a killed run goes on where it was.
+Finished checkpoints are kept; a killed run goes on where it was.
 """
 
 import argparse
@@ -19,11 +18,15 @@ import time
 from pathlib import Path
 
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.recipes import edge
+from language_start import language_start
 from research_logs import LOGS, ingested
-from verbs import commit, finish, run, seconds_of
+from verbs import commit, is_finished, run, seconds_of, write_seconds
 
-STARTS = {"language model": (), "noise": ("--fresh-blocks",)}
+STARTS = ("language model", "noise")
 SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
 
 
@@ -59,12 +62,20 @@ def train(store: Path, folder: Path, share: str, start: str, seed: int, args: ar
     # A hundredth of the data is a hundredth of the steps: small shares get more epochs and smaller
     # batches, both starts the same, and validation chooses the epoch.
     rows = max(1, round(8 * float(share) ** 0.5))
-    settings = ("--no-habits", "--split", LOGS[args.log].split, "--seed", str(seed))
-    settings += ("--epochs", str(round(args.epochs * min(6, float(share) ** -0.5))))
-    for setting in (f"data_share={share}", f"batch_events={180 * rows}", "learning_rate=0.0005"):
-        settings += ("--set", setting)
-    command = ("train", str(store), "--blocks-from", args.llm, *STARTS[start])
-    finish(checkpoint(folder, share, start, seed), command, settings)
+    config = edge(
+        habits=False,
+        split=SplitConfig(by=LOGS[args.log].split),
+        seed=seed,
+        epochs=round(args.epochs * min(6, float(share) ** -0.5)),
+        data_share=float(share),
+        batch_events=180 * rows,
+        learning_rate=0.0005,
+    )
+    config, begin = language_start(config, args.llm, fresh=start == "noise")
+    out, started = checkpoint(folder, share, start, seed), time.monotonic()
+    if not is_finished(out):
+        pretrain(EventStore.open(store), config, out, resume=(out / "config.json").exists(), start=begin)
+        write_seconds(out, started)
 
 
 def print_table(folder: Path, store: Path, args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgebehave_cli.console import is_terminal, note
 
 if TYPE_CHECKING:  # the annotations must not import torch
-    from edgebehave_train.llm.tuning.tuning import TuningProgress
+    from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
     from edgebehave_train.scaling.scaling import GridProgress
     from edgebehave_train.training.pretraining import Progress
 

@@ -31,16 +31,6 @@ def train(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     set_: options.Set = None,
-    blocks_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder or hub id of a language model (Llama, Mistral, Qwen2) whose blocks the "
-            "network begins with; its width, layers and heads replace those of the preset."
-        ),
-    ] = None,
-    fresh_blocks: Annotated[
-        bool, typer.Option(help="With --blocks-from: take the shape, but blocks of noise.")
-    ] = False,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
@@ -51,8 +41,6 @@ def train(
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
     Example: [bold]edgebehave train runs/store -o runs/dro --objective dro --set dropout=0.3[/bold]
-
-    Example: [bold]edgebehave train runs/store -o runs/started --blocks-from path/to/llm[/bold]
     """
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
@@ -71,19 +59,8 @@ def train(
         }
         settings |= {} if epochs is None else {"epochs": epochs}
         config = with_settings(recipe(preset), settings | parse_settings(set_ or []))
-    start = None
-    if blocks_from is not None:
-        from edgebehave_train.llm.language_start import language_start
-
-        config, start = language_start(config, blocks_from, fresh=fresh_blocks)
-    elif fresh_blocks:
-        raise ValueError("--fresh-blocks says how --blocks-from begins; give both")
-    blocks = f" --blocks-from {blocks_from}" if blocks_from else ""
-    blocks += " --fresh-blocks" if fresh_blocks else ""
-    with TrainingBar(f"go on with: edgebehave train {store} -o {out}{blocks} --resume") as bar:
-        checkpoint = pretrain(
-            EventStore.open(store), config, out, resume=resume, device=device, start=start, on_progress=bar.report
-        )
+    with TrainingBar(f"go on with: edgebehave train {store} -o {out} --resume") as bar:
+        checkpoint = pretrain(EventStore.open(store), config, out, resume=resume, device=device, on_progress=bar.report)
     note(f"checkpoint -> {out}")
     if json:
         print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})

@@ -25,7 +25,7 @@ def predict(
 
     Example: [bold]edgebehave llm predict runs/llm -s runs/store --user u17[/bold]
     """
-    from edgebehave_train.llm.prompts.next_sample import next_sample
+    from edgebehave_train.llm.prompts.samples import next_sample
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, sample_probs
     from edgebehave_train.logs.event_store import EventStore
 

@@ -14,35 +14,25 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the model.")],
     preset: Annotated[str, typer.Option(help="Size: nano, micro or mini.")] = "micro",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
-    architecture: Annotated[str, typer.Option(help="llama or qwen2.")] = "llama",
-    seed: Annotated[int, typer.Option(help="Seed of the weights and the text.")] = 0,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Read what the training users of this event store did, instead of made-up text."),
-    ] = None,
+    seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Train a small stand-in for a language model from scratch; no real one.
+    """Train a small stand-in for a language model from scratch, for trials without a real one.
 
-    It reads made-up text about the simulator's world (docs/world_text.md), or with --store
-    questions and answers about the users of a log, 80 % of them, as `edgebehave llm tune` divides
-    them. It is saved as an ordinary Hugging Face folder. For trials where no pretrained model can
-    be had.
+    It is trained on made-up text about the simulator's world (docs/world_text.md) and saved as an
+    ordinary Hugging Face folder.
 
     Example: [bold]edgebehave llm pretrain -o small_lm[/bold]
     """
     from edgebehave_train.llm.stand_in.small_lm import small_lm_config, train_small_lm
-    from edgebehave_train.logs.event_store import EventStore
 
-    log = None if store is None else EventStore.open(store)
-    config = small_lm_config(preset, architecture=architecture, steps=steps, seed=seed)
+    config = small_lm_config(preset, steps=steps, seed=seed)
     with ProgressBar() as bar:
 
         def on_step(step: int, loss: float) -> None:
-            shown = f"step {step}/{config.num_steps}", f"loss {loss:.3f} nats per token"
-            bar.show(step / config.num_steps, *shown)
+            bar.show(step / config.num_steps, f"step {step}/{config.num_steps}", f"loss {loss:.3f} nats per token")
 
-        record = train_small_lm(out, config, log=log, on_step=on_step)
+        record = train_small_lm(out, config, on_step=on_step)
     if json:
         print_json(record)
         return
@@ -51,9 +41,8 @@ def pretrain(
         f"{record['num_parameters']:,} parameters, {record['num_tokens']:,} tokens in "
         f"{record['wall_s']:.0f} s -> {out}: a stand-in, no real language model"
     )
-    if knows is not None:
-        print(
-            f"names what a situation in words leads to: anchors {knows['anchors_top_1']:.1%}, "
-            f"tail {knows['tail_top_1']:.1%}; among its first five {knows['anchors_top_5']:.1%} "
-            f"and {knows['tail_top_5']:.1%}"
-        )
+    print(
+        f"names what a situation in words leads to: anchors {knows['anchors_top_1']:.1%}, "
+        f"tail {knows['tail_top_1']:.1%}; among its first five {knows['anchors_top_5']:.1%} "
+        f"and {knows['tail_top_5']:.1%}"
+    )

@@ -13,13 +13,13 @@ from edgebehave_train.distillation.teachers import (
     split_of_teachers,
 )
 from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import log_samples
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
 from edgebehave_train.llm.tuning.progressive_tuning import tune_progressively
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, sample_probs
-from edgebehave_train.llm.tuning.tuning import TuningConfig
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 

@@ -93,7 +93,7 @@ def candidate_logprobs(
         if reason:
             warnings.warn(f"candidates are scored one by one: {reason}", stacklevel=2)
         done = 0
-        for batch in length_batches(prompts, max_batch_tokens):
+        for batch in prompt_batches(prompts, max_batch_tokens):
             asked = [prompts[i] for i in batch]
             if reason:
                 scores_BC = torch.stack([_plain_logprobs(model, prompt, candidate_ids) for prompt in asked])
@@ -236,7 +236,7 @@ def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> 
         )
 
 
-def length_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
+def prompt_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
     """Indices of prompts that run together, longest first: of similar length, little padding."""
     batch: list[int] = []
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))

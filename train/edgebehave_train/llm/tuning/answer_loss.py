@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings
-from edgebehave_train.llm.tuning.anchor_tuning import ANCHOR_THRESHOLD, AUXILIARY_RATIO
+from edgebehave_train.llm.tuning.anchor_selection import ANCHOR_THRESHOLD, AUXILIARY_RATIO
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
-from edgebehave_train.llm.tuning.tuning import TuningConfig
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig
 from edgebehave_train.logs.split import SplitConfig
 
 Stage = Literal["anchor", "tail", "all", "balanced"]

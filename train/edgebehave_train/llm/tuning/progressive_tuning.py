@@ -1,7 +1,7 @@
 """BehaviorLM (arXiv 2505.17682): a language model tuned in stages on the log of an event store.
 
-Each stage draws its samples, tunes the adapters that the stage before left, and writes them. A run
-that is killed takes up the stage it was in and ends with the same adapters.
+Each stage draws its samples, tunes the adapters of the stage before, and writes them. A run that
+is killed goes on with its stage and ends with the same adapters.
 """
 
 # V behaviors, id 0 included; N samples of the training part
@@ -19,10 +19,9 @@ import numpy.typing as npt
 
 from edgebehave_train.files import file_digest, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
-from edgebehave_train.llm.prompts.chat import PromptEncoder
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
+from edgebehave_train.llm.prompts.encoding import PromptEncoder, TokenizedSample
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import (
     add_adapter,
     base_version,
@@ -30,7 +29,7 @@ from edgebehave_train.llm.scoring.language_model import (
     resolve_base,
     template_version,
 )
-from edgebehave_train.llm.tuning.anchor_tuning import anchor_behaviors, draw, with_auxiliary
+from edgebehave_train.llm.tuning.anchor_selection import anchor_behaviors, draw, with_auxiliary
 from edgebehave_train.llm.tuning.balanced_selection import (
     KINDS,
     SelectionConfig,
@@ -45,7 +44,7 @@ from edgebehave_train.llm.tuning.tuned_llm import (
     sample_probs,
     write_tuned_llm,
 )
-from edgebehave_train.llm.tuning.tuning import TuningProgress, tune
+from edgebehave_train.llm.tuning.tuning_loop import TuningProgress, tune
 from edgebehave_train.logs.event_store import EventStore
 
 OnProgress = Callable[[TuningProgress], None]
@@ -67,19 +66,19 @@ def tune_progressively(
 ) -> TunedLLM:
     """Tune a language model on the training part of a store, stage by stage.
 
-    base       a folder or hub id of a causal language model; or the folder of a tuned one, on whose
-               adapters the stages go on: then split, prompt, lora and names must be its own.
+    base       a folder or hub id of a causal language model; or the folder of a tuned one, whose
+               adapters the stages tune: then split, prompt, lora and names must be its own.
     out        a new folder.
     names      table of readable names, see `read_name_table`; default: those of the vocabulary.
-    auxiliary  corpus of conversations, see `read_conversations`; needed by stages that mix some in.
+    auxiliary  corpus of conversations, see `read_conversations`; needed by stages that use some.
     Raises ValueError if `out` holds something, or a stage has nothing to train on.
     """
     require_writable(
         out, "a tuned language model", lambda out: (out / DESCRIPTION_FILE).is_file(), instead="use --resume"
     )
     table = read_name_table(names) if names else None
-    run = _Run.prepare(store, base, config, out, table, auxiliary, None, device)
-    return run.do_all(on_progress)
+    run = StagedTuning.prepare(store, base, config, out, table, auxiliary, None, device)
+    return run.run(on_progress)
 
 
 def resume_tuning(
@@ -89,13 +88,13 @@ def resume_tuning(
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
 ) -> TunedLLM:
-    """Go on with a run of `tune_progressively` that was killed, with its own base and settings.
+    """Continue a run of `tune_progressively` that was killed, with its own base and settings.
 
     Raises ValueError if `out` holds no such run, or its log, base or corpus is not what it was.
     """
     begun = TunedLLM.open(out)
     if begun.is_finished:
-        for file in out.glob("resume-*.safetensors"):  # killed before it could
+        for file in out.glob("resume-*.safetensors"):  # left by a run that was killed at its end
             file.unlink()
         raise ValueError(f"{out} is finished; nothing to resume")
     begun.require_log(store)
@@ -103,12 +102,19 @@ def resume_tuning(
     table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
     auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
     base = origin["start"] or begun.base
-    run = _Run.prepare(store, base, begun.config, out, table, auxiliary, begun, device)
-    return run.do_all(on_progress)
+    run = StagedTuning.prepare(store, base, begun.config, out, table, auxiliary, begun, device)
+    return run.run(on_progress)
 
 
 @dataclass(kw_only=True)
-class _Run:
+class StagedTuning:
+    """A run of `tune_progressively`: the samples, the model, and the folder that it fills.
+
+    tuned       the folder so far.
+    num_before  stages of an earlier tuned model.
+    auxiliary   conversations to mix in, all of the corpus.
+    """
+
     config: BehaviorLMConfig
     tuned: TunedLLM
     num_before: int
@@ -130,7 +136,7 @@ class _Run:
         auxiliary_file: Path | None,
         begun: TunedLLM | None,
         device: str,
-    ) -> "_Run":
+    ) -> "StagedTuning":
         train = log_samples(store, "train", config.split, history=config.prompt.history)
         validation = log_samples(store, "validation", config.split, train.vocabulary, config.prompt.history)
         anchor_V = anchor_behaviors(train.train_counts, config.anchor_threshold)
@@ -154,7 +160,7 @@ class _Run:
             model, tokenizer = start.load(device, trainable=True)
         else:
             model, tokenizer = load_language_model(base, device=device)
-        # What can be wrong is found before the folder is made.
+        # Mistakes are found before the folder is made.
         encoder = prompt_encoder(model, tokenizer, names, config)
         conversations: Sequence[TokenizedSample] = ()
         if needs_auxiliary and auxiliary_file is not None:
@@ -192,7 +198,7 @@ class _Run:
                 stages=stages,
             )
         if len(tuned.stages) > len(stages):
-            # Adapters of the stages that are done.
+            # The adapters of the stages that are done.
             model, tokenizer = tuned.load(device, trainable=True)
         elif start is None:
             model = add_adapter(model, config.lora, config.seed)
@@ -208,16 +214,16 @@ class _Run:
             encoder=encoder,
         )
 
-    def do_all(self, on_progress: OnProgress) -> TunedLLM:
+    def run(self, on_progress: OnProgress) -> TunedLLM:
         for stage in self.config.stages:
-            self.do(stage, on_progress)
+            self._run_stage(stage, on_progress)
         return self.tuned
 
-    def do(self, stage: Stage, on_progress: OnProgress) -> None:
-        """One stage, unless it is done already."""
+    def _run_stage(self, stage: Stage, on_progress: OnProgress) -> None:
+        """Run one stage unless it is done already."""
         state_file = self.tuned.path / f"resume-{stage}.safetensors"
         if stage in [done["stage"] for done in self.tuned.stages[self.num_before :]]:
-            state_file.unlink(missing_ok=True)  # killed before it could
+            state_file.unlink(missing_ok=True)  # left by a run that was killed at its end
             return
         started = time.monotonic()
 
@@ -228,11 +234,11 @@ class _Run:
         if stage == "balanced":
             train, notes = self._balanced(report)
         else:
-            train = self._encoded(self.train, self._of_stage(stage, "training"), notes)
+            train, notes["num_too_long"] = self._encoded(self.train, self._of_stage(stage, "training"))
         num_samples = len(train)
         if stage in ("anchor", "tail"):
             train = with_auxiliary(train, self.auxiliary, self.config.auxiliary_ratio, self._rng(_AUXILIARY))
-        validation = self._encoded(self.validation, self._of_stage(stage, "validation"), {})
+        validation, _ = self._encoded(self.validation, self._of_stage(stage, "validation"))
         result = tune(
             self.model,
             train,
@@ -275,56 +281,19 @@ class _Run:
             return draw(index, self.config.max_samples, self._rng(_TRAINING))
         return draw(index, self.config.max_validation, self._rng(_VALIDATION))
 
-    def _encoded(
-        self, samples: LogSamples, index: npt.NDArray[np.int64], notes: dict[str, Any]
-    ) -> list[TokenizedSample]:
-        """Some samples in tokens, the too long ones left out; `notes` gets how many those are."""
+    def _encoded(self, samples: LogSamples, index: npt.NDArray[np.int64]) -> tuple[list[TokenizedSample], int]:
+        """Some samples in tokens without those that are too long, and the number of these."""
         encoded = self.encoder.encode_all(samples.take(index), self.config.max_tokens or None)
-        notes["num_too_long"] = encoded.num_too_long
-        return list(encoded.samples)
+        return list(encoded.samples), encoded.num_too_long
 
     def _balanced(self, report: OnProgress) -> tuple[list[TokenizedSample], dict[str, Any]]:
-        """Samples of the balanced stage and what is to be told of them.
+        """Samples of the balanced stage and a description of the selection.
 
-        The choice is kept in a file: a run that is taken up does not ask for predictions again.
+        The selection is kept in a file: a run that is resumed does not predict samples again.
         """
         file = self.tuned.path / SELECTION_FILE
         if not file.is_file():
-            config, asked = self.config.selection, 0
-            at_most = int(np.minimum(np.bincount(self.train.behavior), config.pool * config.per_behavior).sum())
-
-            def predict(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-                nonlocal asked
-                before = asked
-
-                def tell(done: int, total: int) -> None:
-                    report(
-                        TuningProgress(
-                            kind="scoring",
-                            epoch=0,
-                            step=before + done,
-                            num_epochs=0,
-                            num_steps=at_most,
-                        )
-                    )
-
-                probs = sample_probs(self.model, self.encoder, self.train.take(index), on_progress=tell)
-                asked += len(index)
-                return probs.argmax(1)
-
-            rng = self._rng(_SELECTION)
-            chosen = select_balanced(self.train.behavior, predict, self.anchor_V, config, rng)
-            write_json(
-                file,
-                {
-                    "events": self.train.targets.event[chosen.index].tolist(),
-                    "index": chosen.index.tolist(),
-                    "kinds": dict(zip(KINDS, chosen.kinds.sum(0).tolist(), strict=True)),
-                    "num_repeats": chosen.num_repeats,
-                    "missing": [self.train.vocabulary.behaviors[b] for b in chosen.missing],
-                    "num_predicted": chosen.num_predicted,
-                },
-            )
+            self._select(file, report)
         content = read_json(file)
         index = np.array(content["index"], np.int64)
         distinct, inverse = np.unique(index, return_inverse=True)
@@ -333,6 +302,33 @@ class _Run:
         train = [of_sample[i] for i in inverse.tolist() if i in of_sample]
         told = {name: content[name] for name in ("kinds", "num_repeats", "missing", "num_predicted")}
         return train, {**told, "num_too_long": len(index) - len(train)}
+
+    def _select(self, file: Path, report: OnProgress) -> None:
+        """Choose the samples of the balanced stage and write the choice into a file."""
+        config, num_predicted = self.config.selection, 0
+        at_most = int(np.minimum(np.bincount(self.train.behavior), config.pool * config.per_behavior).sum())
+
+        def predict(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            nonlocal num_predicted
+
+            def show(done: int, total: int) -> None:
+                step = num_predicted + done
+                report(TuningProgress(kind="scoring", epoch=0, step=step, num_epochs=0, num_steps=at_most))
+
+            probs = sample_probs(self.model, self.encoder, self.train.take(index), on_progress=show)
+            num_predicted += len(index)
+            return probs.argmax(1)
+
+        chosen = select_balanced(self.train.behavior, predict, self.anchor_V, config, self._rng(_SELECTION))
+        content = {
+            "events": self.train.targets.event[chosen.index].tolist(),
+            "index": chosen.index.tolist(),
+            "kinds": dict(zip(KINDS, chosen.kinds.sum(0).tolist(), strict=True)),
+            "num_repeats": chosen.num_repeats,
+            "missing": [self.train.vocabulary.behaviors[b] for b in chosen.missing],
+            "num_predicted": chosen.num_predicted,
+        }
+        write_json(file, content)
 
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, purpose])

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.files import read_json, write_json, write_text
-from edgebehave_train.llm.prompts.chat import ChatFormat, PromptEncoder
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
 from edgebehave_train.llm.prompts.samples import Sample
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (

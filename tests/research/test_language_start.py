@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from edgebehave_train.llm.language_start import language_start
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import training_vocabulary
 from edgebehave_train.logs.split import TRAIN, part_of_event
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.recipes import TrainConfig, tiny
+from language_start import language_start
 
 
 def network(config: TrainConfig, start, store: EventStore) -> BehaviorModel:
