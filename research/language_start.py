@@ -10,33 +10,44 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from edgebehave_train.llm.scoring.language_model import load_language_model
-from edgebehave_train.model.behavior_model import BehaviorModel
-from edgebehave_train.model.llama_block import LlamaShape
+from edgebehave_train.model.behavior_model import BLOCKS, BehaviorModel
 from edgebehave_train.training.pretraining import Start
 from edgebehave_train.training.recipes import TrainConfig
+from llama_blocks import LlamaBlocks, LlamaShape
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")
-"""Model types whose decoder layers are those of `llama_block`."""
+"""Model types whose decoder layers are those of `llama_blocks`."""
 
 _EMBEDDINGS = ("event", "location", "weekday", "slot")
 
 
 def language_start(config: TrainConfig, base: str, fresh: bool = False) -> tuple[TrainConfig, Start]:
-    """A recipe with the blocks of a language model, and what its run begins with.
+    """A recipe with the blocks of a language model, and the start of its run.
+
+    Adds blocks of the model's shape to `BLOCKS` as attention "llama"; do so again before a checkpoint is opened.
 
     base   folder or hub id of a causal language model, one of ARCHITECTURES.
     fresh  the same shape, but blocks of noise: what the language model's weights are compared with.
     Raises ValueError for another architecture, rotary angles that are not the plain ones, and
-    biases or an activation that `llama_block` has not.
+    biases or an activation that `llama_blocks` has not.
     """
     model, _ = load_language_model(base, device="cpu", precision="float32")
-    config = replace(config, **_shape(model.config))
+    shape = _shape(model.config)
+    BLOCKS["llama"] = partial(LlamaBlocks, shape=shape)
+    config = replace(
+        config,
+        attention="llama",
+        width=model.config.hidden_size,
+        num_layers=model.config.num_hidden_layers,
+        num_heads=model.config.num_attention_heads,
+    )
     origin = {"blocks": "fresh" if fresh else "copied", "shape": model.config.model_type}
     if fresh:
         return config, Start(origin=origin)
@@ -57,8 +68,8 @@ def language_start(config: TrainConfig, base: str, fresh: bool = False) -> tuple
     return config, Start(origin=origin, prepare=prepare)
 
 
-def _shape(language: Any) -> dict[str, Any]:
-    """Fields of TrainConfig that give a network the blocks of a language model."""
+def _shape(language: Any) -> LlamaShape:
+    """The shape of a language model's blocks."""
     if language.model_type not in ARCHITECTURES:
         raise ValueError(
             f"blocks can be taken from {', '.join(ARCHITECTURES)} models, this one is {language.model_type}"
@@ -74,21 +85,14 @@ def _shape(language: Any) -> dict[str, Any]:
     if biased or language.hidden_act != "silu":
         odd = biased[0] if biased else f"hidden_act {language.hidden_act}"
         raise ValueError(f"blocks with {odd} are not supported; take a model without")
-    heads = language.num_attention_heads
-    return {
-        "attention": "llama",
-        "width": language.hidden_size,
-        "num_layers": language.num_hidden_layers,
-        "num_heads": heads,
-        "llama": LlamaShape(
-            num_kv_heads=language.num_key_value_heads,
-            head_width=getattr(language, "head_dim", None) or language.hidden_size // heads,
-            mlp_width=language.intermediate_size,
-            rotary_base=float(rope.get("rope_theta") or language.rope_theta),
-            norm_epsilon=language.rms_norm_eps,
-            qkv_bias=language.model_type == "qwen2",
-        ),
-    }
+    return LlamaShape(
+        num_kv_heads=language.num_key_value_heads,
+        head_width=getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads,
+        mlp_width=language.intermediate_size,
+        rotary_base=float(rope.get("rope_theta") or language.rope_theta),
+        norm_epsilon=language.rms_norm_eps,
+        qkv_bias=language.model_type == "qwen2",
+    )
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -13,20 +13,25 @@ Finished checkpoints are kept; a killed run goes on where it was.
 """
 
 import argparse
-import json
+import sys
 import time
 from pathlib import Path
 
+from edgebehave_train.evaluation.evaluation import predict_part
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import SplitConfig
+from edgebehave_train.metrics.metrics import evaluate_predictions
 from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
 from edgebehave_train.training.recipes import edge
 from language_start import language_start
 from research_logs import LOGS, ingested
-from verbs import commit, is_finished, run, seconds_of, write_seconds
+from verbs import commit
 
-STARTS = ("language model", "noise")
+STARTS = {"language model": False, "noise": True}
+"""Whether the blocks are fresh."""
+_SECONDS = "seconds.txt"
 SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
 
 
@@ -41,7 +46,7 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", default=["0.01", "0.1", "1"])
     args = parser.parse_args()
     started = time.monotonic()
-    store = ingested(args.log, args.data, args.out / args.log)
+    store = EventStore.open(ingested(args.log, args.data, args.out / args.log))
     folder = args.out / "language-start" / args.log
     for seed in range(args.seeds):
         for share in args.shares:
@@ -49,7 +54,7 @@ def main() -> None:
                 train(store, folder, share, start, seed, args)
     print_table(folder, store, args)
     print(
-        f"commit {commit()}, data {EventStore.open(store).fingerprint[:12]}, language model "
+        f"commit {commit()}, data {store.fingerprint[:12]}, language model "
         f"{args.llm}, seeds 0..{args.seeds - 1}, {(time.monotonic() - started) / 60:.0f} min"
     )
 
@@ -58,7 +63,7 @@ def checkpoint(folder: Path, share: str, start: str, seed: int) -> Path:
     return folder / f"{start.replace(' ', '-')}-{share}-{seed}"
 
 
-def train(store: Path, folder: Path, share: str, start: str, seed: int, args: argparse.Namespace) -> None:
+def train(store: EventStore, folder: Path, share: str, start: str, seed: int, args: argparse.Namespace) -> None:
     # A hundredth of the data is a hundredth of the steps: small shares get more epochs and smaller
     # batches, both starts the same, and validation chooses the epoch.
     rows = max(1, round(8 * float(share) ** 0.5))
@@ -71,14 +76,16 @@ def train(store: Path, folder: Path, share: str, start: str, seed: int, args: ar
         batch_events=180 * rows,
         learning_rate=0.0005,
     )
-    config, begin = language_start(config, args.llm, fresh=start == "noise")
+    config, begin = language_start(config, args.llm, fresh=STARTS[start])
     out, started = checkpoint(folder, share, start, seed), time.monotonic()
-    if not is_finished(out):
-        pretrain(EventStore.open(store), config, out, resume=(out / "config.json").exists(), start=begin)
-        write_seconds(out, started)
+    print(f"# {out}", file=sys.stderr, flush=True)
+    if (out / "config.json").exists() and Checkpoint.open(out).training.finished:
+        return
+    pretrain(store, config, out, resume=(out / "config.json").exists(), start=begin)
+    (out / _SECONDS).write_text(f"{time.monotonic() - started:.1f}\n")
 
 
-def print_table(folder: Path, store: Path, args: argparse.Namespace) -> None:
+def print_table(folder: Path, store: EventStore, args: argparse.Namespace) -> None:
     """Mean over seeds with 95 % intervals, and the paired difference of the two starts."""
     print("| share | start | " + " | ".join(SHOWN) + " | train s |")
     print("|" + "---|" * (3 + len(SHOWN)))
@@ -87,9 +94,9 @@ def print_table(folder: Path, store: Path, args: argparse.Namespace) -> None:
         for start in STARTS:
             folders = [checkpoint(folder, share, start, seed) for seed in range(args.seeds)]
             rows = [model_row(store, one) for one in folders]
-            figures[start] = {name: [row[key][0] for row in rows] for name, key in SHOWN.items()}
+            figures[start] = {name: [row[key] for row in rows] for name, key in SHOWN.items()}
             cells = [mean_text(values) for values in figures[start].values()]
-            seconds = sum(map(seconds_of, folders)) / len(folders)
+            seconds = sum(float((one / _SECONDS).read_text()) for one in folders) / len(folders)
             print(f"| {float(share):.0%} | {start} | {' | '.join(cells)} | {seconds:.0f} |")
         gains = [
             mean_text(
@@ -101,13 +108,10 @@ def print_table(folder: Path, store: Path, args: argparse.Namespace) -> None:
         print(f"| {float(share):.0%} | difference | {' | '.join(gains)} | |")
 
 
-def model_row(store: Path, folder: Path) -> dict[str, list[float]]:
-    """Metrics with their intervals of one checkpoint on the validation part."""
-    kept = folder / "validation.json"
-    if not kept.exists():
-        kept.write_text(run("evaluate", str(folder), "--store", str(store), "--no-variants", "--json"))
-    rows = json.loads(kept.read_text())["rows"]
-    return next(row["metrics"] for row in rows if row["kind"] == "model")
+def model_row(store: EventStore, folder: Path) -> dict[str, float]:
+    """Metrics of one checkpoint on the validation part."""
+    opened = Checkpoint.open(folder)
+    return evaluate_predictions(predict_part(store, opened), opened.behavior_counts)
 
 
 if __name__ == "__main__":

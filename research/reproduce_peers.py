@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import hstu  # noqa: F401  # adds the blocks of `attention=hstu`
 from edgebehave_train.evaluation.evaluation import evaluate, predict_part
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import VALIDATION, SplitConfig

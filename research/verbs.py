@@ -35,7 +35,9 @@ def finish(checkpoint: Path, command: tuple[str, ...], settings: tuple[str, ...]
         return
     is_begun = (checkpoint / "config.json").exists()
     run(*command, "-o", str(checkpoint), *(("--resume",) if is_begun else settings))
-    write_seconds(checkpoint, started)
+    seconds = seconds_of(checkpoint) + time.monotonic() - started
+    (checkpoint / _SECONDS).write_text(f"{seconds:.1f}\n")
+    print(f"# {checkpoint}: {seconds:.0f} s", file=sys.stderr)
 
 
 def train(store: Path, checkpoint: Path, preset: str, seed: int, split: str, options: tuple[str, ...]) -> None:
@@ -47,13 +49,6 @@ def train(store: Path, checkpoint: Path, preset: str, seed: int, split: str, opt
 def is_finished(checkpoint: Path) -> bool:
     described = checkpoint / "training.json"
     return described.exists() and json.loads(described.read_text())["finished"]
-
-
-def write_seconds(checkpoint: Path, started: float) -> None:
-    """Add the time since `started`, of time.monotonic(), to that of the runs before."""
-    seconds = seconds_of(checkpoint) + time.monotonic() - started
-    (checkpoint / _SECONDS).write_text(f"{seconds:.1f}\n")
-    print(f"# {checkpoint}: {seconds:.0f} s", file=sys.stderr)
 
 
 def seconds_of(checkpoint: Path) -> float:

@@ -112,3 +112,23 @@ def tiny_checkpoint(tiny_store, tmp_path_factory):
 
     config = tiny(width=32, window=12, epochs=12, batch_events=240, row_events=120, learning_rate=3e-3)
     return pretrain(tiny_store, config, tmp_path_factory.mktemp("tiny") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """A function that returns the smallest useful TrainConfig, with changes."""
+    from edgebehave_train.training.recipes import TrainConfig
+
+    smallest = {
+        "width": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "window": 8,
+        "epochs": 2,
+        "patience": 0,
+        "batch_events": 240,
+        "row_events": 60,
+        "learning_rate": 3e-3,
+        "precision": "float32",
+    }
+    return lambda **changes: TrainConfig(**{**smallest, **changes})

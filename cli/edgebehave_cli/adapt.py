@@ -106,13 +106,5 @@ def show_scores(scores: dict[str, dict[str, "AdaptationScores"]], num_examples: 
         ]
         for behavior, count in num_examples.items()
     ]
-    columns = [
-        "new behavior",
-        "examples",
-        "targets",
-        "before",
-        "after",
-        "network alone",
-        "after, @5",
-    ]
+    columns = ["new behavior", "examples", "targets", "before", "after", "network alone", "after, @5"]
     print_table("recall of the new behaviors", columns, rows, drop_first=["after, @5"])

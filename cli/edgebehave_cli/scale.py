@@ -18,8 +18,7 @@ def scale(
     store: options.StoreArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the grid.")],
     grid: Annotated[
-        str,
-        typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log."),
+        str, typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log.")
     ] = "cpu",
     widths: Annotated[str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")] = None,
     shares: Annotated[str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")] = None,

@@ -63,14 +63,7 @@ def transfer(
         config = with_settings(transfer_config(source.config, share), settings)
     with TrainingBar(f"go on with: edgebehave transfer {checkpoint} --log {log} -o {out} --resume") as bar:
         moved = train_on_other_log(
-            source,
-            EventStore.open(log),
-            config,
-            out,
-            strategy,
-            resume=resume,
-            device=device,
-            on_progress=bar.report,
+            source, EventStore.open(log), config, out, strategy, resume=resume, device=device, on_progress=bar.report
         )
     note(f"checkpoint -> {out}")
     if json:

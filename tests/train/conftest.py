@@ -1,4 +1,4 @@
-"""What the tests of training share: a very small recipe, one thread."""
+"""Tests of training run on one thread."""
 
 import pytest
 
@@ -12,23 +12,3 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def recipe():
-    """A function that returns the smallest useful TrainConfig, with changes."""
-    from edgebehave_train.training.recipes import TrainConfig
-
-    smallest = {
-        "width": 16,
-        "num_layers": 2,
-        "num_heads": 2,
-        "window": 8,
-        "epochs": 2,
-        "patience": 0,
-        "batch_events": 240,
-        "row_events": 60,
-        "learning_rate": 3e-3,
-        "precision": "float32",
-    }
-    return lambda **changes: TrainConfig(**{**smallest, **changes})

@@ -5,8 +5,7 @@ import typer
 from edgebehave_cli.llm import demo, evaluate, export, predict, pretrain, tune
 
 app = typer.Typer(
-    help="Predict behaviors with a language model, tuned in two stages (BehaviorLM).",
-    no_args_is_help=True,
+    help="Predict behaviors with a language model, tuned in two stages (BehaviorLM).", no_args_is_help=True
 )
 app.command("demo")(demo.demo)
 app.command("tune")(tune.tune)

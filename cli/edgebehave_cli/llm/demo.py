@@ -86,10 +86,7 @@ def _claim(out: Path, wanted: dict[str, object]) -> None:
 def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     log, store, small_lm, a, ab, edge, distilled, bundle, onnx = (
         shlex.quote(str(out / name))
-        for name in (
-            *("log.csv.gz", "store", "small_lm", "a", "ab", "edge", "distilled", "bundle"),
-            "llm-onnx",
-        )
+        for name in (*("log.csv.gz", "store", "small_lm", "a", "ab", "edge", "distilled", "bundle"), "llm-onnx")
     )
     yield _Step("Simulate a log", f"simulate {log} --seed {seed}", out / "log.csv.gz")
     yield _Step(
@@ -129,9 +126,7 @@ def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     # Whole users train, validate or test, 8:1:1, as language models are tuned.
     student = f"--preset tiny --split user --set split.train=0.8 --epochs 5 --seed {seed}"
     yield _Step(
-        "Train the edge model without its help",
-        f"train {store} -o {edge} {student}",
-        out / "edge" / "training.json",
+        "Train the edge model without its help", f"train {store} -o {edge} {student}", out / "edge" / "training.json"
     )
     yield _Step(
         "Teach the edge model: the language model's answers beside what came",

@@ -44,11 +44,7 @@ def evaluate(
     Example: [bold]edgebehave llm evaluate runs/store runs/ab runs/a --edge runs/edge
     --protocol balanced --test[/bold]
     """
-    from edgebehave_train.llm.evaluation.comparison import (
-        ComparisonConfig,
-        compare_language_models,
-        comparison_json,
-    )
+    from edgebehave_train.llm.evaluation.comparison import ComparisonConfig, compare_language_models, comparison_json
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint

@@ -142,13 +142,7 @@ def _soft_targets(
     if not weight:
         return None
     return SoftTargets(
-        event,
-        probs,
-        known,
-        num_events=store.num_events,
-        share=share,
-        weight=weight,
-        temperature=temperature,
+        event, probs, known, num_events=store.num_events, share=share, weight=weight, temperature=temperature
     )
 
 

@@ -65,12 +65,7 @@ def require_distinct(behaviors: Sequence[str]) -> None:
 
 
 def open_teachers(
-    store: EventStore,
-    paths: Sequence[Path],
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, paths: Sequence[Path], split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
     """The teacher in a folder; of several folders the mean of their teachers.
 
@@ -103,12 +98,7 @@ def mean_teacher(teachers: Sequence[Teacher]) -> Teacher:
 
 
 def open_teacher(
-    store: EventStore,
-    path: Path,
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, path: Path, split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
     """The teacher in a folder: a tuned language model or a checkpoint.
 
@@ -184,12 +174,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
 
 
 def language_teacher(
-    store: EventStore,
-    tuned: TunedLLM,
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, tuned: TunedLLM, split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
     """A tuned language model as a teacher: exact scores of all behaviors that it was tuned on.
 

@@ -16,6 +16,7 @@ learned, see `learned_kernel`. An expert without evidence gets no weight.
 # one included
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,8 +30,6 @@ from edgebehave_train.kernels.learned_kernel import LearnedKernel
 from edgebehave_train.kernels.pairs import HistoryPairs
 from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.model.generation_heads import GenerationHeads
-from edgebehave_train.model.hstu import HstuBlock, HstuPlan, plan_hstu
-from edgebehave_train.model.llama_block import LlamaBlock, LlamaShape
 
 ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
@@ -42,62 +41,65 @@ UNKNOWN_TIME = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of a model.
+class NetworkConfig:
+    """Shape and dropout of a network: the fields that a training recipe chooses.
 
-    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
     width          D, divisible by 4 and by num_heads.
     num_layers     L.
     num_heads      H.
     window         I, events that one layer looks back on, itself included.
-    attention      softmax: the transformer blocks of the paper; hstu: those of `hstu`; llama: those
-                   of `llama_block`, which a language model's weights fit.
-    llama          what else llama blocks need; None with every other attention.
-    query_context  what is known of the moment to predict for.
-    habits         mix with the habit kernels.
+    attention      softmax: the transformer blocks of the paper; or a name that research adds to `BLOCKS`.
+    query_context  what is known of the moment to predict for: none, time, time_location.
+    habits         mix with the habit kernels; False is the paper's plain model.
+    learned_kernel  with habits: one more kernel, whose weights over the past are trained.
     dropout        on embeddings, residual branches and the head, in [0, 1).
-    expert_dropout share of the kernels that a training target does not get, in [0, 1).
+    expert_dropout  share of the kernels that a training target does not get, in [0, 1).
     query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
                    model answer with and without a query time.
-    learned_kernel one more expert, whose weights over the past are trained; needs habits.
-    num_spare      U, behaviors of a user's own that the vocabulary does not hold; with as many as
-                   the kernels look back on, none is ever without a slot.
     generation_heads  heads for the waiting time, the event and the location, to generate events.
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    learned_kernel: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.1
+    query_dropout: float = 0.1
+    generation_heads: bool = False
+    window: int = 90
+    attention: str = "softmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Shape of a model: that of its network, and the sizes of its vocabulary.
+
+    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
+    num_spare  U, behaviors of a user's own that the vocabulary does not hold; with as many as
+               the kernels look back on, none is ever without a slot.
     """
 
     num_events: int
     num_locations: int
     num_behaviors: int
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    window: int = 90
-    attention: Literal["softmax", "hstu", "llama"] = "softmax"
-    llama: LlamaShape | None = None
-    query_context: Literal["none", "time", "time_location"] = "time"
-    habits: bool = True
-    learned_kernel: bool = False
-    dropout: float = 0.2
-    expert_dropout: float = 0.2
-    query_dropout: float = 0.1
     num_spare: int = HABIT_EVENTS
-    generation_heads: bool = False
 
     def __post_init__(self) -> None:
+        if not self.habits:
+            object.__setattr__(self, "learned_kernel", False)
         if self.width % 4 or self.width % self.num_heads:
             raise ValueError(
                 f"width must be divisible by 4 and by num_heads, got width {self.width} and num_heads {self.num_heads}"
             )
-        if self.width // self.num_heads % 2:
-            raise ValueError(f"rotary positions need an even head width, got {self.width // self.num_heads}")
-        if self.learned_kernel and not self.habits:
-            raise ValueError("learned_kernel is a part of the mixture: it needs habits")
+        if self.head_width % 2:
+            raise ValueError(f"rotary positions need an even head width, got {self.head_width}")
         if self.window > ROTARY_PERIOD:
             raise ValueError(f"window must not exceed {ROTARY_PERIOD}, the period of the positions, got {self.window}")
-        if self.attention not in ("softmax", "hstu", "llama"):
-            raise ValueError(f"attention must be softmax, hstu or llama, got {self.attention!r}")
-        if (self.attention == "llama") != (self.llama is not None):
-            raise ValueError("attention llama and the shape `llama` go together")
+        if self.attention not in BLOCKS:
+            raise ValueError(f"attention must be {' or '.join(BLOCKS)}, got {self.attention!r}")
         if self.query_context not in ("none", "time", "time_location"):
             raise ValueError(f"query_context must be none, time or time_location, got {self.query_context!r}")
         for name in ("num_events", "num_locations", "num_behaviors", "num_layers", "window"):
@@ -114,8 +116,8 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        llama = content.get("llama")
-        return cls(**{**content, "llama": llama and LlamaShape(**llama)})
+        # Until 2026-11-30 the product knew one more kind of blocks.
+        return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property
     def head_width(self) -> int:
@@ -188,6 +190,34 @@ class Block(nn.Module):
         return self.merge(x_BTD, sliding_window_attention(query, key, value, plan))
 
 
+class Blocks(nn.ModuleList):
+    """All blocks of a network, in order."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(Block(config) for _ in range(config.num_layers))
+        self.window = config.window
+
+    def final_norm(self, width: int) -> nn.Module:
+        """The norm behind the last block."""
+        return nn.LayerNorm(width)
+
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> Any:
+        """Numbers of a batch that all blocks share; arguments as in `plan_attention`, times in seconds."""
+        return plan_attention(segment_BT, self.window, backend)
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: Any) -> Tensor:
+        """x (B, T, D) through all blocks; cos, sin of `rotary_table`."""
+        position = torch.arange(x_BTD.shape[1], device=x_BTD.device) % len(cos)
+        cos, sin = cos[position, None], sin[position, None]
+        for block in self:
+            x_BTD = block(x_BTD, cos, sin, plan)
+        return x_BTD
+
+
+BLOCKS: dict[str, Callable[[ModelConfig], Blocks]] = {"softmax": Blocks}
+"""Blocks by the `attention` of a config. Scripts of research/ add kinds of their own."""
+
+
 class TargetLosses(NamedTuple):
     """What a model says of its targets, all float32 and (M,), but for the logits.
 
@@ -205,14 +235,6 @@ class TargetLosses(NamedTuple):
     network_logits: Tensor
 
 
-def _block(config: ModelConfig) -> nn.Module:
-    if config.attention == "hstu":
-        return HstuBlock(config.width, config.num_heads, config.window, config.dropout)
-    if config.llama is not None:
-        return LlamaBlock(config.width, config.num_heads, config.llama)
-    return Block(config)
-
-
 class BehaviorModel(nn.Module):
     """The network, the learned kernel and the gates; habit kernels come in as numbers."""
 
@@ -227,13 +249,9 @@ class BehaviorModel(nn.Module):
         self.location = nn.Embedding(config.num_locations, quarter)
         self.weekday = nn.Embedding(NUM_WEEKDAYS, quarter)
         self.slot = nn.Embedding(NUM_SLOTS, quarter)
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_layers))
-        if config.llama is None:
-            self.norm: nn.Module = nn.LayerNorm(width)
-            cos, sin = rotary_table(config.head_width)
-        else:
-            self.norm = nn.RMSNorm(width, eps=config.llama.norm_epsilon)
-            cos, sin = config.llama.rotary_table()
+        self.blocks = BLOCKS[config.attention](config)
+        self.norm = self.blocks.final_norm(width)
+        cos, sin = rotary_table(config.head_width)
         # The last row stands for a query whose time is not known.
         self.query_weekday = nn.Embedding(NUM_WEEKDAYS + 1, width)
         self.query_slot = nn.Embedding(NUM_SLOTS + 1, width)
@@ -282,32 +300,20 @@ class BehaviorModel(nn.Module):
         ]
         return self.dropout(torch.cat(parts, -1))
 
-    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> AttentionPlan | HstuPlan:
-        """What `hidden` needs to know of a batch; see `plan_attention` and `plan_hstu`."""
-        if self.config.attention == "hstu":
-            return plan_hstu(segment_BT, time_s_BT, self.config.window)
-        return plan_attention(segment_BT, self.config.window, backend)
-
     def hidden(
         self,
         event_BT: Tensor,
         location_BT: Tensor,
         weekday_BT: Tensor,
         slot_BT: Tensor,
-        plan: AttentionPlan | HstuPlan,
+        plan: Any,
     ) -> Tensor:
-        """State after each event, (B, T, D): all that the network keeps of the past."""
+        """State after each event, (B, T, D): all that the network keeps of the past.
+
+        plan  of `blocks.plan`.
+        """
         x = self.embed(event_BT, location_BT, weekday_BT, slot_BT)
-        if isinstance(plan, HstuPlan):
-            for block in self.blocks:
-                x = block(x, plan)
-        else:
-            position = torch.arange(event_BT.shape[1], device=event_BT.device)
-            position = position % len(self.rotary_cos)
-            cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
-            for block in self.blocks:
-                x = block(x, cos, sin, plan)
-        hidden: Tensor = self.norm(x)
+        hidden: Tensor = self.norm(self.blocks(x, self.rotary_cos, self.rotary_sin, plan))
         return hidden
 
     def query(

@@ -34,8 +34,7 @@ class BatchLosses:
         """past: the columns of the learned kernel's pairs, if it is trained."""
         self.config, self.objective, self.past, self.device = config, objective, past, device
         self.precision = choose_precision(config, device)
-        fused = config.attention != "hstu"
-        self.backend = choose_backend(device, self.precision) if fused else "blockwise"
+        self.backend = choose_backend(device, self.precision)
         self.event_to_behavior = torch.tensor(vocabulary.event_to_behavior, device=device)
 
     def of(
@@ -46,7 +45,7 @@ class BatchLosses:
 
         query_dropout  share of the targets that a model in training mode sees without their time.
         """
-        plan = model.plan(batch.segment, batch.time_s, self.backend)
+        plan = model.blocks.plan(batch.segment, batch.time_s, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
             weekday, slot, evidence = batch.query_weekday, batch.query_slot, batch.evidence

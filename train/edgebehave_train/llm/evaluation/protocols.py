@@ -31,12 +31,7 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.frequencies import group_of_behavior
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
-from edgebehave_train.metrics.bootstrap import (
-    NUM_RESAMPLES,
-    Interval,
-    metric_intervals,
-    paired_differences,
-)
+from edgebehave_train.metrics.bootstrap import NUM_RESAMPLES, Interval, metric_intervals, paired_differences
 from edgebehave_train.metrics.metrics import GROUPS
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.scoring import target_probs

@@ -20,13 +20,7 @@ from edgebehave_train.llm.prompts.encoding import ChatFormat, EncodedSamples, Me
 
 SMALL_CORPUS = Path(__file__).with_name("small_conversations.jsonl")
 
-_ROLES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-}
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +91,7 @@ def encode_conversations(corpus: Conversations, chat: ChatFormat, max_tokens: in
             if message["role"] != "assistant":
                 continue
             sample = TokenizedSample(
-                prompt_ids=chat.prompt_ids(messages[:turn]),
-                answer_ids=chat.answer_ids(message["content"]),
+                prompt_ids=chat.prompt_ids(messages[:turn]), answer_ids=chat.answer_ids(message["content"])
             )
             if max_tokens and len(sample) > max_tokens:
                 num_too_long += 1

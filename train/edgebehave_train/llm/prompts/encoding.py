@@ -267,7 +267,4 @@ class PromptEncoder:
 
 def messages_of(prompt: Prompt) -> list[Message]:
     """A prompt as a chat that waits for its answer."""
-    return [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": prompt.user},
-    ]
+    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]

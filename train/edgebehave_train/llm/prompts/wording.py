@@ -93,12 +93,7 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
     write = _WRITERS[drawn if config.format == "sampled" else config.format]
     system, user = write(
         [
-            _Past(
-                WEEKDAYS[past.weekday],
-                f"{past.hour:02}",
-                _one_line(past.location),
-                names[past.behavior],
-            )
+            _Past(WEEKDAYS[past.weekday], f"{past.hour:02}", _one_line(past.location), names[past.behavior])
             for past in sample.history[-config.history :]
         ],
         "\n".join(listed),

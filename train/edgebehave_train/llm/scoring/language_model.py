@@ -220,12 +220,7 @@ def _load_weights(source: str, config: Any, dtype: torch.dtype) -> Any:
 
     def load(attention: str) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            **_limits(source),
+            source, config=config, dtype=dtype, attn_implementation=attention, use_safetensors=True, **_limits(source)
         )
 
     try:
@@ -233,10 +228,7 @@ def _load_weights(source: str, config: Any, dtype: torch.dtype) -> Any:
     except ValueError as error:
         if "scaled_dot_product" not in str(error) and "sdpa" not in str(error).lower():
             raise
-        warnings.warn(
-            f"{config.model_type} has no fused attention (sdpa); the slow one is used",
-            stacklevel=3,
-        )
+        warnings.warn(f"{config.model_type} has no fused attention (sdpa); the slow one is used", stacklevel=3)
         return load("eager")
 
 

@@ -35,11 +35,7 @@ Message = dict[str, str]
 _CHAT_SHARE = 0.3  # of the pretraining texts: conversations
 _DIARY_SHARE = 0.5  # of the others: diaries
 _SYSTEM_SHARE = 0.2
-_SYSTEMS = (
-    "You are a helpful assistant.",
-    "Answer briefly.",
-    "You know a lot about everyday life.",
-)
+_SYSTEMS = ("You are a helpful assistant.", "Answer briefly.", "You know a lot about everyday life.")
 
 _UNNUMBERED = ("home", "work", "transit", "away")
 # Forms of a diary's line: weekday, hour, location, behavior. Each diary keeps to one; where the form

@@ -51,10 +51,7 @@ def draw(index: npt.NDArray[np.int64], at_most: int, rng: np.random.Generator) -
 
 
 def with_auxiliary(
-    samples: Sequence[TokenizedSample],
-    auxiliary: Sequence[TokenizedSample],
-    ratio: float,
-    rng: np.random.Generator,
+    samples: Sequence[TokenizedSample], auxiliary: Sequence[TokenizedSample], ratio: float, rng: np.random.Generator
 ) -> list[TokenizedSample]:
     """Samples, then conversations drawn for them; the order of training is drawn later.
 

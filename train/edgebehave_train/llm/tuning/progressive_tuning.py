@@ -30,11 +30,7 @@ from edgebehave_train.llm.scoring.language_model import (
     template_version,
 )
 from edgebehave_train.llm.tuning.anchor_selection import anchor_behaviors, draw, with_auxiliary
-from edgebehave_train.llm.tuning.balanced_selection import (
-    KINDS,
-    SelectionConfig,
-    select_balanced,
-)
+from edgebehave_train.llm.tuning.balanced_selection import KINDS, SelectionConfig, select_balanced
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
 from edgebehave_train.llm.tuning.tuned_llm import (
     DESCRIPTION_FILE,
@@ -82,11 +78,7 @@ def tune_progressively(
 
 
 def resume_tuning(
-    store: EventStore,
-    out: Path,
-    *,
-    device: str = "auto",
-    on_progress: OnProgress = lambda progress: None,
+    store: EventStore, out: Path, *, device: str = "auto", on_progress: OnProgress = lambda progress: None
 ) -> TunedLLM:
     """Continue a run of `tune_progressively` that was killed, with its own base and settings.
 
@@ -240,12 +232,7 @@ class StagedTuning:
             train = with_auxiliary(train, self.auxiliary, self.config.auxiliary_ratio, self._rng(_AUXILIARY))
         validation, _ = self._encoded(self.validation, self._of_stage(stage, "validation"))
         result = tune(
-            self.model,
-            train,
-            validation,
-            self.config.tuning_of(stage),
-            state_file=state_file,
-            on_progress=report,
+            self.model, train, validation, self.config.tuning_of(stage), state_file=state_file, on_progress=report
         )
         self.tuned.save_adapter(self.model)
         done = {
@@ -269,11 +256,7 @@ class StagedTuning:
             per_behavior = max(1, self.config.max_validation // present)
             uniform = SelectionConfig(per_behavior=per_behavior, by="uniform")
             drawn = select_balanced(
-                samples.behavior,
-                lambda index: index,
-                self.anchor_V,
-                uniform,
-                self._rng(_VALIDATION),
+                samples.behavior, lambda index: index, self.anchor_V, uniform, self._rng(_VALIDATION)
             )
             return np.unique(drawn.index)
         index = _of_category(stage, samples, self.anchor_V)
@@ -354,11 +337,7 @@ def _require_samples(
 
 
 def _require_same(
-    start: TunedLLM,
-    store: EventStore,
-    config: BehaviorLMConfig,
-    train: LogSamples,
-    names: Sequence[str],
+    start: TunedLLM, store: EventStore, config: BehaviorLMConfig, train: LogSamples, names: Sequence[str]
 ) -> None:
     """Raises ValueError unless stages can go on from what was tuned before."""
     start.require_log(store)

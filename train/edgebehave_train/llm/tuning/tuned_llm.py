@@ -107,12 +107,7 @@ class TunedLLM:
         return np.array(self.description["train_counts"], np.int64)
 
     def load(
-        self,
-        device: str = "auto",
-        precision: str = "auto",
-        *,
-        base: str | Path | None = None,
-        trainable: bool = False,
+        self, device: str = "auto", precision: str = "auto", *, base: str | Path | None = None, trainable: bool = False
     ) -> tuple[Any, Any]:
         """The base with the adapters in it, in evaluation mode, and the tokenizer.
 

@@ -212,9 +212,7 @@ class TuningLoop:
         recent: list[float] = []
         while self.epoch < self.config.epochs and not self._has_converged():
             batches = training_batches(
-                self.length_N,
-                self.config.batch_size,
-                np.random.default_rng([self.config.seed, self.epoch]),
+                self.length_N, self.config.batch_size, np.random.default_rng([self.config.seed, self.epoch])
             )
             for batch in batches[self.step - self.epoch * self.steps_per_epoch :]:
                 started = time.monotonic()

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgebehave_train.model.attention import AttentionPlan, sliding_window_attention
+from edgebehave_train.model.behavior_model import Blocks, ModelConfig
 
 NUM_POSITIONS = 8192
 """Rows of the table of angles: more than the longest packed row, so that positions never wrap."""
@@ -25,7 +26,7 @@ NUM_POSITIONS = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaShape:
-    """What a Llama-like network has beside width, layers and heads.
+    """Shape of a Llama-like network beside width, layers and heads.
 
     num_kv_heads  heads of keys and values, a divisor of the heads.
     head_width    E, even; it need not be width / heads.
@@ -100,6 +101,30 @@ class LlamaBlock(nn.Module):
         gated = F.silu(self.mlp.gate_proj(normed)) * self.mlp.up_proj(normed)
         out: Tensor = x_BTD + self.mlp.down_proj(gated)
         return out
+
+
+class LlamaBlocks(Blocks):
+    """Blocks for `BehaviorModel`; `functools.partial(LlamaBlocks, shape=...)` goes into `BLOCKS`."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig, shape: LlamaShape) -> None:
+        blocks = (LlamaBlock(config.width, config.num_heads, shape) for _ in range(config.num_layers))
+        nn.ModuleList.__init__(self, blocks)
+        self.window, self.norm_epsilon = config.window, shape.norm_epsilon
+        for name, table in zip(("cos", "sin"), shape.rotary_table(), strict=True):
+            self.register_buffer(name, table, persistent=False)
+
+    def final_norm(self, width: int) -> nn.Module:
+        return nn.RMSNorm(width, eps=self.norm_epsilon)
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
+        """With rotary tables of its own in the place of cos and sin."""
+        num_events = x_BTD.shape[1]
+        for block in self:
+            x_BTD = block(x_BTD, self.cos[:num_events, None], self.sin[:num_events, None], plan)
+        return x_BTD
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

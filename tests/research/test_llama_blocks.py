@@ -1,5 +1,6 @@
 """Llama blocks: equal to those of transformers, and nobody sees who must not be seen."""
 
+import functools
 import math
 
 import pytest
@@ -8,10 +9,10 @@ import torch
 from edgebehave_export.graphs.onnx_export import export_observe
 from edgebehave_train.evaluation.evaluation import predict_part
 from edgebehave_train.model.attention import plan_attention
-from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
-from edgebehave_train.model.llama_block import LlamaBlock, LlamaShape
+from edgebehave_train.model.behavior_model import BLOCKS, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
+from llama_blocks import LlamaBlock, LlamaBlocks, LlamaShape
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -63,25 +64,26 @@ def test_a_window_ends_what_an_event_sees():
     assert x.grad[0].abs().sum(1).nonzero()[:, 0].tolist() == [8, 9, 10, 11, 12]
 
 
-def test_a_checkpoint_trains_is_opened_and_scored_but_not_exported(tiny_store, recipe, tmp_path):
-    config = recipe(attention="llama", llama=SHAPE, width=24, num_heads=4)
+def test_a_checkpoint_trains_is_opened_and_scored_but_not_exported(tiny_store, recipe, tmp_path, monkeypatch):
+    monkeypatch.setitem(BLOCKS, "llama", functools.partial(LlamaBlocks, shape=SHAPE))
+    config = recipe(attention="llama", width=24, num_heads=4)
     checkpoint = pretrain(tiny_store, config, tmp_path / "llama", device="cpu")
     losses = checkpoint.training.validation_nll
     assert losses[-1] < losses[0] < math.log(checkpoint.vocabulary.num_behaviors) + 0.5
     opened = Checkpoint.open(tmp_path / "llama")
     assert opened.config == config
-    assert opened.model_config.llama == SHAPE
+    monkeypatch.delitem(BLOCKS, "llama")
+    with pytest.raises(ValueError, match=r"attention must be softmax.*, got 'llama'"):
+        Checkpoint.open(tmp_path / "llama")
+    monkeypatch.setitem(BLOCKS, "llama", functools.partial(LlamaBlocks, shape=SHAPE))
     assert len(predict_part(tiny_store, opened)) > 100
     with pytest.raises(ValueError, match="attention llama runs in training and evaluation alone"):
         export_observe(opened.load_model())
 
 
-def test_attention_and_shape_go_together():
-    sizes = {"num_events": 5, "num_locations": 3, "num_behaviors": 4, "width": 24}
-    for fields in ({"attention": "llama"}, {"llama": SHAPE}):
-        with pytest.raises(ValueError, match="go together"):
-            ModelConfig(**sizes, **fields)
+def test_shapes_that_do_not_fit_are_refused():
+    config = ModelConfig(num_events=5, num_locations=3, num_behaviors=4, width=24, num_heads=3)
     with pytest.raises(ValueError, match="num_kv_heads must divide num_heads, got 2 and 3"):
-        BehaviorModel(ModelConfig(**sizes, attention="llama", llama=SHAPE, num_heads=3))
+        LlamaBlocks(config, SHAPE)
     with pytest.raises(ValueError, match="head_width must be even, got 5"):
         LlamaShape(num_kv_heads=1, head_width=5, mlp_width=8)

@@ -30,6 +30,7 @@ from edgebehave_train.model.attention import (
     visible_pairs,
     with_previous,
 )
+from edgebehave_train.model.behavior_model import BLOCKS, Blocks, ModelConfig
 
 NUM_TIME_BUCKETS = 64
 """The last one begins after 5 years."""
@@ -113,4 +114,27 @@ class HstuBlock(nn.Module):
         query, key, value = (x.unflatten(-1, (self.num_heads, -1)) for x in (query, key, value))
         bias = self.relative_bias(plan)
         attended = pointwise_attention(query, key, value, bias, plan).flatten(-2)
-        return x_BTD + self.out(self.dropout(self.attention_norm(attended) * gate))
+        out: Tensor = x_BTD + self.out(self.dropout(self.attention_norm(attended) * gate))
+        return out
+
+
+class HstuBlocks(Blocks):
+    """The blocks of `attention: hstu`, which importing this module adds to `BLOCKS`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        shape = (config.width, config.num_heads, config.window, config.dropout)
+        nn.ModuleList.__init__(self, (HstuBlock(*shape) for _ in range(config.num_layers)))
+        self.window = config.window
+
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> HstuPlan:
+        """One backend only, blocks of events on every device."""
+        return plan_hstu(segment_BT, time_s_BT, self.window)
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: HstuPlan) -> Tensor:
+        """No rotary positions: cos and sin are not used."""
+        for block in self:
+            x_BTD = block(x_BTD, plan)
+        return x_BTD
+
+
+BLOCKS["hstu"] = HstuBlocks
