@@ -1,4 +1,4 @@
-"""`edgebehave llm demo`: the whole of BehaviorLM on a made-up log, with the verbs a user types."""
+"""`edgebehave llm demo`: all steps of BehaviorLM on a simulated log, as commands of a user."""
 
 import json
 import shlex
@@ -10,23 +10,36 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from edgebehave_cli import options
 from edgebehave_cli.console import note
 from edgebehave_train.files import require_writable
 
 _DEMO_FILE = "llm-demo.json"
 
 
+_STAND_IN = {
+    "tuning.learning_rate": "2e-3",
+    "balanced_tuning.learning_rate": "1e-3",
+    "lora.rank": "16",
+    "lora.alpha": "32",
+    "prompt.history": "10",
+    "prompt.candidates": "none",
+    "selection.pool": "3",
+}
+"""Settings of a stand-in, which learns little from small steps and cannot read a list of candidates."""
+
+
 class _Step(NamedTuple):
-    """A command of the chain.
+    """A command of the demo.
 
     command  as it is typed behind `edgebehave`.
-    made     file that it leaves behind; one that says `finished` is there before that is true.
-             None: the command only prints.
+    made     file that it leaves behind, relative to the folder of the demo; a JSON file may say
+             that it is not finished yet. Empty: the command only prints.
     """
 
     title: str
     command: str
-    made: Path | None = None
+    made: str = ""
 
 
 def demo(
@@ -35,17 +48,17 @@ def demo(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Folder or hub id of a causal language model; default: a small stand-in that is "
-            "trained here from scratch on made-up text."
+            help="Folder or hub id of a causal language model; default: a small stand-in that the "
+            "demo trains from scratch on made-up text."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Tune a language model in two stages, measure it, teach the edge model, export, predict.
 
-    Every command is printed before it runs. Interrupted, the same command goes on: what is
-    finished is kept. Without --base the language model is a stand-in of half a million
-    parameters that has read about the simulator's world; its figures say nothing about a real one.
+    Every command is printed before it runs. After an interruption the same command goes on and
+    keeps finished steps. Without --base the language model is a stand-in of half a million
+    parameters, trained on text about the simulator's world; its figures say nothing about a real one.
 
     Example: [bold]edgebehave llm demo[/bold]
 
@@ -56,20 +69,21 @@ def demo(
     for step in _steps(out, base, seed):
         note(f"\n[{time.monotonic() - started:5.0f} s] {step.title}")
         note(f"$ edgebehave {step.command}")
-        if step.made is not None and _is_done(step.made):
-            note(f"kept from before: {step.made}")
+        made = out / step.made
+        if step.made and _is_done(made):
+            note(f"kept from before: {made}")
             continue
-        if step.made is not None and step.made.parent != out and step.made.parent.exists():
-            shutil.rmtree(step.made.parent)  # half done by an earlier demo
+        if step.made and made.parent != out and made.parent.exists():
+            shutil.rmtree(made.parent)  # half done by an earlier demo
         _run(context, step.command)
     note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
 
 
 def _claim(out: Path, wanted: dict[str, object]) -> None:
-    """Make the folder, or go on in one that a demo of the same options made.
+    """Make the folder, or accept one that a demo with the same options made.
 
-    What is half done is deleted in it, and what is finished is kept: neither may happen to what
-    somebody else made, or to what came of other options.
+    The demo deletes unfinished steps in its folder and keeps finished ones, so the folder must
+    hold nothing else, and no results of other options.
     """
     file = out / _DEMO_FILE
     if file.is_file():
@@ -86,72 +100,47 @@ def _claim(out: Path, wanted: dict[str, object]) -> None:
 def _steps(out: Path, base: str | None, seed: int) -> Iterator[_Step]:
     log, store, small_lm, a, ab, edge, distilled, bundle, onnx = (
         shlex.quote(str(out / name))
-        for name in (*("log.csv.gz", "store", "small_lm", "a", "ab", "edge", "distilled", "bundle"), "llm-onnx")
+        for name in ("log.csv.gz", "store", "small_lm", "a", "ab", "edge", "distilled", "bundle", "llm-onnx")
     )
-    yield _Step("Simulate a log", f"simulate {log} --seed {seed}", out / "log.csv.gz")
-    yield _Step(
-        "Ingest it into an event store",
-        f"ingest {log} -o {store} --location location --utc-offset utc_offset_min --behavior behavior",
-        out / "store" / "statistics.json",
-    )
+    yield _Step("Simulate a log", f"simulate {log} --seed {seed}", "log.csv.gz")
+    columns = "--location location --utc-offset utc_offset_min --behavior behavior"
+    yield _Step("Ingest it into an event store", f"ingest {log} -o {store} {columns}", "store/statistics.json")
     tuning = f"--seed {seed}"
     if base is None:
-        yield _Step(
-            "Train a small stand-in for a language model, on text about everyday life",
-            f"llm pretrain -o {small_lm} --seed {seed}",
-            out / "small_lm" / "pretraining.json",
-        )
-        # A stand-in learns little from small steps, and cannot read a list of candidates.
-        settings = {
-            "tuning.learning_rate": "2e-3",
-            "balanced_tuning.learning_rate": "1e-3",
-            "lora.rank": "16",
-            "lora.alpha": "32",
-            "prompt.history": "10",
-            "prompt.candidates": "none",
-            "selection.pool": "3",
-        }
+        title = "Train a small stand-in for a language model, on text about everyday life"
+        yield _Step(title, f"llm pretrain -o {small_lm} --seed {seed}", "small_lm/pretraining.json")
         tuning += f" --auxiliary {small_lm}/conversations.jsonl --samples 2000 --epochs 3"
-        tuning += "".join(f" --set {name}={value}" for name, value in settings.items())
+        tuning += "".join(f" --set {name}={value}" for name, value in _STAND_IN.items())
+    start = shlex.quote(base) if base else small_lm
     yield _Step(
         "A-tuning: the frequent behaviors, and 5 % conversation",
-        f"llm tune {store} --base {shlex.quote(base) if base else small_lm} -o {a} --stages anchor {tuning}",
-        out / "a" / "behaviorlm.json",
+        f"llm tune {store} --base {start} -o {a} --stages anchor {tuning}",
+        "a/behaviorlm.json",
     )
-    yield _Step(
-        "B-tuning: 20 hard samples of every behavior",
-        f"llm tune {store} --base {a} -o {ab}",
-        out / "ab" / "behaviorlm.json",
-    )
+    title = "B-tuning: 20 hard samples of every behavior"
+    yield _Step(title, f"llm tune {store} --base {a} -o {ab}", "ab/behaviorlm.json")
     # Whole users train, validate or test, 8:1:1, as language models are tuned.
     student = f"--preset tiny --split user --set split.train=0.8 --epochs 5 --seed {seed}"
+    title = "Train the edge model without the language model"
+    yield _Step(title, f"train {store} -o {edge} {student}", "edge/training.json")
     yield _Step(
-        "Train the edge model without its help", f"train {store} -o {edge} {student}", out / "edge" / "training.json"
-    )
-    yield _Step(
-        "Teach the edge model: the language model's answers beside what came",
+        "Train the edge model on the language model's answers, too",
         f"distill {store} --teacher {ab} -o {distilled} --samples 1500 {student}",
-        out / "distilled" / "training.json",
+        "distilled/training.json",
     )
     yield _Step(
         "Compare them on unseen users, as many samples of rare behaviors as of frequent ones",
         f"llm evaluate {store} {ab} {a} --zero-shot --edge {distilled} --edge {edge} --test "
         "--protocol balanced --per-behavior 15",
     )
-    yield _Step(
-        "Export the taught edge model for the device",
-        f"export {distilled} -o {bundle} --store {store}",
-        out / "bundle" / "manifest.json",
-    )
-    yield _Step(
-        "Export the language model: merged, ONNX, int8",
-        f"llm export {ab} -o {onnx} --store {store}",
-        out / "llm-onnx" / "export.json",
-    )
+    title = "Export the distilled edge model for the device"
+    yield _Step(title, f"export {distilled} -o {bundle} --store {store}", "bundle/manifest.json")
+    title = "Export the language model: merged, ONNX, int8"
+    yield _Step(title, f"llm export {ab} -o {onnx} --store {store}", "llm-onnx/export.json")
     asked = f"--store {store} --user user_00159 -k 3"
-    yield _Step("Ask the language model", f"llm predict {ab} {asked}")
-    yield _Step("Ask the SDK, as on a device", f"predict {bundle} {asked}")
-    yield _Step("What a prediction costs", f"bench {distilled} --store {store} --calls 300 --llm {onnx}")
+    yield _Step("Predict with the language model", f"llm predict {ab} {asked}")
+    yield _Step("Predict with the SDK, as on a device", f"predict {bundle} {asked}")
+    yield _Step("Measure a prediction of both", f"bench {distilled} --store {store} --calls 300 --llm {onnx}")
 
 
 def _is_done(made: Path) -> bool:
