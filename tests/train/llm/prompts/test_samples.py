@@ -44,7 +44,6 @@ def test_a_sample_by_hand(by_hand):
     user = int(samples.targets.user[0])
     office = f"office_{user}"
     assert [name[b] for b in samples.behavior] == ["work", "sleep"]
-    assert (samples.num_unknown, samples.num_without_history) == (2, 0)
     assert samples[1] == Sample(
         event=6 * user + 4,
         user=user,
@@ -65,10 +64,9 @@ def test_a_history_has_as_many_known_behaviors_as_there_are(by_hand):
     assert len(log_samples(by_hand, "train", THIRDS)[-1].history) == 4
 
 
-def test_targets_without_a_known_past_are_counted(by_hand):
+def test_targets_without_a_known_past_are_left_out(by_hand):
     samples = log_samples(by_hand, "test", THIRDS, Vocabulary.identity(["work", "sleep"]))
     assert [samples.vocabulary.behaviors[b] for b in samples.behavior] == ["sleep"]
-    assert (samples.num_unknown, samples.num_without_history) == (2, 1)
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
@@ -77,9 +75,12 @@ def test_samples_are_the_known_targets_of_evaluation(tiny_store, part, split):
     samples = log_samples(tiny_store, part, split)
     parts = part_of_event(tiny_store, split)
     asked = ask(map_log(tiny_store, samples.vocabulary), parts, part)
-    left_out = samples.num_unknown + samples.num_without_history
-    assert len(samples) + left_out == len(asked.targets)
     here = np.isin(asked.targets.event, samples.targets.event)
+    for behavior, user, event in zip(
+        *(column[~here] for column in (asked.targets.behavior, asked.targets.user, asked.targets.event)), strict=True
+    ):
+        before = asked.log.behavior[asked.log.user_start[user] : event]
+        assert behavior == 0 or not ((before > 0) & (before < samples.vocabulary.num_behaviors)).any()
     for name, column in vars(asked.targets.take(here)).items():
         np.testing.assert_array_equal(column, getattr(samples.targets, name))
     np.testing.assert_array_equal(samples.train_counts, asked.behaviors.train_counts)

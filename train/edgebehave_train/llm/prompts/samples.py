@@ -102,8 +102,6 @@ class LogSamples(Sequence[Sample]):
     part, split          part of the log that holds them.
     vocabulary           of the ids.
     train_counts         (V,) how often each behavior occurs in the training part; 0 for id 0.
-    num_unknown          targets of the part whose behavior the vocabulary lacks: no samples.
-    num_without_history  targets without a known behavior before them: no samples.
     _known               (K,) positions of the events with a known behavior; the history of sample
                          s is _known[_first[s] : _stop[s]].
     """
@@ -113,8 +111,6 @@ class LogSamples(Sequence[Sample]):
     split: SplitConfig
     vocabulary: Vocabulary
     train_counts: npt.NDArray[np.int64]
-    num_unknown: int
-    num_without_history: int
     _events: _Events
     _known: npt.NDArray[np.int64]
     _first: npt.NDArray[np.int64]
@@ -126,7 +122,7 @@ class LogSamples(Sequence[Sample]):
         return self.targets.behavior
 
     def take(self, which: npt.NDArray[np.integer | np.bool_]) -> "LogSamples":
-        """Some of the samples, by mask or by ascending indices; the counts stay the part's."""
+        """Some of the samples, by mask or by ascending indices; train_counts stay the same."""
         which = np.asarray(which)
         if which.dtype != bool and np.any(np.diff(which) <= 0):
             raise ValueError("samples are taken by a mask or by indices that ascend")
@@ -174,8 +170,8 @@ def log_samples(
 
     Past events without a behavior, or with one that the vocabulary lacks, are left out, and the
     history reaches further back instead. A target whose own behavior is unknown, and one without a
-    known behavior before it, is no sample; both are counted. Locations keep the names of the log,
-    also those that training never saw: a language model reads names, not ids.
+    known behavior before it, is no sample. Locations keep the names of the log, also those that
+    training never saw: a language model reads names, not ids.
     Raises ValueError for another part, a history below 1, and a part that holds no sample.
     """
     if part not in PARTS:
@@ -192,8 +188,7 @@ def log_samples(
     stop = np.searchsorted(known, asked.event)
     first = np.maximum(stop - history, np.searchsorted(known, log.user_start[asked.user]))
     is_unknown = asked.behavior == UNKNOWN
-    has_history = first < stop
-    kept = ~is_unknown & has_history
+    kept = ~is_unknown & (first < stop)
     if not kept.any():
         raise ValueError(
             f"the {part} part of {store.path} holds no sample: of {len(asked)} targets "
@@ -205,8 +200,6 @@ def log_samples(
         split=split,
         vocabulary=log.vocabulary,
         train_counts=behaviors.train_counts,
-        num_unknown=int(is_unknown.sum()),
-        num_without_history=int((~is_unknown & ~has_history).sum()),
         _events=events,
         _known=known,
         _first=first[kept],

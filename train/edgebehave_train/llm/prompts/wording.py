@@ -1,13 +1,13 @@
-"""The words in which a language model is asked what a person does next.
+"""The wording of prompts that ask a language model for the next behavior of a person.
 
 A prompt has the five parts of BehaviorLM (arXiv 2505.17682): task, role, history, candidates and
-answer. It comes in three formats of our own wording, so that a tuned model learns the question
-and not one phrasing of it. Which one a sample gets is drawn from its position in the log, in
-training and in testing, and so is the order of its candidates.
+answer. It has one of three formats with our own wording, so that a tuned model learns the question
+and not one phrasing of it. The position of a sample in the log determines its format and the order
+of its candidates, in training and in testing.
 
-Words cost time on a device, hence the short forms: an event of the history is one line such as
-`Mon 08 home: reading news`. Candidates stand one to a line, because a name after a line break is
-cut into the same tokens as the answer, which starts a line as well.
+Words cost time on a device, therefore an event of the history is one short line such as
+`Mon 08 home: reading news`. Each candidate has a line, because a name after a line break has the
+same tokens as the answer, which begins a line, too.
 """
 
 # V behaviors, id 0 included
@@ -29,17 +29,17 @@ CandidateOrder = Literal["shuffled", "vocabulary", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """How samples are put into words; kept with a tuned model, which must be asked the same way.
+    """Settings of the wording; kept with a tuned model, whose prompts must stay the same.
 
     format         one of FORMATS for every sample, or "sampled": one of the three for each.
     history        past behaviors shown at most, 1 or more.
-    candidates     how the behaviors are listed. "shuffled": each sample has an order of its own.
-                   "vocabulary": the most frequent first, which tells the model where in the list
-                   answers usually lie; one that is tuned on frequent behaviors alone then learns
-                   never to look at the end, where the rare ones are. "none": no list; prompts are
-                   much shorter, and only a tuned model can know the names.
-    place_of_next  also tell where the next behavior happens, as the paper's prompts do. The location
-                   all but gives the behavior away: only to reproduce the paper.
+    candidates     list of the behaviors. "shuffled": an order of its own for each sample.
+                   "vocabulary": the most frequent first; a model that is tuned on frequent
+                   behaviors only then learns to ignore the end of the list, where the rare ones
+                   are. "none": no list; prompts are much shorter, and only a tuned model knows
+                   the names.
+    location_of_next  also tell where the next behavior happens, as the paper's prompts do. The
+                   location nearly reveals the behavior: only to reproduce the paper.
     seed           of the formats and orders, 0 or more.
     """
 
@@ -77,10 +77,10 @@ class Prompt:
 
 
 def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> Prompt:
-    """The prompt of a sample; the same sample always gets the same one.
+    """The prompt of a sample; the same sample always has the same prompt.
 
     names  (V,) readable names by behavior id, as `readable_names` returns them.
-    A sample with more history than the config shows loses the oldest of it.
+    A history longer than that of the config loses its oldest part.
     """
     # One stream per sample, drawn in this order: a fixed format leaves the orders as they were.
     generator = np.random.default_rng([config.seed, sample.event])
@@ -104,7 +104,7 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
 
 
 def _one_line(location: str | None) -> str | None:
-    """A location as readable names are: an event is one line of a prompt, whatever a log holds."""
+    """A location on one line with single blanks, like readable names, whatever the log holds."""
     return location and " ".join(location.split())
 
 
@@ -122,7 +122,7 @@ _Writer = Callable[[list[_Past], str, tuple[str, str], str | None], tuple[str, s
 
 
 def _joined(*parts: str) -> str:
-    """The parts that are there, a blank line between them."""
+    """The parts that are not empty, with a blank line between them."""
     return "\n\n".join(part for part in parts if part)
 
 

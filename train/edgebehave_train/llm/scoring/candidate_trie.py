@@ -42,7 +42,7 @@ def candidate_tries(candidate_ids: Sequence[Sequence[int]], max_nodes: int | Non
     """Tries that together hold every candidate once.
 
     max_nodes  of one trie, unless a single candidate has more tokens; None: one trie for all.
-    Candidates go in order of their tokens, so that those which share a beginning stay together.
+    Candidates are sorted by their tokens, so that those with a shared beginning stay together.
     """
     tries, group = [], _Growing()
     for candidate in sorted(range(len(candidate_ids)), key=lambda c: tuple(candidate_ids[c])):
@@ -57,14 +57,14 @@ def candidate_tries(candidate_ids: Sequence[Sequence[int]], max_nodes: int | Non
 
 
 class _Growing:
-    """A trie to which candidates are added."""
+    """A trie that grows by one candidate after the other."""
 
     def __init__(self) -> None:
         self.node_of: dict[tuple[int, ...], int] = {(): 0}
         self.steps: list[tuple[int, int, int]] = []
 
     def num_nodes_with(self, tokens: Sequence[int]) -> int:
-        """Nodes there would be after adding a candidate."""
+        """The number of nodes after a candidate would be added."""
         new = sum(tuple(tokens[:n]) not in self.node_of for n in range(1, len(tokens)))
         return len(self.node_of) + new
 

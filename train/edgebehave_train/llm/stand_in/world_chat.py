@@ -1,4 +1,4 @@
-"""Small talk that has nothing to do with behaviors: calendars, clocks, words, sums."""
+"""Small talk without behaviors: calendars, clocks, words, sums."""
 
 # ruff: noqa: SIM905  one row per line, and words as they are read
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 Talk = tuple[str, str]
-"""What the user says and what the assistant answers."""
+"""Text of the user and answer of the assistant."""
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _COLORS = ("red", "green", "blue", "yellow", "white", "black", "brown", "gray")

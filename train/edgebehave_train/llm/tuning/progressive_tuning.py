@@ -10,7 +10,6 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from edgebehave_train.files import file_digest, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
-from edgebehave_train.llm.prompts.encoding import PromptEncoder, TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
 from edgebehave_train.llm.scoring.language_model import (
     add_adapter,
@@ -73,7 +72,7 @@ def tune_progressively(
         out, "a tuned language model", lambda out: (out / DESCRIPTION_FILE).is_file(), instead="use --resume"
     )
     table = read_name_table(names) if names else None
-    run = StagedTuning.prepare(store, base, config, out, table, auxiliary, None, device)
+    run = StagedTuning(store, base, config, out, table, auxiliary, None, device)
     return run.run(on_progress)
 
 
@@ -94,32 +93,15 @@ def resume_tuning(
     table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
     auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
     base = origin["start"] or begun.base
-    run = StagedTuning.prepare(store, base, begun.config, out, table, auxiliary, begun, device)
+    run = StagedTuning(store, base, begun.config, out, table, auxiliary, begun, device)
     return run.run(on_progress)
 
 
-@dataclass(kw_only=True)
 class StagedTuning:
-    """A run of `tune_progressively`: the samples, the model, and the folder that it fills.
+    """A run of `tune_progressively`: the samples, the model, and the folder that it fills."""
 
-    tuned       the folder so far.
-    num_before  stages of an earlier tuned model.
-    auxiliary   conversations to mix in, all of the corpus.
-    """
-
-    config: BehaviorLMConfig
-    tuned: TunedLLM
-    num_before: int
-    train: LogSamples
-    validation: LogSamples
-    auxiliary: Sequence[TokenizedSample]
-    anchor_V: npt.NDArray[np.bool_]
-    model: Any
-    encoder: PromptEncoder
-
-    @classmethod
-    def prepare(
-        cls,
+    def __init__(
+        self,
         store: EventStore,
         base: str | Path,
         config: BehaviorLMConfig,
@@ -128,83 +110,79 @@ class StagedTuning:
         auxiliary_file: Path | None,
         begun: TunedLLM | None,
         device: str,
-    ) -> "StagedTuning":
-        train = log_samples(store, "train", config.split, history=config.prompt.history)
-        validation = log_samples(store, "validation", config.split, train.vocabulary, config.prompt.history)
-        anchor_V = anchor_behaviors(train.train_counts, config.anchor_threshold)
-        if anchor_V[1:].all():
+    ) -> None:
+        """
+        table  readable names of behaviors.
+        begun  the folder `out` of a run that was killed; None: a new run.
+        """
+        self.config = config
+        self.train = log_samples(store, "train", config.split, history=config.prompt.history)
+        vocabulary = self.train.vocabulary
+        self.validation = log_samples(store, "validation", config.split, vocabulary, config.prompt.history)
+        self.anchor_V = anchor_behaviors(self.train.train_counts, config.anchor_threshold)
+        if self.anchor_V[1:].all():
             warnings.warn(
                 f"every behavior makes up more than {config.anchor_threshold:.2%} of the training "
                 "events: there is no tail, and the category of a prediction says nothing",
                 stacklevel=3,
             )
-        needs_auxiliary = bool(config.auxiliary_ratio) and bool({"anchor", "tail"} & {*config.stages})
-        if needs_auxiliary and auxiliary_file is None:
+        if not config.auxiliary_ratio or not {"anchor", "tail"} & {*config.stages}:
+            auxiliary_file = None
+        elif auxiliary_file is None:
             raise ValueError(
                 f"an auxiliary ratio of {config.auxiliary_ratio} needs a corpus of conversations; "
                 "give one, or a ratio of 0"
             )
-        names = readable_names(train.vocabulary, table)
+        names = readable_names(vocabulary, table)
         start = TunedLLM.open(base) if (Path(base) / DESCRIPTION_FILE).is_file() else None
         if start is not None:
             names = names if table else start.names
-            _require_same(start, store, config, train, names)
+            _require_same(start, store, config, self.train, names)
             model, tokenizer = start.load(device, trainable=True)
         else:
             model, tokenizer = load_language_model(base, device=device)
         # Mistakes are found before the folder is made.
-        encoder = prompt_encoder(model, tokenizer, names, config)
-        conversations: Sequence[TokenizedSample] = ()
-        if needs_auxiliary and auxiliary_file is not None:
-            corpus = read_conversations(auxiliary_file)
-            max_tokens = min(config.max_tokens or encoder.max_context, encoder.max_context)
-            conversations = encode_conversations(corpus, encoder.chat, max_tokens).samples
+        self.encoder = prompt_encoder(model, tokenizer, names, config)
         for stage in config.stages:
-            for samples in (train, validation):
-                _require_samples(stage, samples, anchor_V, config)
+            for samples in (self.train, self.validation):
+                _require_samples(stage, samples, self.anchor_V, config)
+        stages = start.stages if start else []
         origin: dict[str, Any] = {
             "start": str(start.path.resolve()) if start else None,
-            "start_stages": [stage["stage"] for stage in start.stages] if start else [],
+            "start_stages": [stage["stage"] for stage in stages],
             "auxiliary": None,
             "device": next(model.parameters()).device.type,
         }
-        if conversations and auxiliary_file is not None:
+        self.auxiliary: Sequence[TokenizedSample] = ()
+        if auxiliary_file is not None:
+            max_context = self.encoder.max_context
+            max_tokens = min(config.max_tokens or max_context, max_context)
+            corpus = read_conversations(auxiliary_file)
+            self.auxiliary = encode_conversations(corpus, self.encoder.chat, max_tokens).samples
             origin["auxiliary"] = str(auxiliary_file.resolve())
             origin["auxiliary_sha256"] = file_digest(auxiliary_file)
-        stages = start.stages if start else []
         source = start.base if start else resolve_base(base)
         if begun is not None:
             _require_unchanged(begun, origin, base_version(source, model), template_version(source))
-            tuned = begun
-        else:
-            tuned = write_tuned_llm(
-                out,
-                base=source,
-                model=model,
-                config=config,
-                vocabulary=train.vocabulary,
-                names=names,
-                train_counts=train.train_counts,
-                data_fingerprint=store.fingerprint,
-                origin=origin,
-                stages=stages,
-            )
-        if len(tuned.stages) > len(stages):
+        self.tuned = begun or write_tuned_llm(
+            out,
+            base=source,
+            model=model,
+            config=config,
+            vocabulary=vocabulary,
+            names=names,
+            train_counts=self.train.train_counts,
+            data_fingerprint=store.fingerprint,
+            origin=origin,
+            stages=stages,
+        )
+        self.num_before = len(stages)  # of an earlier tuned model
+        if len(self.tuned.stages) > self.num_before:
             # The adapters of the stages that are done.
-            model, tokenizer = tuned.load(device, trainable=True)
+            model, tokenizer = self.tuned.load(device, trainable=True)
         elif start is None:
             model = add_adapter(model, config.lora, config.seed)
-        return cls(
-            config=config,
-            tuned=tuned,
-            num_before=len(stages),
-            train=train,
-            validation=validation,
-            auxiliary=conversations,
-            anchor_V=anchor_V,
-            model=model,
-            encoder=encoder,
-        )
+        self.model = model
 
     def run(self, on_progress: OnProgress) -> TunedLLM:
         for stage in self.config.stages:

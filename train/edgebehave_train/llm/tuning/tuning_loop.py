@@ -7,7 +7,6 @@ on the same CPU ends with the same weights as one that was not.
 
 # N samples
 
-import contextlib
 import dataclasses
 import hashlib
 import math
@@ -68,19 +67,16 @@ class TuningConfig:
         for name in ("epochs", "batch_size", "tokens_per_pass"):
             if getattr(self, name) < 1:
                 raise ValueError(f"tuning: {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.final_learning_rate <= self.learning_rate:
-            raise ValueError(
-                "tuning: 0 < final_learning_rate <= learning_rate must hold, got "
-                f"{self.final_learning_rate} and {self.learning_rate}"
-            )
+        rates = self.final_learning_rate, self.learning_rate
+        if not 0 < rates[0] <= rates[1]:
+            raise ValueError(f"tuning: 0 < final_learning_rate <= learning_rate must hold, got {rates}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"tuning: warmup must lie in [0, 1), got {self.warmup}")
         if self.max_gradient_norm <= 0:
             raise ValueError(f"tuning: max_gradient_norm must be positive, got {self.max_gradient_norm}")
-        if self.weight_decay < 0 or self.patience < 0:
-            raise ValueError(
-                f"tuning: weight_decay and patience must not be negative, got {self.weight_decay} and {self.patience}"
-            )
+        for name in ("weight_decay", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tuning: {name} must not be negative, got {getattr(self, name)}")
         if self.autocast not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"tuning: autocast must be auto, float32 or bfloat16, got {self.autocast!r}")
 
@@ -196,16 +192,8 @@ class TuningLoop:
 
     def run(self, on_progress: Callable[[TuningProgress], None]) -> TuningResult:
         def report(kind: Any, **numbers: Any) -> None:
-            on_progress(
-                TuningProgress(
-                    kind=kind,
-                    epoch=self.epoch,
-                    step=self.step,
-                    num_epochs=self.config.epochs,
-                    num_steps=self.num_steps,
-                    **numbers,
-                )
-            )
+            planned: dict[str, Any] = {"num_epochs": self.config.epochs, "num_steps": self.num_steps}
+            on_progress(TuningProgress(kind=kind, epoch=self.epoch, step=self.step, **planned, **numbers))
 
         report("start", message=self._describe())
         num_samples, seconds, saved_at = 0, 0.0, time.monotonic()
@@ -242,13 +230,8 @@ class TuningLoop:
                 self.best = {name: p.detach().clone() for name, p in self.trained.items()}
             self.save()
             saved_at = time.monotonic()
-            report(
-                "validation",
-                loss=training_loss,
-                samples_per_s=num_samples / max(seconds, 1e-9),
-                validation_loss=validation,
-                is_best=is_best,
-            )
+            speed = num_samples / max(seconds, 1e-9)
+            report("validation", loss=training_loss, samples_per_s=speed, validation_loss=validation, is_best=is_best)
         self._set_weights(self.best)
         self.model.eval()
         self.result.num_steps = self.step
@@ -289,10 +272,8 @@ class TuningLoop:
         patience = self.config.patience
         return bool(patience and self.best) and self.epoch - self.result.best_epoch >= patience
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     def _describe(self) -> str:
         num_trained = sum(p.numel() for p in self.trained.values())
@@ -307,12 +288,8 @@ class TuningLoop:
         """Write the state into its file, if there is to be one."""
         if self.state_file is None:
             return
-        position = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "epoch_loss": self.epoch_loss,
-            "result": dataclasses.asdict(self.result),
-        }
+        position = {name: getattr(self, name) for name in ("epoch", "step", "epoch_loss")}
+        position["result"] = dataclasses.asdict(self.result)
         parts: dict[str, Mapping[str, Tensor]] = {"now": self.trained, "best": self.best}
         save_state(self.state_file, parts, self.optimizer, position=position, run=self.identity)
 
