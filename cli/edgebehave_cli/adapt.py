@@ -90,7 +90,7 @@ def show_scores(scores: dict[str, dict[str, "AdaptationScores"]], num_examples: 
                 ]
             )
     columns = ["validation", "HR@1", "HR@1 known", "change", "macro recall"]
-    print_table("what is known, and what was forgotten", columns, rows)
+    print_table("known behaviors before and after", columns, rows)
     main = next(iter(scores["after"]))
     before, after = scores["before"][main], scores["after"][main]
     alone = scores["after"]["network alone"]

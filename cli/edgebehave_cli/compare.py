@@ -1,4 +1,4 @@
-"""`edgebehave compare`: training objectives side by side, on one log, over seeds."""
+"""`edgebehave compare`: training objectives compared on one log, over seeds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

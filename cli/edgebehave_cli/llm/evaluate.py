@@ -50,7 +50,7 @@ def evaluate(
     from edgebehave_train.training.checkpoint import Checkpoint
 
     config = ComparisonConfig(
-        protocol=protocol,  # type: ignore[arg-type]  # the config says what it may be
+        protocol=protocol,  # type: ignore[arg-type]  # the config checks it
         part="test" if test else "validation",
         max_samples=samples,
         per_behavior=per_behavior,

@@ -111,11 +111,9 @@ def _require_same_held_out(store: EventStore, split: SplitConfig, answers: Teach
             )
 
 
-def student_config(
-    student: Checkpoint, *, epochs: int, learning_rate: float | None = None, seed: int = 0
-) -> TrainConfig:
+def student_config(student: Checkpoint, *, epochs: int, seed: int = 0) -> TrainConfig:
     """The configuration of a run that starts from a checkpoint: its own, without weight decay."""
-    return training_config(student, AdaptConfig(epochs=epochs, learning_rate=learning_rate, seed=seed))
+    return training_config(student, AdaptConfig(epochs=epochs, seed=seed))
 
 
 def _soft_targets(

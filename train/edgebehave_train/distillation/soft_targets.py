@@ -88,7 +88,7 @@ class SoftTargets:
 
 
 def softened(probs: Tensor, temperature: float) -> Tensor:
-    """p^(1/T), made to sum to 1 over the last axis again; what is 0 stays 0."""
+    """p^(1/T), made to sum to 1 over the last axis again; zeros stay 0."""
     raised = probs.double() ** (1 / temperature)
     return (raised / raised.sum(-1, keepdim=True)).float()
 

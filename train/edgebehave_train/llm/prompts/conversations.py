@@ -123,7 +123,7 @@ def _conversation(line: Any) -> list[Message]:
         said_by, text = turn.get(role_key), turn.get(text_key)
         role = _ROLES.get(said_by) if isinstance(said_by, str) else None
         if role is None:
-            raise ValueError(f"a turn of {said_by!r}, who is none of {', '.join(_ROLES)}")
+            raise ValueError(f"a turn of {said_by!r}, not one of {', '.join(_ROLES)}")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"a turn of {said_by!r} without text")
         try:

@@ -147,7 +147,7 @@ class ChatFormat:
         messages = [{"role": "system", "content": _MARK}, {"role": "user", "content": "hello"}]
         try:
             return _MARK in self._render(messages, add_generation_prompt=True)
-        except Exception:  # templates raise errors of their own for roles that they lack
+        except Exception:  # templates raise errors of their own for unknown roles
             return False
 
     def _find_end_id(self) -> int:
@@ -156,7 +156,7 @@ class ChatFormat:
             question = {"role": "user", "content": "hello"}
             try:
                 text = self._render([question, {"role": "assistant", "content": _MARK}], add_generation_prompt=False)
-            except Exception as error:  # of jinja2, or whatever a template raises
+            except Exception as error:  # of jinja2, or of the template itself
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ValueError(
                     f"the chat template of {self.tokenizer.name_or_path!r} cannot write a question "
@@ -212,7 +212,7 @@ class PromptEncoder:
     config       how samples are put into words.
     max_context  tokens that the model can read, prompt and answer together: of a Hugging Face
                  model `config.max_position_embeddings`, or less to save memory.
-    candidates   `candidate_ids` of the names, which says what it raises.
+    candidates   `candidate_ids` of the names; raises the errors of that function.
     """
 
     def __init__(self, chat: ChatFormat, names: Sequence[str], config: PromptConfig, max_context: int) -> None:

@@ -200,7 +200,7 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     plain = _plain_logprobs(model, prompt, checked)
     try:
         tree = _tree_logprobs(model, [prompt], checked)[0]
-    except Exception as error:  # whatever a model of unknown make does with a mask or a cache
+    except Exception as error:  # a model of unknown type may fail in any way with a mask or a cache
         return f"{type(model).__name__} does not run candidates as a tree ({error})"
     gap = float((tree - plain).abs().max())
     if not gap <= _TOLERANCE.get(model.dtype, _LOW_PRECISION_TOLERANCE):

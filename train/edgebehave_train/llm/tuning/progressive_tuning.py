@@ -81,7 +81,7 @@ def resume_tuning(
 ) -> TunedLLM:
     """Continue a run of `tune_progressively` that was killed, with its own base and settings.
 
-    Raises ValueError if `out` holds no such run, or its log, base or corpus is not what it was.
+    Raises ValueError if `out` holds no such run, or its log, base or corpus has changed.
     """
     begun = TunedLLM.open(out)
     if begun.is_finished:
@@ -317,7 +317,7 @@ def _require_samples(
 def _require_same(
     start: TunedLLM, store: EventStore, config: BehaviorLMConfig, train: LogSamples, names: Sequence[str]
 ) -> None:
-    """Raises ValueError unless stages can go on from what was tuned before."""
+    """Raises ValueError unless the stages can continue an earlier tuned model."""
     start.require_log(store)
     start.require_finished()
     for name in ("split", "prompt", "lora"):
@@ -329,7 +329,7 @@ def _require_same(
 
 
 def _require_unchanged(begun: TunedLLM, origin: Mapping[str, Any], version: str, template: str) -> None:
-    """Raises ValueError if a run would not go on with what it began with."""
+    """Raises ValueError if the base, the corpus or the device of a run has changed."""
     before = {**begun.description["origin"], "state of the base": begun.description["base_version"]}
     now = {**origin, "state of the base": version}
     if "template_version" in begun.description:  # folders from before it was noted have none
