@@ -80,30 +80,17 @@ def show_scores(scores: dict[str, dict[str, "AdaptationScores"]], num_examples: 
     for name, row in scores.items():
         for habits, one in row.items():
             change = one.hr_at_1_known - scores["before"][habits].hr_at_1_known
-            rows.append(
-                [
-                    f"{name}, {habits}",
-                    f"{one.hr_at_1:.3f}",
-                    f"{one.hr_at_1_known:.3f}",
-                    f"{change:+.3f}" if name == "after" else "",
-                    f"{one.macro_recall:.3f}",
-                ]
-            )
+            shown = f"{change:+.3f}" if name == "after" else ""
+            recalls = f"{one.hr_at_1:.3f}", f"{one.hr_at_1_known:.3f}", shown, f"{one.macro_recall:.3f}"
+            rows.append([f"{name}, {habits}", *recalls])
     columns = ["validation", "HR@1", "HR@1 known", "change", "macro recall"]
     print_table("known behaviors before and after", columns, rows)
     main = next(iter(scores["after"]))
     before, after = scores["before"][main], scores["after"][main]
     alone = scores["after"]["network alone"]
+    recalls_of = (before.recall, after.recall, alone.recall, after.recall_at_5)
     rows = [
-        [
-            behavior,
-            str(count),
-            str(after.num_targets[behavior]),
-            f"{before.recall[behavior]:.3f}",
-            f"{after.recall[behavior]:.3f}",
-            f"{alone.recall[behavior]:.3f}",
-            f"{after.recall_at_5[behavior]:.3f}",
-        ]
+        [behavior, str(count), str(after.num_targets[behavior]), *(f"{recall[behavior]:.3f}" for recall in recalls_of)]
         for behavior, count in num_examples.items()
     ]
     columns = ["new behavior", "examples", "targets", "before", "after", "network alone", "after, @5"]

@@ -30,7 +30,9 @@ Habits = Annotated[bool, typer.Option(help="Mix with the habit kernels; off: the
 QueryContext = Annotated[
     str, typer.Option(help="What is known of the moment to predict for: none, time, time_location.")
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data; default: as the preset says.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Passes over the data; default: that of the preset or checkpoint.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Set = Annotated[

@@ -82,18 +82,9 @@ def show_report(report: "ScalingReport") -> None:
     rows = []
     for run in (*report.smaller, *report.held_out):
         fitted = float(report.smaller_law.law.loss(run.size, run.events))
-        rows.append(
-            [
-                f"{run.point.width}" + (" held out" if run in report.held_out else ""),
-                f"{run.size:,}",
-                f"{run.events:,}",
-                f"{run.point.seed}",
-                f"{run.best_epoch}",
-                f"{run.loss:.4f}",
-                f"{fitted:.4f}",
-                f"{fitted / run.loss - 1:+.2%}",
-            ]
-        )
+        width = f"{run.point.width}" + (" held out" if run in report.held_out else "")
+        counts = f"{run.size:,}", f"{run.events:,}", f"{run.point.seed}", f"{run.best_epoch}"
+        rows.append([width, *counts, f"{run.loss:.4f}", f"{fitted:.4f}", f"{fitted / run.loss - 1:+.2%}"])
     columns = ["width", "N", "D", "seed", "best epoch", "loss", "law", "law / loss - 1"]
     print_table("validation loss in nats; the law knows all but the held-out runs", columns, rows)
     predicted, copied = report.predicted, report.copied

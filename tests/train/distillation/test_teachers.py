@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgebehave_train.distillation.distillation import distill
-from edgebehave_train.distillation.teacher_answers import collect_answers, targets_to_ask
+from edgebehave_train.distillation.teacher_answers import answers_of, collect_answers, targets_to_ask
 from edgebehave_train.distillation.teachers import (
     checkpoint_teacher,
     language_names,
@@ -104,3 +104,16 @@ def test_a_teacher_is_not_asked_about_what_it_lacks(tiny_store, tiny_checkpoint,
 def test_another_log_has_a_split_of_its_own(make_store, tuned, tiny_checkpoint):
     other: EventStore = make_store([[(9 * i, "ab"[i % 2], None) for i in range(9)]] * 3)
     assert split_of_teachers(other, [tuned.path, tiny_checkpoint.path]) is None
+
+
+def test_the_answers_of_teachers_are_asked_for_once(tiny_store, tiny_checkpoint, tmp_path):
+    file, split = tmp_path / "answers", tiny_checkpoint.config.split
+    with pytest.raises(ValueError, match="there is no teacher"):
+        answers_of(tiny_store, [], split, file)
+    told = []
+    teachers, on_progress = [tiny_checkpoint.path], lambda done, total: told.append((done, total))
+    answers = answers_of(tiny_store, teachers, split, file, samples=40, on_progress=on_progress)
+    assert (len(answers.event), told[-1]) == (40, (40, 40))
+    assert answers_of(tiny_store, [], split, file).digest() == answers.digest()
+    with pytest.raises(ValueError, match="at other targets"):
+        answers_of(tiny_store, teachers, split, file)  # a checkpoint answers all targets by default

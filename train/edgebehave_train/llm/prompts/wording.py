@@ -93,7 +93,7 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
     write = _WRITERS[drawn if config.format == "sampled" else config.format]
     system, user = write(
         [
-            _Past(WEEKDAYS[past.weekday], f"{past.hour:02}", _one_line(past.location), names[past.behavior])
+            (WEEKDAYS[past.weekday], f"{past.hour:02}", _one_line(past.location), names[past.behavior])
             for past in sample.history[-config.history :]
         ],
         "\n".join(listed),
@@ -108,17 +108,10 @@ def _one_line(location: str | None) -> str | None:
     return location and " ".join(location.split())
 
 
-@dataclass(frozen=True)
-class _Past:
-    """An event of the history in words."""
-
-    day: str
-    hour: str
-    location: str | None
-    behavior: str
-
-
-_Writer = Callable[[list[_Past], str, tuple[str, str], str | None], tuple[str, str]]
+_Past = list[tuple[str, str, str | None, str]]
+"""Day, hour, location and behavior of each event of the history."""
+_Writer = Callable[[_Past, str, tuple[str, str], str | None], tuple[str, str]]
+"""History, candidates, moment and location of the next behavior -> role and question."""
 
 
 def _joined(*parts: str) -> str:
@@ -126,8 +119,8 @@ def _joined(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
-    lines = [f"{e.day} {e.hour}{f' {e.location}' if e.location else ''}: {e.behavior}" for e in past]
+def _lines(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"{day} {hour}{f' {where}' if where else ''}: {behavior}" for day, hour, where, behavior in past]
     system = "You know the routines of the owner of this phone. From what they did lately, tell what they do next."
     user = _joined(
         "Lately (day hour place: behavior), oldest first:\n" + "\n".join(lines),
@@ -138,14 +131,13 @@ def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], location
     return system, user
 
 
-def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+def _diary(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
     lines: list[str] = []
-    day = None
-    for e in past:
-        if e.day != day:
-            lines.append(f"[{e.day}]")
-            day = e.day
-        lines.append(f"{e.hour}h {e.behavior}{f' @ {e.location}' if e.location else ''}")
+    before = None
+    for day, hour, where, behavior in past:
+        lines += [f"[{day}]"] if day != before else []
+        lines.append(f"{hour}h {behavior}{f' @ {where}' if where else ''}")
+        before = day
     system = "Act as an assistant who continues a diary: write the entry that comes next."
     user = _joined(
         "The diary so far:\n" + "\n".join(lines),
@@ -156,8 +148,8 @@ def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], location
     return system, user
 
 
-def _records(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
-    lines = [f"({e.day}, {e.hour}, {e.location or '-'}, {e.behavior})" for e in past]
+def _records(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"({day}, {hour}, {where or '-'}, {behavior})" for day, hour, where, behavior in past]
     system = "You are an analyst of daily behavior. Your task is to fill the last field of a person's newest record."
     user = _joined(
         candidates and f"Possible behaviors:\n{candidates}",

@@ -65,8 +65,6 @@ def score_candidates(
     logprobs = candidate_logprobs(
         model, prompts, candidate_ids, max_batch_tokens=max_batch_tokens, on_progress=on_progress
     ).astype(np.float64)
-    if not len(logprobs):
-        return logprobs.astype(np.float32)
     probs = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
     return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
 

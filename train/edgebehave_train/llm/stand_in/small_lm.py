@@ -18,12 +18,13 @@ Legend: B rows of a batch, T tokens of a row.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from edgebehave_train.llm.stand_in.world_chat import COMMON_WORDS
@@ -250,7 +251,7 @@ def train_small_lm(
         "config": asdict(config),
         "num_parameters": model.num_parameters(),
         "num_tokens": num_tokens,
-        "loss": [sum(part) / len(part) for part in _parts(losses, every)],
+        "loss": [fmean(losses[i : i + every]) for i in range(0, len(losses), every)],
         "wall_s": round(wall_s, 1),
         "tokens_per_s": round(num_tokens / wall_s),
         "knows": None if read else answered_situations(model, tokenizer, num_asked),
@@ -265,10 +266,6 @@ def train_small_lm(
     write_text(out / "README.md", _card(record))
     write_json(out / "pretraining.json", record)  # last: then all other files are there
     return record
-
-
-def _parts(values: Sequence[float], size: int) -> list[Sequence[float]]:
-    return [values[i : i + size] for i in range(0, len(values), size)]
 
 
 def answered_situations(

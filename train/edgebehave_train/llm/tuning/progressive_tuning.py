@@ -145,7 +145,12 @@ class StagedTuning:
         self.encoder = prompt_encoder(model, tokenizer, names, config)
         for stage in config.stages:
             for samples in (self.train, self.validation):
-                _require_samples(stage, samples, self.anchor_V, config)
+                if not len(_of_category(stage, samples, self.anchor_V)):
+                    raise ValueError(
+                        f"the {samples.part} part holds no sample for stage {stage}: of {len(samples)} samples "
+                        f"{self.anchor_V[samples.behavior].sum()} are of anchors; leave the stage out, or change "
+                        f"the anchor threshold, now {config.anchor_threshold}"
+                    )
         stages = start.stages if start else []
         origin: dict[str, Any] = {
             "start": str(start.path.resolve()) if start else None,
@@ -301,17 +306,6 @@ def _of_category(stage: Stage, samples: LogSamples, anchor_V: npt.NDArray[np.boo
     if stage == "anchor":
         return np.flatnonzero(is_anchor)
     return np.flatnonzero(~is_anchor) if stage == "tail" else np.arange(len(samples))
-
-
-def _require_samples(
-    stage: Stage, samples: LogSamples, anchor_V: npt.NDArray[np.bool_], config: BehaviorLMConfig
-) -> None:
-    if not len(_of_category(stage, samples, anchor_V)):
-        raise ValueError(
-            f"the {samples.part} part holds no sample for stage {stage}: of {len(samples)} samples "
-            f"{anchor_V[samples.behavior].sum()} are of anchors; leave the stage out, or change "
-            f"the anchor threshold, now {config.anchor_threshold}"
-        )
 
 
 def _require_same(
