@@ -2,10 +2,9 @@
 
 import pytest
 
-from edgebehave_train.training import run_folder
+from edgebehave_train.training import pretraining
 from edgebehave_train.training.checkpoint import RESUME_FILE
-from edgebehave_train.training.pretraining import pretrain
-from edgebehave_train.training.run_folder import finished_run
+from edgebehave_train.training.pretraining import finished_run, pretrain
 
 
 class StoppedError(RuntimeError):
@@ -33,7 +32,7 @@ def test_a_folder_that_is_not_there_is_trained_and_then_kept(tiny_store, config,
     checkpoint, kept = finished_run(tiny_store, config, tmp_path / "run", device="cpu")
     assert not kept
     assert (checkpoint.path / "model.safetensors").read_bytes() == weights
-    monkeypatch.setattr(run_folder, "pretrain", None)
+    monkeypatch.setattr(pretraining, "pretrain", None)
     again, kept = finished_run(tiny_store, config, tmp_path / "run", device="cpu")
     assert kept
     assert again.config == config

@@ -36,9 +36,8 @@ from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress
+from edgebehave_train.training.pretraining import Progress, finished_run
 from edgebehave_train.training.recipes import TrainConfig
-from edgebehave_train.training.run_folder import finished_run
 
 Way = tuple[float, float]
 """How a checkpoint is asked: tau of the adjustment, and C of the DRO prior (1 = none)."""

@@ -1,7 +1,6 @@
 """The event store: one log, cleaned, sorted by user and time, memory-mapped for training.
 
-A folder of plain columns (contract 1 of the architecture), every event of a user adjacent and in
-time order:
+A folder of plain columns , the events of a user adjacent and in time order:
 
     time_s.npy          (N,) int64   UTC seconds
     utc_offset_min.npy  (N,) int16   minutes to add for local time
@@ -41,7 +40,7 @@ COLUMNS = {
 
 
 class NamedEvent(NamedTuple):
-    """One event in the words of the log, as an app would tell it to the SDK.
+    """One event by the names of the log, as an app passes it to the SDK.
 
     location, behavior  None where the event has none.
     """
@@ -54,13 +53,7 @@ class NamedEvent(NamedTuple):
 
     def tell(self, predictor: "Predictor", user: str) -> None:
         """Observe it."""
-        predictor.observe(
-            user,
-            self.event,
-            at=self.time_s,
-            location=self.location,
-            utc_offset_min=self.utc_offset_min,
-        )
+        predictor.observe(user, self.event, at=self.time_s, location=self.location, utc_offset_min=self.utc_offset_min)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +106,7 @@ class EventStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the columns and names: the same log gives the same one."""
+        """SHA-256 over the columns and names; the same log has the same fingerprint."""
         return str(self.statistics["fingerprint"])
 
     def users(self) -> list[str]:
@@ -122,14 +115,14 @@ class EventStore:
         return names
 
     def named_events(self, user: int) -> Iterator[NamedEvent]:
-        """The events of a user by index, in time order, in the words of the log."""
-        words = self.vocabulary
+        """The events of a user by index, in time order, with names."""
+        names = self.vocabulary
         for i in range(int(self.user_start[user]), int(self.user_start[user + 1])):
             location, behavior = int(self.location[i]), int(self.behavior[i])
             yield NamedEvent(
-                event=words.events[self.event[i]],
-                location=None if location == UNKNOWN else words.locations[location],
-                behavior=None if behavior <= UNKNOWN else words.behaviors[behavior],
+                event=names.events[self.event[i]],
+                location=None if location == UNKNOWN else names.locations[location],
+                behavior=None if behavior <= UNKNOWN else names.behaviors[behavior],
                 time_s=int(self.time_s[i]),
                 utc_offset_min=int(self.utc_offset_min[i]),
             )

@@ -7,13 +7,12 @@
     p   = sum_k g_k p_k                                              habits, k = 1..K
     g   = softmax(gate(z, log(1 + E), [E > 0]) + log(E / (E + c)))   c learned; k = 0: gate only
 
-The query context and the mixture are ours; `query_context="none", habits=False` is the paper's
-model. The habit kernels p_k and their evidence E_k are in `edgebehave.habits`; the last kernel is
-learned, see `learned_kernel`. An expert without evidence gets no weight.
+The query context and the mixture are ours; `query_context="none", habits=False` is the paper's model. The habit
+kernels p_k and their evidence E_k are in `edgebehave.habits`; the last kernel is learned, see `learned_kernel`. An
+expert without evidence gets no weight.
 """
 
-# B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned
-# one included
+# B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned one included
 
 import math
 from collections.abc import Callable
@@ -35,7 +34,7 @@ ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
 """Start of c for the learned kernel, that of the strongest habit kernel."""
 VOCABULARY_TRUST = 5.0
-"""Behaviors of the vocabulary that a user counts as having done before the first."""
+"""Behaviors of the vocabulary added to each user's counts; see `BehaviorModel.gates`."""
 UNKNOWN_TIME = -1
 """Weekday and slot of a query whose time is not known."""
 
@@ -54,8 +53,8 @@ class NetworkConfig:
     learned_kernel  with habits: one more kernel, whose weights over the past are trained.
     dropout        on embeddings, residual branches and the head, in [0, 1).
     expert_dropout  share of the kernels that a training target does not get, in [0, 1).
-    query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
-                   model answer with and without a query time.
+    query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one model answer with and
+                   without a query time.
     generation_heads  heads for the waiting time, the event and the location, to generate events.
     """
 
@@ -78,8 +77,8 @@ class ModelConfig(NetworkConfig):
     """Shape of a model: that of its network, and the sizes of its vocabulary.
 
     num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
-    num_spare  U, behaviors of a user's own that the vocabulary does not hold; with as many as
-               the kernels look back on, none is ever without a slot.
+    num_spare  U, behaviors of a user's own that the vocabulary does not hold; with as many as the kernels look back
+               on, none is ever without a slot.
     """
 
     num_events: int
@@ -140,8 +139,8 @@ class ModelConfig(NetworkConfig):
 def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary angles, both (period, head_width / 2) float32.
 
-    The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position
-    counters can wrap at the period for ever.
+    The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position counters can wrap at
+    the period for ever.
     """
     half = head_width // 2
     frequency = 1000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
@@ -219,9 +218,9 @@ BLOCKS: dict[str, Callable[[ModelConfig], Blocks]] = {"softmax": Blocks}
 
 
 class TargetLosses(NamedTuple):
-    """What a model says of its targets, all float32 and (M,), but for the logits.
+    """Losses of the targets of a batch, all float32 and (M,) except the logits.
 
-    nll               -log p(target) of the mixture, in nats; what an objective is made of.
+    nll               -log p(target) of the mixture, in nats.
     network_nll       the same of the network alone.
     log_tilt          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
     network_log_tilt  the same of the network alone.
@@ -276,13 +275,12 @@ class BehaviorModel(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
-        if config.generation_heads:  # last: without them, nothing is drawn for them
+        if config.generation_heads:  # last, so that a model without them draws the same random weights
             self.generation = GenerationHeads(width, config.num_events, config.num_locations, config.dropout)
 
     @torch.no_grad()
     def _start_from_fixed_habits(self, weights: HabitWeights) -> None:
-        """Gates that begin as the fixed mixture, with as much again for the learned kernel, and
-        give the network a tenth of the voice."""
+        """Set the gates to the fixed mixture: weight 1 for the learned kernel, 0.1 for the network."""
         weight, shrinkage = list(weights.weight), list(weights.shrinkage)
         if self.config.learned_kernel:
             weight, shrinkage = [*weight, 1.0], [*shrinkage, LEARNED_SHRINKAGE]
@@ -292,23 +290,11 @@ class BehaviorModel(nn.Module):
 
     def embed(self, event: Tensor, location: Tensor, weekday: Tensor, slot: Tensor) -> Tensor:
         """x_t = [event ; location ; weekday ; slot] (..., D) from ids (...)   BehaveGPT, Eq. 2."""
-        parts = [
-            self.event(event),
-            self.location(location),
-            self.weekday(weekday),
-            self.slot(slot),
-        ]
+        parts = [self.event(event), self.location(location), self.weekday(weekday), self.slot(slot)]
         return self.dropout(torch.cat(parts, -1))
 
-    def hidden(
-        self,
-        event_BT: Tensor,
-        location_BT: Tensor,
-        weekday_BT: Tensor,
-        slot_BT: Tensor,
-        plan: Any,
-    ) -> Tensor:
-        """State after each event, (B, T, D): all that the network keeps of the past.
+    def hidden(self, event_BT: Tensor, location_BT: Tensor, weekday_BT: Tensor, slot_BT: Tensor, plan: Any) -> Tensor:
+        """State after each event, (B, T, D).
 
         plan  of `blocks.plan`.
         """
@@ -316,13 +302,7 @@ class BehaviorModel(nn.Module):
         hidden: Tensor = self.norm(self.blocks(x, self.rotary_cos, self.rotary_sin, plan))
         return hidden
 
-    def query(
-        self,
-        hidden: Tensor,
-        weekday: Tensor,
-        slot: Tensor,
-        location: Tensor | None = None,
-    ) -> Tensor:
+    def query(self, hidden: Tensor, weekday: Tensor, slot: Tensor, location: Tensor | None = None) -> Tensor:
         """z (..., D): the state, seen from the moment (and location) to predict for.
 
         hidden         (..., D).
@@ -348,11 +328,8 @@ class BehaviorModel(nn.Module):
         return scores + self.never_V().to(scores.dtype)
 
     def never_V(self) -> Tensor:
-        """What keeps id 0 from being a candidate: -1e4 there, 0 elsewhere, (V,) float32."""
-        return F.pad(
-            torch.full((1,), -1e4, device=self.head_out.bias.device),
-            (0, self.config.num_behaviors - 1),
-        )
+        """Mask that keeps id 0 from being a candidate: -1e4 there, 0 elsewhere, (V,) float32."""
+        return F.pad(torch.full((1,), -1e4, device=self.head_out.bias.device), (0, self.config.num_behaviors - 1))
 
     def log_gates(self, z: Tensor, evidence: Tensor, keep: Tensor | None = None) -> Tensor:
         """log g_k, (..., 1 + K): the network first, then the kernels; log-softmax.
@@ -364,7 +341,7 @@ class BehaviorModel(nn.Module):
         known = evidence > 0
         features = torch.cat([self.dropout(z), torch.log1p(evidence), known.to(z.dtype)], -1)
         scores = self.gate_out(F.gelu(self.gate_in(features))).float()
-        # A kernel speaks up with its evidence, as in the fixed mixture: log E / (E + c).
+        # A kernel gains weight with its evidence, as in the fixed mixture: log E / (E + c).
         shrunk = evidence.clamp_min(1e-9).log() - (evidence + self.log_shrinkage.exp()).log()
         scores = scores + F.pad(shrunk, (1, 0))
         allowed = known if keep is None else known & keep
@@ -372,21 +349,21 @@ class BehaviorModel(nn.Module):
         return scores.masked_fill(~torch.cat([network, allowed], -1), -1e4).log_softmax(-1)
 
     def gates(self, z: Tensor, evidence: Tensor, num_known: Tensor) -> Tensor:
-        """g_k of a prediction, (..., 1 + K): `log_gates`, the network heard as far as it can name
-        what the user does,
+        """g_k of a prediction, (..., 1 + K): `log_gates`, with less weight for the network of a user with unknown
+        behaviors,
 
             g_0 ~ g_0 (n_known + VOCABULARY_TRUST) / (n + VOCABULARY_TRUST)
 
-        of n past behaviors (the evidence of the first kernel). Names of a user's own are no
-        candidates of the network; its voice would go to names that the user never uses. In
-        training every name is known and the factor is 1.
+        of n past behaviors (the evidence of the first kernel). A user's unknown behaviors are no candidates of the
+        network, which would predict behaviors that the user never does. In training every behavior is known and the
+        factor is 1.
 
         z, evidence  as for `log_gates`.
         num_known    (...) past behaviors that the vocabulary holds.
         """
-        voice = (num_known + VOCABULARY_TRUST) / (evidence[..., 0] + VOCABULARY_TRUST)
-        heard = F.pad(voice.log()[..., None], (0, evidence.shape[-1]))
-        return (self.log_gates(z, evidence) + heard).softmax(-1)
+        factor = (num_known + VOCABULARY_TRUST) / (evidence[..., 0] + VOCABULARY_TRUST)
+        log_factor = F.pad(factor.log()[..., None], (0, evidence.shape[-1]))
+        return (self.log_gates(z, evidence) + log_factor).softmax(-1)
 
     def nll(
         self,
@@ -400,15 +377,15 @@ class BehaviorModel(nn.Module):
     ) -> TargetLosses:
         """-log p(target) of the mixture and of the network alone, in nats.
 
-        Drops experts while training, so that the gates do not lean on one of them.
+        Drops experts while training, so that the gates do not depend on one of them.
 
         z             (M, D).
         target        (M,) behavior ids >= 1.
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
         pairs         of the M targets, for the learned kernel; None without one.
-        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts
-                      log sum_b p(b) r_b are those of r = 1, which are 0.
+        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts log sum_b p(b) r_b are
+                      those of r = 1, which are 0.
         tilts         (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
         """
         logits_MV = self.logits(z).float()
@@ -431,7 +408,7 @@ class BehaviorModel(nn.Module):
         if self.training and self.config.expert_dropout:
             keep = torch.rand_like(evidence) >= self.config.expert_dropout
         log_gates = self.log_gates(z, evidence, keep)
-        # A kernel that never saw the target gives it nothing; log(1e-9) keeps the sum finite.
+        # A kernel without the target gives it probability 0; log(1e-9) keeps the sum finite.
         log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]
         nll = -torch.logsumexp(log_gates + torch.cat(log_probs, 1), 1)
         if log_ratio_V is None:

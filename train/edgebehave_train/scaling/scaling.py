@@ -32,8 +32,7 @@ from edgebehave_train.scaling.law import NUM_RESAMPLES, FittedLaw, Runs, fit_law
 from edgebehave_train.scaling.report import FORMAT_VERSION, Measurement, ScalingReport
 from edgebehave_train.training.hardware import choose_device
 from edgebehave_train.training.log_parts import LogParts
-from edgebehave_train.training.pretraining import Progress
-from edgebehave_train.training.run_folder import finished_run
+from edgebehave_train.training.pretraining import Progress, finished_run
 
 _OVERHEAD_PARAMETERS = 50_000
 """What an event costs beside its products, as parameters: for the time left alone."""

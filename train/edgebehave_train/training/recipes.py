@@ -21,18 +21,18 @@ class TrainConfig(NetworkConfig):
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better one before stopping; 0 = never stop.
-    choose_by         what makes an epoch better: "loss" of the objective on the validation part, or
-                      "rank", the mean reciprocal rank of its targets. On a small log the rank
-                      still rises when the network is so sure of itself that the loss rises too.
+    choose_by         what makes an epoch better: "loss" of the objective on the validation part, or "rank", the mean
+                      reciprocal rank of its targets. On a small log the rank can improve while the loss of an
+                      overconfident network already grows.
     batch_events      events per optimizer step.
-    row_events        events per packed row. Short rows mix many users in a step: on a log of 93
-                      users, rows of 720 instead of 180 cost 3 points of HR@1.
+    row_events        events per packed row. Short rows mix many users in a step: on a log of 93 users, rows of 720
+                      instead of 180 cost 3 points of HR@1.
     learning_rate     peak; linear warm-up over `warmup` of the steps, then cosine to zero.
     warmup            in [0, 1).
     weight_decay      of AdamW.
-    ema_decay         of the moving average of the weights, which is what is kept; 0 = off.
+    ema_decay         of the moving average of the weights, which is saved; 0 = off.
     precision         "auto": bfloat16 where the hardware multiplies it, else float32.
-    seed              of everything random, in [0, 2^63).
+    seed              of all random numbers, in [0, 2^63).
     """
 
     generation_weight: float = 0.5
@@ -88,10 +88,7 @@ class TrainConfig(NetworkConfig):
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
         content = {name: value for name, value in content.items() if name != "llama"}  # as in ModelConfig
-        parts = {
-            "split": SplitConfig(**content["split"]),
-            "objective": ObjectiveConfig(**content["objective"]),
-        }
+        parts = {"split": SplitConfig(**content["split"]), "objective": ObjectiveConfig(**content["objective"])}
         return cls(**{**content, **parts})
 
 
