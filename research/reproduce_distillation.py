@@ -30,9 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebehave_train.distillation.distillation import targets_to_ask
-from edgebehave_train.distillation.teacher_probs import TeacherProbs
-from edgebehave_train.distillation.teacher_probs import ask as ask_teacher
+from edgebehave_train.distillation.teacher_answers import TeacherAnswers, collect_answers, targets_to_ask
 from edgebehave_train.distillation.teachers import is_language_model
 from edgebehave_train.evaluation.part_predictions import part_targets, predict
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT
@@ -164,7 +162,7 @@ def answers_of(
         if not answers.exists():
             knows = SimulatorTeachers(simulator_config(args.users), log.few).teacher(args.teacher)
             event = targets_to_ask(log.few, LLM_SPLIT, knows.can_answer, args.samples)
-            ask_teacher(knows, log.few, event, answers)
+            collect_answers(knows, log.few, event, answers)
         return None, answers
     teacher = Path(args.teacher)
     stores = {"whole": log.whole, "others": log.others}
@@ -269,7 +267,7 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[list[float]
 
 def tail_mass(log: FewShotLog, answers: Path) -> None:
     """Share of the tail in the log, before the cut, and in the answers."""
-    kept = TeacherProbs.open(answers)
+    kept = TeacherAnswers.open(answers)
     tail = tail_of(log.whole)
     mass = kept.probs[:, [name in tail for name in kept.behaviors]].sum(1)
     shares = {}

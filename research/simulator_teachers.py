@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.distillation.teacher_probs import Teacher
+from edgebehave_train.distillation.teachers import Teacher
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.simulator.log import SimulatorConfig
 from edgebehave_train.simulator.world import BEHAVIORS

@@ -90,8 +90,8 @@ def make_tiny_llm(byte_tokenizer):
 def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
     """A folder as `edgebehave llm tune` leaves it, with adapters that nothing was learned in."""
     from edgebehave_train.llm.prompts.behavior_names import readable_names
-    from edgebehave_train.llm.prompts.prompts import PromptConfig
     from edgebehave_train.llm.prompts.samples import log_samples
+    from edgebehave_train.llm.prompts.wording import PromptConfig
     from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
     from edgebehave_train.llm.tuning.tuned_llm import write_tuned_llm
 

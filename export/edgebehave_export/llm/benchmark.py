@@ -31,9 +31,9 @@ from edgebehave_export.graphs.graphs import Observe, Predict
 from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel, longest_beginnings
 from edgebehave_train.llm.prompts.behavior_names import readable_names
-from edgebehave_train.llm.prompts.chat import ChatFormat, PromptEncoder
-from edgebehave_train.llm.prompts.prompts import PromptConfig
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
 from edgebehave_train.llm.prompts.samples import NUM_HISTORY, PastBehavior, Sample
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.candidate_trie import candidate_tries
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (

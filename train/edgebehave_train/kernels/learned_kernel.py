@@ -71,7 +71,7 @@ class LearnedKernel(nn.Module):
         return weight_P, evidence_M
 
     def target_numbers(self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor) -> KernelNumbers:
-        """Probability of the target, evidence and tilt for every query, for the loss of the mixture."""
+        """Probability of the target, evidence and normalizer for every query, for the loss of the mixture."""
         weight_P, evidence_M = self.weights(z_MD, pairs)
         hit_P = pairs.behavior == target_M.index_select(0, pairs.query)
 

@@ -384,9 +384,9 @@ class BehaviorModel(nn.Module):
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
         pairs         of the M targets, for the learned kernel; None without one.
-        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-normalizers log sum_b p(b) r_b are
-                      those of r = 1, which are 0.
-        normalizers         (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
+        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: r = 1, with log-normalizers
+                      log sum_b p(b) r_b of 0.
+        normalizers   (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
         """
         logits_MV = self.logits(z).float()
         network_nll = F.cross_entropy(logits_MV, target, reduction="none")

@@ -6,12 +6,12 @@ import warnings
 
 import pytest
 
-from edgebehave_train.llm.prompts.chat import ChatFormat
 from edgebehave_train.llm.prompts.conversations import (
     SMALL_CORPUS,
     encode_conversations,
     read_conversations,
 )
+from edgebehave_train.llm.prompts.encoding import ChatFormat
 
 ASK = {"role": "user", "content": "How are you?"}
 FINE = {"role": "assistant", "content": "Fine."}

@@ -1,4 +1,4 @@
-"""`edgebehave llm tune`: a language model learns a log, stage by stage."""
+"""`edgebehave llm tune`: a language model is tuned on a log, stage by stage."""
 
 import dataclasses
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
-from edgebehave_cli.train import is_given, parse_settings, with_settings
-from edgebehave_cli.tuning_progress import TuningBar
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import TuningBar
+from edgebehave_cli.settings import given_options, parse_settings, refuse_with_resume, with_settings
 
 if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
@@ -19,8 +20,6 @@ _SETTING_OF_OPTION = {
     "samples": "max_samples",
     "few_shot": "selection.per_behavior",
     "selection": "selection.by",
-    "same_category": "selection.same_category",
-    "location_of_next": "prompt.location_of_next",
     "seed": "seed",
 }
 _SETTINGS = ("base", "stages", "auxiliary", "names", "epochs", "set_", *_SETTING_OF_OPTION)
@@ -28,7 +27,7 @@ _SETTINGS = ("base", "stages", "auxiliary", "names", "epochs", "set_", *_SETTING
 
 def tune(
     context: typer.Context,
-    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
+    store: options.StoreArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the tuned model.")],
     base: Annotated[
         str | None,
@@ -51,38 +50,24 @@ def tune(
         Path | None,
         typer.Option(
             help="Conversations as JSON Lines, to mix into anchor and tail stages; default: a "
-            "small corpus of our own, which is enough for trials alone."
+            "small corpus that comes with edgebehave, enough for trials only."
         ),
     ] = None,
     auxiliary_ratio: Annotated[float, typer.Option(help="Share of conversations in the mixture; 0 = none.")] = 0.05,
     few_shot: Annotated[int, typer.Option(min=1, help="Samples of each behavior in the balanced stage.")] = 20,
-    selection: Annotated[str, typer.Option(help="Of the balanced stage: difficulty, or uniform.")] = "difficulty",
-    same_category: Annotated[
-        bool,
-        typer.Option(help="Prefer mistakes among anchors, or among the tail; off: any mistakes."),
-    ] = True,
-    samples: Annotated[int, typer.Option(min=1, help="Samples of the log in any other stage, at most.")] = 10_000,
+    selection: Annotated[
+        str, typer.Option(help="Samples of the balanced stage: by difficulty, or uniform.")
+    ] = "difficulty",
+    samples: Annotated[int, typer.Option(min=1, help="Samples of any other stage, at most.")] = 10_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of each stage, at most.")] = 8,
     names: Annotated[
-        Path | None,
-        typer.Option(help="Readable names of behaviors: JSON, or CSV of two columns."),
+        Path | None, typer.Option(help="Readable names of behaviors: JSON, or CSV of two columns.")
     ] = None,
-    location_of_next: Annotated[
-        bool,
-        typer.Option(help="Tell where the next behavior happens, which all but gives it away."),
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any other setting, as lora.rank=16 or tuning.learning_rate=3e-4; repeatable.",
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
-    json: JsonOption = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    set_: options.Set = None,
+    resume: options.Resume = False,
+    json: options.Json = False,
 ) -> None:
     """Tune a language model on the training users of a log: LoRA, loss on the answers alone.
 
@@ -91,44 +76,41 @@ def tune(
 
     Example: [bold]edgebehave llm tune runs/store --base path/to/llm -o runs/llm[/bold]
 
-    Standard fine-tuning: [bold]--stages all[/bold]; another F, from the same A-tuning:
+    Standard fine-tuning: [bold]--stages all[/bold]. More B-tuning of a tuned model:
     [bold]edgebehave llm tune runs/store --base runs/a -o runs/b5 --few-shot 5[/bold]
+
+    Other settings: [bold]--set lora.rank=16 --set tuning.learning_rate=3e-4[/bold]
     """
     from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
     from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
     from edgebehave_train.logs.event_store import EventStore
 
-    given = [name for name in _SETTINGS if is_given(context, name)]
-    if resume and given:
-        option = given[0].strip("_").replace("_", "-")
-        raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
-    if not resume and base is None:
+    if resume:
+        refuse_with_resume(context, _SETTINGS)
+    elif base is None:
         raise ValueError("--base is missing: the folder or hub id of a language model")
     log = EventStore.open(store)
-    with TuningBar() as bar:
-        try:
-            if resume or base is None:
-                tuned = resume_tuning(log, out, device=device, on_progress=bar.report)
-            else:
-                settings: dict[str, Any] = {
-                    _SETTING_OF_OPTION[name]: context.params[name] for name in given if name in _SETTING_OF_OPTION
-                }
-                if "epochs" in given:
-                    settings |= {"tuning.epochs": epochs, "balanced_tuning.epochs": epochs}
-                settings |= parse_settings(set_ or [])
-                tuned = tune_progressively(
-                    log,
-                    base,
-                    _config(base, stages, settings),
-                    out,
-                    names=names,
-                    auxiliary=auxiliary or SMALL_CORPUS,
-                    device=device,
-                    on_progress=bar.report,
-                )
-        except KeyboardInterrupt:
-            note(f"interrupted; go on with: edgebehave llm tune {store} -o {out} --resume")
-            raise
+    with TuningBar(f"go on with: edgebehave llm tune {store} -o {out} --resume") as bar:
+        if base is None:
+            tuned = resume_tuning(log, out, device=device, on_progress=bar.report)
+        else:
+            given = given_options(context, _SETTINGS)
+            settings: dict[str, Any] = {
+                _SETTING_OF_OPTION[name]: context.params[name] for name in given if name in _SETTING_OF_OPTION
+            }
+            if "epochs" in given:
+                settings |= {"tuning.epochs": epochs, "balanced_tuning.epochs": epochs}
+            settings |= parse_settings(set_ or [])
+            tuned = tune_progressively(
+                log,
+                base,
+                _config(base, stages, settings),
+                out,
+                names=names,
+                auxiliary=auxiliary or SMALL_CORPUS,
+                device=device,
+                on_progress=bar.report,
+            )
     note(f"tuned language model -> {out}")
     if json:
         print_json(tuned.description)

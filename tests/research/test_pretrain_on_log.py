@@ -1,9 +1,9 @@
-"""A log as text: every training target once a round, nobody else's."""
+"""A log as text: every training target once a round, and no other."""
 
 from itertools import islice
 
 from edgebehave_train.llm.prompts.samples import log_samples
-from edgebehave_train.llm.stand_in.log_text import log_chats
+from pretrain_on_log import log_chats
 
 
 def test_a_round_asks_about_every_training_target_once(tiny_store):

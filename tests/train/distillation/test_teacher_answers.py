@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.distillation import teacher_probs
-from edgebehave_train.distillation.teacher_probs import Teacher, TeacherProbs, ask, choose_targets
+from edgebehave_train.distillation import teacher_answers
+from edgebehave_train.distillation.teacher_answers import TeacherAnswers, choose_targets, collect_answers
+from edgebehave_train.distillation.teachers import Teacher
 from edgebehave_train.files import read_tensors, write_tensors
 
 NAMES = ["<unknown>", "read", "walk", "eat"]
@@ -86,7 +87,7 @@ def test_another_seed_draws_others():
 
 def test_answers_come_back_as_they_were_given(tiny_store, tmp_path):
     told = []
-    answers = ask(teacher(), tiny_store, EVENT, tmp_path / "a.safetensors", lambda *done: told.append(done))
+    answers = collect_answers(teacher(), tiny_store, EVENT, tmp_path / "a.safetensors", lambda *done: told.append(done))
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
     assert answers.is_complete
     assert answers.event.tolist() == EVENT.tolist()
@@ -96,7 +97,7 @@ def test_answers_come_back_as_they_were_given(tiny_store, tmp_path):
 
 
 def test_a_stopped_teacher_goes_on_where_it_was(tiny_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(teacher_probs, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(teacher_answers, "_SAVE_EVERY_S", -1.0)
     path = tmp_path / "a.safetensors"
 
     def stop(done, total):
@@ -104,31 +105,31 @@ def test_a_stopped_teacher_goes_on_where_it_was(tiny_store, tmp_path, monkeypatc
             raise Stop
 
     with pytest.raises(Stop):
-        ask(teacher(), tiny_store, EVENT, path, stop)
-    half = TeacherProbs.open(path)
+        collect_answers(teacher(), tiny_store, EVENT, path, stop)
+    half = TeacherAnswers.open(path)
     assert (len(half.event), half.num_asked, half.is_complete) == (4, 5, False)
     counting = Counting()
-    whole = ask(teacher(counting), tiny_store, EVENT, path)
+    whole = collect_answers(teacher(counting), tiny_store, EVENT, path)
     assert counting.asked == [21]
-    assert whole.digest() == ask(teacher(), tiny_store, EVENT, tmp_path / "b.safetensors").digest()
+    assert whole.digest() == collect_answers(teacher(), tiny_store, EVENT, tmp_path / "b.safetensors").digest()
     counting.asked.clear()
-    ask(teacher(counting), tiny_store, EVENT, path)
+    collect_answers(teacher(counting), tiny_store, EVENT, path)
     assert not counting.asked
 
 
 def test_a_file_of_other_answers_is_refused(tiny_store, make_store, tmp_path):
     path = tmp_path / "a.safetensors"
-    ask(teacher(), tiny_store, EVENT, path)
+    collect_answers(teacher(), tiny_store, EVENT, path)
     for other, event in (
         (teacher(card={"name": "U"}), EVENT),
         (teacher(names=["<unknown>", "a", "b", "c"]), EVENT),
         (teacher(), EVENT + 1),
     ):
         with pytest.raises(ValueError, match="another teacher or at other targets"):
-            ask(other, tiny_store, event, path)
+            collect_answers(other, tiny_store, event, path)
     another_log = make_store([[(0, "a", None), (9, "b", None)]])
     with pytest.raises(ValueError, match="belong to another log"):
-        ask(teacher(), another_log, EVENT, path)
+        collect_answers(teacher(), another_log, EVENT, path)
 
 
 def test_what_is_no_distribution_is_refused(tiny_store, tmp_path):
@@ -139,7 +140,7 @@ def test_what_is_no_distribution_is_refused(tiny_store, tmp_path):
         (np.full((2, 3), 1 / 3), r"answered with \(2, 3\) numbers, expected \(2, 4\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            ask(teacher(lambda event, w=wrong: w), tiny_store, EVENT, tmp_path / "a.safetensors")
+            collect_answers(teacher(lambda event, w=wrong: w), tiny_store, EVENT, tmp_path / "a.safetensors")
 
 
 def test_two_behaviors_of_one_name_are_refused():
@@ -150,29 +151,29 @@ def test_two_behaviors_of_one_name_are_refused():
 @pytest.mark.parametrize("missing", ["event", "probs"])
 def test_answers_without_a_tensor_are_damaged(tiny_store, tmp_path, missing):
     path = tmp_path / "a.safetensors"
-    ask(teacher(), tiny_store, EVENT, path)
+    collect_answers(teacher(), tiny_store, EVENT, path)
     tensors, metadata = read_tensors(path)
     del tensors[missing]
     write_tensors(path, tensors, metadata)
     with pytest.raises(ValueError, match=f"is damaged: {missing} missing"):
-        TeacherProbs.open(path)
+        TeacherAnswers.open(path)
 
 
 def test_a_file_that_is_something_else_is_named(tmp_path, tiny_checkpoint):
     with pytest.raises(ValueError, match="is not there"):
-        TeacherProbs.open(tmp_path / "none")
+        TeacherAnswers.open(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no answers of a teacher"):
-        TeacherProbs.open(tiny_checkpoint.path / "model.safetensors")
+        TeacherAnswers.open(tiny_checkpoint.path / "model.safetensors")
     (tmp_path / "broken").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="is damaged"):
-        TeacherProbs.open(tmp_path / "broken")
+        TeacherAnswers.open(tmp_path / "broken")
 
 
 # -- whose names ------------------------------------------------------------------------------
 
 
 def test_behaviors_are_matched_by_name():
-    answers = TeacherProbs(
+    answers = TeacherAnswers(
         event=np.array([3, 5, 8]),
         probs=np.array([[0, 0.2, 0.3, 0.5], [0, 0, 0, 1], [0, 0.1, 0.9, 0]], np.float32),
         behaviors=NAMES,

@@ -1,8 +1,7 @@
-"""What a teacher answers at targets of the training part, kept in one file.
+"""The answers of a teacher at targets of the training part, kept in one file.
 
-Asking a language model takes long, training on its answers does not: they are asked for once, the
-file grows while they come in, and any number of students learns from it. A teacher is anything
-that gives probabilities for targets, see `teachers.py`.
+A language model is slow, so it answers once: the file grows while the answers come in, and any
+number of students learns from it.
 """
 
 # N answers or events, n of them at a time, V behaviors of the teacher, B of a vocabulary
@@ -20,8 +19,14 @@ import numpy.typing as npt
 import torch
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
+from edgebehave_train.distillation.teachers import Teacher, is_language_model, open_teachers, require_distinct
 from edgebehave_train.files import read_tensors, write_tensors
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
+from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
+
+LANGUAGE_MODEL_SAMPLES = 4000
+"""Targets that a language model answers by default: it is slow, a checkpoint takes minutes for all."""
 
 FORMAT_VERSION = 1
 _SAVE_EVERY_S = 30.0
@@ -29,41 +34,15 @@ _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
-    """Somebody who knows behaviors.
-
-    behaviors   V names, the first stands for unknown.
-    can_answer  (N,) bool, events of the store that it can be asked about as targets. Not those
-                whose behavior it lacks: all that it could say of them is wrong.
-    score       positions of n targets in the store, ascending -> (n, V) probabilities; column 0
-                is not looked at.
-    card        what it is, JSON: stands in the file and in the student's training.json. Of one
-                that learned from a log, "data_fingerprint" and "split" say what it has seen; of
-                several, "teachers" holds the card of each.
-    at_a_time   n, targets per call.
-    Raises ValueError if two behaviors have one name.
-    """
-
-    behaviors: Sequence[str]
-    can_answer: npt.NDArray[np.bool_]
-    score: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
-    card: Mapping[str, Any]
-    at_a_time: int = 64
-
-    def __post_init__(self) -> None:
-        _require_distinct(self.behaviors)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherProbs:
-    """Answers of a teacher.
+class TeacherAnswers:
+    """The answers of a teacher.
 
     event             (N,) int64 positions of the targets in the store, ascending.
     probs             (N, V) float32; column 0 holds 0, rows sum to 1.
     behaviors         V names, the first stands for unknown.
     data_fingerprint  of the store that the positions belong to.
-    card              what the teacher is.
-    num_asked         targets that were chosen; more than N as long as not all have an answer.
+    card              of the teacher.
+    num_asked         targets that were chosen; more than N while answers are missing.
     """
 
     event: npt.NDArray[np.int64]
@@ -74,7 +53,7 @@ class TeacherProbs:
     num_asked: int
 
     @classmethod
-    def open(cls, path: Path | str) -> "TeacherProbs":
+    def open(cls, path: Path | str) -> "TeacherAnswers":
         """Read a file. Raises ValueError if it is damaged or of another version."""
         path = Path(path)
         if not path.is_file():
@@ -95,7 +74,7 @@ class TeacherProbs:
         behaviors = description["behaviors"]
         if event.ndim != 1 or probs.shape != (description["num_answered"], len(behaviors)):
             raise ValueError(f"{path} is damaged: {probs.shape} answers of {len(behaviors)} names")
-        _require_distinct(behaviors)
+        require_distinct(behaviors)
         return cls(
             event=event[: len(probs)],
             probs=probs,
@@ -126,11 +105,11 @@ class TeacherProbs:
     def in_vocabulary(
         self, vocabulary: Vocabulary
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """The answers in the ids of a student's vocabulary: positions, probs and who is known.
+        """The answers in the ids of a student's vocabulary: positions, probs, known behaviors.
 
-        Behaviors are matched by name. Those that the student lacks are left out and the rest
-        of an answer made to sum to 1; an answer without rest is left out. Behaviors that the
-        teacher lacks stay 0 and are not known: no answer says anything of them.
+        Behaviors are matched by name. Those that the student lacks are left out and the rest of
+        an answer is made to sum to 1; an answer without a rest is left out. Behaviors that the
+        teacher lacks have probability 0 and are not known.
 
         Returns  (N',), (N', B) float32 and (B,) bool.
         Raises ValueError if they share fewer than two behaviors.
@@ -156,9 +135,9 @@ class TeacherProbs:
 def choose_targets(
     event: npt.NDArray[np.int64], behavior: npt.NDArray[np.integer], samples: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Targets to ask a teacher about: round by round one more of each behavior that has some left.
+    """Targets that a teacher answers: in each round one more of every behavior that has some left.
 
-    So a rare behavior is there with all its targets before a frequent one has more.
+    A rare behavior is there with all its targets before a frequent one has more.
 
     event, behavior  (M,) positions in the store and ids of the targets to choose from.
     samples          at most so many, at least 1; as many as there are, if fewer.
@@ -177,19 +156,70 @@ def choose_targets(
     return np.sort(event[by_round[:samples]])
 
 
-def ask(
+def targets_to_ask(
+    store: EventStore, split: SplitConfig, can_answer: npt.NDArray[np.bool_], samples: int | None, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Training targets that a teacher answers, see `choose_targets`: (N,) positions, ascending.
+
+    can_answer  of the teacher.
+    samples     targets at most; None: all.
+    Raises ValueError if there is no such target.
+    """
+    is_train = part_of_event(store, split) == TRAIN
+    log = map_log(store, training_vocabulary(store, is_train))
+    targets = log.behavior_log(is_train).targets(is_train & can_answer)
+    known = targets.take(targets.behavior != UNKNOWN)
+    if not len(known):
+        raise ValueError(
+            f"the teacher knows no target of the training part of {store.path}; take one that "
+            "shares behaviors with the log"
+        )
+    return choose_targets(known.event, known.behavior, len(known) if samples is None else samples, seed)
+
+
+def answers_of(
+    store: EventStore,
+    teachers: Sequence[Path],
+    split: SplitConfig,
+    file: Path,
+    *,
+    samples: int | None = None,
+    device: str = "auto",
+    base: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TeacherAnswers:
+    """The answers of the teachers in some folders, at targets of the training part, kept in a file.
+
+    teachers  folders, see `open_teachers`; none: the file holds the answers already.
+    split     of the student.
+    samples   targets at most; None: LANGUAGE_MODEL_SAMPLES if a teacher is a language model, else all.
+    base      folder of the base of a language model, if it moved.
+    Raises ValueError without teachers and file, and as `open_teachers` and `collect_answers`.
+    """
+    if not teachers:
+        if not file.exists():
+            raise ValueError("there is no teacher; name one by --teacher, or a file of answers by --answers")
+        return TeacherAnswers.open(file)
+    teacher = open_teachers(store, teachers, split, device=device, base=base)
+    if samples is None and any(is_language_model(path) for path in teachers):
+        samples = LANGUAGE_MODEL_SAMPLES
+    event = targets_to_ask(store, split, teacher.can_answer, samples)
+    return collect_answers(teacher, store, event, file, on_progress)
+
+
+def collect_answers(
     teacher: Teacher,
     store: EventStore,
     event: npt.NDArray[np.int64],
     path: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> TeacherProbs:
+) -> TeacherAnswers:
     """The teacher's answers at some targets, kept in a file that grows while they come in.
 
-    A file that is there is gone on with, and only read if it is complete.
+    An unfinished file is completed; a complete one is only read.
 
     event        (N,) positions in the store, ascending.
-    on_progress  is told how many of how many have an answer.
+    on_progress  called with the number of answers so far and that of all targets.
     Raises ValueError if the file holds other answers, or the teacher gives no probabilities.
     """
     description = {
@@ -201,7 +231,7 @@ def ask(
     probs = np.zeros((len(event), len(teacher.behaviors)), np.float32)
     done = 0
     if path.exists():
-        before = TeacherProbs.open(path)
+        before = TeacherAnswers.open(path)
         before.require_log(store)
         tensors, _ = read_tensors(path)
         same = (
@@ -233,7 +263,7 @@ def ask(
             save()
             saved_at = time.monotonic()
         on_progress(done, len(event))
-    return TeacherProbs.open(path)
+    return TeacherAnswers.open(path)
 
 
 def _distributions(scored: npt.NDArray[np.floating], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -249,11 +279,3 @@ def _distributions(scored: npt.NDArray[np.floating], shape: tuple[int, ...]) -> 
             f"negative and sum to 1, got sums from {total.min():.4g} to {total.max():.4g}"
         )
     return (probs / total[:, None]).astype(np.float32)
-
-
-def _require_distinct(behaviors: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for name in behaviors:
-        if name in seen:
-            raise ValueError(f"the teacher has two behaviors called {name!r}; a student cannot tell")
-        seen.add(name)

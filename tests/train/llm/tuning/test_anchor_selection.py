@@ -3,11 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
-from edgebehave_train.llm.tuning.anchor_tuning import (
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.tuning.anchor_selection import (
     anchor_behaviors,
     draw,
-    num_auxiliary,
     with_auxiliary,
 )
 
@@ -29,11 +28,11 @@ def test_anchors_exceed_the_threshold():
 
 
 def test_the_ratio_is_a_share_of_the_mixture():
-    assert num_auxiliary(95, 0.05) == 5
-    assert num_auxiliary(80, 0.2) == 20
-    assert num_auxiliary(1000, 0) == 0
+    rng = np.random.default_rng(0)
+    for num_samples, ratio, wanted in ((95, 0.05, 5), (80, 0.2, 20), (1000, 0, 0)):
+        assert len(with_auxiliary([sample(5)] * num_samples, [sample(6)], ratio, rng)) == num_samples + wanted
     with pytest.raises(ValueError, match="auxiliary ratio"):
-        num_auxiliary(10, 1.0)
+        with_auxiliary([sample(5)] * 10, [sample(6)], 1.0, rng)
 
 
 def test_a_small_corpus_is_used_evenly():

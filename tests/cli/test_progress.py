@@ -2,9 +2,8 @@
 
 import pytest
 
-from edgebehave_cli import progress_bar
-from edgebehave_cli.progress_bar import ProgressBar
-from edgebehave_cli.training_progress import TrainingProgress
+from edgebehave_cli import progress
+from edgebehave_cli.progress import ProgressBar, TrainingBar
 from edgebehave_train.training.pretraining import Progress
 
 
@@ -12,7 +11,7 @@ from edgebehave_train.training.pretraining import Progress
 def clock(monkeypatch):
     """A clock that stands still until it is set."""
     now = [1000.0]
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -28,7 +27,7 @@ def test_elsewhere_a_line_now_and_then_tells_the_time_left(clock, capsys):
 
 
 def test_on_a_terminal_the_bar_moves_at_every_step(clock, monkeypatch, capsys):
-    monkeypatch.setattr(progress_bar, "is_terminal", lambda: True)
+    monkeypatch.setattr(progress, "is_terminal", lambda: True)
     with ProgressBar() as bar:
         bar.show(0.0, "step 0", "loss 2")
         clock[0] += 10
@@ -39,12 +38,20 @@ def test_on_a_terminal_the_bar_moves_at_every_step(clock, monkeypatch, capsys):
 
 
 def test_an_epoch_shows_the_loss_of_an_objective_that_is_not_the_plain_one(capsys):
-    progress = TrainingProgress()
+    bar = TrainingBar()
     counts = {"epoch": 1, "step": 5, "num_epochs": 2, "num_steps": 10}
     losses = {"loss": 2.0, "events_per_s": 1000.0, "validation_nll": 1.5, "is_best": True}
-    progress.report(Progress(kind="validation", **counts, **losses, validation_loss=1.5))
-    progress.report(Progress(kind="validation", **counts, **losses, validation_loss=3.25))
+    bar.report(Progress(kind="validation", **counts, **losses, validation_loss=1.5))
+    bar.report(Progress(kind="validation", **counts, **losses, validation_loss=3.25))
     plain, other = capsys.readouterr().err.splitlines()
     end = "1,000 events/s  best so far"
     assert plain == f"epoch 1/2  loss 2.0000  validation 1.5000  {end}"
     assert other == f"epoch 1/2  loss 2.0000  validation 1.5000 (objective 3.2500)  {end}"
+
+
+def test_an_interruption_says_how_to_go_on(capsys):
+    with pytest.raises(KeyboardInterrupt), ProgressBar("go on with: edgebehave train --resume"):
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="a bug"), ProgressBar("go on with --resume"):
+        raise ValueError("a bug")
+    assert capsys.readouterr().err == "interrupted; go on with: edgebehave train --resume\n"

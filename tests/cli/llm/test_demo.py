@@ -8,8 +8,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from edgebehave_cli import llm_demo
 from edgebehave_cli.app import app
+from edgebehave_cli.llm import demo
 
 
 def parse(command: str) -> str:
@@ -25,7 +25,7 @@ def parse(command: str) -> str:
 
 @pytest.mark.parametrize("base", [None, "some where/base"])
 def test_every_command_is_one_that_can_be_typed(base):
-    verbs = [parse(step.command) for step in llm_demo._steps(Path("a folder"), base, seed=3)]
+    verbs = [parse(step.command) for step in demo._steps(Path("a folder"), base, seed=3)]
     assert verbs[:2] == ["simulate", "ingest"]
     assert ("llm pretrain" in verbs) == (base is None)
     wanted = ["llm tune", "llm tune", "train", "distill", "llm evaluate", "export", "llm export"]
@@ -45,7 +45,7 @@ def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, 
     (out / "edge" / "training.json").write_text(json.dumps({"finished": True}))
     (out / "ab").mkdir()
     (out / "ab" / "behaviorlm.json").write_text(json.dumps({"finished": False}))
-    monkeypatch.setattr(llm_demo, "_run", lambda context, command: ran.append(command))
+    monkeypatch.setattr(demo, "_run", lambda context, command: ran.append(command))
     result = CliRunner().invoke(app, ["llm", "demo", "-o", str(out)])
     assert result.exit_code == 0, result.output
     assert not any(command.startswith(("simulate", "train")) for command in ran)
@@ -56,7 +56,7 @@ def test_what_is_finished_is_kept_and_what_is_half_done_is_done_again(tmp_path, 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(llm_demo, "_run", lambda context, command: ran.append(command))
+    monkeypatch.setattr(demo, "_run", lambda context, command: ran.append(command))
 
     def refusal(out, *options):
         return str(CliRunner().invoke(app, ["llm", "demo", "-o", str(out), *options]).exception)

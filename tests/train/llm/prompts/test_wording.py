@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebehave_train.llm.prompts.prompts import FORMATS, PromptConfig, write_prompt
 from edgebehave_train.llm.prompts.samples import PastBehavior, Sample
+from edgebehave_train.llm.prompts.wording import FORMATS, PromptConfig, write_prompt
 
 NAMES = ("<unknown>", "reading news", "paying", "gaming")
 SAMPLE = Sample(

@@ -1,30 +1,31 @@
-"""`edgebehave llm export`: a tuned language model becomes files that run elsewhere."""
+"""`edgebehave llm export`: a tuned language model becomes a Hugging Face folder and ONNX files."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="Tuned model, from `edgebehave llm tune`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the export.")],
     store: Annotated[
-        Path | None,
-        typer.Option("--store", "-s", help="Event store it was tuned on; needed for --onnx."),
+        Path | None, typer.Option("--store", "-s", help="Event store it was tuned on; needed for --onnx.")
     ] = None,
     onnx: Annotated[bool, typer.Option(help="Also as ONNX with a cache, float32 and int8 (extra llm-onnx).")] = True,
     prompts: Annotated[
         int, typer.Option(min=1, help="Validation samples on which graphs and torch are compared.")
     ] = 200,
     overwrite: Annotated[bool, typer.Option(help="Replace an export in OUT.")] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Merge the adapters into the base and write it as a Hugging Face folder and as ONNX.
 
-    A graph that does not prefer what torch prefers, on 99 % of the prompts, is not written.
+    The ONNX files are not written unless their most probable behavior is that of torch on 99 % of
+    the prompts.
 
     Example: [bold]edgebehave llm export runs/llm -o runs/llm-onnx --store runs/store[/bold]
 

@@ -1,12 +1,13 @@
-"""`edgebehave llm evaluate`: tuned language models beside everything else that predicts."""
+"""`edgebehave llm evaluate`: tuned language models beside other predictors."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
-from edgebehave_cli.progress_bar import ProgressBar
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import ProgressBar
 
 
 def evaluate(
@@ -19,46 +20,41 @@ def evaluate(
         ),
     ] = None,
     protocol: Annotated[
-        str,
-        typer.Option(help="users: samples as they come; balanced: as many of each behavior."),
+        str, typer.Option(help="users: samples as they come; balanced: equally many of each behavior.")
     ] = "users",
     test: Annotated[bool, typer.Option("--test", help="Read the test part; each reading is recorded.")] = False,
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="A row for the first model's base, untuned.")] = False,
-    written: Annotated[bool, typer.Option("--written", help="Rows for models that write what they want.")] = False,
     habits: Annotated[bool, typer.Option(help="A row for the habit baseline.")] = True,
-    samples: Annotated[int, typer.Option(min=0, help="Of the users protocol, drawn; 0 = all.")] = 2000,
-    per_behavior: Annotated[int, typer.Option(min=1, help="Of the balanced protocol, at most.")] = 500,
-    resamples: Annotated[int, typer.Option(min=10, help="Bootstrap resamples of users.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the samples drawn.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json: JsonOption = False,
+    samples: Annotated[int, typer.Option(min=0, help="Samples of the users protocol, at most; 0 = all.")] = 2000,
+    per_behavior: Annotated[
+        int, typer.Option(min=1, help="Samples of each behavior in the balanced protocol, at most.")
+    ] = 500,
+    resamples: options.Resamples = 1000,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json: options.Json = False,
 ) -> None:
     """Measure language models on the validation users of their log, or the test users.
 
-    Every row answers the same questions: which of the known behaviors comes next. Intervals are
-    95 % by bootstrap over users; --json also has paired differences from the first model.
+    All rows predict the same samples among the same behaviors. Intervals are 95 % by bootstrap
+    over users; --json also has paired differences from the first model.
 
     Example: [bold]edgebehave llm evaluate runs/store runs/llm --zero-shot[/bold]
 
     Example: [bold]edgebehave llm evaluate runs/store runs/ab runs/a --edge runs/edge
     --protocol balanced --test[/bold]
     """
-    from edgebehave_train.llm.evaluation.comparison import (
-        ComparisonConfig,
-        compare_language_models,
-        comparison_json,
-    )
+    from edgebehave_train.llm.evaluation.comparison import ComparisonConfig, compare_language_models, comparison_json
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
 
     config = ComparisonConfig(
-        protocol=protocol,  # type: ignore[arg-type]  # the config says what it may be
+        protocol=protocol,  # type: ignore[arg-type]  # the config checks it
         part="test" if test else "validation",
         max_samples=samples,
         per_behavior=per_behavior,
         zero_shot=zero_shot,
-        written=written,
         habits=habits,
         num_resamples=resamples,
         seed=seed,

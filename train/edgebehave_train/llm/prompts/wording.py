@@ -1,13 +1,13 @@
-"""The words in which a language model is asked what a person does next.
+"""The wording of prompts that ask a language model for the next behavior of a person.
 
 A prompt has the five parts of BehaviorLM (arXiv 2505.17682): task, role, history, candidates and
-answer. It comes in three formats of our own wording, so that a tuned model learns the question
-and not one phrasing of it. Which one a sample gets is drawn from its position in the log, in
-training and in testing, and so is the order of its candidates.
+answer. It has one of three formats with our own wording, so that a tuned model learns the question
+and not one phrasing of it. The position of a sample in the log determines its format and the order
+of its candidates, in training and in testing.
 
-Words cost time on a device, hence the short forms: an event of the history is one line such as
-`Mon 08 home: reading news`. Candidates stand one to a line, because a name after a line break is
-cut into the same tokens as the answer, which starts a line as well.
+Words cost time on a device, therefore an event of the history is one short line such as
+`Mon 08 home: reading news`. Each candidate has a line, because a name after a line break has the
+same tokens as the answer, which begins a line, too.
 """
 
 # V behaviors, id 0 included
@@ -29,17 +29,17 @@ CandidateOrder = Literal["shuffled", "vocabulary", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """How samples are put into words; kept with a tuned model, which must be asked the same way.
+    """Settings of the wording; kept with a tuned model, whose prompts must stay the same.
 
     format         one of FORMATS for every sample, or "sampled": one of the three for each.
     history        past behaviors shown at most, 1 or more.
-    candidates     how the behaviors are listed. "shuffled": each sample has an order of its own.
-                   "vocabulary": the most frequent first, which tells the model where in the list
-                   answers usually lie; one that is tuned on frequent behaviors alone then learns
-                   never to look at the end, where the rare ones are. "none": no list; prompts are
-                   much shorter, and only a tuned model can know the names.
-    place_of_next  also tell where the next behavior happens, as the paper's prompts do. The location
-                   all but gives the behavior away: only to reproduce the paper.
+    candidates     list of the behaviors. "shuffled": an order of its own for each sample.
+                   "vocabulary": the most frequent first; a model that is tuned on frequent
+                   behaviors only then learns to ignore the end of the list, where the rare ones
+                   are. "none": no list; prompts are much shorter, and only a tuned model knows
+                   the names.
+    location_of_next  also tell where the next behavior happens, as the paper's prompts do. The
+                   location nearly reveals the behavior: only to reproduce the paper.
     seed           of the formats and orders, 0 or more.
     """
 
@@ -77,10 +77,10 @@ class Prompt:
 
 
 def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> Prompt:
-    """The prompt of a sample; the same sample always gets the same one.
+    """The prompt of a sample; the same sample always has the same prompt.
 
     names  (V,) readable names by behavior id, as `readable_names` returns them.
-    A sample with more history than the config shows loses the oldest of it.
+    A history longer than that of the config loses its oldest part.
     """
     # One stream per sample, drawn in this order: a fixed format leaves the orders as they were.
     generator = np.random.default_rng([config.seed, sample.event])
@@ -93,12 +93,7 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
     write = _WRITERS[drawn if config.format == "sampled" else config.format]
     system, user = write(
         [
-            _Past(
-                WEEKDAYS[past.weekday],
-                f"{past.hour:02}",
-                _one_line(past.location),
-                names[past.behavior],
-            )
+            (WEEKDAYS[past.weekday], f"{past.hour:02}", _one_line(past.location), names[past.behavior])
             for past in sample.history[-config.history :]
         ],
         "\n".join(listed),
@@ -109,30 +104,23 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
 
 
 def _one_line(location: str | None) -> str | None:
-    """A location as readable names are: an event is one line of a prompt, whatever a log holds."""
+    """A location on one line with single blanks, like readable names, whatever the log holds."""
     return location and " ".join(location.split())
 
 
-@dataclass(frozen=True)
-class _Past:
-    """An event of the history in words."""
-
-    day: str
-    hour: str
-    location: str | None
-    behavior: str
-
-
-_Writer = Callable[[list[_Past], str, tuple[str, str], str | None], tuple[str, str]]
+_Past = list[tuple[str, str, str | None, str]]
+"""Day, hour, location and behavior of each event of the history."""
+_Writer = Callable[[_Past, str, tuple[str, str], str | None], tuple[str, str]]
+"""History, candidates, moment and location of the next behavior -> role and question."""
 
 
 def _joined(*parts: str) -> str:
-    """The parts that are there, a blank line between them."""
+    """The parts that are not empty, with a blank line between them."""
     return "\n\n".join(part for part in parts if part)
 
 
-def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
-    lines = [f"{e.day} {e.hour}{f' {e.location}' if e.location else ''}: {e.behavior}" for e in past]
+def _lines(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"{day} {hour}{f' {where}' if where else ''}: {behavior}" for day, hour, where, behavior in past]
     system = "You know the routines of the owner of this phone. From what they did lately, tell what they do next."
     user = _joined(
         "Lately (day hour place: behavior), oldest first:\n" + "\n".join(lines),
@@ -143,14 +131,13 @@ def _lines(past: list[_Past], candidates: str, moment: tuple[str, str], location
     return system, user
 
 
-def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+def _diary(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
     lines: list[str] = []
-    day = None
-    for e in past:
-        if e.day != day:
-            lines.append(f"[{e.day}]")
-            day = e.day
-        lines.append(f"{e.hour}h {e.behavior}{f' @ {e.location}' if e.location else ''}")
+    before = None
+    for day, hour, where, behavior in past:
+        lines += [f"[{day}]"] if day != before else []
+        lines.append(f"{hour}h {behavior}{f' @ {where}' if where else ''}")
+        before = day
     system = "Act as an assistant who continues a diary: write the entry that comes next."
     user = _joined(
         "The diary so far:\n" + "\n".join(lines),
@@ -161,8 +148,8 @@ def _diary(past: list[_Past], candidates: str, moment: tuple[str, str], location
     return system, user
 
 
-def _records(past: list[_Past], candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
-    lines = [f"({e.day}, {e.hour}, {e.location or '-'}, {e.behavior})" for e in past]
+def _records(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines = [f"({day}, {hour}, {where or '-'}, {behavior})" for day, hour, where, behavior in past]
     system = "You are an analyst of daily behavior. Your task is to fill the last field of a person's newest record."
     user = _joined(
         candidates and f"Possible behaviors:\n{candidates}",

@@ -1,4 +1,4 @@
-"""Chats in the token ids of a model: by its tokenizer's template, or plainly where it has none.
+"""Prompts in the token ids of a model: by its tokenizer's chat template, or plainly where it has none.
 
 The plain form, for base models, is
 
@@ -10,9 +10,9 @@ The plain form, for base models, is
     Assistant:
     {answer}<eos>
 
-with `<bos>` where the tokenizer begins texts with one, and blank lines between turns. Prompts end
-before the answer, which is tokenized by itself and closed by the token that ends a turn: so the
-ids of an answer are the same after every prompt.
+with `<bos>` where the tokenizer begins texts with one, and blank lines between turns. A prompt ends
+before the answer. The answer is tokenized by itself, with the token that ends a turn behind it, so
+that its ids are the same after every prompt.
 """
 
 import re
@@ -22,9 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgebehave_train.llm.prompts.prompts import Prompt, PromptConfig, write_prompt
 from edgebehave_train.llm.prompts.samples import Sample
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.wording import Prompt, PromptConfig, write_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,13 +32,46 @@ Message = Mapping[str, str]
 """{"role": "system", "user" or "assistant", "content": text}"""
 
 _MARK = "answertext"
-# Some templates write the day of today into the system message unless told another: prompts must
-# not change overnight. Some begin an answer with thoughts unless told not to.
+# Some templates write today's date into the system message unless another is given: prompts must
+# not change from day to day. Some begin an answer with thoughts unless told not to.
 _TEMPLATE_OPTIONS: dict[str, Any] = {"date_string": "01 Jan 2025", "enable_thinking": False}
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenizedSample:
+    """One prompt with its answer in token ids.
+
+    prompt_ids  everything up to the first token of the answer, special tokens included.
+    answer_ids  the answer and the token that ends the turn; the loss is taken on these.
+    Raises ValueError if either is empty.
+    """
+
+    prompt_ids: Sequence[int]
+    answer_ids: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids or not self.answer_ids:
+            raise ValueError("a sample needs a prompt and an answer of at least one token each")
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.answer_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSamples:
+    """The samples that a limit of their length left.
+
+    index         of each in the samples that came in, ascending.
+    num_too_long  number of those left out.
+    """
+
+    samples: Sequence[TokenizedSample]
+    index: Sequence[int]
+    num_too_long: int
+
+
 class ChatFormat:
-    """How one tokenizer writes chats.
+    """The way in which one tokenizer writes chats.
 
     tokenizer    any of Hugging Face's.
     end_id       the token that ends a turn of the assistant.
@@ -61,16 +93,16 @@ class ChatFormat:
                 "written plainly (User: / Assistant:)",
                 stacklevel=2,
             )
-        self._writes_system = self._tries_system()
+        self._writes_system = self._has_system()
         self.end_id = self._find_end_id()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat up to the first token of the assistant's next turn.
 
         messages  may start with one of the system; then user and assistant take turns. Where the
-                  template knows no system, its text opens the first turn of the user.
-        What looks like a special token of the model inside a text is left out: a location that is
-        called `<|im_end|>` must not end a turn.
+                  template has no system message, its text begins the first turn of the user.
+        Special tokens of the model are removed from the texts: a location that is called
+        `<|im_end|>` must not end a turn.
         """
         cleaned = [
             {"role": message["role"], "content": self._without_special(message["content"])} for message in messages
@@ -92,7 +124,7 @@ class ChatFormat:
         return [*ids, self.end_id]
 
     def _without_special(self, text: str) -> str:
-        """A text without special tokens, nor any that come about where one is taken out."""
+        """A text without special tokens, including those that a removal creates."""
         num_left = 1
         while num_left:
             text, num_left = self._special.subn("", text)
@@ -108,13 +140,14 @@ class ChatFormat:
             )
         )
 
-    def _tries_system(self) -> bool:
+    def _has_system(self) -> bool:
+        """Whether the template writes a system message."""
         if not self.has_template:
             return True
         messages = [{"role": "system", "content": _MARK}, {"role": "user", "content": "hello"}]
         try:
             return _MARK in self._render(messages, add_generation_prompt=True)
-        except Exception:  # templates raise errors of their own for roles that they lack
+        except Exception:  # templates raise errors of their own for unknown roles
             return False
 
     def _find_end_id(self) -> int:
@@ -123,7 +156,7 @@ class ChatFormat:
             question = {"role": "user", "content": "hello"}
             try:
                 text = self._render([question, {"role": "assistant", "content": _MARK}], add_generation_prompt=False)
-            except Exception as error:  # of jinja2, or whatever a template raises
+            except Exception as error:  # of jinja2, or of the template itself
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ValueError(
                     f"the chat template of {self.tokenizer.name_or_path!r} cannot write a question "
@@ -179,7 +212,7 @@ class PromptEncoder:
     config       how samples are put into words.
     max_context  tokens that the model can read, prompt and answer together: of a Hugging Face
                  model `config.max_position_embeddings`, or less to save memory.
-    candidates   `candidate_ids` of the names, which says what it raises.
+    candidates   `candidate_ids` of the names; raises the errors of that function.
     """
 
     def __init__(self, chat: ChatFormat, names: Sequence[str], config: PromptConfig, max_context: int) -> None:
@@ -192,8 +225,8 @@ class PromptEncoder:
     def encode(self, sample: Sample) -> TokenizedSample:
         """Prompt and answer of a sample.
 
-        A prompt that leaves no room for the longest candidate loses the oldest of its history,
-        as little as will do. Raises ValueError if a history of one behavior is still too long.
+        A prompt that leaves no room for the longest candidate loses the oldest part of its
+        history, as little as possible. Raises ValueError if a history of one behavior is still too long.
         """
         room = self.max_context - max(map(len, self.candidates))
         prompt_ids = self._prompt_ids(sample)
@@ -216,13 +249,12 @@ class PromptEncoder:
             prompt_ids = with_last(num_fitting)
         return TokenizedSample(prompt_ids=prompt_ids, answer_ids=self.candidates[sample.behavior - 1])
 
-    def encode_all(self, samples: Sequence[Sample], max_tokens: int | None = None) -> "EncodedSamples":
-        """Samples for training; those of more than `max_tokens`, answer included, are left out."""
+    def encode_all(self, samples: Sequence[Sample], max_tokens: int | None = None) -> EncodedSamples:
+        """Samples for training, without those of more than `max_tokens`, answer included."""
         kept, index = [], []
         for i, sample in enumerate(samples):
             encoded = self.encode(sample)
-            num_tokens = len(encoded.prompt_ids) + len(encoded.answer_ids)
-            if max_tokens is None or num_tokens <= max_tokens:
+            if max_tokens is None or len(encoded) <= max_tokens:
                 kept.append(encoded)
                 index.append(i)
         if len(samples) and not kept:
@@ -233,22 +265,6 @@ class PromptEncoder:
         return self.chat.prompt_ids(messages_of(write_prompt(sample, self.names, self.config)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncodedSamples:
-    """What a length filter left.
-
-    index         of each in the samples that came in, ascending.
-    num_too_long  how many it left out.
-    """
-
-    samples: Sequence[TokenizedSample]
-    index: Sequence[int]
-    num_too_long: int
-
-
 def messages_of(prompt: Prompt) -> list[Message]:
     """A prompt as a chat that waits for its answer."""
-    return [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": prompt.user},
-    ]
+    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]

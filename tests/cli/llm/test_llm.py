@@ -94,10 +94,10 @@ def test_tune_goes_through_both_stages_and_goes_on_from_there(tiny_store, tuned,
 
 
 def test_evaluate_puts_rows_beside_each_other(tiny_store, base, tuned):
-    rows = ("--zero-shot", "--written", "--resamples", 10)
+    rows = ("--zero-shot", "--resamples", 10)
     arguments = ("llm", "evaluate", tiny_store.path, tuned, *rows)
     table = edgebehave(*arguments, "--samples", 8).stdout
-    for name in ("ab", "ab, written", "zero-shot", "zero-shot, written", "habits"):
+    for name in ("ab", "zero-shot", "habits"):
         assert f"| {name} " in table
     balanced = ("--protocol", "balanced", "--per-behavior", 1, "--test", "--json")
     content = json.loads(edgebehave(*arguments, *balanced).stdout)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgebehave_train.llm.prompts.chat import ChatFormat, PromptEncoder, candidate_ids, messages_of
-from edgebehave_train.llm.prompts.prompts import PromptConfig, write_prompt
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder, candidate_ids, messages_of
 from edgebehave_train.llm.prompts.samples import PastBehavior, Sample
+from edgebehave_train.llm.prompts.wording import PromptConfig, write_prompt
 
 NAMES = ("<unknown>", "reading news", "reading", "paying at the counter")
 SAMPLE = Sample(

@@ -6,10 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.files import write_tensors
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
-from edgebehave_train.llm.tuning import tuning
-from edgebehave_train.llm.tuning.tuning import TuningConfig, length_batches, passes, tune
+from edgebehave_train.llm.tuning import tuning_loop
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig, passes, training_batches, tune
 
 
 def samples(num, seed=0):
@@ -66,25 +67,25 @@ def test_the_weights_of_the_best_epoch_are_kept(fresh):
     model, losses = fresh(), iter([2.0, 1.0, 1.5])
     kept = []
 
-    class Judged(tuning._Run):
+    class Judged(tuning_loop.TuningLoop):
         def validate(self):
             kept.append(weights(self.model))
             return next(losses)
 
     run = Judged(model, samples(16), samples(4, 1), TuningConfig(**QUICK), None)
-    result = run.train(lambda progress: None)
+    result = run.run(lambda progress: None)
     assert (result.best_epoch, result.best_loss) == (2, 1.0)
     assert equal(weights(model), kept[1])
     assert not equal(kept[1], kept[2])
 
 
 def test_patience_ends_a_run_that_gets_no_better(fresh):
-    class Worse(tuning._Run):
+    class Worse(tuning_loop.TuningLoop):
         def validate(self):
             return float(self.epoch)
 
     config = TuningConfig(**QUICK | {"epochs": 8, "patience": 2})
-    result = Worse(fresh(), samples(16), samples(4), config, None).train(lambda progress: None)
+    result = Worse(fresh(), samples(16), samples(4), config, None).run(lambda progress: None)
     assert len(result.validation_loss) == 3
     assert result.best_epoch == 1
 
@@ -103,7 +104,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(fresh, tmp_path, monkeypatch, ki
         if progress.kind == "step" and progress.step == killed_at:
             raise KilledError
 
-    monkeypatch.setattr(tuning, "_SAVE_EVERY_S", -1.0)  # after every step
+    monkeypatch.setattr(tuning_loop, "_SAVE_EVERY_S", -1.0)  # after every step
     state = tmp_path / "resume.safetensors"
     with pytest.raises(KilledError):
         tune(fresh(dropout=0.1), train, validation, config, state_file=state, on_progress=kill)
@@ -133,6 +134,13 @@ def test_a_state_of_another_run_is_refused(fresh, tmp_path):
         tune(fresh(rank=2), samples(8), samples(4), config, state_file=state)
 
 
+def test_a_file_that_is_no_state_is_refused(fresh, tmp_path):
+    state = tmp_path / "resume.safetensors"
+    write_tensors(state, {"now.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="is not the state of a tuning run"):
+        tune(fresh(), samples(8), samples(4), TuningConfig(**QUICK), state_file=state)
+
+
 def test_passes_change_memory_and_not_the_result(fresh):
     found = []
     for tokens_per_pass in (1, 40, 4096):
@@ -159,14 +167,14 @@ def test_bfloat16_learns_as_well(fresh):
 def test_the_rate_rises_then_falls_to_its_end(fresh, monkeypatch):
     rates = []
 
-    class Watched(tuning._Run):
+    class Watched(tuning_loop.TuningLoop):
         def _train_step(self, batch):
             loss = super()._train_step(batch)
             rates.append(self.optimizer.param_groups[0]["lr"])
             return loss
 
     config = TuningConfig(epochs=2, batch_size=4, autocast="float32")
-    Watched(fresh(), samples(40), samples(4), config, None).train(lambda progress: None)
+    Watched(fresh(), samples(40), samples(4), config, None).run(lambda progress: None)
     assert len(rates) == 20
     assert max(rates) == rates[1] == pytest.approx(1e-4)
     assert rates[0] == pytest.approx((1e-4 + 1e-6) / 2)
@@ -213,7 +221,7 @@ def test_a_config_is_checked(wrong):
 def test_batches_hold_every_sample_once(num_samples, batch_size, seed):
     rng = np.random.default_rng(seed)
     length = rng.integers(1, 50, num_samples)
-    batches = length_batches(length, batch_size, rng)
+    batches = training_batches(length, batch_size, rng)
     assert sorted(i for batch in batches for i in batch) == list(range(num_samples))
     assert len(batches) == math.ceil(num_samples / batch_size)
     for batch in batches:

@@ -1,10 +1,10 @@
-"""The first stage of BehaviorLM: frequent behaviors, mixed with some general conversation.
+"""Samples of the first stage of BehaviorLM: frequent behaviors, mixed with general conversations.
 
     A = { b : p_b > threshold }      anchors; every other behavior is of the tail
     n_aux = round(r / (1 - r) n)     conversations beside n samples, so that r is their share
 
-The model learns the task where data is plenty, and the conversations keep its language, in which
-behaviors of the tail are related to anchors.
+The model learns the task from behaviors with much data; the conversations preserve its language,
+which relates behaviors of the tail to anchors.
 """
 
 # V behaviors, id 0 included; N samples
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 
 ANCHOR_THRESHOLD = 0.01
 """Share of the training events above which a behavior is an anchor, BehaviorLM's."""
@@ -24,11 +24,11 @@ AUXILIARY_RATIO = 0.05
 
 
 def anchor_behaviors(count_V: npt.NDArray[np.integer], threshold: float = ANCHOR_THRESHOLD) -> npt.NDArray[np.bool_]:
-    """(V,) whether each behavior is an anchor: its share of the training events exceeds threshold.
+    """(V,) whether each behavior is an anchor: its share of the training events exceeds the threshold.
 
     count_V    how often each behavior occurs in the training part; id 0 is never an anchor.
     threshold  in [0, 1).
-    Raises ValueError if not a single behavior is one.
+    Raises ValueError if no behavior is an anchor.
     """
     if not 0 <= threshold < 1:
         raise ValueError(f"anchor threshold must lie in [0, 1), got {threshold}")
@@ -50,25 +50,18 @@ def draw(index: npt.NDArray[np.int64], at_most: int, rng: np.random.Generator) -
     return np.sort(rng.choice(index, at_most, replace=False))
 
 
-def num_auxiliary(num_samples: int, ratio: float) -> int:
-    """Conversations beside so many samples: they are a share `ratio`, in [0, 1), of the whole."""
-    if not 0 <= ratio < 1:
-        raise ValueError(f"auxiliary ratio must lie in [0, 1), got {ratio}")
-    return round(ratio / (1 - ratio) * num_samples)
-
-
 def with_auxiliary(
-    samples: Sequence[TokenizedSample],
-    auxiliary: Sequence[TokenizedSample],
-    ratio: float,
-    rng: np.random.Generator,
+    samples: Sequence[TokenizedSample], auxiliary: Sequence[TokenizedSample], ratio: float, rng: np.random.Generator
 ) -> list[TokenizedSample]:
     """Samples, then conversations drawn for them; the order of training is drawn later.
 
-    A corpus that is too small is gone through as often as needed, each time in a new order, so
-    that no conversation is used twice more than another. Raises ValueError for an empty one.
+    ratio  share of the conversations in the whole, r in [0, 1).
+    A corpus that is too small is used as often as needed, each time in a new order, so that the
+    conversations are used equally often, give or take one. Raises ValueError for an empty corpus.
     """
-    wanted = num_auxiliary(len(samples), ratio)
+    if not 0 <= ratio < 1:
+        raise ValueError(f"auxiliary ratio must lie in [0, 1), got {ratio}")
+    wanted = round(ratio / (1 - ratio) * len(samples))
     if wanted and not auxiliary:
         raise ValueError("the corpus holds no conversation; give another, or an auxiliary ratio 0")
     drawn: list[TokenizedSample] = []

@@ -1,19 +1,17 @@
-"""Tuning a language model on answers: AdamW, cosine learning rate, best epoch kept, resumable.
+"""The loop that tunes a language model on answers: AdamW, cosine learning rate, best epoch kept.
 
-Whatever parameters of the model train (its adapters, as a rule) are tuned in place. The order of
-the samples, dropout and the state on disk follow from the seed, so a run that is killed and
-resumed on the same CPU ends with the same weights as one that was not.
+It tunes the trainable parameters of the model in place, as a rule its adapters. The seed gives the
+order of the samples and dropout, and the state is kept on disk: a run that is killed and resumed
+on the same CPU ends with the same weights as one that was not.
 """
 
 # N samples
 
-import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +21,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgebehave_train.files import read_tensors, write_tensors
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import context_length
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
 from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
 from edgebehave_train.training.optimization import learning_rate_at
+from edgebehave_train.training.state import SavedState, save_state
 
 _SAVE_EVERY_S = 60.0
 _BATCHES_PER_BUCKET = 50
@@ -36,20 +34,20 @@ _BATCHES_PER_BUCKET = 50
 
 @dataclass(frozen=True, kw_only=True)
 class TuningConfig:
-    """How a language model is tuned; the defaults but batch_size are the paper's.
+    """Settings of the loop; the defaults except batch_size are the paper's.
 
     epochs               passes over the samples, at least 1.
     learning_rate        highest, after the warm-up.
-    final_learning_rate  where the cosine ends.
+    final_learning_rate  at the end of the cosine.
     warmup               share of the steps in which the rate rises, in [0, 1).
     batch_size           samples of one optimizer step.
-    tokens_per_pass      padded tokens of one forward pass; a step takes as many as it needs and
-                         adds their gradients up. Changes memory, not the result.
+    tokens_per_pass      padded tokens of one forward pass; a step adds up the gradients of its
+                         passes. Changes memory, not the result.
     weight_decay         of AdamW.
-    max_gradient_norm    longer gradients are cut to this length.
+    max_gradient_norm    longer gradients are scaled to this length.
     patience             stop after this many epochs without a better one; 0 = never.
-    autocast             what is computed in: "bfloat16", "float32" (as the weights say), or auto:
-                         bfloat16 where the hardware multiplies it.
+    autocast             precision of the computation: "bfloat16", "float32" (that of the weights),
+                         or "auto": bfloat16 where the hardware multiplies it.
     seed                 of the order of samples and of dropout.
     """
 
@@ -69,37 +67,34 @@ class TuningConfig:
         for name in ("epochs", "batch_size", "tokens_per_pass"):
             if getattr(self, name) < 1:
                 raise ValueError(f"tuning: {name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.final_learning_rate <= self.learning_rate:
-            raise ValueError(
-                "tuning: 0 < final_learning_rate <= learning_rate must hold, got "
-                f"{self.final_learning_rate} and {self.learning_rate}"
-            )
+        rates = self.final_learning_rate, self.learning_rate
+        if not 0 < rates[0] <= rates[1]:
+            raise ValueError(f"tuning: 0 < final_learning_rate <= learning_rate must hold, got {rates}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"tuning: warmup must lie in [0, 1), got {self.warmup}")
         if self.max_gradient_norm <= 0:
             raise ValueError(f"tuning: max_gradient_norm must be positive, got {self.max_gradient_norm}")
-        if self.weight_decay < 0 or self.patience < 0:
-            raise ValueError(
-                f"tuning: weight_decay and patience must not be negative, got {self.weight_decay} and {self.patience}"
-            )
+        for name in ("weight_decay", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tuning: {name} must not be negative, got {getattr(self, name)}")
         if self.autocast not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"tuning: autocast must be auto, float32 or bfloat16, got {self.autocast!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningProgress:
-    """What a tuning run tells about itself.
+    """A report of a tuning run.
 
-    kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while a
-                     selection asks for predictions, step of num_steps of them so far.
+    kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while samples
+                     are predicted for a selection, step of num_steps of them so far.
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss of the last 20 steps, at "validation" of the epoch; nats
                      per answer token.
     samples_per_s    per second of training time, this run.
     validation_loss  the same of the validation samples; the lowest at the "end".
     is_best          it is the lowest so far.
-    message          one line for people.
-    stage            of several, the one that is tuned.
+    message          one line to print.
+    stage            name of the stage that is tuned.
     """
 
     kind: Literal["start", "step", "validation", "end", "scoring"]
@@ -117,7 +112,7 @@ class TuningProgress:
 
 @dataclass(kw_only=True)
 class TuningResult:
-    """What became of a run; losses in nats per answer token, one per epoch that was done.
+    """Losses of a run in nats per answer token, one per epoch that was done.
 
     best_epoch  whose weights the model now has, counted from 1.
     """
@@ -138,23 +133,29 @@ def tune(
     state_file: Path | None = None,
     on_progress: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> TuningResult:
-    """Tune what is trainable in a causal language model; it ends with its best epoch's weights.
+    """Tune the trainable parameters of a causal language model; it ends with its best epoch's weights.
 
     The loss of a step is the mean over its samples of `answer_nll`. The best epoch is the one with
     the lowest such mean over `validation`.
-    state_file  where to keep the state; a state that is there is taken up. Whoever has saved the
-                tuned model deletes it.
+    state_file  file of the state; the run goes on from one that exists. The caller deletes it once
+                the tuned model is saved.
     Raises ValueError if there is nothing to train on, a sample is longer than the context of the
     model, or the state is of another run.
     """
     keep_buffers_in_heap()
-    run = _Run(model, train, validation, config, state_file)
+    loop = TuningLoop(model, train, validation, config, state_file)
     if state_file is not None and state_file.is_file():
-        run.load(state_file)
-    return run.train(on_progress)
+        loop.load(state_file)
+    return loop.run(on_progress)
 
 
-class _Run:
+class TuningLoop:
+    """One run of `tune` and everything that changes while it runs.
+
+    trained  the trainable parameters by name; best: copies of them after the best epoch.
+    epoch, step  done so far.
+    """
+
     def __init__(
         self,
         model: nn.Module,
@@ -169,16 +170,15 @@ class _Run:
             if not part:
                 raise ValueError(f"there is no {name} sample; take a longer log, or more of it")
             _require_readable(model, part, name)
-        self.length_N = np.array([len(s.prompt_ids) + len(s.answer_ids) for s in train])
-        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        if not named:
+        self.length_N = np.array([len(sample) for sample in train])
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.trained:
             raise ValueError("nothing of the model trains; give it adapters first")
-        self.trained = named
-        self.device = next(iter(named.values())).device
+        self.device = next(iter(self.trained.values())).device
         self.precision = fast_precision(self.device, config.autocast)
         torch.manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
-            list(named.values()),
+            list(self.trained.values()),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
@@ -190,27 +190,17 @@ class _Run:
         self.num_steps = self.steps_per_epoch * config.epochs
         self.result = TuningResult()
 
-    def train(self, on_progress: Callable[[TuningProgress], None]) -> TuningResult:
+    def run(self, on_progress: Callable[[TuningProgress], None]) -> TuningResult:
         def report(kind: Any, **numbers: Any) -> None:
-            on_progress(
-                TuningProgress(
-                    kind=kind,
-                    epoch=self.epoch,
-                    step=self.step,
-                    num_epochs=self.config.epochs,
-                    num_steps=self.num_steps,
-                    **numbers,
-                )
-            )
+            planned: dict[str, Any] = {"num_epochs": self.config.epochs, "num_steps": self.num_steps}
+            on_progress(TuningProgress(kind=kind, epoch=self.epoch, step=self.step, **planned, **numbers))
 
         report("start", message=self._describe())
         num_samples, seconds, saved_at = 0, 0.0, time.monotonic()
         recent: list[float] = []
         while self.epoch < self.config.epochs and not self._has_converged():
-            batches = length_batches(
-                self.length_N,
-                self.config.batch_size,
-                np.random.default_rng([self.config.seed, self.epoch]),
+            batches = training_batches(
+                self.length_N, self.config.batch_size, np.random.default_rng([self.config.seed, self.epoch])
             )
             for batch in batches[self.step - self.epoch * self.steps_per_epoch :]:
                 started = time.monotonic()
@@ -240,16 +230,9 @@ class _Run:
                 self.best = {name: p.detach().clone() for name, p in self.trained.items()}
             self.save()
             saved_at = time.monotonic()
-            report(
-                "validation",
-                loss=training_loss,
-                samples_per_s=num_samples / max(seconds, 1e-9),
-                validation_loss=validation,
-                is_best=is_best,
-            )
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(self.best[name])
+            speed = num_samples / max(seconds, 1e-9)
+            report("validation", loss=training_loss, samples_per_s=speed, validation_loss=validation, is_best=is_best)
+        self._set_weights(self.best)
         self.model.eval()
         self.result.num_steps = self.step
         report("end", validation_loss=self.result.best_loss)
@@ -276,7 +259,7 @@ class _Run:
     def validate(self) -> float:
         """Mean loss of the validation samples, in nats per answer token."""
         self.model.eval()
-        length_N = np.array([len(s.prompt_ids) + len(s.answer_ids) for s in self.validation])
+        length_N = np.array([len(sample) for sample in self.validation])
         total = 0.0
         by_length = np.argsort(length_N, kind="stable")
         for part in passes(length_N, by_length, self.config.tokens_per_pass):
@@ -289,10 +272,8 @@ class _Run:
         patience = self.config.patience
         return bool(patience and self.best) and self.epoch - self.result.best_epoch >= patience
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     def _describe(self) -> str:
         num_trained = sum(p.numel() for p in self.trained.values())
@@ -303,66 +284,39 @@ class _Run:
             f"{self.steps_per_epoch} steps per epoch"
         )
 
-    # -- the state on disk ------------------------------------------------------------------
-
     def save(self) -> None:
-        """Write everything that moves into one file, atomically."""
+        """Write the state into its file, if there is to be one."""
         if self.state_file is None:
             return
-        tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, parameter in self.trained.items():
-            tensors[f"now.{name}"] = parameter
-        for name, best in self.best.items():
-            tensors[f"best.{name}"] = best
-        for i, moving in self.optimizer.state_dict()["state"].items():
-            for name, value in moving.items():
-                tensors[f"optimizer.{i}.{name}"] = value
-        position = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "epoch_loss": self.epoch_loss,
-            "result": dataclasses.asdict(self.result),
-        }
-        metadata = {"position": json.dumps(position), "run": json.dumps(self.identity)}
-        write_tensors(self.state_file, tensors, metadata)
+        position = {name: getattr(self, name) for name in ("epoch", "step", "epoch_loss")}
+        position["result"] = dataclasses.asdict(self.result)
+        parts: dict[str, Mapping[str, Tensor]] = {"now": self.trained, "best": self.best}
+        save_state(self.state_file, parts, self.optimizer, position=position, run=self.identity)
 
     def load(self, file: Path) -> None:
-        """Take up the run whose state a file holds."""
-        tensors, metadata = read_tensors(file)
-        if "position" not in metadata or "run" not in metadata:
+        """Go on from the state in a file. Raises ValueError if it is of another run."""
+        saved, now = SavedState.read(file), self.identity
+        if not {"position", "run"} <= saved.metadata.keys():
             raise ValueError(f"{file} is not the state of a tuning run; delete it")
-        before, now = json.loads(metadata["run"]), self.identity
+        before, position = saved.metadata["run"], saved.metadata["position"]
         if different := [name for name in now if before.get(name) != now[name]]:
             raise ValueError(
                 f"{file} is of a run with {different[0]} = {before.get(different[0])}, now it is "
                 f"{now[different[0]]}; resume with the same options, or name another folder"
             )
+        self._set_weights(saved.parts["now"])
+        self.best = {name: value.to(self.device) for name, value in saved.parts.get("best", {}).items()}
+        saved.restore(self.optimizer)
+        self.result = TuningResult(**position["result"])
+        self.epoch, self.step, self.epoch_loss = (position[name] for name in ("epoch", "step", "epoch_loss"))
+
+    def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self.trained.items():
-                parameter.copy_(tensors[f"now.{name}"])
-        self.best = {
-            name.removeprefix("best."): value.to(self.device)
-            for name, value in tensors.items()
-            if name.startswith("best.")
-        }
-        state = self.optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".")
-                state["state"].setdefault(int(index), {})[moment] = value
-        self.optimizer.load_state_dict(state)
-        position = json.loads(metadata["position"])
-        self.epoch, self.step = position["epoch"], position["step"]
-        self.epoch_loss = position["epoch_loss"]
-        self.result = TuningResult(**position["result"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+                parameter.copy_(weights[name])
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """Properties that must be the same for a run to go on."""
         digest = hashlib.sha256()
         for part in (self.samples, self.validation):
             for sample in part:
@@ -376,7 +330,7 @@ class _Run:
         }
 
 
-def length_batches(
+def training_batches(
     length_N: npt.NDArray[np.integer], batch_size: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
     """Every sample once, in batches of similar lengths, in random order.
@@ -397,8 +351,10 @@ def length_batches(
 def passes(
     length_N: npt.NDArray[np.integer], batch: npt.NDArray[np.int64], max_tokens: int
 ) -> list[npt.NDArray[np.int64]]:
-    """A batch, sorted by length, cut where it would pad to more than max_tokens; at least one
-    sample each."""
+    """Parts of a batch that is sorted by length, each padded to at most max_tokens tokens.
+
+    A part has at least one sample.
+    """
     cuts, first = [], 0
     for i in range(1, len(batch)):
         if int(length_N[batch[i]]) * (i + 1 - first) > max_tokens:
@@ -410,7 +366,7 @@ def passes(
 def _require_readable(model: Any, samples: Sequence[TokenizedSample], name: str) -> None:
     """Raises ValueError for samples that are too long, or hold tokens that the model lacks."""
     context = context_length(model)
-    lengths = [len(s.prompt_ids) + len(s.answer_ids) for s in samples]
+    lengths = list(map(len, samples))
     if context is not None and max(lengths) > context:
         raise ValueError(
             f"{sum(length > context for length in lengths)} of {len(samples)} {name} samples are "
