@@ -2,9 +2,8 @@
 
 Beside every behavior the process records the prediction of a Bayes predictor (the oracle), which knows the user's
 latent parameters, all past behaviors and locations, and the time to predict for, but not the location of the user at
-that time. docs/simulator.md explains the process, what it
-was calibrated on and when it was frozen; the parameters are in `world.py`, the people in `users.py`, the process
-itself in `process.py`.
+that time. docs/simulator.md explains the process, its calibration and when it was frozen; the parameters are in
+`world.py`, the users in `users.py`, the process itself in `process.py`.
 """
 
 import gzip
