@@ -30,11 +30,10 @@ from edgebehave.vocabulary import Vocabulary
 FORMAT_VERSION = 2
 """What this runtime reads; bundles of version 1 are to be exported again."""
 
-Target = Literal["native", "server", "web"]
+Target = Literal["native", "web"]
 """What a bundle is made for.
 
 native  ONNX Runtime of a phone or a computer: fused operators, the cache in place.
-server  the same, and window.onnx for those who keep no caches.
 web     ONNX Runtime in a browser: standard operators, what is new in the cache is returned.
 """
 
@@ -44,9 +43,6 @@ CACHE_PARTS = ("key", "value")
 GRAPHS = ("observe.onnx", "predict.onnx")
 WAIT_GRAPH = "wait.onnx"
 """In bundles of models with generation heads: state + history -> when the next behavior happens."""
-
-WINDOW_GRAPH = "window.onnx"
-"""In bundles for servers: the latest events, moment and history -> probabilities, stateless."""
 
 NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
 """In those of them not for the web: state + moment -> what happens, which event; where that is."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
+from edgebehave.bundles.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, ModelShape, Target
 from edgebehave.bundles.manifest_digest import digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
@@ -23,7 +23,6 @@ from edgebehave_export.graphs.onnx_export import (
     export_generation,
     export_observe,
     export_wait,
-    export_window,
 )
 from edgebehave_export.graphs.ort_format import ort_files
 from edgebehave_export.graphs.predict_graph import predict_graph
@@ -63,9 +62,8 @@ def export_bundle(
 
     store      the log that the checkpoint was trained on: its validation part is the test.
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
-    target     what will run it. "native": ONNX Runtime of a phone or a computer. "server": the
-               same, and window.onnx, which needs no cache. "web":
-               ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
+    target     "native": for ONNX Runtime of a phone or a computer. "web": for ONNX Runtime in a
+               browser; observe.onnx returns only the new rows of the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
     ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.graphs.ort_format`.
     report     receives lines for people, the table of the gate among them.
@@ -124,8 +122,6 @@ def export_graphs(
         graphs[WAIT_GRAPH] = export_wait(model)
         if target != "web" and can_generate(model.config):
             graphs |= export_generation(model)
-    if target == "server":
-        graphs[WINDOW_GRAPH] = export_window(model, shift)
     return graphs
 
 

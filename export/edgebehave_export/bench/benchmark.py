@@ -4,7 +4,7 @@ One prediction is "an event came, what is next". All contenders run in one proce
 in short bursts that take turns, so that whatever else the machine does hits them alike.
 
     torch window      eager torch, the last `window` events computed anew, habits included
-    window            the same in ONNX Runtime, stateless: window.onnx
+    window            the same in ONNX Runtime: the graphs for the web, `window` events in one run
     two graphs        observe.onnx for the event, predict.onnx for the answer, memory bound
     Predictor         the whole SDK: names, history, both graphs, the five best
     ... cold          the same with the processor's caches swept before each call
@@ -27,11 +27,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnx import ModelProto
 from torch import Tensor
 
 from edgebehave import Predictor
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.bundle import GRAPHS, WINDOW_GRAPH, Bundle, ModelShape
+from edgebehave.bundles.bundle import GRAPHS, Bundle, ModelShape
 from edgebehave.bundles.inference import open_graph
 from edgebehave.bundles.network_state import RingState
 from edgebehave.bundles.predict_graph import PredictGraph
@@ -175,16 +176,11 @@ def _measure(
     """The table without an agreement, and the graphs by precision."""
     if num_calls < 1:
         raise ValueError(f"num_calls must be at least 1, got {num_calls}")
-    protos = export_graphs(model, "server")
-    graphs: dict[str, Graphs] = {
-        "fp32": graph_bytes(protos),
-        "int8": graph_bytes(quantize_graphs(protos)),
-    }
+    graphs, web_graphs = (_by_precision(export_graphs(model, target)) for target in ("native", "web"))
     asked = _question(Device(model.config, graphs["fp32"]), history)
     contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():
-        session = open_graph(contents[WINDOW_GRAPH])
-        contenders[f"window {precision}"] = _onnx_window(session, model.config, history, asked)
+        contenders[f"window {precision}"] = _onnx_window(web_graphs[precision], model.config, history, asked)
         bundle = opened_bundle(model, vocabulary, contents)
         contenders |= {f"{name} {precision}": call for name, call in _stream(bundle, history, asked).items()}
         contenders[f"Predictor {precision}"] = _sdk(bundle, history, 1)
@@ -212,6 +208,10 @@ def _measure(
         environment=_environment(),
     )
     return table, graphs
+
+
+def _by_precision(graphs: dict[str, ModelProto]) -> dict[str, Graphs]:
+    return {"fp32": graph_bytes(graphs), "int8": graph_bytes(quantize_graphs(graphs))}
 
 
 def _in_turns(
@@ -329,14 +329,22 @@ def _question(device: Device, history: History) -> dict[str, Any]:
     return device.predict_inputs(state, history, len(history), moment)
 
 
-def _onnx_window(session: Any, config: ModelConfig, history: History, asked: Mapping[str, Any]) -> Callable[[], object]:
-    """The last `window` events through window.onnx."""
-    window = slice(-config.window, None)
-    columns = (history.event, history.location, history.time_s, history.utc_offset_min)
-    names = [given.name for given in session.get_inputs()]
-    inputs = {name: column[window] for name, column in zip(names, columns, strict=False)}
-    inputs |= {name: asked[name] for name in names[len(columns) :]}
-    return lambda: session.run(None, inputs)
+def _onnx_window(
+    graphs: Graphs, config: ModelConfig, history: History, asked: Mapping[str, Any]
+) -> Callable[[], npt.NDArray[np.float32]]:
+    """The last `window` events in one run of observe.onnx for the web, from an empty cache; then predict.onnx."""
+    observe, predict = open_graph(graphs["observe.onnx"]), open_graph(graphs["predict.onnx"])
+    columns = ("event", "location", "time_s", "utc_offset_min")
+    events = {name: getattr(history, name)[-config.window :] for name in columns}
+    cache = np.zeros((2 * config.num_layers, 0, config.num_heads, config.head_width), np.float32)
+    events |= {"position": np.array(0), "cache": cache}
+
+    def run() -> npt.NDArray[np.float32]:
+        (hidden,) = observe.run(["hidden"], events)
+        probs: npt.NDArray[np.float32] = predict.run(["probs"], {**asked, "hidden": hidden[-1:]})[0]
+        return probs
+
+    return run
 
 
 def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, Any]) -> Callable[[], Tensor]:

@@ -287,34 +287,3 @@ class Predict(nn.Module):
         shares_1K = kernels_1K / (evidence_1K + self.shrinkage_K)
         past_11 = evidence_1K[:, _FREQUENCY : _FREQUENCY + 1] + VOCABULARY_TRUST
         return network_11 * ((num_known + VOCABULARY_TRUST) / past_11), shares_1K
-
-
-class Window(nn.Module):
-    """Observe and predict in one, stateless, for a server that keeps no caches.
-
-    Up to a receptive field of events, what the stream answers; more change nothing but the time it
-    takes.
-    """
-
-    def __init__(self, observe: Observe, predict: Predict) -> None:
-        super().__init__()
-        self.observe, self.predict = observe, predict
-
-    @property
-    def input_names(self) -> list[str]:
-        return ["event", "event_location", "event_time_s", "event_utc_offset_min"] + [
-            name for name in self.predict.input_names if name != "hidden"
-        ]
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """probs (V + U,) float32.
-
-        event, event_location, event_time_s, event_utc_offset_min
-             (N,) int64, N >= 1, the latest events, oldest first.
-        The others as in `Predict`.
-        """
-        config = self.observe.model.config
-        cache = torch.zeros(2 * config.num_layers, 0, config.num_heads, config.head_width)
-        hidden_ND, _ = self.observe(*inputs[:4], torch.zeros((), dtype=torch.int64), cache)
-        probs: Tensor = self.predict(hidden_ND[-1:], *inputs[4:])
-        return probs

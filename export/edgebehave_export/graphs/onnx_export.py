@@ -7,18 +7,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.bundles.bundle import LOCATION_GRAPH, LOCATION_INPUTS, NEXT_GRAPH
 from edgebehave_export.graphs.generation_graphs import NextBehavior, NextLocation
 from edgebehave_export.graphs.graph_builder import OPSET
-from edgebehave_export.graphs.graphs import Observe, Window
-from edgebehave_export.graphs.shifted_predict import ShiftedPredict
+from edgebehave_export.graphs.graphs import Observe
 from edgebehave_export.graphs.waiting_time_graph import WaitingTimes
 from edgebehave_train.model.behavior_model import BehaviorModel
 
@@ -50,20 +47,6 @@ def export_observe(model: BehaviorModel) -> ModelProto:
         "cache": (cache, {1: num_cached}),
     }
     return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
-
-
-def export_window(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
-    """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out.
-
-    shift  calibration and dial; None: none, whatever `tail` is.
-    """
-    none = ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
-    window = Window(Observe(model), ShiftedPredict(model, shift or none))
-    axes = {0: torch.export.Dim("num_events")}
-    events = {name: (torch.arange(4), axes) for name in window.input_names[:4]}
-    examples = _predict_examples(model) | events
-    inputs = {name: examples[name] for name in window.input_names}
-    return _finished(_export(window, inputs, ["probs"]))
 
 
 def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
@@ -114,7 +97,7 @@ def export_generation(model: BehaviorModel) -> dict[str, ModelProto]:
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
     shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
-    if isinstance(module, NextBehavior | Window):  # its forward takes *inputs, which count as one argument
+    if isinstance(module, NextBehavior):  # its forward takes *inputs, which count as one argument
         shapes = (shapes,)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(

@@ -172,8 +172,6 @@ def check_parity(
     if devices["fp32"].takes_many:
         checks += _check_prefill(devices, histories, hidden, log, targets)
     checks += _check_rebuilt(devices, histories, hidden)
-    if devices["fp32"].has_window:
-        checks += _check_window(devices, log, histories, hidden, targets)
     if config.generation_heads:
         of_device = gap_differences(model, log, targets, histories, devices, hidden)
         checks += _compare_generation(of_device, "waiting time")
@@ -313,38 +311,6 @@ def _check_prefill(
                 name=f"{name}: prefill - steps, probabilities",
                 value=float(np.abs(probs[0] - probs[1]).max(initial=0)),
                 count=len(mine),
-                limit=MAX_DIFFERENCE if name == "fp32" else None,
-            )
-        )
-    return checks
-
-
-def _check_window(
-    devices: Mapping[str, Device],
-    log: MappedLog,
-    histories: list[History],
-    hidden: Mapping[str, list[FloatArray]],
-    targets: Targets,
-) -> list[Check]:
-    """The stateless graph against the stream, on every tenth prediction.
-
-    Judged in fp32, as prefill is: int8 scales the inputs of a whole window at once.
-    """
-    some = targets.take(np.arange(len(targets)) % 10 == 0)
-    checks = []
-    for name, device in devices.items():
-        largest = 0.0
-        for user, event in zip(some.user, some.event, strict=True):
-            at = int(event - log.user_start[user])
-            moment = int(log.time_s[event]), int(log.utc_offset_min[event])
-            inputs = device.predict_inputs(hidden[name][user][at - 1], histories[user], at, moment)
-            apart = np.abs(device.window(inputs, histories[user], at) - device.predict(inputs))
-            largest = max(largest, float(apart.max()))
-        checks.append(
-            Check(
-                name=f"{name}: window - stream, probabilities",
-                value=largest,
-                count=len(some),
                 limit=MAX_DIFFERENCE if name == "fp32" else None,
             )
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, WINDOW_GRAPH
+from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH
 from edgebehave.bundles.inference import open_graph
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave_train.logs.mapped_log import MappedLog
@@ -59,10 +59,6 @@ class History:
     def __len__(self) -> int:
         return len(self.event)
 
-    def take(self, events: slice) -> "History":
-        """Some of the events."""
-        return History(**{name: column[events] for name, column in vars(self).items()})
-
 
 class Device:
     """The two graphs of a bundle, opened, and what a client does around them."""
@@ -72,7 +68,6 @@ class Device:
         self._observe = open_graph(graphs["observe.onnx"])
         self._predict = open_graph(graphs["predict.onnx"])
         self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
-        self._window = open_graph(graphs[WINDOW_GRAPH]) if WINDOW_GRAPH in graphs else None
         self.generates = NEXT_GRAPH in graphs
         if self.generates:
             self._next, self._location = (open_graph(graphs[n]) for n in (NEXT_GRAPH, LOCATION_GRAPH))
@@ -207,27 +202,6 @@ class Device:
     def predict(self, inputs: Mapping[str, Any]) -> FloatArray:
         """probs (V + U,)."""
         probs: FloatArray = self._predict.run(["probs"], dict(inputs))[0]
-        return probs
-
-    @property
-    def has_window(self) -> bool:
-        return self._window is not None
-
-    def window(self, inputs: Mapping[str, Any], history: History, at: int) -> FloatArray:
-        """probs (V + U,) without a state: from the receptive field before event `at`.
-
-        inputs  of predict; the state among them is not used.
-        """
-        assert self._window is not None
-        latest = history.take(slice(max(0, at - self.config.receptive_field), at))
-        events = {
-            "event": latest.event,
-            "event_location": latest.location,
-            "event_time_s": latest.time_s,
-            "event_utc_offset_min": latest.utc_offset_min,
-        }
-        asked = {name: value for name, value in inputs.items() if name != "hidden"}
-        probs: FloatArray = self._window.run(["probs"], events | asked)[0]
         return probs
 
     def wait(self, hidden_D: FloatArray, history: History, at: int) -> tuple[FloatArray, FloatArray]:

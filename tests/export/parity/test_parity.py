@@ -103,11 +103,5 @@ def test_graphs_for_the_web_pass(gate, tiny_model):
     assert value_of(report, "fp32: rebuilt") == 0
 
 
-def test_graphs_for_a_server_pass(gate, tiny_model):
-    report = gate(graph_bytes(export_graphs(tiny_model, "server")))
-    assert report.passed, report.to_text()
-    assert 0 < value_of(report, "fp32: window - stream") < 1e-4
-
-
 def test_not_a_number_fails():
     assert not Check(name="x", value=float("nan"), count=1, limit=1.0).passed
