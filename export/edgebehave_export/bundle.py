@@ -1,11 +1,13 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,19 +15,22 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, ModelShape, Target
+from edgebehave.bundles.bundle import (
+    FORMAT_VERSION,
+    GRAPHS,
+    LOCATION_GRAPH,
+    NEXT_GRAPH,
+    WAIT_GRAPH,
+    ModelShape,
+    Target,
+)
 from edgebehave.bundles.manifest_digest import digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
-from edgebehave_export.graphs.native_graph import native_observe
-from edgebehave_export.graphs.onnx_export import (
-    export_generation,
-    export_observe,
-    export_wait,
-)
-from edgebehave_export.graphs.ort_format import ort_files
-from edgebehave_export.graphs.predict_graph import predict_graph
+from edgebehave_export.graphs.native_observe import native_observe
+from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
+from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
 from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
@@ -65,7 +70,7 @@ def export_bundle(
     target     "native": for ONNX Runtime of a phone or a computer. "web": for ONNX Runtime in a
                browser; observe.onnx returns only the new rows of the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
-    ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.graphs.ort_format`.
+    ort        also write the graphs in ONNX Runtime's own format, see `ort_files`.
     report     receives lines for people, the table of the gate among them.
     Returns    the table of the gate, which also stands in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -121,13 +126,35 @@ def export_graphs(
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
         if target != "web" and can_generate(model.config):
-            graphs |= export_generation(model)
+            graphs |= {NEXT_GRAPH: next_graph(model), LOCATION_GRAPH: export_location(model)}
     return graphs
 
 
 def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
     """What stands in the files: the same bytes for the same graph."""
     return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
+
+
+def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The graphs in ONNX Runtime's own format by file name, observe.ort and so on, optimized for any processor.
+
+    Such a file holds a graph as it is in memory after optimizing: it opens faster, and the smallest builds for
+    phones read only this. It suits the ONNX Runtime that wrote it and newer ones, and differs by some bytes
+    each time it is written. Raises RuntimeError if ONNX Runtime cannot convert a graph.
+    """
+    # Imported late: it brings all of onnxruntime's tools along.
+    from onnxruntime.tools.convert_onnx_models_to_ort import (
+        OptimizationStyle,
+        convert_onnx_models_to_ort,
+    )
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in graphs.items():
+            (folder / file).write_bytes(content)
+        with contextlib.redirect_stdout(io.StringIO()):
+            convert_onnx_models_to_ort(folder, optimization_styles=[OptimizationStyle.Fixed])
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 
 
 def check_target(out: Path, overwrite: bool) -> None:

@@ -39,8 +39,8 @@ from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.moments import Moment
 from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_export.bench.model_answer import ModelAnswer
 from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
-from edgebehave_export.graphs.graphs import Predict
 from edgebehave_export.parity.gate_log import gate_log
 from edgebehave_export.parity.parity import check_parity
 from edgebehave_export.parity.replay import Device, History
@@ -348,9 +348,9 @@ def _onnx_window(
 
 
 def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, Any]) -> Callable[[], Tensor]:
-    """The same prediction in torch, stateless: everything from the last `window` events.
+    """The same prediction in torch, without a state: everything from the last `window` events.
 
-    asked  inputs of the predict graph; the state among them is computed anew.
+    asked  inputs of predict.onnx; the state among them is computed anew.
     """
     config = model.config
     window = slice(-config.window, None)
@@ -358,23 +358,18 @@ def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, An
     def ids(column: npt.NDArray[np.int64], table_size: int) -> Tensor:
         return torch.from_numpy(column[window] * (column[window] < table_size))[None]
 
-    predict = Predict(model).eval()
-    given = {name: torch.from_numpy(np.asarray(asked[name])) for name in predict.input_names}
+    moment = (int(asked["time_s"][0]), int(asked["utc_offset_min"][0])) if "time_s" in asked else None
+    past = asked.get("history", np.zeros((4, 0), np.int64))
+    answer = ModelAnswer(model, past, moment, int(asked.get("location", [0])[0]))
 
     @torch.inference_mode()
     def run() -> Tensor:
         weekday, slot = weekday_and_slot(history.time_s[window], history.utc_offset_min[window])
         event = ids(history.event, config.num_events)
         plan = plan_attention(torch.zeros_like(event), config.window, "blockwise")
-        given["hidden"] = model.hidden(
-            event,
-            ids(history.location, config.num_locations),
-            torch.from_numpy(weekday)[None],
-            torch.from_numpy(slot)[None],
-            plan,
-        )[0, -1:]
-        probs: Tensor = predict(*given.values())
-        return probs
+        location = ids(history.location, config.num_locations)
+        times = torch.from_numpy(weekday)[None], torch.from_numpy(slot)[None]
+        return answer(model.hidden(event, location, *times, plan)[0, -1:])
 
     return run
 

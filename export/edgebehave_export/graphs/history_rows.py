@@ -31,8 +31,8 @@ from edgebehave.habits import (
     MOMENT_WIDTH,
 )
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
+from edgebehave_export.graphs.clock import weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import GraphBuilder
-from edgebehave_export.graphs.half_hours import weekdays_and_slots
 from edgebehave_train.kernels.cues import CLOCK_WIDTHS, CUES, GAP_WIDTHS
 
 FloatArray = npt.NDArray[np.float32]
@@ -104,7 +104,7 @@ def history_rows(
     half_hours_1m: str,
     moment: str,
     *,
-    has_time: bool,
+    time_known: str,
     learned_kernel: bool,
 ) -> HistoryRows:
     """The rows of the input `history`.
@@ -112,11 +112,11 @@ def history_rows(
     times       UTC seconds of the behaviors and, behind them, of the moment to predict for.
     half_hours  numbers 0..335 of the half hours in which these lie.
     moment      (1,) that of the moment plus one; 0 for one that is not known.
-    has_time    whether the graph has the input `time_known`; without, no moment is known.
+    time_known  (1,) int64, 0 or 1; "" for a graph in which no moment is known.
     """
     calendar_4n = _calendar(graph, half_hours_1m, moment)
     ages_4n, same_6n = _ages(graph), _coincidences(graph)
-    logs_2n, apart_2n, squared_2n = _waits(graph, times_1m, has_time)
+    logs_2n, apart_2n, squared_2n = _waits(graph, times_1m, time_known)
     rows_Rn = graph.node("Concat", ages_4n, same_6n, squared_2n, calendar_4n, axis=0)
     exponents = [_row_vector(factor_of, _ROWS) for factor_of in _exponents(learned_kernel).values()]
     exponents_Xn = graph.node("MatMul", graph.floats(exponents, "exponents"), rows_Rn)
@@ -167,7 +167,7 @@ def _coincidences(graph: GraphBuilder) -> str:
     return graph.node("Squeeze", graph.node("Relu", coincide), graph.integers([0]))
 
 
-def _waits(graph: GraphBuilder, times_1m: str, has_time: bool) -> tuple[str, str, str]:
+def _waits(graph: GraphBuilder, times_1m: str, time_known: str) -> tuple[str, str, str]:
     """Rows _LOG_ROWS, _APART_ROWS and _SQUARE_ROWS, (2, n) each."""
     before_1m = graph.node("Gather", _before(graph), graph.integers([2]), axis=0)
     gap_1m = graph.node("Sub", times_1m, before_1m)
@@ -181,9 +181,9 @@ def _waits(graph: GraphBuilder, times_1m: str, has_time: bool) -> tuple[str, str
     logs_2m = graph.node("Log", above)
     parts = graph.integers([0]), graph.integers([-1]), graph.integers([1])
     logs_2n = graph.node("Slice", logs_2m, *parts)
-    if has_time:
+    if time_known:
         wait = graph.node("GatherND", logs_2m, graph.integers([[[0, -1]], [[1, -1]]]))
-        is_known = graph.node("Cast", "time_known", to=TensorProto.FLOAT)
+        is_known = graph.node("Cast", time_known, to=TensorProto.FLOAT)
         wait = graph.node("Mul", wait, is_known)
     else:
         wait = graph.floats([[0.0], [0.0]])

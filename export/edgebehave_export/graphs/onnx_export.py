@@ -12,11 +12,10 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgebehave.bundles.bundle import LOCATION_GRAPH, LOCATION_INPUTS, NEXT_GRAPH
-from edgebehave_export.graphs.generation_graphs import NextBehavior, NextLocation
+from edgebehave.bundles.bundle import LOCATION_INPUTS
+from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
 from edgebehave_export.graphs.graph_builder import OPSET
-from edgebehave_export.graphs.graphs import Observe
-from edgebehave_export.graphs.waiting_time_graph import WaitingTimes
+from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_train.model.behavior_model import BehaviorModel
 
 
@@ -49,56 +48,40 @@ def export_observe(model: BehaviorModel) -> ModelProto:
     return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
 
 
-def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
-    """Name -> (example, dynamic axes)."""
-    num_history = torch.export.Dim("num_history")
-    return {
-        "hidden": (torch.zeros(1, model.config.width), None),
-        "time_s": (torch.tensor([10_000]), None),
-        "utc_offset_min": (torch.tensor([60]), None),
-        "time_known": (torch.tensor([1]), None),
-        "location": (torch.tensor([0]), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
-        "tail": (torch.tensor(0.5), None),
-    }
-
-
 def export_wait(model: BehaviorModel) -> ModelProto:
-    """The wait graph of a model with generation heads, fp32.
-
-    Inputs   hidden (1, D) float32; history (4, n) int64 as for predict; num_real () int64.
-    Outputs  gap_s, probs (G,) float32, see `WaitingTimes`.
-    """
+    """wait.onnx of a model with generation heads, fp32; inputs and outputs as of `WaitingTimes`."""
     inputs = {
         "hidden": (torch.zeros(1, model.config.width), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: torch.export.Dim("num_history")}),
+        "history": _history()["history"],
         "num_real": (torch.tensor(5), None),
     }
     return _finished(_export(WaitingTimes(model), inputs, ["gap_s", "probs"]))
 
 
-def export_generation(model: BehaviorModel) -> dict[str, ModelProto]:
-    """The graphs of `generation_graphs` by file name, fp32; inputs and outputs as there."""
-    behavior, num_history = NextBehavior(model), torch.export.Dim("num_history")
-    examples = _predict_examples(model) | {
+def export_location(model: BehaviorModel) -> ModelProto:
+    """place.onnx of a model that generates, fp32; inputs and outputs as of `NextLocation`."""
+    examples = _history() | {
         "z": (torch.zeros(1, model.config.width), None),
         "event": (torch.tensor([1]), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
-        "history_event": (torch.arange(5), {0: num_history}),
+        "time_s": (torch.tensor([10_000]), None),
+        "utc_offset_min": (torch.tensor([60]), None),
         "num_real": (torch.tensor(5), None),
     }
-    inputs = {name: examples[name] for name in behavior.input_names}
-    of_behavior = _export(behavior, inputs, ["probs", "event_scores", "z"])
     inputs = {name: examples[name] for name in LOCATION_INPUTS}
-    of_location = _export(NextLocation(model), inputs, ["probs", "copied"])
-    return {NEXT_GRAPH: _finished(of_behavior), LOCATION_GRAPH: _finished(of_location)}
+    return _finished(_export(NextLocation(model), inputs, ["probs", "copied"]))
+
+
+def _history() -> dict[str, tuple[Tensor, Any]]:
+    """Example and dynamic axes of a history and its events."""
+    num_history = torch.export.Dim("num_history")
+    return {
+        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
+        "history_event": (torch.arange(5), {0: num_history}),
+    }
 
 
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
-    shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
-    if isinstance(module, NextBehavior):  # its forward takes *inputs, which count as one argument
-        shapes = (shapes,)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
@@ -107,7 +90,7 @@ def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_nam
             dynamo=True,
             input_names=list(inputs),
             output_names=list(output_names),
-            dynamic_shapes=shapes,
+            dynamic_shapes=tuple(axes for _, axes in inputs.values()),
             opset_version=OPSET,
             external_data=False,
             verbose=False,

@@ -1,8 +1,7 @@
-"""predict.onnx, node by node: three quarters of the nodes that the exporter of torch writes.
+"""predict.onnx and next.onnx, node by node: three quarters of the nodes that the exporter of torch writes.
 
-It computes what `graphs.Predict` and, behind it, `shifted_predict` compute: a mixture of the
-network and of kernels over the rows of `history_rows`. The gates of the mixture are relative to the
-network, in logarithms, and divided by their sum in the end.
+Both hold the mixture of the network and of the kernels over the rows of `history_rows`. The gates of the
+kernels are logarithms relative to the gate of the network; the sum over all candidates divides them in the end.
 """
 
 # n behaviors of a history, Z rows that cues are made of, W rows that are weights, F cues, S hidden
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.habits import KERNELS
+from edgebehave_export.graphs.clock import half_hour, weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import GraphBuilder
-from edgebehave_export.graphs.half_hours import half_hour, weekdays_and_slots
 from edgebehave_export.graphs.history_rows import CUE_ROWS, NEVER, history_rows, rows_of_cues, weight_rows
 from edgebehave_train.kernels.learned_kernel import MAX_SCORE
 from edgebehave_train.model.behavior_model import VOCABULARY_TRUST, BehaviorModel
@@ -29,50 +28,77 @@ _MAX_GATE = 60.0
 
 
 def predict_graph(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
-    """The predict graph of a model, fp32, in standard operators.
+    """predict.onnx of a model, fp32, in standard operators.
 
-    Inputs   those of `shifted_predict.ShiftedPredict`, in its order.
-    Outputs  probs (V + U,) float32, sums to 1; column 0 is what nobody can name.
-    shift    calibration and dial; None: none, whatever `tail` is.
+    Inputs   hidden                              (1, D) float32, state after the last event.
+             time_s, utc_offset_min, time_known  (1,) int64, the moment to predict for; time_known is 0 or 1,
+                                                 as ONNX Runtime has no bool in Swift and Objective-C.
+             location                            (1,) int64, the location to predict for.
+             history                             (4, n) int64, 1 <= n <= HABIT_EVENTS, oldest first; rows
+                                                 behavior, location, time_s, utc_offset_min.
+             tail                                () float32 in 0..1.
+             Without habits or query_context, the inputs that these need are absent.
+    Outputs  probs (V + U,) float32, sums to 1; column 0 is the unknown behavior.
+    shift    calibration and ratios for `tail`; None: probabilities of the mixture, whatever `tail` is.
     """
-    return _Predict(model, shift).finished()
+    mixture = _Mixture(model)
+    mixture.add_shifted(shift or ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors)))
+    return mixture.finished(probs=[mixture.num_candidates])
 
 
-class _Predict:
-    def __init__(self, model: BehaviorModel, shift: ProbabilityShift | None) -> None:
-        self.model, self.config = model, model.config
-        none = ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
-        self.shift = shift or none
+def next_graph(model: BehaviorModel) -> ModelProto:
+    """next.onnx of a model with generation heads, fp32: what happens at a moment that is known.
+
+    Inputs   those of predict.onnx without time_known and tail, and num_real () int64: the first num_real
+             behaviors of the history happened. The others were generated; nothing is copied from them.
+    Outputs  probs (V + U,), as of predict.onnx without calibration; event_scores (E,), whose softmax over
+             the events that stand for a behavior is p(event | behavior); z (1, D).
+    """
+    mixture = _Mixture(model, generates=True)
+    mixture.add_generated()
+    shapes = {"event_scores": [model.config.num_events], "z": [1, model.config.width]}
+    return mixture.finished(probs=[mixture.num_candidates], **shapes)
+
+
+class _Mixture:
+    """The nodes of the mixture; `generates` for next.onnx, in which the moment is always known."""
+
+    def __init__(self, model: BehaviorModel, generates: bool = False) -> None:
+        self.model, self.config, self.generates = model, model.config, generates
         self.graph = GraphBuilder(model)
         self.has_time = self.config.query_context != "none"
+        self.time_known = self.graph.integers([1]) if generates else "time_known"
         self.num_kernels = len(KERNELS) + self.config.learned_kernel
+        self.num_candidates = self.config.num_behaviors + self.config.num_spare
 
-    def finished(self) -> ModelProto:
-        graph, config = self.graph, self.config
-        integers = ["time_s", "utc_offset_min", "time_known"] * self.has_time
-        integers += ["location"] * (config.query_context == "time_location")
-        inputs = [
-            make_tensor_value_info("hidden", TensorProto.FLOAT, [1, config.width]),
-            *(make_tensor_value_info(name, TensorProto.INT64, [1]) for name in integers),
-        ]
+    def finished(self, **outputs: list[int]) -> ModelProto:
+        """The graph with its inputs; outputs as name=shape."""
+        config = self.config
+        moment = ["time_s", "utc_offset_min"] + ["time_known"] * (not self.generates)
+        integers = moment * self.has_time + ["location"] * (config.query_context == "time_location")
+        inputs = [make_tensor_value_info("hidden", TensorProto.FLOAT, [1, config.width])]
+        inputs += [make_tensor_value_info(name, TensorProto.INT64, [1]) for name in integers]
         if config.habits:
             inputs.append(make_tensor_value_info("history", TensorProto.INT64, [4, "num_history"]))
-        inputs.append(make_tensor_value_info("tail", TensorProto.FLOAT, []))
-        self._shifted(self._with_habits() if config.habits else self._network_alone())
-        num_candidates = config.num_behaviors + config.num_spare
-        probs = make_tensor_value_info("probs", TensorProto.FLOAT, [num_candidates])
-        return graph.finished(inputs, [probs])
+        if not self.generates:
+            inputs.append(make_tensor_value_info("tail", TensorProto.FLOAT, []))
+        elif config.habits:
+            inputs.append(make_tensor_value_info("num_real", TensorProto.INT64, []))
+        found = [make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
+        return self.graph.finished(inputs, found)
 
-    def _network_alone(self) -> str:
-        """Probabilities of the candidates, (1, C)."""
+    def _mixture(self) -> tuple[str, str]:
+        """Probabilities of the candidates (1, C), with habits not divided by their sum; and z (1, D)."""
+        if self.config.habits:
+            return self._with_habits()
         moment = ""
         if self.has_time:
             moment = self._moment(half_hour(self.graph, "time_s", "utc_offset_min"))
-        (head,) = self._of_state(self._query(moment))
-        return self._candidates(self._network(head))
+        z = self._query(moment)
+        (head,) = self._of_state(z)
+        return self._candidates(self._network(head)), z
 
-    def _with_habits(self) -> str:
-        """The mixture of network and kernels, (1, C), not divided by its sum."""
+    def _with_habits(self) -> tuple[str, str]:
         graph, config = self.graph, self.config
         behavior, _, times, offsets = graph.split("history", [1, 1, 1, 1], axis=0)
         times = graph.node("Concat", times, self._now("time_s"), axis=1)
@@ -82,13 +108,14 @@ class _Predict:
         if self.has_time:
             last = graph.integers([[0, -1]])
             moment = self._moment(graph.node("GatherND", half_hours, last))
-        *to_learned, to_gates, to_head = self._of_state(self._query(moment))
+        z = self._query(moment)
+        *to_learned, to_gates, to_head = self._of_state(z)
         rows = history_rows(
             graph,
             times,
             half_hours,
             moment,
-            has_time=self.has_time,
+            time_known=self.time_known if self.has_time else "",
             learned_kernel=config.learned_kernel,
         )
         weights = [*rows.weights]
@@ -98,9 +125,14 @@ class _Predict:
         is_known = graph.node("Less", behavior, graph.integers([[config.num_behaviors]]))
         weights.append(graph.node("Cast", is_known, to=TensorProto.FLOAT))
         weights_Wn = graph.node("Concat", *weights, axis=0)
+        if self.generates:
+            num_history = graph.node("Gather", graph.node("Shape", "history"), graph.integers(1))
+            index_n = graph.node("Range", graph.integers(0), num_history, graph.integers(1))
+            is_real = graph.node("Cast", graph.node("Less", index_n, "num_real"), to=TensorProto.FLOAT)
+            weights_Wn = graph.node("Mul", weights_Wn, is_real)
         copied_1n = graph.node("MatMul", self._shares(to_gates, weights_Wn), weights_Wn)
         candidates_1C = self._candidates(self._network(to_head))
-        return graph.node("ScatterElements", candidates_1C, behavior, copied_1n, axis=1, reduction="add")
+        return graph.node("ScatterElements", candidates_1C, behavior, copied_1n, axis=1, reduction="add"), z
 
     # The moment to predict for
 
@@ -113,7 +145,7 @@ class _Predict:
     def _moment(self, half_hour: str) -> str:
         """Row of the tables of moments, (1,) int64: 0 for one that is not known."""
         row = self.graph.node("Add", half_hour, self.graph.integers([1]))
-        return self.graph.node("Mul", row, "time_known")
+        return self.graph.node("Mul", row, self.time_known)
 
     def _query(self, moment: str) -> str:
         """z (1, D), as `BehaviorModel.query`."""
@@ -241,13 +273,30 @@ class _Predict:
 
     # The last step
 
-    def _shifted(self, mixture_1C: str) -> None:
+    def _probs(self) -> tuple[str, str]:
+        """The mixture divided by its sum, (1, C); and z (1, D)."""
+        mixture_1C, z = self._mixture()
+        total = self.graph.node("ReduceSum", mixture_1C, self.graph.integers([1]))
+        return self.graph.node("Div", mixture_1C, total), z
+
+    def add_generated(self) -> None:
+        """The outputs of `next_graph`."""
+        graph, heads = self.graph, self.model.generation
+        probs, z = self._probs()
+        graph.node("Reshape", probs, graph.integers([-1]), name="probs")
+        matrix = graph.floats(heads.event_out.weight.T, graph.name_of(heads.event_out.weight))
+        wanted = graph.node("Gemm", z, matrix, graph.tensor(heads.event_out.bias))
+        table = graph.floats(self.model.event.weight.T, graph.name_of(self.model.event.weight))
+        scores = graph.node("Gemm", wanted, table, graph.tensor(heads.event_bias))
+        graph.node("Reshape", scores, graph.integers([-1]), name="event_scores")
+        graph.node("Identity", z, name="z")
+
+    def add_shifted(self, shift: ProbabilityShift) -> None:
         """p(b)^(1/T) exp(g sqrt p(b)) r_b^tail, normalized: `edgebehave.answers.probability_shift`."""
-        graph, shift = self.graph, self.shift
+        graph = self.graph
+        probs, _ = self._probs()
         log_ratio_C = np.zeros(self.config.num_behaviors + self.config.num_spare)
         log_ratio_C[: self.config.num_behaviors] = shift.log_ratio_V
-        total = graph.node("ReduceSum", mixture_1C, graph.integers([1]))
-        probs = graph.node("Div", mixture_1C, total)
         features = graph.node("Concat", graph.node("Log", probs), graph.node("Sqrt", probs), axis=0)
         scores = graph.node(
             "Gemm",

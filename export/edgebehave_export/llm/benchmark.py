@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bench.benchmark import BenchTable
-from edgebehave_export.graphs.graphs import Observe, Predict
+from edgebehave_export.bench.model_answer import ModelAnswer
+from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel, longest_beginnings
 from edgebehave_train.llm.prompts.behavior_names import readable_names
@@ -282,15 +283,10 @@ def edge_flops(model: BehaviorModel) -> float:
     one, some = torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
     head_width = config.width // config.num_heads
     cached = (2 * config.num_layers, config.window - 1, config.num_heads, head_width)
-    predict = Predict(model).eval()
-    given = {
-        "hidden": torch.zeros(1, config.width),
-        **dict.fromkeys(("time_s", "utc_offset_min", "time_known", "location"), one),
-        "history": torch.ones(4, HABIT_EVENTS, dtype=torch.int64),
-    }
+    answer = ModelAnswer(model, np.ones((4, HABIT_EVENTS), np.int64), (1, 1))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         Observe(model).eval()(one, some, one, some, torch.tensor(0), torch.zeros(cached))
-        predict(*(given[name] for name in predict.input_names))
+        answer(torch.zeros(1, config.width))
     return float(counter.get_total_flops())
 
 

@@ -22,8 +22,8 @@ from onnx.helper import make_node, make_tensor_value_info
 from torch import nn
 
 from edgebehave.bundles.bundle import CACHE_PARTS
+from edgebehave_export.graphs.clock import half_hour, weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import FUSED, GraphBuilder
-from edgebehave_export.graphs.half_hours import half_hour, weekdays_and_slots
 from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, Block
 
 

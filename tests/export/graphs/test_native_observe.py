@@ -6,7 +6,7 @@ import torch
 
 from edgebehave.bundles.inference import open_graph
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_export.graphs.native_graph import native_observe
+from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_observe
 from edgebehave_export.graphs.predict_graph import predict_graph
 from edgebehave_export.parity.replay import Device, History
