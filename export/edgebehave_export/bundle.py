@@ -31,8 +31,9 @@ from edgebehave_export.graphs.generation_graphs import can_generate
 from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
 from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
+from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.golden import check_golden_path, write_golden
-from edgebehave_export.parity.parity import ParityReport, check_parity
+from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES

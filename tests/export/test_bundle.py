@@ -14,8 +14,8 @@ from edgebehave.bundles.inference import open_graph
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
 from edgebehave_export.bundle import check_target, export_bundle, graph_bytes, is_bundle, ort_files
-from edgebehave_export.parity.parity import ParityError, ParityReport
-from edgebehave_export.parity.replay import Device, History
+from edgebehave_export.parity.replay import ClientHistory, Device
+from edgebehave_export.parity.report import ParityError, ParityReport
 from edgebehave_train.logs.mapped_log import map_log
 
 
@@ -180,7 +180,7 @@ def ort(int8_graphs):
 def test_ort_files_compute_what_the_graphs_do(ort, int8_graphs, tiny_store, tiny_checkpoint):
     assert set(ort) == {name.replace(".onnx", ".ort") for name in int8_graphs}
     log = map_log(tiny_store, tiny_checkpoint.vocabulary)
-    history = History.of_log(log, 0)
+    history = ClientHistory.of_log(log, 0)
     renamed = {name.replace(".ort", ".onnx"): content for name, content in ort.items()}
     config = tiny_checkpoint.model_config
     states = [Device(config, graphs).stream(history)[0] for graphs in (renamed, graph_bytes(int8_graphs))]

@@ -41,9 +41,9 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bench.model_answer import ModelAnswer
 from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
+from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.gate_log import gate_log
-from edgebehave_export.parity.parity import check_parity
-from edgebehave_export.parity.replay import Device, History
+from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
@@ -171,7 +171,7 @@ def benchmark_shape(config: ModelConfig, num_calls: int = 1000, warm_up: int = 1
 
 
 def _measure(
-    model: BehaviorModel, vocabulary: Vocabulary, history: History, num_calls: int, warm_up: int
+    model: BehaviorModel, vocabulary: Vocabulary, history: ClientHistory, num_calls: int, warm_up: int
 ) -> tuple[BenchTable, dict[str, Graphs]]:
     """The table without an agreement, and the graphs by precision."""
     if num_calls < 1:
@@ -262,7 +262,7 @@ def opened_bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) 
     )
 
 
-def _stream(bundle: Bundle, history: History, asked: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
+def _stream(bundle: Bundle, history: ClientHistory, asked: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
     """One step from a full cache, one prediction from a full history, and both in a row."""
     state, predict = RingState(bundle, 0), PredictGraph(bundle)
     columns = (history.event, history.location, history.time_s, history.utc_offset_min)
@@ -285,7 +285,7 @@ def _stream(bundle: Bundle, history: History, asked: Mapping[str, Any]) -> dict[
     return {"two graphs": both, "  observe": observe, "  predict": answer}
 
 
-def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], object]:
+def _sdk(bundle: Bundle, history: ClientHistory, num_users: int) -> Callable[[], object]:
     """`observe` and `predict` for users with full histories, each call for the next user."""
     predictor = Predictor(bundle, state_mb=1e5)
     names = _names(bundle.vocabulary, history)
@@ -310,7 +310,7 @@ def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], objec
     return call
 
 
-def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[str | None]]:
+def _names(vocabulary: Vocabulary, history: ClientHistory) -> tuple[list[str], list[str | None]]:
     """Names of the events and locations of a history; made-up ones for private ids."""
     events = [
         vocabulary.events[i] if 0 < i < vocabulary.num_events else f"own event {i}" for i in history.event.tolist()
@@ -322,15 +322,15 @@ def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[st
     return events, locations
 
 
-def _question(device: Device, history: History) -> dict[str, Any]:
+def _question(device: Device, history: ClientHistory) -> dict[str, Any]:
     """Inputs of predict for the moment of the latest event, but for the state, which is 0."""
     moment = int(history.time_s[-1]), int(history.utc_offset_min[-1])
     state = np.zeros(device.config.width, np.float32)
-    return device.predict_inputs(state, history, len(history), moment)
+    return device.predict_inputs(device.question(state, history, len(history), moment))
 
 
 def _onnx_window(
-    graphs: Graphs, config: ModelConfig, history: History, asked: Mapping[str, Any]
+    graphs: Graphs, config: ModelConfig, history: ClientHistory, asked: Mapping[str, Any]
 ) -> Callable[[], npt.NDArray[np.float32]]:
     """The last `window` events in one run of observe.onnx for the web, from an empty cache; then predict.onnx."""
     observe, predict = open_graph(graphs["observe.onnx"]), open_graph(graphs["predict.onnx"])
@@ -347,7 +347,7 @@ def _onnx_window(
     return run
 
 
-def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, Any]) -> Callable[[], Tensor]:
+def _torch_window(model: BehaviorModel, history: ClientHistory, asked: Mapping[str, Any]) -> Callable[[], Tensor]:
     """The same prediction in torch, without a state: everything from the last `window` events.
 
     asked  inputs of predict.onnx; the state among them is computed anew.
@@ -381,18 +381,18 @@ def _weight_pass(model: BehaviorModel) -> Callable[[], object]:
     return lambda: values @ values
 
 
-def _longest_history(checkpoint: Checkpoint, store: EventStore) -> History:
+def _longest_history(checkpoint: Checkpoint, store: EventStore) -> ClientHistory:
     gate = gate_log(store, checkpoint.config.split, checkpoint.model_config.window)
     log = map_log(gate.store, checkpoint.vocabulary)
-    return History.of_log(log, int(np.diff(log.user_start).argmax()))
+    return ClientHistory.of_log(log, int(np.diff(log.user_start).argmax()))
 
 
-def _random_history(config: ModelConfig) -> History:
+def _random_history(config: ModelConfig) -> ClientHistory:
     """Events every hour, more than any counter holds."""
     rng = np.random.default_rng(0)
     num_events = config.history_events + config.window
     events = rng.integers(1, max(2, config.num_events), num_events)
-    return History(
+    return ClientHistory(
         event=events,
         location=rng.integers(0, config.num_locations, num_events),
         behavior=np.minimum(events, config.num_behaviors - 1),

@@ -9,13 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgebehave_export.bundle import export_graphs, graph_bytes
-from edgebehave_export.parity.parity import (
-    MAX_DIFFERENCE,
-    MIN_AGREEMENT,
-    Check,
-    ParityError,
-    check_parity,
-)
+from edgebehave_export.parity.gate import MIN_AGREEMENT, check_parity
+from edgebehave_export.parity.report import MAX_DIFFERENCE, Check, ParityError
 
 
 @pytest.fixture(scope="module")
