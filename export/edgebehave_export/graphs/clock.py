@@ -62,10 +62,10 @@ def half_hour(graph: GraphBuilder, time_s: str, utc_offset_min: str) -> str:
 
     From Thursday on it takes a node less than from Monday on.
     """
-    offset_s = graph.node("Mul", utc_offset_min, graph.integers([60]))
-    local_s = graph.node("Add", time_s, offset_s)
-    second = graph.node("Mod", local_s, graph.integers([_WEEK_S]))
-    return graph.node("Div", second, graph.integers([SECONDS_PER_SLOT]))
+    offset_s = graph.Mul(utc_offset_min, [60])
+    local_s = graph.Add(time_s, offset_s)
+    second = graph.Mod(local_s, [_WEEK_S])
+    return graph.Div(second, [SECONDS_PER_SLOT])
 
 
 def weekdays_and_slots(graph: GraphBuilder, with_none: bool = True) -> tuple[str, str]:
