@@ -1,7 +1,5 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
-import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,6 +23,7 @@ from edgebehave.bundles.manifest_digest import digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
+from edgebehave_export.graphs.graph_builder import quiet
 from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
 from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
@@ -141,16 +140,13 @@ def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
     each time it is written. Raises RuntimeError if ONNX Runtime cannot convert a graph.
     """
     # Imported late: it brings all of onnxruntime's tools along.
-    from onnxruntime.tools.convert_onnx_models_to_ort import (
-        OptimizationStyle,
-        convert_onnx_models_to_ort,
-    )
+    from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, content in graphs.items():
             (folder / file).write_bytes(content)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             convert_onnx_models_to_ort(folder, optimization_styles=[OptimizationStyle.Fixed])
         return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from edgebehave_export.graphs.native_observe import native_observe
 
+from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_observe
 from edgebehave_train.evaluation.evaluation import predict_part
 from edgebehave_train.logs.mapped_log import map_log

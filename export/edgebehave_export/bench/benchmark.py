@@ -1,7 +1,7 @@
-"""How long a prediction takes: torch over a window against the graphs of a bundle and the SDK.
+"""Latency of a prediction: torch over a window against the graphs of a bundle and the SDK.
 
-One prediction is "an event came, what is next". All contenders run in one process, on one thread,
-in short bursts that take turns, so that whatever else the machine does hits them alike.
+One prediction takes in an event and answers for the next one. All contenders run in one process, on one
+thread, in short bursts that take turns, so that other work of the machine slows all of them alike.
 
     torch window      eager torch, the last `window` events computed anew, habits included
     window            the same in ONNX Runtime: the graphs for the web, `window` events in one run
@@ -9,16 +9,18 @@ in short bursts that take turns, so that whatever else the machine does hits the
     Predictor         the whole SDK: names, history, both graphs, the five best
     ... cold          the same with the processor's caches swept before each call
     ... many users    the same, each call for another of many users
-    weight floor      one pass over as many bytes as the matrices of observe.onnx have in int8
+    weight floor      one dot product over as many bytes as the matrices of observe.onnx have in int8
 """
 
 # N events of a history, D width, V behaviors, U spare slots
 
+import contextlib
+import itertools
 import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,10 +71,15 @@ class BenchRow:
     p99_us: float
     count: int
 
+    @classmethod
+    def of_seconds(cls, name: str, seconds: npt.NDArray[np.float64]) -> "BenchRow":
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1e6
+        return cls(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTable:
-    """What `benchmark` measured.
+    """Latencies and sizes of one model.
 
     shape           width and layers of the model.
     num_history     behaviors that a prediction looks back on.
@@ -187,18 +194,16 @@ def _measure(
     contenders["Predictor int8, many users"] = _sdk(bundle, history, _NUM_USERS)
     for name in (TORCH, "two graphs int8", "Predictor int8"):
         contenders[f"{name}, cold"] = contenders[name]
-    contenders[FLOOR] = _weight_pass(model)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    num_weights = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
+    weights = np.ones(max(1, num_weights // 4), np.float32)  # as many bytes as they have in int8
+    contenders[FLOOR] = lambda: weights @ weights
+    with one_thread():
         seconds = _in_turns(contenders, num_calls, warm_up)
-    finally:
-        torch.set_num_threads(num_threads)
     config = model.config
     table = BenchTable(
         shape=f"width {config.width}, {config.num_layers} layers",
         num_history=asked["history"].shape[1] if config.habits else 0,
-        rows=[_row(name, times) for name, times in seconds.items()],
+        rows=[BenchRow.of_seconds(name, times) for name, times in seconds.items()],
         model_bytes={name: sum(len(files[file]) for file in GRAPHS) for name, files in graphs.items()},
         state_bytes=8 * config.num_layers * config.window * config.width,
         resident_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -219,8 +224,8 @@ def _in_turns(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Seconds of each call, by contender, (num_calls,) each.
 
-    In bursts, the first call of which is not counted: it finds the caches full of whoever ran
-    before, which is another question, and has rows of its own.
+    In bursts, whose first call is not counted: it finds the processor's caches full of another contender's data.
+    The cold rows measure that.
     """
     seconds = {name: np.empty(num_calls) for name in contenders}
     names, rng = list(contenders), np.random.default_rng(0)
@@ -241,13 +246,19 @@ def _in_turns(
     return seconds
 
 
-def _row(name: str, seconds: npt.NDArray[np.float64]) -> BenchRow:
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1e6
-    return BenchRow(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def opened_bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bundle:
-    """An opened bundle that never was a folder."""
+    """An opened bundle without a folder."""
     return Bundle(
         path=Path(),
         manifest={},
@@ -296,14 +307,12 @@ def _sdk(bundle: Bundle, history: ClientHistory, num_users: int) -> Callable[[],
         for event, location, time_s, offset_min in kept:
             predictor.observe(user, event, at=time_s, location=location, utc_offset_min=offset_min)
         predictor.predict(user, at=kept[-1][2])
-    clock = {"s": kept[-1][2], "turn": 0}
+    turns, last_s = itertools.count(1), kept[-1][2]
 
     def call() -> object:
-        clock["turn"] += 1
-        clock["s"] += 60
-        user = users[clock["turn"] % num_users]
-        event, location, _, offset_min = kept[clock["turn"] % len(kept)]
-        at = clock["s"]
+        turn = next(turns)
+        user, (event, location, _, offset_min) = users[turn % num_users], kept[turn % len(kept)]
+        at = last_s + 60 * turn
         predictor.observe(user, event, at=at, location=location, utc_offset_min=offset_min)
         return predictor.predict(user, k=5, at=at)
 
@@ -372,13 +381,6 @@ def _torch_window(model: BehaviorModel, history: ClientHistory, asked: Mapping[s
         return answer(model.hidden(event, location, *times, plan)[0, -1:])
 
     return run
-
-
-def _weight_pass(model: BehaviorModel) -> Callable[[], object]:
-    """Reads as many bytes as the matrices of the blocks have in int8, with a dot product."""
-    num_weights = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
-    values = np.ones(max(1, num_weights // 4), np.float32)
-    return lambda: values @ values
 
 
 def _longest_history(checkpoint: Checkpoint, store: EventStore) -> ClientHistory:

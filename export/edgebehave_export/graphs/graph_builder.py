@@ -1,6 +1,10 @@
 """Graphs written node by node, with half the nodes that the exporter of torch writes."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -121,3 +125,17 @@ class GraphBuilder:
         )
         onnx.checker.check_model(proto)
         return proto
+
+
+@contextlib.contextmanager
+def quiet(logger_name: str | None = None) -> Iterator[None]:
+    """Without warnings and prints of a converter, nor logs below an error; None: of the root logger."""
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,10 +1,6 @@
 """Modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -14,7 +10,7 @@ from torch import Tensor, nn
 
 from edgebehave.bundles.bundle import LOCATION_INPUTS
 from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
-from edgebehave_export.graphs.graph_builder import OPSET
+from edgebehave_export.graphs.graph_builder import OPSET, quiet
 from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_train.model.behavior_model import BehaviorModel
 
@@ -82,7 +78,7 @@ def _history() -> dict[str, tuple[Tensor, Any]]:
 
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
-    with _quiet(), torch.no_grad():
+    with quiet("torch.onnx"), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
             # Copies: the exporter takes one tensor in two locations for one input.
@@ -121,17 +117,3 @@ def check_standard(proto: ModelProto) -> None:
     domains = {node.domain for node in proto.graph.node}
     assert domains <= {""}, f"operators outside the standard: {sorted(domains)}"
     assert not proto.functions, "the graph calls functions of its own"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about packages and renamed axes, which nobody can act on."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
