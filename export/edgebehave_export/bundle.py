@@ -69,10 +69,10 @@ def export_bundle(
                browser; observe.onnx returns only the new rows of the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
     ort        also write the graphs in ONNX Runtime's own format, see `ort_files`.
-    report     receives lines for people, the table of the gate among them.
-    Returns    the table of the gate, which also stands in the manifest.
+    report     receives lines of progress, the table of the gate among them.
+    Returns    the table of the gate, which is also in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
-    table, when a graph does not do what the checkpoint does. Then nothing is written.
+    table, when a graph differs from the checkpoint. Then nothing is written.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
@@ -128,7 +128,7 @@ def export_graphs(
 
 
 def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
-    """What stands in the files: the same bytes for the same graph."""
+    """Contents of the files: the same bytes for the same graph."""
     return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
 
 

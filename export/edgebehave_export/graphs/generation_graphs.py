@@ -60,7 +60,7 @@ class WaitingTimes(nn.Module):
 
         hidden    (1, D) float32, of the last event.
         history   (4, n) int64 as for predict.onnx, n >= 1.
-        num_real  () int64, the first so many of the history happened. The others were generated:
+        num_real  () int64, the first num_real behaviors of the history happened. The others were generated:
                   the wait is for what follows them, but nothing is copied from them.
         """
         gap_n, weights_Kn = self._copies(history_4n)
@@ -109,7 +109,7 @@ class WaitingTimes(nn.Module):
 
 
 class NextLocation(nn.Module):
-    """p(location | event, z, history), kernels as in `copy_kernels.place_weights`."""
+    """p(location | event, z, history), kernels as in `copy_kernels.location_weights`."""
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
@@ -133,32 +133,16 @@ class NextLocation(nn.Module):
                                 user's own.
         time_s, utc_offset_min  (1,) int64, when it happens.
         history_event           (n,) int64, the events of the history, ids likewise.
-        num_real                as in `NextBehavior`.
+        num_real                as in `WaitingTimes`.
         """
         config = self.model.config
         event_vector = self.model.event(known_or_unknown(event, config.num_events))
-        weights_Kn = self._copies(event, LocalTime.of(time_s, utc_offset_min), history_4n, history_event_n, num_real)
-        evidence_1K = weights_Kn.sum(1)[None]
-        context = torch.cat([z_1D, event_vector], -1)
-        gates = self.heads.place_gate(context, evidence_1K).exp()
-        copied_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
-        network = self.heads.location_log_probs(z_1D, event_vector, self.model.location).exp()
-        return (gates[:, :1] * network)[0], copied_n
-
-    def _copies(
-        self,
-        event: Tensor,
-        now: LocalTime,
-        history_4n: Tensor,
-        history_event_n: Tensor,
-        num_real: Tensor,
-    ) -> Tensor:
-        """w_k(j) (K, n), rows PLACE_KERNELS."""
-        _, location, time_s, utc_offset_min = history_4n
+        now = LocalTime.of(time_s, utc_offset_min)
+        _, location, past_s, past_offset_min = history_4n
         index = torch.arange(location.shape[0])
         age = location.shape[0] - 1 - index
         location_before = location.index_select(0, (index - 1).clamp_min(0))
-        past = LocalTime.of(time_s, utc_offset_min)
+        past = LocalTime.of(past_s, past_offset_min)
         is_same_day = (past.weekday >= FIRST_WEEKEND_DAY) == (now.weekday >= FIRST_WEEKEND_DAY)
         apart = (past.slot - now.slot).abs()
         around = torch.minimum(apart, NUM_SLOTS - apart)
@@ -174,4 +158,10 @@ class NextLocation(nn.Module):
             "event_after": same_event * is_after,
             "event_hour": same_event * hour,
         }
-        return torch.stack([weights[name] for name in LOCATION_KERNELS])
+        weights_Kn = torch.stack([weights[name] for name in LOCATION_KERNELS])
+        evidence_1K = weights_Kn.sum(1)[None]
+        context = torch.cat([z_1D, event_vector], -1)
+        gates = self.heads.place_gate(context, evidence_1K).exp()
+        copied_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
+        network = self.heads.location_log_probs(z_1D, event_vector, self.model.location).exp()
+        return (gates[:, :1] * network)[0], copied_n

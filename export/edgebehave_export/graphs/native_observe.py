@@ -7,11 +7,11 @@ One event of one user per run, the cache in place:
     BiasGelu                 the activation of the MLP with its bias
 
 The cache of a layer is a ring in two tensors, key_l and value_l, (1, H, I, E) each. The operator
-writes the event at slot c = num_cached <= I - 1, in the memory that the client bound as input and
-output alike, and attends over slots 0..c: the event and those before it. From then on slot I - 1 is
-the only free one, and the client copies it to slot i % (I - 1), i the number of events in the cache
-so far, which is where the oldest stood. Keys are stored rotated: the order of the slots means
-nothing but for rounding.
+writes the event at slot c = num_cached <= I - 1, in the memory that the client bound as both input and
+output, and attends over slots 0..c: the event and those before it. Once c = I - 1, that slot is
+the only free one, and the client copies it to slot i % (I - 1), the slot of the oldest event, where i is
+the number of events that the cache has taken. Keys are stored rotated: apart from rounding, the order of
+the slots does not matter.
 """
 
 # D width, H heads, E head width, L layers, I window, P rotary period
@@ -24,6 +24,7 @@ from torch import nn
 from edgebehave.bundles.bundle import CACHE_PARTS
 from edgebehave_export.graphs.clock import half_hour, weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import GraphBuilder
+from edgebehave_export.graphs.web_observe import require_exportable
 from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, Block
 
 
@@ -34,21 +35,15 @@ def native_observe(model: BehaviorModel) -> ModelProto:
              of the user came before; num_cached () int64, how many of them are in the cache, at
              most I - 1; key_l, value_l (1, H, I, E) float32 of each layer.
     Outputs  hidden (1, D) float32; new_key_l, new_value_l, to be bound to the memory of the inputs.
-    Raises ValueError for a window of 1, which leaves nothing to cache, and for another attention.
+    Raises ValueError as `require_exportable`, and for a head width that 16 does not divide.
     """
     config = model.config
-    if config.attention != "softmax":
-        raise ValueError(
-            f"a model with attention {config.attention} runs in training and evaluation alone; "
-            "export one that was trained with attention softmax"
-        )
+    require_exportable(config)
     if config.head_width % 16:
         raise ValueError(
             f"the fused attention needs a head width that 16 divides, got {config.head_width}: "
             "export for the target web, or train with another num_heads"
         )
-    if config.window < 2:
-        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
     graph = _Graph(model)
     x = _embedding(graph, model)
     ring = _ring(graph, model)

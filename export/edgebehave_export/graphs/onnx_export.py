@@ -1,4 +1,4 @@
-"""Modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
+"""Torch modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from edgebehave.bundles.bundle import LOCATION_INPUTS
 from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
 from edgebehave_export.graphs.graph_builder import OPSET, quiet
-from edgebehave_export.graphs.web_observe import Observe
+from edgebehave_export.graphs.web_observe import Observe, require_exportable
 from edgebehave_train.model.behavior_model import BehaviorModel
 
 
 def export_observe(model: BehaviorModel) -> ModelProto:
-    """The observe graph of a model in standard operators, fp32.
+    """observe.onnx of a model for the web, in standard operators, fp32.
 
     Inputs   event, location, time_s, utc_offset_min (N,) int64; position () int64;
              cache (2 L, C, H, E) float32.
@@ -25,11 +25,10 @@ def export_observe(model: BehaviorModel) -> ModelProto:
 
     The cached rows stand in the order of time, oldest first. For a single event any order gives
     the same state but for rounding: keys are rotated already, and all of them are in the window.
-    Raises ValueError for a window of 1, which leaves nothing to cache.
+    Raises ValueError as `require_exportable`.
     """
     config = model.config
-    if config.window < 2:
-        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
+    require_exportable(config)
     num_new, num_cached = torch.export.Dim("num_new"), torch.export.Dim("num_cached")
     ids = torch.arange(3)  # lengths of 0 or 1 would be taken for constants
     cache = torch.zeros(2 * config.num_layers, 5, config.num_heads, config.head_width)
@@ -81,7 +80,7 @@ def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_nam
     with quiet("torch.onnx"), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
-            # Copies: the exporter takes one tensor in two locations for one input.
+            # Copies: the exporter takes one tensor that is given twice for one input.
             tuple(example.clone() for example, _ in inputs.values()),
             dynamo=True,
             input_names=list(inputs),
@@ -96,7 +95,7 @@ def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_nam
 
 
 def _finished(proto: ModelProto) -> ModelProto:
-    """Drop what names the machine or the code that exported, then check."""
+    """The graph without traces of the machine and of the code that exported it, checked."""
     graph = proto.graph
     del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     values = [*graph.node, *graph.input, *graph.output, *graph.initializer]

@@ -14,7 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgebehave_export.graphs.clock import weekday_and_slot
-from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, Block
+from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, Block, ModelConfig
+
+
+def require_exportable(config: ModelConfig) -> None:
+    """Raises ValueError for a window of 1, which leaves nothing to cache, and for an attention of research."""
+    if config.attention != "softmax":
+        raise ValueError(
+            f"a model with attention {config.attention} runs in training and evaluation alone; "
+            "export one that was trained with attention softmax"
+        )
+    if config.window < 2:
+        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
 
 
 def known_or_unknown(ids: Tensor, table_size: int) -> Tensor:
@@ -59,12 +70,6 @@ class Observe(nn.Module):
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
-        attention = model.config.attention
-        if attention != "softmax":
-            raise ValueError(
-                f"a model with attention {attention} runs in training and evaluation alone; "
-                "export one that was trained with attention softmax"
-            )
         self.model = model
         turns_E, turn_cos, turn_sin = rotary_circle(model)
         self.register_buffer("turns_E", turns_E, persistent=False)
@@ -88,8 +93,7 @@ class Observe(nn.Module):
         Returns   hidden (N, D); keys and values of the new events (2 L, N, H, E), to be appended
                   to the cache, of which the client keeps the last window - 1.
         """
-        model = self.model
-        config = model.config
+        model, config = self.model, self.model.config
         weekday, slot = weekday_and_slot(time_s, utc_offset_min)
         x_ND = model.embed(
             known_or_unknown(event, config.num_events),

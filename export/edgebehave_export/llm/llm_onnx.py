@@ -1,4 +1,4 @@
-"""A tuned language model becomes files that run without the code that tuned it.
+"""Export of a language model to files that run without the code that tuned it.
 
     huggingface/   the model with its adapters merged, safetensors, and its tokenizer
     onnx/          the same as a graph with a key/value cache, float32
@@ -11,8 +11,8 @@ and, of a model that was tuned here:
     vocabulary.json   names and their ids
     candidates.json   the answer of each behavior in token ids, entry c is behavior c + 1
 
-optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph that does not
-choose as torch does is not written.
+optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph is written only if it
+prefers the candidates that torch prefers.
 """
 
 import copy
@@ -49,7 +49,7 @@ _LARGEST_PROTO = 1_500_000_000  # bytes; protobuf ends at 2 GiB
 
 @dataclass(frozen=True, kw_only=True)
 class GraphReport:
-    """How a graph compares with torch.
+    """Comparison of a graph with torch.
 
     model_bytes       of graph and weights.
     top1_agreement    share of prompts after which both prefer the same behavior.
@@ -63,7 +63,7 @@ class GraphReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelExport:
-    """What `export_language_model` wrote.
+    """The content of export.json.
 
     num_prompts   that were compared.
     torch_bytes   of the merged weights.
@@ -146,7 +146,7 @@ def export_tuned_llm(
     overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write a folder that needs neither the base nor the log.
+    """Write a tuned model into a folder that needs neither its base nor the log.
 
     store        the log that the model was tuned on, on whose validation users the graphs are
                  compared with torch; None: merged weights alone, no graphs.
@@ -238,10 +238,10 @@ def write_graph(source: Path, graph: Path) -> None:
 
 
 def quantize_graph(graph: Path, quantized: Path) -> None:
-    """The int8 form of a graph: weights by channel, inputs of matrices rounded as they come.
+    """The int8 form of a graph: weights by channel, inputs of matrices rounded at each call.
 
-    Beyond what one protobuf holds, ONNX Runtime's own quantizer works from file to file, and
-    embeddings stay floats.
+    A graph too large for one protobuf goes through ONNX Runtime's own quantizer, from file to file, and
+    keeps its embeddings as floats.
     """
     quantized.parent.mkdir(parents=True, exist_ok=True)
     if _bytes_of(graph.parent.glob(f"{graph.name}*")) <= _LARGEST_PROTO:
@@ -270,8 +270,8 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
 def _untie(proto: Any) -> None:
     """Give a head that shares the embedding table a matrix of its own, in place.
 
-    Sharing costs nothing in floats; as integers the table has a scale per token and the head's
-    inputs are integers, too, so that they are two things.
+    As floats both can share a table. As integers the table has a scale per token, and the head multiplies in
+    integers, which needs scales of its own.
     """
     from onnx import numpy_helper
 
