@@ -122,7 +122,7 @@ class BenchTable:
         return asdict(self) | {"size_ratio": self.size_ratio, "speedup": speedups}
 
     def to_text(self) -> str:
-        """The table, for people."""
+        """The table as text."""
         machine = ", ".join(f"{name} {value}" for name, value in self.environment.items())
         heading = f"{self.shape}, one thread"
         lines = [f"{heading:<34}{'p50 us':>10}{'p99 us':>10}{'torch / it':>12}"]

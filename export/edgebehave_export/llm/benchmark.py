@@ -80,7 +80,7 @@ class LlmBenchTable:
         return asdict(self)
 
     def to_text(self) -> str:
-        """The table, for people."""
+        """The table as text."""
         heading = (
             f"{self.parameters / 1e6:,.1f} M parameters, {self.prompt_tokens} prompt tokens, "
             f"{self.num_candidates} candidates, one thread"
