@@ -43,7 +43,7 @@ def demo(
     import shutil
 
     from edgebehave_export.bundle import export_bundle
-    from edgebehave_export.parity.parity import ParityError
+    from edgebehave_export.parity.report import ParityError
     from edgebehave_train.evaluation.table import evaluate
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.logs.ingest import IngestConfig, ingest

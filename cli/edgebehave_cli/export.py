@@ -13,7 +13,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")],
-    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer), server or web.")] = "native",
+    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer) or web.")] = "native",
     golden: Annotated[
         Path | None,
         typer.Option(

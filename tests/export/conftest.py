@@ -120,7 +120,7 @@ def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_llm(tuned_llm, tiny_store, tmp_path_factory):
     """The same, exported."""
-    from edgebehave_export.llm.tuned_llm_export import export_tuned_llm
+    from edgebehave_export.llm.llm_onnx import export_tuned_llm
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
 
     out = tmp_path_factory.mktemp("exported") / "llm"

@@ -31,7 +31,7 @@ def export(
 
     Merged weights alone: [bold]edgebehave llm export runs/llm -o runs/merged --no-onnx[/bold]
     """
-    from edgebehave_export.llm.tuned_llm_export import export_tuned_llm
+    from edgebehave_export.llm.llm_onnx import export_tuned_llm
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
     from edgebehave_train.logs.event_store import EventStore
 

@@ -155,9 +155,9 @@ def test_export_writes_merged_weights(tuned, tmp_path):
         TunedLLM.open(out).load("cpu")
     assert "give --store, or --no-onnx" in refusal("llm", "export", tuned, "-o", tmp_path / "x")
     again = ("llm", "export", tuned, "--no-onnx", "-o")
-    assert "exists; choose" in refusal(*again, out)
+    assert "already holds an exported language model; use --overwrite" in refusal(*again, out)
     # What is no export is never replaced, least of all the adapters.
-    assert "is no exported language model" in refusal(*again, tuned, "--overwrite")
+    assert "not part of an exported language model" in refusal(*again, tuned, "--overwrite")
     assert (tuned / "adapter").is_dir()
     (out / "candidates.json").unlink()
     edgebehave(*again, out, "--overwrite")

@@ -6,10 +6,10 @@ import torch
 
 from edgebehave.bundles.inference import open_graph
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_export.graphs.native_graph import native_observe
+from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_observe
 from edgebehave_export.graphs.predict_graph import predict_graph
-from edgebehave_export.parity.replay import Device, History
+from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.quantization import quantize
 from edgebehave_train.model.attention import plan_attention
 from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, ModelConfig
@@ -44,7 +44,7 @@ def device(model, observe, predict):
 
 def random_history(num_events=NUM_EVENTS):
     rng = np.random.default_rng(4)
-    return History(
+    return ClientHistory(
         event=rng.integers(0, 12, num_events),  # 9 and above are private ids
         location=rng.integers(0, 10, num_events),
         behavior=rng.integers(1, 6, num_events),

@@ -7,48 +7,43 @@ One event of one user per run, the cache in place:
     BiasGelu                 the activation of the MLP with its bias
 
 The cache of a layer is a ring in two tensors, key_l and value_l, (1, H, I, E) each. The operator
-writes the event at slot c = num_cached <= I - 1, in the memory that the client bound as input and
-output alike, and attends over slots 0..c: the event and those before it. From then on slot I - 1 is
-the only free one, and the client copies it to slot i % (I - 1), i the number of events in the cache
-so far, which is where the oldest stood. Keys are stored rotated: the order of the slots means
-nothing but for rounding.
+writes the event at slot c = num_cached <= I - 1, in the memory that the client bound as both input and
+output, and attends over slots 0..c: the event and those before it. Once c = I - 1, that slot is
+the only free one, and the client copies it to slot i % (I - 1), the slot of the oldest event, where i is
+the number of events that the cache has taken. Keys are stored rotated: apart from rounding, the order of
+the slots does not matter.
 """
 
 # D width, H heads, E head width, L layers, I window, P rotary period
 
 import numpy as np
 from onnx import ModelProto, TensorProto
-from onnx.helper import make_node, make_tensor_value_info
+from onnx.helper import make_tensor_value_info
 from torch import nn
 
 from edgebehave.bundles.bundle import CACHE_PARTS
-from edgebehave_export.graphs.graph_builder import FUSED, GraphBuilder
-from edgebehave_export.graphs.half_hours import half_hour, weekdays_and_slots
+from edgebehave_export.graphs.clock import half_hour, weekdays_and_slots
+from edgebehave_export.graphs.graph_builder import GraphBuilder
+from edgebehave_export.graphs.web_observe import require_exportable
 from edgebehave_train.model.behavior_model import ROTARY_PERIOD, BehaviorModel, Block
 
 
 def native_observe(model: BehaviorModel) -> ModelProto:
-    """The observe graph of a model for ONNX Runtime on a device or a server, fp32.
+    """observe.onnx of a model for ONNX Runtime on a phone or a computer, fp32.
 
     Inputs   event, location, time_s, utc_offset_min (1,) int64; position () int64, how many events
              of the user came before; num_cached () int64, how many of them are in the cache, at
              most I - 1; key_l, value_l (1, H, I, E) float32 of each layer.
     Outputs  hidden (1, D) float32; new_key_l, new_value_l, to be bound to the memory of the inputs.
-    Raises ValueError for a window of 1, which leaves nothing to cache, and for another attention.
+    Raises ValueError as `require_exportable`, and for a head width that 16 does not divide.
     """
     config = model.config
-    if config.attention != "softmax":
-        raise ValueError(
-            f"a model with attention {config.attention} runs in training and evaluation alone; "
-            "export one that was trained with attention softmax"
-        )
+    require_exportable(config)
     if config.head_width % 16:
         raise ValueError(
             f"the fused attention needs a head width that 16 divides, got {config.head_width}: "
             "export for the target web, or train with another num_heads"
         )
-    if config.window < 2:
-        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
     graph = _Graph(model)
     x = _embedding(graph, model)
     ring = _ring(graph, model)
@@ -60,10 +55,10 @@ def native_observe(model: BehaviorModel) -> ModelProto:
         following = blocks[layer + 1].attention_norm if layer + 1 < len(blocks) else last_norm
         attended = _attention(graph, block, normed, ring, layer)
         x, normed = graph.residual_norm(x, attended, block.attention_out, block.mlp_norm)
-        widened = graph.product(normed, block.mlp_in)
+        widened = graph.MatMul(normed, graph.transposed(block.mlp_in.weight))
         active = graph.fused("BiasGelu", widened, graph.tensor(block.mlp_in.bias))
         x, normed = graph.residual_norm(x, active, block.mlp_out, following)
-    graph.node("Reshape", normed, graph.integers([1, -1]), name="hidden")
+    graph.Reshape(normed, [1, -1], name="hidden")
     ids = ("event", "location", "time_s", "utc_offset_min")
     cache_shape = (1, config.num_heads, config.window, config.head_width)
     caches = cache_names(config.num_layers)
@@ -87,82 +82,60 @@ def cache_names(num_layers: int) -> list[str]:
 
 
 class _Graph(GraphBuilder):
-    """With what only the layers of a network need."""
-
-    def product(self, x: str, layer: nn.Linear) -> str:
-        """x W^T, without the bias."""
-        weight = self.constant(layer.weight.detach().numpy().T, self.name_of(layer.weight))
-        return self.node("MatMul", x, weight)
+    """With the operators of the layers of a network."""
 
     def norm(self, x: str, norm: nn.LayerNorm) -> str:
         scale, shift = self.tensor(norm.weight), self.tensor(norm.bias)
-        return self.node("LayerNormalization", x, scale, shift, axis=-1, epsilon=norm.eps)
+        return self.LayerNormalization(x, scale, shift, axis=-1, epsilon=norm.eps)
 
     def residual_norm(self, x: str, update: str, layer: nn.Linear, norm: nn.LayerNorm) -> tuple[str, str]:
         """s = x + layer(update), and norm(s)."""
         name = f"SkipLayerNormalization_{len(self.nodes)}"
         total = f"{name}_sum"
-        inputs = [
-            *(self.product(update, layer), x),
-            *(self.tensor(values) for values in (norm.weight, norm.bias, layer.bias)),
-        ]
-        self.nodes.append(
-            make_node(
-                "SkipLayerNormalization",
-                inputs,
-                [name, "", "", total],
-                name=name,
-                domain=FUSED,
-                epsilon=norm.eps,
-            )
-        )
+        product = self.MatMul(update, self.transposed(layer.weight))
+        constants = [self.tensor(values) for values in (norm.weight, norm.bias, layer.bias)]
+        outputs = [name, "", "", total]
+        self.fused("SkipLayerNormalization", product, x, *constants, name=name, outputs=outputs, epsilon=norm.eps)
         return total, name
 
 
 def _embedding(graph: _Graph, model: BehaviorModel) -> str:
     """[event ; location ; weekday ; slot] of the event, (1, 1, D)."""
-    # One row per half hour of the week, put together when the graph is loaded.
+    # One row per half hour of the week, computed when the graph is loaded.
     weekdays, slots = weekdays_and_slots(graph, with_none=False)
-    tables = graph.lookup(model.weekday, weekdays), graph.lookup(model.slot, slots)
-    times = graph.node("Concat", *tables, axis=-1)
+    times = graph.Concat(graph.lookup(model.weekday, weekdays), graph.lookup(model.slot, slots), axis=-1)
     parts = [
         graph.lookup_known(model.event, "event"),
         graph.lookup_known(model.location, "location"),
-        graph.node("Gather", times, half_hour(graph, "time_s", "utc_offset_min"), axis=0),
+        graph.Gather(times, half_hour(graph, "time_s", "utc_offset_min"), axis=0),
     ]
-    x = graph.node("Concat", *parts, axis=-1)
-    return graph.node("Reshape", x, graph.integers([1, 1, -1]))
+    return graph.Reshape(graph.Concat(*parts, axis=-1), [1, 1, -1])
 
 
 def _ring(graph: _Graph, model: BehaviorModel) -> list[str]:
-    """What every attention needs: slot of the event, slots in use, rotary tables, position."""
-    slot = graph.node("Cast", "num_cached", to=TensorProto.INT32)
-    in_use = graph.node("Add", slot, graph.constant(np.array(1, np.int32)))
-    at = graph.node("Mod", "position", graph.integers(ROTARY_PERIOD))
+    """Inputs of every attention: slot of the event, slots in use, rotary tables, position."""
+    slot = graph.Cast("num_cached", to=TensorProto.INT32)
+    in_use = graph.Add(slot, graph.constant(np.array(1, np.int32)))
+    at = graph.Mod("position", ROTARY_PERIOD)
     return [
-        *(graph.node("Reshape", slot, graph.integers([1])), in_use),
+        *(graph.Reshape(slot, [1]), in_use),
         *(graph.tensor(model.rotary_cos), graph.tensor(model.rotary_sin)),
-        graph.node("Reshape", at, graph.integers([1, 1])),
+        graph.Reshape(at, [1, 1]),
     ]
 
 
 def _attention(graph: _Graph, block: Block, normed: str, ring: list[str], layer: int) -> str:
     bias = graph.tensor(block.qkv.bias)
-    qkv = graph.node("Add", graph.product(normed, block.qkv), bias)
-    key, value = f"key_{layer}", f"value_{layer}"
-    name = f"attention_{layer}"
-    graph.nodes.append(
-        make_node(
-            "GroupQueryAttention",
-            [qkv, "", "", key, value, *ring],
-            [name, f"new_{key}", f"new_{value}"],
-            name=name,
-            domain=FUSED,
-            num_heads=block.num_heads,
-            kv_num_heads=block.num_heads,
-            do_rotary=1,
-            rotary_interleaved=0,
-            scale=block.head_width**-0.5,
-        )
+    qkv = graph.Add(graph.MatMul(normed, graph.transposed(block.qkv.weight)), bias)
+    key, value, name = f"key_{layer}", f"value_{layer}", f"attention_{layer}"
+    return graph.fused(
+        "GroupQueryAttention",
+        *(qkv, "", "", key, value, *ring),
+        name=name,
+        outputs=[name, f"new_{key}", f"new_{value}"],
+        num_heads=block.num_heads,
+        kv_num_heads=block.num_heads,
+        do_rotary=1,
+        rotary_interleaved=0,
+        scale=block.head_width**-0.5,
     )
-    return name
