@@ -1,4 +1,4 @@
-"""Peers: sequence recommenders of RecTools, trained on our logs and asked like our own model.
+"""Peers: sequence recommenders of RecTools, trained and measured on the same targets as our model.
 
     sasrec  self-attention over the last behaviors (Kang & McAuley 2018), here with the softmax over
             all behaviors; it knows no time.
@@ -70,7 +70,7 @@ the epoch itself."""
 
 @dataclass(frozen=True, kw_only=True)
 class PeerConfig:
-    """Everything that decides the training of a peer, but for the log.
+    """Settings that, with the log, determine the training of a peer.
 
     kind              sasrec or hstu.
     width, num_layers, num_heads  shape of the network.

@@ -115,7 +115,7 @@ class ModelConfig(NetworkConfig):
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        # Until 2026-11-30 the product knew one more kind of blocks.
+        # Configs from before 2026-11-30 hold a field `llama`.
         return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property

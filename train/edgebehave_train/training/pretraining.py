@@ -341,7 +341,7 @@ class _Run:
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
 
     def load(self) -> None:
-        """Take up the run in `out`."""
+        """Continue the run whose state is in `out`."""
         if not (self.out / "config.json").is_file():
             raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
         before = Checkpoint.open(self.out)
