@@ -20,10 +20,10 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check \
 		--editable '.[cpu,train,cli,peers,dev]'
-	$(VENV)-peers/bin/pytest tests/train/test_peers.py
+	$(VENV)-peers/bin/pytest tests/research/test_peers.py
 
 test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
-	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/test_llm_onnx.py
+	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/llm
 
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)

@@ -41,7 +41,7 @@ ORDER = {
     "edgebehave_train.llm": [
         ["prompts"],
         ["scoring"],
-        ["tuning", "language_start"],
+        ["tuning"],
         ["evaluation", "stand_in"],
     ],
     "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["bench"], ["llm"]],

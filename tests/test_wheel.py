@@ -56,5 +56,8 @@ def test_the_command_and_all_packages_are_in_the_wheel(installed):
     assert packages == {"edgebehave", "edgebehave_train", "edgebehave_export", "edgebehave_cli"}
     assert (installed / "edgebehave" / "py.typed").is_file()
     assert (installed / "edgebehave_train" / "llm" / "prompts" / "small_conversations.jsonl").is_file()
+    # Research code makes tables and is no part of the product.
+    research = {path.name for path in (ROOT / "research").glob("*.py")}
+    assert not research & {path.name for path in installed.rglob("*.py")}
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "edgebehave = edgebehave_cli.app:main" in entry_points.read_text()

@@ -68,7 +68,7 @@ def adapt(
     note(f"checkpoint -> {out}")
     new = new_behaviors(known, adapted)
     scores = {name: score_adaptation(store, model, new) for name, model in (("before", known), ("after", adapted))}
-    num_examples = adapted.training["origin"]["num_examples"]
+    num_examples = adapted.training.origin["num_examples"]
     if json:
         content: dict[str, Any] = {
             name: {habits: one.to_json() for habits, one in row.items()} for name, row in scores.items()

@@ -142,7 +142,7 @@ def distill(
         raise
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+        print_json({**checkpoint.training.to_json(), "events_per_s": progress.events_per_s})
 
 
 def _config(

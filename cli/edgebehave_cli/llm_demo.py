@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from edgebehave_cli.console import note
+from edgebehave_train.files import require_writable
 
 _DEMO_FILE = "llm-demo.json"
 
@@ -77,8 +78,7 @@ def _claim(out: Path, wanted: dict[str, object]) -> None:
             given = ", ".join(f"{name} {value}" for name, value in before.items())
             raise ValueError(f"{out} holds a demo of {given}; name another folder by --out")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty and holds no demo; name another folder by --out")
+    require_writable(out, "a demo")
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
 

@@ -45,16 +45,6 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
     ] = None,
-    blocks_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder or hub id of a language model (Llama, Mistral, Qwen2) whose blocks the "
-            "network begins with; its width, layers and heads replace those of the preset."
-        ),
-    ] = None,
-    fresh_blocks: Annotated[
-        bool, typer.Option(help="With --blocks-from: take the shape, but blocks of noise.")
-    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -65,8 +55,6 @@ def train(
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
     Example: [bold]edgebehave train runs/store -o runs/dro --objective dro --set dropout=0.3[/bold]
-
-    Example: [bold]edgebehave train runs/store -o runs/started --blocks-from path/to/llm[/bold]
     """
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
@@ -88,13 +76,6 @@ def train(
         ]
         settings += [] if epochs is None else [f"epochs={epochs}"]
         config = recipe_with(preset, [*settings, *(set_ or [])])
-    start = None
-    if blocks_from is not None:
-        from edgebehave_train.llm.language_start import language_start
-
-        config, start = language_start(config, blocks_from, fresh=fresh_blocks)
-    elif fresh_blocks:
-        raise ValueError("--fresh-blocks says how --blocks-from begins; give both")
     with TrainingProgress() as progress:
         try:
             checkpoint = pretrain(
@@ -103,17 +84,14 @@ def train(
                 out,
                 resume=resume,
                 device=device,
-                start=start,
                 on_progress=progress.report,
             )
         except KeyboardInterrupt:
-            blocks = f" --blocks-from {blocks_from}" if blocks_from else ""
-            blocks += " --fresh-blocks" if fresh_blocks else ""
-            note(f"interrupted; go on with: edgebehave train {store} -o {out}{blocks} --resume")
+            note(f"interrupted; go on with: edgebehave train {store} -o {out} --resume")
             raise
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**checkpoint.training, "events_per_s": progress.events_per_s})
+        print_json({**checkpoint.training.to_json(), "events_per_s": progress.events_per_s})
 
 
 def is_given(context: typer.Context, parameter: str) -> bool:

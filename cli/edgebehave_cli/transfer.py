@@ -59,9 +59,9 @@ def transfer(
             option = given[0].strip("_").replace("_", "-")
             raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
         begun = Checkpoint.open(out)
-        config, strategy = begun.config, begun.training["origin"].get("strategy")
-        if strategy is None:
+        if "strategy" not in begun.training.origin:
             raise ValueError(f"{out} was not begun by `edgebehave transfer`; resume with the command that began it")
+        config, strategy = begun.config, begun.training.origin["strategy"]
     else:
         settings: dict[str, Any] = {
             "seed": seed,
@@ -91,4 +91,4 @@ def transfer(
             raise
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**moved.training, "events_per_s": progress.events_per_s})
+        print_json({**moved.training.to_json(), "events_per_s": progress.events_per_s})

@@ -2,10 +2,9 @@
 
     python examples/python_app/check_golden.py BUNDLE GOLDEN [--first 100] [--at-least 1.0]
 
-GOLDEN is what `edgebehave export --golden` wrote, for whichever target. Needs numpy and
-onnxruntime alone, so that it runs where nothing else does; examples/arm64 runs it on another
-processor. Prints one line of JSON and fails if the best behavior differs in more than 1 - at-least
-of the histories.
+GOLDEN is a file of `edgebehave export --golden`, for any target. Needs numpy and onnxruntime alone;
+`research/arm64/check.sh` runs it on arm64. Prints one line of JSON and fails if the best behavior
+differs in more than 1 - at-least of the histories.
 """
 
 import argparse

@@ -1,10 +1,6 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -31,6 +27,7 @@ from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.parity import ParityReport, check_parity
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
+from edgebehave_train.files import file_digest, replaced_folder, require_writable
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -78,7 +75,6 @@ def export_bundle(
     if target not in get_args(Target):
         raise ValueError(f"target must be {' or '.join(get_args(Target))}, got {target!r}")
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
-    _put_back(out)
     check_target(out, overwrite)
     if golden is not None:
         check_golden_path(Path(golden), out)
@@ -106,7 +102,7 @@ def export_bundle(
         **_manifest(opened, model, tuning, parity),
     }
     files = graph_bytes(shipped)
-    _write(out, opened, manifest, files | ort_files(files) if ort else files)
+    _write(out, opened, manifest, files | ort_files(files) if ort else files, overwrite)
     report(f"wrote {out}")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
@@ -136,12 +132,7 @@ def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
 
 def check_target(out: Path, overwrite: bool) -> None:
     """Raises ValueError if a bundle must not be written here."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not is_bundle(out):
-        raise ValueError(f"{out} exists and is no bundle; choose another folder")
-    if not overwrite:
-        raise ValueError(f"{out} already holds a bundle; use --overwrite, or another folder")
+    require_writable(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite")
 
 
 def is_bundle(path: Path) -> bool:
@@ -159,52 +150,17 @@ def _write(
     checkpoint: Checkpoint,
     manifest: dict[str, Any],
     graphs: dict[str, bytes],
+    overwrite: bool,
 ) -> None:
     """manifest  all of it but the list of files."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        checkpoint.vocabulary.save(partial / "vocabulary.json")
+    with replaced_folder(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite") as new:
+        checkpoint.vocabulary.save(new / "vocabulary.json")
         for name, content in graphs.items():
-            (partial / name).write_bytes(content)
+            (new / name).write_bytes(content)
         files = {
-            path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for path in sorted(partial.iterdir())
+            path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
         }
-        content = digested_manifest(manifest | {"files": files})
-        (partial / "manifest.json").write_bytes(content)
-        partial.chmod(0o755)  # mkdtemp made it private
-        _replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _old_bundle(out: Path) -> Path:
-    """Where a bundle waits while its successor moves into location."""
-    return out.with_name(f".{out.name}.old")
-
-
-def _put_back(out: Path) -> None:
-    """Undo a replacement that was killed between its two moves."""
-    old = _old_bundle(out)
-    if not out.exists() and is_bundle(old):
-        os.replace(old, out)
-    elif is_bundle(old):
-        shutil.rmtree(old)
-
-
-def _replace(partial: Path, out: Path) -> None:
-    """Move a folder into location; the one that was there goes only once it has a successor."""
-    if not out.exists():
-        os.replace(partial, out)
-        return
-    old = _old_bundle(out)
-    os.replace(out, old)
-    try:
-        os.replace(partial, out)
-    except OSError:
-        os.replace(old, out)
-        raise
-    shutil.rmtree(old)
+        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": files}))
 
 
 def _manifest(
@@ -224,7 +180,7 @@ def _manifest(
         "model": model_shape(config),
         "time": {"slot_s": SECONDS_PER_SLOT, "num_slots": NUM_SLOTS, "rule": TIME_RULE},
         "class_priors": (counts_V / max(1, int(counts_V.sum()))).tolist(),
-        "dro_weights": checkpoint.training.get("dro", {}).get("worst_case"),
+        "dro_weights": checkpoint.training.worst_case,
         "calibration": tuning.calibration,
         "tail": tuning.tail,
         "conformal": tuning.conformal,
@@ -232,9 +188,9 @@ def _manifest(
         "quality": checkpoint.read_metrics(),
         "parity": parity.to_json(),
         "source": {
-            "data_fingerprint": checkpoint.training["data_fingerprint"],
+            "data_fingerprint": checkpoint.training.data_fingerprint,
             "config": checkpoint.config.to_json(),
-            "weights_sha256": _sha256(checkpoint.path / "model.safetensors"),
+            "weights_sha256": file_digest(checkpoint.path / "model.safetensors"),
         },
     }
 
@@ -243,10 +199,6 @@ def model_shape(config: ModelConfig) -> dict[str, Any]:
     """The part of a manifest that `edgebehave.bundles.bundle.ModelShape` reads."""
     names = [field.name for field in fields(ModelShape) if field.name != "habit_events"]
     return {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _total_bytes(graphs: dict[str, ModelProto]) -> int:

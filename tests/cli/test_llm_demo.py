@@ -62,7 +62,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
         return str(CliRunner().invoke(app, ["llm", "demo", "-o", str(out), *options]).exception)
 
     (tmp_path / "runs" / "ab").mkdir(parents=True)
-    assert "is not empty and holds no demo" in refusal(tmp_path / "runs")
+    assert "not part of a demo" in refusal(tmp_path / "runs")
     assert (tmp_path / "runs" / "ab").is_dir()
     assert CliRunner().invoke(app, ["llm", "demo", "-o", str(tmp_path / "new")]).exit_code == 0
     ran.clear()

@@ -76,7 +76,7 @@ def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
     assert len(manifest["conformal"]["threshold"]) == len(manifest["conformal"]["coverage"])
     assert manifest["parity"] == json.loads(json.dumps(report.to_json()))
     source = manifest["source"]
-    assert source["data_fingerprint"] == tiny_checkpoint.training["data_fingerprint"]
+    assert source["data_fingerprint"] == tiny_checkpoint.training.data_fingerprint
     weights = (tiny_checkpoint.path / "model.safetensors").read_bytes()
     assert source["weights_sha256"] == hashlib.sha256(weights).hexdigest()
 
@@ -106,7 +106,7 @@ def test_a_bundle_is_replaced_only_on_request(quick, exported, tiny_checkpoint, 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
     (tmp_path / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(ValueError, match="exists and is no bundle"):
+    with pytest.raises(ValueError, match="not part of a bundle"):
         check_target(tmp_path, overwrite=True)
     # Nor is a bundle to which somebody added something.
     content = (exported[0] / "manifest.json").read_bytes()
@@ -118,7 +118,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
     (tmp_path / "empty").mkdir()
     check_target(tmp_path / "empty", overwrite=False)
     (tmp_path / "empty" / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no bundle"):
+    with pytest.raises(ValueError, match="not part of a bundle"):
         check_target(tmp_path / "empty", overwrite=True)
 
 
@@ -160,8 +160,8 @@ def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tin
 
 def test_a_replacement_that_was_killed_is_undone(quick, exported, tiny_checkpoint, tiny_store, tmp_path):
     out = tmp_path / "bundle"
-    shutil.copytree(exported[0], tmp_path / ".bundle.old")
+    shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
     with pytest.raises(ValueError, match="already holds a bundle"):
         export_bundle(tiny_checkpoint.path, tiny_store.path, out)
     assert is_bundle(out)
-    assert not (tmp_path / ".bundle.old").exists()
+    assert not (tmp_path / ".bundle.partial").exists()

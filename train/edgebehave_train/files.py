@@ -1,49 +1,63 @@
-"""Reading and writing of JSON, text and tensors: a file is replaced whole or not at all."""
+"""Files and folders that commands write: replaced whole or not at all, and never over anything else.
 
+Reads and writes JSON, text and tensors, and holds the one rule for the folder that a command writes into.
+"""
+
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file atomically."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(data)
     os.replace(partial, path)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Replace a file atomically; UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
     """Replace a JSON file atomically."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file. Raises ValueError that names the file if it is damaged."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """An object or, with `list`, an array from a JSON file. Raises ValueError that names the file if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no object")
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} is damaged: it holds no {'object' if kind is dict else 'array'}")
     return content
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
     """Replace a safetensors file atomically."""
+    from safetensors.torch import save_file  # brings torch along, which logs do not need
+
     partial = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, partial, metadata=dict(metadata or {}))
     os.replace(partial, path)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises ValueError if it is damaged."""
+    from safetensors import safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -51,3 +65,76 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except Exception as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     return tensors, metadata or {}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_writable(
+    out: Path, kind: str, accepts: Callable[[Path], bool] = lambda folder: False, *, instead: str = ""
+) -> None:
+    """The rule for a folder to write into: it is new, empty, or already holds what is accepted.
+
+    kind     noun for messages, with its article: "a checkpoint".
+    accepts  whether a folder that is not empty holds this kind of content and nothing else that could be lost.
+    instead  advice if accepted content must stay as it is; empty = it may be replaced or added to.
+    Raises ValueError for everything else.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder for {kind}")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not accepts(out):
+        raise ValueError(f"{out} holds files that are not part of {kind}; name another folder")
+    if instead:
+        raise ValueError(f"{out} already holds {kind}; {instead}, or another folder")
+
+
+@contextmanager
+def replaced_folder(
+    out: Path, kind: str, accepts: Callable[[Path], bool] = lambda folder: False, *, instead: str = ""
+) -> Iterator[Path]:
+    """A new, empty folder that takes the place of `out` at the end, whole; arguments as in `require_writable`.
+
+    It stands in a hidden folder beside `out`, which is locked and has room for scratch files. Whatever ends the work
+    early, that folder is deleted and `out` stays as it was. The next run clears the remains of a killed one, and puts
+    back the folder that the killed run was about to replace.
+    Raises ValueError if `out` may not be replaced, or if another process is writing it.
+    """
+    from filelock import FileLock, Timeout
+
+    out = out.resolve()
+    work = out.with_name(f".{out.name}.partial")
+    new, old = work / "new", work / "old"
+
+    def put_back() -> None:
+        if old.exists() and not out.exists():
+            old.rename(out)
+
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process is writing {out}; wait for its end") from None
+    try:
+        put_back()
+        for remains in work.iterdir():
+            if remains.is_dir():
+                shutil.rmtree(remains)
+            elif remains.name != "lock":
+                remains.unlink()
+        require_writable(out, kind, accepts, instead=instead)
+        new.mkdir()
+        yield new
+        require_writable(out, kind, accepts, instead=instead)
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        put_back()
+        lock.release()
+        shutil.rmtree(work, ignore_errors=True)

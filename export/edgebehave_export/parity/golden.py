@@ -24,9 +24,7 @@ field: on check-in logs a megabyte, at most about five.
 # U users, A questions
 
 import gzip
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +33,7 @@ import numpy as np
 
 from edgebehave import Predictor
 from edgebehave.bundles.bundle import Bundle
+from edgebehave_train.files import file_digest, write_bytes
 from edgebehave_train.logs.event_store import EventStore, NamedEvent
 from edgebehave_train.logs.split import SplitConfig, part_bounds
 
@@ -106,15 +105,13 @@ def write_golden(
         line["location"] = [locations.setdefault(name, len(locations)) for name in line["location"]]
     header = {
         "format": FORMAT_VERSION,
-        "manifest": hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest(),
+        "manifest": file_digest(bundle / "manifest.json"),
         "histories": len(lines),
         "events": list(events),
         "locations": list(locations),
     }
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in (header, *lines))
-    partial = out.with_name(out.name + ".partial")
-    partial.write_bytes(gzip.compress(text.encode(), mtime=0))
-    os.replace(partial, out)
+    write_bytes(out, gzip.compress(text.encode(), mtime=0))
     return len(lines)
 
 

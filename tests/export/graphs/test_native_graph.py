@@ -122,7 +122,6 @@ def test_few_nodes(model):
     [
         ({"num_heads": 4}, "needs a head width that 16 divides, got 8: export for the target web"),
         ({"window": 1}, "window of at least 2 events, got 1"),
-        ({"attention": "hstu"}, "a model with attention hstu runs in training"),
     ],
 )
 def test_what_cannot_be_exported_says_why(changes, says):

@@ -13,13 +13,13 @@ from edgebehave_export.graphs.onnx_export import check_standard, export_observe
 from edgebehave_export.graphs.predict_graph import predict_graph
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 
-SIZES = {"num_events": 9, "num_locations": 7, "num_behaviors": 6, "width": 16, "num_heads": 2}
+SIZES = {"num_events": 9, "num_locations": 7, "num_behaviors": 6, "width": 16, "num_heads": 2, "learned_kernel": False}
 
 
 def random_model(**changes):
     torch.manual_seed(1)
     changes = {"num_layers": 2, "window": 5, "num_spare": 3, **changes}
-    model = BehaviorModel(ModelConfig(**SIZES, **changes)).eval()
+    model = BehaviorModel(ModelConfig(**{**SIZES, **changes})).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -166,7 +166,7 @@ def test_a_grown_model_keeps_every_known_row(store, known, start):
 def test_what_does_not_train_stays_to_the_bit(store, known, tmp_path, train, still):
     config = AdaptConfig(train=train, examples=6, epochs=3, learning_rate=0.005, start="noise")
     adapted = adapt(store, known, tmp_path / "out", config)
-    assert adapted.training["best_epoch"] > 0
+    assert adapted.training.best_epoch > 0
     before = dict(known.load_model().named_parameters())
     after = dict(adapted.load_model().named_parameters())
     assert before.keys() == after.keys()
@@ -197,7 +197,7 @@ def test_the_new_behavior_is_learned(store, known, tmp_path):
     config = AdaptConfig(examples=20, epochs=8, learning_rate=3e-3)
     adapted = adapt(store, known, tmp_path / "out", config)
     assert new_behaviors(known, adapted) == ["yoga"]
-    assert adapted.training["origin"]["num_examples"] == {"yoga": 20}
+    assert adapted.training.origin["num_examples"] == {"yoga": 20}
     before = score_adaptation(store, known, ["yoga"])["network alone"]
     after = score_adaptation(store, adapted, ["yoga"])["network alone"]
     assert before.recall_at_5["yoga"] == 0
@@ -210,7 +210,7 @@ def test_the_new_behavior_is_learned(store, known, tmp_path):
 def test_the_start_itself_is_kept_if_training_only_harms(store, known, tmp_path):
     config = AdaptConfig(examples=4, epochs=1, learning_rate=1.0)
     adapted = adapt(store, known, tmp_path / "out", config)
-    assert adapted.training["best_epoch"] == 0
+    assert adapted.training.best_epoch == 0
     support, vocabulary = support_of(store, known, 4), adapted.vocabulary
     start = grown_model(store, known, vocabulary, support, "prototype", seed=0).state_dict()
     kept = adapted.load_model().state_dict()
@@ -242,7 +242,7 @@ def test_bad_input_is_refused_and_nothing_is_written(store, known, make_store, r
     old = make_store([days(12, False, user) for user in range(12)])
     with pytest.raises(ValueError, match="no behavior that is new"):
         adapt(old, known, out, config)
-    unfinished = dataclasses.replace(known, training={**known.training, "finished": False})
+    unfinished = dataclasses.replace(known, training=dataclasses.replace(known.training, finished=False))
     with pytest.raises(ValueError, match="not finished"):
         adapt(store, unfinished, out, config)
     assert not out.exists()

@@ -101,7 +101,7 @@ def test_what_trains_moves_and_what_is_frozen_stays(source, other, config, strat
     assert same == {"ofa": frozen_layers, "lora": bias_and_norms}.get(strategy, set())
     assert not torch.equal(state["blocks.0.qkv.weight"], learned["blocks.0.qkv.weight"]) or (strategy == "ofa")
     assert not torch.equal(state["norm.weight"], learned["norm.weight"])
-    assert moved.training["origin"]["strategy"] == strategy
+    assert moved.training.origin["strategy"] == strategy
     assert moved.vocabulary.events[1:] != source.vocabulary.events[1:]
 
 
@@ -200,7 +200,7 @@ def test_a_share_that_shows_one_class_is_refused(source, make_store, tmp_path):
 
 def test_a_folder_that_holds_something_is_left_alone(source, other, config, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert "is not empty" in refused(source, other, config, tmp_path)
+    assert "not part of a checkpoint" in refused(source, other, config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

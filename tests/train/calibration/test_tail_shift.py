@@ -23,10 +23,9 @@ def test_ratios_toward_the_worst_case_keep_a_tenth_of_everybody():
 
 
 def test_the_worst_case_is_that_of_behaviors():
-    assert worst_case_of({"dro": {"worst_case": [0, 0.5, 0.5]}}, 3).tolist() == [0, 0.5, 0.5]
-    assert worst_case_of({"dro": {"worst_case": [0.5, 0.5]}}, 3) is None  # of groups
-    assert worst_case_of({"dro": {"worst_case": None}}, 3) is None
-    assert worst_case_of({}, 3) is None
+    assert worst_case_of([0, 0.5, 0.5], 3).tolist() == [0, 0.5, 0.5]
+    assert worst_case_of([0.5, 0.5], 3) is None  # of groups
+    assert worst_case_of(None, 3) is None
 
 
 def test_operating_points_by_hand():

@@ -94,7 +94,7 @@ def test_the_network_learns_from_its_teacher(tiny_store, recipe, tmp_path):
     taught = distill(tiny_store, config, tmp_path / "taught", answers, weight=3.0)
     before, after = (network_share(tiny_store, one, "behavior_3") for one in (plain, taught))
     assert after > before + 0.2
-    origin = taught.training["origin"]
+    origin = taught.training.origin
     assert origin["teacher"] == {"name": "fixed"}
     assert origin["answers"] == {"num": 200, "sha256": answers.digest()}
     assert (origin["weight"], origin["temperature"]) == (3.0, 2.0)
@@ -142,7 +142,7 @@ def test_a_checkpoint_goes_on_under_a_teacher(tiny_store, tiny_checkpoint, tmp_p
     taught = distill(tiny_store, config, tmp_path / "run", answers, weight=3.0, student=tiny_checkpoint)
     assert taught.vocabulary == tiny_checkpoint.vocabulary
     # The start may be what is kept: its validation loss is what an epoch has to beat.
-    assert taught.training["best_epoch"] in (0, 1, 2)
+    assert taught.training.best_epoch in (0, 1, 2)
     other = dataclasses.replace(config, split=SplitConfig(train=0.6))
     with pytest.raises(ValueError, match="its test users would be trained on"):
         distill(tiny_store, other, tmp_path / "b", answers, student=tiny_checkpoint)
@@ -233,7 +233,7 @@ def test_a_teacher_of_this_log_has_the_same_held_out_part(tiny_store, tiny_check
     with pytest.raises(ValueError, match=r"take its own: .*--set split.train=0.7"):
         distill(tiny_store, config, tmp_path / "run", several)
     elsewhere = dataclasses.replace(answers, card={**answers.card, "data_fingerprint": "other"})
-    assert distill(tiny_store, config, tmp_path / "run", elsewhere).training["finished"]
+    assert distill(tiny_store, config, tmp_path / "run", elsewhere).training.finished
 
 
 # -- what is refused --------------------------------------------------------------------------
@@ -260,7 +260,9 @@ def test_answers_that_do_not_train_are_refused(tiny_store, recipe, tmp_path):
 def test_a_folder_that_is_no_teacher_is_named(tiny_store, tiny_checkpoint, tmp_path):
     with pytest.raises(ValueError, match="is not a checkpoint"):
         open_teacher(tiny_store, tmp_path, SplitConfig())
-    unfinished = dataclasses.replace(tiny_checkpoint, training={**tiny_checkpoint.training, "finished": False})
+    unfinished = dataclasses.replace(
+        tiny_checkpoint, training=dataclasses.replace(tiny_checkpoint.training, finished=False)
+    )
     with pytest.raises(ValueError, match="is not finished"):
         checkpoint_teacher(tiny_store, unfinished)
 

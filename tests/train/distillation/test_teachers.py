@@ -64,7 +64,7 @@ def test_a_student_of_a_language_model_holds_out_the_same_users(tiny_store, tune
     names = language_names(tuned.path)
     config = recipe(epochs=1, split=tuned.config.split)
     taught = distill(tiny_store, config, tmp_path / "run", answers, names=names)
-    assert taught.training["origin"]["names"] == names.card
+    assert taught.training.origin["names"] == names.card
     with pytest.raises(ValueError, match=r"take its own: --set split.by=user --set split.train"):
         distill(tiny_store, recipe(epochs=1), tmp_path / "other", answers)
 

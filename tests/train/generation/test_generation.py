@@ -6,10 +6,9 @@ import torch
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.files import read_tensors
-from edgebehave_train.generation.continuation import Prompts, forecast_prompts, real_continuations, replayed
+from edgebehave_train.generation.continuation import Prompts
 from edgebehave_train.generation.futures import Futures, LocationNames
 from edgebehave_train.generation.generation import Generator, require_generation_heads
-from edgebehave_train.generation.semi_markov import SemiMarkov
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
     LOCATION_KERNELS,
@@ -18,8 +17,8 @@ from edgebehave_train.kernels.copy_kernels import (
     waiting_times,
 )
 from edgebehave_train.kernels.time_gaps import bin_of_gap
-from edgebehave_train.logs.mapped_log import event_identity, map_log, training_vocabulary
-from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
+from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
+from edgebehave_train.logs.split import PARTS, SplitConfig, part_bounds
 from edgebehave_train.model.attention import plan_attention
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.model.decoder import Decoder
@@ -62,8 +61,10 @@ def generator(trained, routines) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def prompts(generator, routines) -> Prompts:
-    return forecast_prompts(routines, generator.log, SplitConfig(), "test", 10)
+def prompts(routines) -> Prompts:
+    """Every user, from the first event on to where the test part begins."""
+    bounds = part_bounds(routines, SplitConfig())
+    return Prompts(user=np.arange(len(bounds)), start=bounds[:, 0], stop=bounds[:, PARTS["test"]])
 
 
 # -- training ---------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def test_without_heads_the_model_starts_and_stays_as_it_was():
 
 
 def test_the_losses_of_the_heads_are_reported_and_fall(trained):
-    first, *_, last = trained.training["generation_nll"]
+    first, *_, last = trained.training.generation_nll
     assert set(first) == {"gap", "event", "location"}
     assert last["gap"] < first["gap"] < np.log(72)
     assert last["location"] < first["location"]
@@ -102,7 +103,7 @@ def test_a_run_with_heads_resumes_to_the_bit(routines, recipe, trained, tmp_path
     weights, _ = read_tensors(resumed.path / "model.safetensors")
     expected, _ = read_tensors(trained.path / "model.safetensors")
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert resumed.training["generation_nll"] == trained.training["generation_nll"]
+    assert resumed.training.generation_nll == trained.training.generation_nll
 
 
 def test_heads_and_a_query_for_the_location_exclude_each_other():
@@ -282,40 +283,3 @@ def test_a_checkpoint_without_heads_says_how_to_get_them(routines, recipe, tmp_p
 
 
 # -- what it is compared with -----------------------------------------------------------------
-
-
-def test_real_and_replayed_continuations(generator, routines, prompts):
-    log = generator.log
-    real = real_continuations(log, prompts, 10)
-    assert (real.time_s[:, 0] >= log.time_s[prompts.stop]).all()
-    assert (real.behavior >= 0).all()
-    replay = replayed(log, prompts, 10)
-    start, stop = prompts.start[0], prompts.stop[0]
-    rows = start + np.flatnonzero(log.behavior[start:stop] >= 0)
-    assert np.array_equal(replay.behavior[0], log.behavior[rows[-10:]])
-    assert np.array_equal(replay.gap_s[0], np.diff(log.time_s[rows])[-10:])
-    assert np.array_equal(replay.event[0], event_identity(log)[rows[-10:]])
-
-
-def test_a_prompt_of_whole_users_is_their_first_part(routines, generator):
-    split = SplitConfig(by="user", train=0.5, validation=0.25)
-    prompts = forecast_prompts(routines, generator.log, split, "test", 10, prompt_behaviors=7)
-    for start, stop in zip(prompts.start, prompts.stop, strict=True):
-        assert (generator.log.behavior[start:stop] >= 0).sum() == 7
-    with pytest.raises(ValueError, match="fewer steps"):
-        forecast_prompts(routines, generator.log, split, "test", 500)
-
-
-def test_semi_markov_goes_round_a_cycle(make_store):
-    user = [(START_S + (n // 3) * DAY_S + 600 * (n % 3), "abc"[n % 3], None) for n in range(90)]
-    store = make_store([user])
-    part = part_of_event(store, SplitConfig())
-    log = map_log(store, training_vocabulary(store, part == TRAIN))
-    prompts = forecast_prompts(store, log, SplitConfig(), "test", 10)
-    chain = SemiMarkov(log, part == TRAIN)
-    chain.strength = 1e-9
-    future, real = chain.generate(prompts, 10), real_continuations(log, prompts, 10)
-    assert np.array_equal(future.behavior, real.behavior)
-    assert np.array_equal(future.gap_s, real.gap_s)
-    chain.fit(prompts, 10)
-    assert chain.strength == 1.0  # the weakest smoothing there is

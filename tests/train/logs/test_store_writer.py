@@ -5,7 +5,7 @@ import pytest
 
 from edgebehave_train.logs import store_writer
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.store_writer import ColumnWriter, SortedRows, write_statistics, write_store
+from edgebehave_train.logs.store_writer import SortedRows, column_writer, write_statistics, write_store
 
 MICROSECONDS = store_writer.MICROSECONDS
 
@@ -14,9 +14,9 @@ MICROSECONDS = store_writer.MICROSECONDS
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
 def test_a_column_written_in_pieces_is_what_numpy_would_save(tmp_path, num_rows, dtype):
     values = np.arange(num_rows, dtype=np.int64)
-    with ColumnWriter(tmp_path / "pieces.npy", dtype) as column:
+    with column_writer(tmp_path / "pieces.npy", dtype) as append:
         for piece in np.array_split(values, 3):
-            column.append(piece)
+            append(piece)
     np.save(tmp_path / "whole.npy", values.astype(dtype))
     assert (tmp_path / "pieces.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 

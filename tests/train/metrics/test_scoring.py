@@ -50,6 +50,7 @@ def make_model(vocabulary, **changes) -> BehaviorModel:
         num_layers=2,
         num_heads=2,
         window=8,
+        learned_kernel=False,
         **changes,
     )
     model = BehaviorModel(config)

@@ -23,6 +23,7 @@ SHAPE = {
     "num_layers": 2,
     "num_heads": 2,
     "window": 4,
+    "learned_kernel": False,
 }
 K = len(KERNELS)
 

@@ -67,7 +67,7 @@ def test_a_point_is_what_was_trained(finished):
     for measured in (*report.smaller, *report.held_out):
         checkpoint = Checkpoint.open(out / "runs" / measured.point.name)
         assert count_parameters(checkpoint.load_model()) == measured.size
-        assert measured.loss == min(checkpoint.training["validation_nll"])
+        assert measured.loss == min(checkpoint.training.validation_nll)
         assert checkpoint.config.data_share == measured.point.share
 
 
@@ -90,7 +90,7 @@ def test_a_stopped_grid_goes_on_where_it_was(tiny_store, finished, tmp_path):
     with pytest.raises(StoppedError):
         run(tiny_store, out, on_progress=stop)
     half_done = out / "runs" / GRID.smaller[4].name
-    assert not Checkpoint.open(half_done).training["finished"]
+    assert not Checkpoint.open(half_done).training.finished
     kept = out / "runs" / GRID.smaller[0].name / "model.safetensors"
     before = kept.stat().st_mtime_ns
     # Of the run that was about to begin, only a part of the description is there.
@@ -125,7 +125,7 @@ def test_nothing_is_overwritten(tiny_store, finished, tmp_path):
     with pytest.raises(ValueError, match=r"with widths = 8, 12, 16 instead of 8, 12, 24"):
         run(tiny_store, out, Grid(widths=(8, 12, 24), shares=GRID.shares, epochs=1))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty and holds no grid"):
+    with pytest.raises(ValueError, match="not part of a grid"):
         run(tiny_store, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

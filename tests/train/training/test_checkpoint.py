@@ -8,10 +8,10 @@ import torch
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train import files
-from edgebehave_train.files import read_tensors, write_json, write_tensors
+from edgebehave_train.files import write_json, write_tensors
 from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
-from edgebehave_train.training.checkpoint import Checkpoint, write_description
+from edgebehave_train.training.checkpoint import Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.objectives import ObjectiveConfig
 from edgebehave_train.training.recipes import tiny
 
@@ -20,7 +20,22 @@ CONFIG = tiny(split=SplitConfig(by="user", seed=3), objective=ObjectiveConfig(na
 MODEL_CONFIG = ModelConfig(
     num_events=4, num_locations=2, num_behaviors=4, width=16, num_layers=1, num_heads=2, window=8
 )
-TRAINING = {"behavior_counts": [0, 5, 3, 1], "data_fingerprint": "f00"}
+TRAINING = TrainingRecord(
+    data_fingerprint="f00",
+    origin={"strategy": "lora", "num_examples": {"eat": 3}},
+    behavior_counts=[0, 5, 3, 1],
+    seed=3,
+    device="cpu",
+    precision="float32",
+    attention="blockwise",
+    num_parameters=123,
+    versions={"python": "3.12"},
+    finished=True,
+    best_epoch=2,
+    validation_nll=[2.5, 2.25],
+    validation_loss=[None, 2.75],
+    dro=DroResult(capacity=1.5, worst_case=[0.0, 0.25, 0.25, 0.5]),
+)
 
 
 @pytest.fixture
@@ -50,22 +65,30 @@ def test_everything_comes_back(folder, model):
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
+def test_the_training_record_writes_no_field_that_is_absent():
+    content = TRAINING.to_json()
+    assert list(content)[:3] == ["data_fingerprint", "origin", "behavior_counts"]
+    assert content["dro"] == {"capacity": 1.5, "worst_case": [0.0, 0.25, 0.25, 0.5]}
+    assert "validation_rank" not in content
+    assert "generation_nll" not in content
+    plain = dataclasses.replace(TRAINING, dro=None)
+    assert TrainingRecord.from_json(json.loads(json.dumps(plain.to_json()))) == plain
+    assert (TRAINING.worst_case, plain.worst_case) == ([0.0, 0.25, 0.25, 0.5], None)
+
+
+def test_a_training_record_of_another_version_is_one_clear_error(folder):
+    content = json.loads((folder / "training.json").read_text())
+    del content["finished"]
+    write_json(folder / "training.json", content)
+    with pytest.raises(ValueError, match=r"training\.json does not fit this version: .*finished"):
+        Checkpoint.open(folder)
+
+
 def test_metrics_come_back_and_may_be_absent(folder):
     checkpoint = Checkpoint.open(folder)
     assert checkpoint.read_metrics() == {}
     checkpoint.write_metrics({"validation": {"é": 0.5}})
     assert Checkpoint.open(folder).read_metrics() == {"validation": {"é": 0.5}}
-
-
-def test_tensors_and_their_metadata_come_back(tmp_path):
-    tensors = {"a": torch.arange(6).view(2, 3).T, "b": torch.tensor(2.5), "c": torch.zeros(0)}
-    write_tensors(tmp_path / "x.safetensors", tensors, {"position": '{"step": 3}'})
-    back, metadata = read_tensors(tmp_path / "x.safetensors")
-    assert metadata == {"position": '{"step": 3}'}
-    assert back.keys() == tensors.keys()
-    for name, tensor in tensors.items():
-        assert torch.equal(back[name], tensor)
-        assert back[name].dtype == tensor.dtype
 
 
 def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
@@ -117,20 +140,6 @@ def test_weights_of_another_model_do_not_fit(folder, model, change):
         Checkpoint.open(folder).load_model()
 
 
-def test_a_write_that_fails_leaves_the_old_weights(folder, model, monkeypatch):
-    path = folder / "model.safetensors"
-    before = path.read_bytes()
-
-    def half_a_file(tensors, partial, metadata):
-        partial.write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(files, "save_file", half_a_file)
-    with pytest.raises(OSError, match="no space left"):
-        write_tensors(path, {"a": torch.zeros(3)})
-    assert path.read_bytes() == before
-
-
 @pytest.mark.parametrize("name", ["config.json", "training.json", "metrics.json"])
 def test_a_description_that_fails_leaves_the_old_one(folder, monkeypatch, name):
     write_json(folder / "metrics.json", {"old": 1})
@@ -143,14 +152,6 @@ def test_a_description_that_fails_leaves_the_old_one(folder, monkeypatch, name):
     with pytest.raises(OSError, match="disk gone"):
         write_json(folder / name, {"new": 2})
     assert (folder / name).read_bytes() == before
-
-
-def test_content_that_is_no_json_leaves_the_old_file(folder):
-    before = (folder / "config.json").read_bytes()
-    with pytest.raises(TypeError):
-        write_json(folder / "config.json", {"weights": torch.zeros(1)})
-    assert (folder / "config.json").read_bytes() == before
-    assert not list(folder.glob("*.partial"))
 
 
 def test_a_config_survives_json():

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from dro_dual import dual_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebehave_train.training.dro import (
     capacity,
-    dual_value,
     epsilon_of_capacity,
     heterogeneous_epsilon,
     worst_case_weights,

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from edgebehave_train.training.hardware import choose_device, choose_precision
-from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.training.hardware import choose_device, fast_precision
 
 
 def test_a_device_that_is_not_there_is_named():
@@ -21,6 +20,6 @@ def test_a_device_without_a_name_is_refused():
 
 def test_a_precision_that_is_asked_for_is_taken():
     cpu = torch.device("cpu")
-    assert choose_precision(TrainConfig(precision="float32"), cpu) == torch.float32
-    assert choose_precision(TrainConfig(precision="bfloat16"), cpu) == torch.bfloat16
-    assert choose_precision(TrainConfig(), torch.device("mps")) == torch.float32
+    assert fast_precision(cpu, "float32") == torch.float32
+    assert fast_precision(cpu, "bfloat16") == torch.bfloat16
+    assert fast_precision(torch.device("mps")) == torch.float32

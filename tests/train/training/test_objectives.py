@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from dro_dual import dual_value
 
 from edgebehave_train.model.behavior_model import TargetLosses
-from edgebehave_train.training.dro import dual_value
 from edgebehave_train.training.objectives import (
     OBJECTIVES,
     ClassBalanced,

@@ -166,7 +166,7 @@ def test_later_parts_never_enter_the_loss(tiny_store, recipe, tmp_path, objectiv
     assert weights_digest(tmp_path / "a") == weights_digest(tmp_path / "b")
     before, after = (Checkpoint.open(tmp_path / name) for name in "ab")
     assert before.vocabulary == after.vocabulary
-    assert before.training["validation_nll"] != after.training["validation_nll"]
+    assert before.training.validation_nll != after.training.validation_nll
 
 
 def test_without_a_query_context_no_query_time_is_used(tiny_store, recipe, tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_the_validation_loss_is_that_of_the_scores(make_store, recipe, tmp_path)
     nll = np.zeros(len(targets))
     for which, probs in target_probs(checkpoint.load_model(), log, behaviors, targets):
         nll[which] = -np.log(probs[np.arange(len(which)), targets.behavior[which]])
-    assert checkpoint.training["validation_nll"] == pytest.approx([nll.mean()], rel=1e-5)
+    assert checkpoint.training.validation_nll == pytest.approx([nll.mean()], rel=1e-5)
 
 
 def test_validation_reads_no_older_events_than_a_state_is_rebuilt_from():
@@ -241,14 +241,14 @@ def test_the_loss_falls_and_the_best_epoch_is_kept(tiny_store, recipe, tmp_path)
     validations = [report for report in reports if report.kind == "validation"]
     nll = [report.validation_nll for report in validations]
     assert validations[-1].loss < validations[0].loss
-    assert checkpoint.training["validation_nll"] == nll
-    assert checkpoint.training["best_epoch"] == 1 + int(np.argmin(nll))
+    assert checkpoint.training.validation_nll == nll
+    assert checkpoint.training.best_epoch == 1 + int(np.argmin(nll))
     assert [report.is_best for report in validations] == [
         value < min([math.inf, *nll[:i]]) for i, value in enumerate(nll)
     ]
     assert reports[0].kind == "start"
     assert reports[-1].kind == "end"
-    assert checkpoint.training["finished"]
+    assert checkpoint.training.finished
     assert not (tmp_path / "run" / RESUME_FILE).exists()
 
 
@@ -257,25 +257,25 @@ def test_weights_are_chosen_by_the_loss_of_the_objective(tiny_store, recipe, tmp
     config = recipe(epochs=3, learning_rate=1e-2, objective=ObjectiveConfig(name=name))
     reports = []
     training = pretrain(tiny_store, config, tmp_path / "run", on_progress=reports.append).training
-    losses = training["validation_loss"]
-    assert training["best_epoch"] == 1 + int(np.argmin(losses))
+    losses = training.validation_loss
+    assert training.best_epoch == 1 + int(np.argmin(losses))
     assert reports[-1].validation_loss == min(losses)
-    assert (losses == training["validation_nll"]) == (name == "ce")
+    assert (losses == training.validation_nll) == (name == "ce")
 
 
 def test_the_rank_of_the_targets_may_choose_the_epoch(tiny_store, recipe, tmp_path):
     config = recipe(epochs=4, patience=0, choose_by="rank")
     reports = []
     kept = pretrain(tiny_store, config, tmp_path / "rank", on_progress=reports.append)
-    ranks = kept.training["validation_rank"]
-    assert kept.training["best_epoch"] == int(np.argmax(ranks)) + 1
+    ranks = kept.training.validation_rank
+    assert kept.training.best_epoch == int(np.argmax(ranks)) + 1
     assert reports[-1].validation_rank == max(ranks)
     scored = evaluate_predictions(predict_part(tiny_store, kept), kept.behavior_counts)
     assert scored["mrr"] == pytest.approx(max(ranks), abs=1e-4)
     assert f"mean reciprocal rank | {max(ranks):.4f}" in (kept.path / "README.md").read_text()
     by_loss = pretrain(tiny_store, dataclasses.replace(config, choose_by="loss"), tmp_path / "loss")
-    assert by_loss.training["validation_nll"] == kept.training["validation_nll"]
-    assert "validation_rank" not in by_loss.training
+    assert by_loss.training.validation_nll == kept.training.validation_nll
+    assert by_loss.training.validation_rank is None
 
 
 def test_patience_begins_after_the_warm_start(tiny_store, recipe, tmp_path):
@@ -284,25 +284,25 @@ def test_patience_begins_after_the_warm_start(tiny_store, recipe, tmp_path):
     plain = pretrain(tiny_store, config, tmp_path / "plain").training
     robust = dataclasses.replace(config, objective=ObjectiveConfig(name="dro", warm_start=0.5))
     waiting = pretrain(tiny_store, robust, tmp_path / "dro").training
-    assert (len(plain["validation_nll"]), len(waiting["validation_nll"])) == (3, 7)
+    assert (len(plain.validation_nll), len(waiting.validation_nll)) == (3, 7)
 
 
 def test_epochs_before_the_baseline_of_dro_is_known_are_not_kept(tiny_store, recipe, tmp_path):
     objective = ObjectiveConfig(name="dro", warm_start=0.6, baseline=True)
     config = recipe(epochs=3, objective=objective)
     checkpoint = pretrain(tiny_store, config, tmp_path / "run")
-    assert checkpoint.training["validation_loss"][0] is None
-    assert checkpoint.training["best_epoch"] > 1
+    assert checkpoint.training.validation_loss[0] is None
+    assert checkpoint.training.best_epoch > 1
 
 
 def test_the_worst_case_of_dro_is_kept_with_its_capacity(tiny_store, recipe, tmp_path):
     reports = []
     config = recipe(epochs=1, objective=DRO)
     checkpoint = pretrain(tiny_store, config, tmp_path / "run", on_progress=reports.append)
-    dro = checkpoint.training["dro"]
-    assert dro["capacity"] >= 1
-    assert sum(dro["worst_case"]) == pytest.approx(1, abs=1e-4)
-    assert f"dro capacity C = {dro['capacity']:.2f}" in reports[0].message
+    dro = checkpoint.training.dro
+    assert dro.capacity >= 1
+    assert sum(dro.worst_case) == pytest.approx(1, abs=1e-4)
+    assert f"dro capacity C = {dro.capacity:.2f}" in reports[0].message
 
 
 def test_the_seed_is_all_that_is_random(tiny_store, recipe, tmp_path):
@@ -451,7 +451,7 @@ def test_a_log_with_one_behavior_has_nothing_to_choose_from(make_store, recipe, 
 def test_users_of_one_event_are_passed_over(make_store, recipe, tmp_path):
     store = make_store(users_of("a", "abcbabcabcab" * 3, "c", "bacabcabacba" * 3, "b"))
     checkpoint = pretrain(store, recipe(epochs=1), tmp_path / "run")
-    assert checkpoint.training["validation_nll"][0] < 3
+    assert checkpoint.training.validation_nll[0] < 3
     lonely = make_store(users_of("a", "b", "c", "a"))
     with pytest.raises(ValueError, match="nothing to train on"):
         pretrain(lonely, recipe(), tmp_path / "lonely")

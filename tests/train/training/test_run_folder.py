@@ -2,10 +2,9 @@
 
 import pytest
 
-from edgebehave_train.training import run_folder
+from edgebehave_train.training import pretraining
 from edgebehave_train.training.checkpoint import RESUME_FILE
-from edgebehave_train.training.pretraining import pretrain
-from edgebehave_train.training.run_folder import finished_run
+from edgebehave_train.training.pretraining import finished_run, pretrain
 
 
 class StoppedError(RuntimeError):
@@ -33,7 +32,7 @@ def test_a_folder_that_is_not_there_is_trained_and_then_kept(tiny_store, config,
     checkpoint, kept = finished_run(tiny_store, config, tmp_path / "run", device="cpu")
     assert not kept
     assert (checkpoint.path / "model.safetensors").read_bytes() == weights
-    monkeypatch.setattr(run_folder, "pretrain", None)
+    monkeypatch.setattr(pretraining, "pretrain", None)
     again, kept = finished_run(tiny_store, config, tmp_path / "run", device="cpu")
     assert kept
     assert again.config == config
@@ -62,7 +61,7 @@ def test_what_is_no_run_is_left_alone(tiny_store, config, tmp_path, name):
     folder.mkdir()
     (folder / name).write_text("mine")
     for location in (folder, folder / name):
-        with pytest.raises(ValueError, match="holds something else than a run"):
+        with pytest.raises(ValueError, match=r"(not part of|a folder for) a run"):
             finished_run(tiny_store, config, location, device="cpu")
     assert (folder / name).read_text() == "mine"
 

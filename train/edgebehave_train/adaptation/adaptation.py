@@ -186,7 +186,7 @@ def extended_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary
     Raises ValueError if the checkpoint is unfinished, or a known event stands for another
     behavior there.
     """
-    if not checkpoint.training["finished"]:
+    if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; go on with it by `edgebehave train --resume`")
     known = checkpoint.vocabulary
     there = training_vocabulary(store, part_of_event(store, checkpoint.config.split) == TRAIN)
@@ -252,7 +252,7 @@ def _start(
         train_at_log_shares(model, support)
 
     origin: dict[str, Any] = {
-        "adapted_from": checkpoint.training["data_fingerprint"],
+        "adapted_from": checkpoint.training.data_fingerprint,
         **dataclasses.asdict(config),
         "num_examples": _examples_by_name(support, vocabulary),
     }

@@ -22,7 +22,6 @@ What is not frozen trains, and all strategies train alike.
 
 # E events, N behaviors with events, D width of the rows of an embedding, W width of the head
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ import torch
 from torch import Tensor
 
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_train.files import file_digest
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import training_vocabulary
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
@@ -138,7 +138,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
     """What a run on another log begins with. Raises ValueError as `transfer` does."""
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if not checkpoint.training["finished"]:
+    if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; go on with the command that began it and --resume")
     chosen = STRATEGIES[strategy]
     source = checkpoint.load_model()
@@ -156,11 +156,10 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
                 for layer in BLOCK_LAYERS:
                     block.get_submodule(layer).requires_grad_(False)
 
-    weights = (checkpoint.path / "model.safetensors").read_bytes()
     origin = {
         "strategy": strategy,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "data_fingerprint": checkpoint.training["data_fingerprint"],
+        "weights_sha256": file_digest(checkpoint.path / "model.safetensors"),
+        "data_fingerprint": checkpoint.training.data_fingerprint,
     }
     return Start(origin=origin, vocabulary=words, prepare=prepare, kept_state=merged_state)
 

@@ -151,7 +151,7 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
     named = validation.take(known)
     fitted = fit_calibration(named.probs_TC, named.behavior_T)
     counts_V = checkpoint.behavior_counts
-    worst_case_V = worst_case_of(checkpoint.training, len(counts_V))
+    worst_case_V = worst_case_of(checkpoint.training.worst_case, len(counts_V))
     ratio_V = log_prior_ratio(counts_V, worst_case_V)
     calibrated = validation.shifted(_shift(fitted, 0 * ratio_V))
     tau = choose_tau(calibrated.probs_TC, calibrated.behavior_T, ratio_V)

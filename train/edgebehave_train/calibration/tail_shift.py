@@ -10,8 +10,7 @@ macro recall and HR@1 fall.
 
 # T targets, C candidates, V behaviors, id 0 included
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +46,8 @@ def log_prior_ratio(behavior_counts_V: npt.NDArray[np.integer], worst_case_V: Fl
     return log_ratio_V
 
 
-def worst_case_of(training: Mapping[str, Any], num_behaviors: int) -> FloatArray | None:
-    """q of a checkpoint trained with DRO, from its training.json; None for all others."""
-    worst_case = (training.get("dro") or {}).get("worst_case")
+def worst_case_of(worst_case: Sequence[float] | None, num_behaviors: int) -> FloatArray | None:
+    """q of a checkpoint trained with DRO over behaviors, from its `TrainingRecord`; None for all others."""
     if worst_case is None or len(worst_case) != num_behaviors:
         return None
     return np.array(worst_case, np.float64)

@@ -1,7 +1,6 @@
 """Who can teach: a tuned language model, or a checkpoint, of this log or another."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, mean_token_embeddings
 from edgebehave_train.distillation.teacher_probs import Teacher
+from edgebehave_train.files import file_digest
 from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.tuning.tuned_llm import DESCRIPTION_FILE, TunedLLM, sample_probs
 from edgebehave_train.logs.event_store import EventStore
@@ -90,7 +90,7 @@ def split_of_teacher(store: EventStore, path: Path) -> SplitConfig | None:
         fingerprint, split = tuned.description["data_fingerprint"], tuned.config.split
     else:
         checkpoint = Checkpoint.open(path)
-        fingerprint, split = checkpoint.training["data_fingerprint"], checkpoint.config.split
+        fingerprint, split = checkpoint.training.data_fingerprint, checkpoint.config.split
     return split if fingerprint == store.fingerprint else None
 
 
@@ -105,7 +105,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
     learns, and habits are read from the user's past by the student's own kernels.
     Raises ValueError if it is not finished.
     """
-    if not checkpoint.training["finished"]:
+    if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; go on with it by `edgebehave train --resume`")
     log = map_log(store, checkpoint.vocabulary)
     behaviors = log.behavior_log(part_of_event(store, checkpoint.config.split) == TRAIN)
@@ -135,7 +135,7 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
             "checkpoint": checkpoint.path.name,
             "experts": "network",
             "sha256": weights_digest(checkpoint),
-            "data_fingerprint": checkpoint.training["data_fingerprint"],
+            "data_fingerprint": checkpoint.training.data_fingerprint,
             "split": dataclasses.asdict(checkpoint.config.split),
         },
         at_a_time=_CHECKPOINT_TARGETS,
@@ -176,7 +176,7 @@ def language_teacher(
             "base": tuned.base,
             "base_version": tuned.description["base_version"],
             "stages": [stage["stage"] for stage in tuned.stages],
-            "sha256": _file_digest(tuned.path / "adapter" / "adapter_model.safetensors"),
+            "sha256": file_digest(tuned.path / "adapter" / "adapter_model.safetensors"),
             "data_fingerprint": tuned.description["data_fingerprint"],
             "split": dataclasses.asdict(tuned.config.split),
         },
@@ -210,12 +210,7 @@ def language_names(path: Path, *, device: str = "cpu", base: Path | None = None)
 
 def weights_digest(checkpoint: Checkpoint) -> str:
     """SHA-256 of the weights."""
-    return _file_digest(checkpoint.path / "model.safetensors")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(checkpoint.path / "model.safetensors")
 
 
 def _mask(store: EventStore, event: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

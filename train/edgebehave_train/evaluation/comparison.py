@@ -30,15 +30,14 @@ from edgebehave_train.evaluation.evaluation import (
     predict_scored,
 )
 from edgebehave_train.evaluation.habit_tuning import tune_habits
-from edgebehave_train.files import write_json, write_text
+from edgebehave_train.files import require_writable, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress
+from edgebehave_train.training.pretraining import Progress, finished_run
 from edgebehave_train.training.recipes import TrainConfig
-from edgebehave_train.training.run_folder import finished_run
 
 Way = tuple[float, float]
 """How a checkpoint is asked: tau of the adjustment, and C of the DRO prior (1 = none)."""
@@ -77,9 +76,7 @@ def compare(
     for capacity in capacities:
         if not 1 < capacity < math.inf:
             raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
-    is_comparison = (out / "checkpoints").is_dir()
-    if out.exists() and not is_comparison and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty and holds no comparison; name another folder")
+    require_writable(out, "a comparison", lambda out: (out / "checkpoints").is_dir())
     started = time.monotonic()
     ways = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
     shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]

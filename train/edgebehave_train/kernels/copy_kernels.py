@@ -1,7 +1,7 @@
-"""What a user's own past says about when and where the next behavior happens.
+"""Kernels that copy waiting time and location of the next behavior from a user's own past.
 
-As the habit kernels of `edgebehave.habits` do for the behavior itself: a kernel weighs each past
-behavior j, and copies its waiting time g_j (seconds since the behavior before it) or its place.
+They work like the habit kernels of `edgebehave.habits`: a kernel weighs each past behavior j, and copies its waiting
+time g_j (seconds since the behavior before it) or its location.
 
     gap kernel         w(j); "last" is the last behavior, "before" the one before j
     frequency          1
@@ -9,7 +9,7 @@ behavior j, and copies its waiting time g_j (seconds since the behavior before i
     transition         [before is the same behavior as last]
     hour               clock(before, last; HOUR_WIDTH), both on workdays or both not
     transition_hour    transition * hour
-    place_hour         [before was at the location of last] * hour
+    location_hour      [before was at the location of last] * hour
     pace               [the wait for before was about as long as the wait for last]
 
     location kernel       w(j); the next event and its time are given
@@ -20,7 +20,7 @@ behavior j, and copies its waiting time g_j (seconds since the behavior before i
     event_after        event * [before was at the location of last]
     event_hour         event * hour
 
-No gap kernel knows the time of the next behavior, which is what it has to say.
+No gap kernel reads the time of the next behavior, which it predicts.
 """
 
 # R queries, C past behaviors, J behaviors of the log, K kernels; (..., C) broadcasts to (R, C)
@@ -30,40 +30,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.habits import (
-    DECAY,
-    FIRST_WEEKEND_DAY,
-    HABIT_EVENTS,
-    HOUR_WIDTH,
-    clock_similarity,
-    gap_similarity,
-)
+from edgebehave.habits import DECAY, FIRST_WEEKEND_DAY, HABIT_EVENTS, HOUR_WIDTH, clock_similarity, gap_similarity
 from edgebehave.time_features import weekday_and_slot
+from edgebehave_train.kernels.habit_kernels import history_blocks
 from edgebehave_train.kernels.time_gaps import NUM_PACES, bin_of_gap, pace_of_bin
 from edgebehave_train.logs.behavior_log import BehaviorLog
 from edgebehave_train.logs.mapped_log import MappedLog, event_identity
 
-GAP_KERNELS = (
-    "frequency",
-    "recency",
-    "transition",
-    "hour",
-    "transition_hour",
-    "location_hour",
-    "pace",
-)
+GAP_KERNELS = ("frequency", "recency", "transition", "hour", "transition_hour", "location_hour", "pace")
 LOCATION_KERNELS = ("last", "hour", "event", "event_recent", "event_after", "event_hour")
 UNKNOWN_GAP = -1
 """Waiting time of a behavior that has none before it."""
-
-_BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Occurrences:
     """Behaviors that happened, or that are asked about, in arrays of one shape.
 
-    behavior, event, location  ids; only what equals what matters.
+    behavior, event, location  ids, compared with each other only.
     slot, is_weekend        of local time.
     gap_s                   seconds since the behavior before it, UNKNOWN_GAP without one.
     """
@@ -105,7 +89,7 @@ class Occurrences:
         return Occurrences(**{name: column[index] for name, column in vars(self).items()})
 
     def shifted(self) -> "Occurrences":
-        """The one before each; what wraps around has to be masked."""
+        """The one before each; the caller masks the first, which wraps around."""
         return Occurrences(**{name: np.roll(column, 1, -1) for name, column in vars(self).items()})
 
 
@@ -153,11 +137,11 @@ def location_weights(
     seen: npt.NDArray[np.bool_],
     has_before: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float32]:
-    """Weight of each past location, (K, R, C) float32, kernels in the order of PLACE_KERNELS.
+    """Weight of each past location, (K, R, C) float32, kernels in the order of LOCATION_KERNELS.
 
     past, before  (..., C) the past behaviors, and the one before each.
     last          (R, 1) the last behavior.
-    following     (R, 1) the next one; its place is not read.
+    following     (R, 1) the next one; its location is not read.
     age           (R, C) behaviors between each past one and the query, 0 for the last.
     seen          (R, C) the query sees j; has_before: and the behavior before it.
     """
@@ -176,12 +160,12 @@ def location_weights(
 
 @dataclass(frozen=True, kw_only=True)
 class CopyNumbers:
-    """What the kernels gave to what came, one row per behavior of a log; evidence as in habits.
+    """Probabilities that the kernels gave to what came, one row per behavior of a log; evidence as in habits.
 
     gap_bin         (J,) bin of the time since the behavior before; -1 for a user's first.
     gap_probs       (J, K) p_k(gap_bin), gap_evidence (J, K).
     pace_counts     (J, P) how many own waiting times fell into each group of bins.
-    place_probs     (J, K) p_k(location), place_evidence (J, K).
+    location_probs  (J, K) p_k(location), location_evidence (J, K).
     """
 
     gap_bin: npt.NDArray[np.int64]
@@ -238,29 +222,17 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         before_row = np.concatenate([np.zeros((1, NUM_PACES), np.float32), is_pace.cumsum(0)])
         past_oldest = np.minimum(oldest + 1, np.arange(stop - start))
         numbers.pace_counts[all_rows] = before_row[:-1] - before_row[past_oldest]
-        for first in range(1, stop - start, _BLOCK_ROWS):
-            rows = np.arange(first, min(first + _BLOCK_ROWS, stop - start))
-            columns = np.arange(int(oldest[first]), rows[-1])
-            column, row, cut = columns[None], rows[:, None], oldest[rows][:, None]
-            seen = (column >= cut) & (column < row)
-            has_before = seen & (column > cut)
-            age = row - 1 - column
+        for block in history_blocks(event_index):
+            rows, columns = block.rows, block.columns
             last, following = occurrences.at(rows - 1), occurrences.at(rows)
             last, following = last.at(np.s_[:, None]), following.at(np.s_[:, None])
             where = start + rows
             numbers.gap_bin[where] = gap_bin[rows]
-            has_two_before = seen & (column > cut + 1)
-            weights = gap_weights(before.at(columns), last, age, has_before, has_two_before)
+            weights = gap_weights(before.at(columns), last, block.age, block.one_before, block.two_before)
             hit = gap_bin[columns][None] == gap_bin[rows][:, None]
             _fill(numbers.gap_probs, numbers.gap_evidence, where, weights, hit)
             weights = location_weights(
-                occurrences.at(columns),
-                before.at(columns),
-                last,
-                following,
-                age,
-                seen,
-                has_before,
+                occurrences.at(columns), before.at(columns), last, following, block.age, block.seen, block.one_before
             )
             hit = occurrences.location[columns][None] == occurrences.location[rows][:, None]
             _fill(numbers.location_probs, numbers.location_evidence, where, weights, hit)

@@ -1,4 +1,4 @@
-"""Cues: what a past behavior has in common with the moment to predict for.
+"""Cues: features of a past behavior beside the moment to predict for.
 
     cue              of a past behavior j, seen from the query
     age              log(1 + behaviors since j)
@@ -6,17 +6,17 @@
     elapsed          log(1 + hours from j to the last behavior)
     same_last        1 if the behavior before j is the one that was done last
     same_last_two    1 if the two behaviors before j are the two that were done last
-    same_place       1 if the behavior before j was at the location of the last one
+    same_location    1 if the behavior before j was at the location of the last one
     repeat           1 if j is the behavior that was done last
     alternation      1 if j is the behavior that was done before the last
-    at_place         1 if j was at the location of the last behavior
+    at_location      1 if j was at the location of the last behavior
     waited           log(1 + seconds between j and the behavior before it / GAP_UNIT_S)
     clock_*          exp(-(d / s)^2 / 2), d half hours between the times of day, s = 1, 3, 7
     weekday          1 if j fell on the weekday of the query
     day_type         1 if j fell on a workday and the query does, or neither
     gap_*            exp(-((f_j - f) / s)^2 / 2), f_j the cue `waited`, f `wait`; s = 0.35, 1
-    wait             log(1 + seconds from the last behavior to the query / GAP_UNIT_S), as all
-                     that is the same for all j it bends the other cues
+    wait             log(1 + seconds from the last behavior to the query / GAP_UNIT_S), the same for
+                     all j; it changes the effect of the other cues
     time_known       1 if the time of the query is known, the same for all j
 
 The last eight are 0 while the time of the query is not known.
@@ -59,13 +59,13 @@ GAP_WIDTHS = (0.35, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Coincidences:
-    """What the cues are made of; tensors of shapes that broadcast to one shape (...).
+    """Inputs of the cues: tensors of shapes that broadcast to one shape (...).
 
     age                               behaviors since j, 0 for the last one.
     elapsed_s                         seconds from j to the last behavior.
-    same_last ... at_place            bool, as in the table above.
-    waited, wait                      `log_gap` of the seconds between j and the behavior before it,
-                                      and between the last behavior and the query.
+    same_last ... at_location         bool, as in the table above.
+    waited, wait                      `log_gap` of the seconds between j and the behavior before it, and between the
+                                      last behavior and the query.
     slot, weekday                     of j.
     query_slot, query_weekday         of the query; any value where its time is not known.
     time_known                        bool.

@@ -1,8 +1,8 @@
 """Habit kernels for every behavior of a log at once, equal to `edgebehave.habits` query by query.
 
-Training needs two numbers per target and kernel, p_k(y) and E_k. An objective that shifts the prior
-needs a third, A_k = sum_b p_k(b) r_b. They depend on the log alone and are computed once.
-Evaluation needs the whole distributions, which `kernel_blocks` yields.
+Training needs two numbers per target and kernel, p_k(y) and E_k. An objective that shifts the prior needs a third, A_k
+= sum_b p_k(b) r_b. They depend on the log alone and are computed once. Evaluation needs the whole distributions, which
+`kernel_blocks` yields.
 """
 
 # R targets in a block, C history columns of the block, K kernels
@@ -31,6 +31,50 @@ _BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryBlock:
+    """Consecutive targets of a user and the history they share, as positions among the user's behaviors.
+
+    rows        (R,) the targets.
+    columns     (C,) the history.
+    age         (R, C) behaviors between each past one and the target.
+    seen        (R, C) the target sees the behavior; one_before, two_before: and the one, two before it.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    age: npt.NDArray[np.int64]
+    seen: npt.NDArray[np.bool_]
+    one_before: npt.NDArray[np.bool_]
+    two_before: npt.NDArray[np.bool_]
+
+
+def history_blocks(
+    event_index: npt.NDArray[np.integer], first: int = 1, stop: int | None = None, history_events: int = HABIT_EVENTS
+) -> Iterator[HistoryBlock]:
+    """The targets first..stop-1 of a user, in blocks of bounded size.
+
+    event_index  (m,) position of each behavior among all events of the user: a target sees the behaviors among the
+                 `history_events` events before it.
+    """
+    stop = len(event_index) if stop is None else stop
+    oldest = np.searchsorted(event_index, event_index - history_events)
+    for row_start in range(first, stop, _BLOCK_ROWS):
+        rows = np.arange(row_start, min(row_start + _BLOCK_ROWS, stop))
+        columns = np.arange(int(oldest[row_start]), rows[-1])
+        row, column, cut = rows[:, None], columns[None], oldest[rows][:, None]
+        seen = (column >= cut) & (column < row)
+        # The oldest behavior that is seen has no predecessor.
+        yield HistoryBlock(
+            rows=rows,
+            columns=columns,
+            age=row - 1 - column,
+            seen=seen,
+            one_before=seen & (column > cut),
+            two_before=seen & (column > cut + 1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class KernelBlock:
     """Kernel weights of consecutive targets over the history they share.
 
@@ -52,23 +96,14 @@ def kernel_blocks(
     A target sees the behaviors among the `history_events` events before it.
     """
     behavior, location = user.behavior, user.location
-    stop = len(behavior) if stop is None else stop
-    oldest = np.searchsorted(user.event_index, user.event_index - history_events)
     is_timed = user.query_time_s != NO_TIME
     asked_at = np.where(is_timed, user.query_time_s, 0)
     weekday, slot = weekday_and_slot(user.time_s, user.utc_offset_min)
     query_weekday, query_slot = weekday_and_slot(asked_at, user.utc_offset_min)
     gap_s = np.diff(user.time_s, prepend=0)
     query_gap_s = asked_at - np.append(0, user.time_s[:-1])
-    for row_start in range(first, stop, _BLOCK_ROWS):
-        rows = np.arange(row_start, min(row_start + _BLOCK_ROWS, stop))
-        column_start = int(oldest[row_start])
-        columns = np.arange(column_start, rows[-1])
-        row, column, cut = rows[:, None], columns[None], oldest[rows][:, None]
-        seen = (column >= cut) & (column < row)
-        # Behind the cut nothing is known: the oldest behavior seen has no predecessor.
-        one_before = seen & (column > cut)
-        two_before = seen & (column > cut + 1)
+    for block in history_blocks(user.event_index, first, stop, history_events):
+        rows, columns, seen = block.rows, block.columns, block.seen
         # Index -1 of the arrays is read only where a mask hides it.
         same_last = behavior[columns - 1][None] == behavior[rows - 1][:, None]
         same_last_but_one = behavior[columns - 2][None] == behavior[rows - 2][:, None]
@@ -83,18 +118,18 @@ def kernel_blocks(
         weights_KRC = np.empty((len(KERNELS), len(rows), len(columns)), np.float32)
         weights = dict(zip(KERNELS, weights_KRC, strict=True))  # rows, to be filled in place
         weights["frequency"][:] = seen
-        weights["recency"][:] = seen * np.float32(DECAY) ** np.maximum(row - 1 - column, 0)
-        weights["transition"][:] = one_before & same_last
-        weights["second_order"][:] = two_before & same_last & same_last_but_one
-        weights["location"][:] = one_before & same_location
+        weights["recency"][:] = seen * np.float32(DECAY) ** np.maximum(block.age, 0)
+        weights["transition"][:] = block.one_before & same_last
+        weights["second_order"][:] = block.two_before & same_last & same_last_but_one
+        weights["location"][:] = block.one_before & same_location
         weights["hour"][:] = seen * same_day_type * clock_similarity(*slots, HOUR_WIDTH)
         weights["transition_moment"][:] = weights["transition"] * moment
         weights["location_moment"][:] = weights["location"] * moment
         for name in TIMED_KERNELS:
             weights[name][~is_timed[rows]] = 0
         yield KernelBlock(
-            rows=slice(row_start, int(rows[-1]) + 1),
-            columns=slice(column_start, int(rows[-1])),
+            rows=slice(int(rows[0]), int(rows[-1]) + 1),
+            columns=slice(int(rows[-1]) - len(columns), int(rows[-1])),
             weights_KRC=weights_KRC,
         )
 
@@ -102,7 +137,7 @@ def kernel_blocks(
 def target_features(
     user: UserBehaviors, history_events: int = HABIT_EVENTS
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What each kernel gave to the behavior that came, and its evidence.
+    """Probability that each kernel gave to the behavior that came, and its evidence.
 
     Returns  p_k(y) and E_k, both (m, K) float32; row 0 is 0: the first behavior has no history.
     """
@@ -118,11 +153,9 @@ def target_features(
 
 
 def target_tilts(
-    user: UserBehaviors,
-    ratio_C: npt.NDArray[np.floating],
-    history_events: int = HABIT_EVENTS,
+    user: UserBehaviors, ratio_C: npt.NDArray[np.floating], history_events: int = HABIT_EVENTS
 ) -> npt.NDArray[np.float32]:
-    """What a shift of the prior makes of the mass of each kernel, before each behavior.
+    """Mass of each kernel after a shift of the prior, before each behavior.
 
         A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k
 

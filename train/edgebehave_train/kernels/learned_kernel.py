@@ -1,16 +1,15 @@
 """The learned kernel: an expert whose weights over the user's past are trained.
 
-A habit kernel (`edgebehave.habits`) weighs a past behavior by one coincidence, or by a product of
-some: the same behavior before it, the same hour. Here all cues (`history_cues`) enter one score,
-so that several together can count for more than each alone, and the state of the network says
-which of them matter now:
+A habit kernel (`edgebehave.habits`) weighs a past behavior by one coincidence, or by a product of some: the same
+behavior before it, the same hour. Here all cues (`cues.py`) enter one score, so that several together can count for
+more than each alone, and the state of the network weighs them:
 
     s(j)   = (a + A z) . cues(j) + v . relu(W cues(j) + w)
     p_L(b) = sum_j exp(s(j)) [b_j = b] / E_L,      E_L = sum_j exp(s(j))
 
-z is the state, seen from the moment to predict for. A pointer over the rolling history (Vinyals
-et al. 2015, arXiv 1506.03134), in the form of a log-linear model over its entries. The scores are
-not normalized before the sum, so that E_L says how much evidence there is, as with habits.
+z is the state, seen from the moment to predict for. A pointer over the rolling history (Vinyals et al. 2015, arXiv
+1506.03134), in the form of a log-linear model over its entries. The scores are not normalized before the sum, so that
+E_L is the amount of evidence, as for habits.
 """
 
 # M queries, P pairs of a query and a past behavior, F cues, D width, H hidden units
@@ -51,7 +50,7 @@ class LearnedKernel(nn.Module):
         self.linear = nn.Linear(width, len(CUES))
         self.cue_in = nn.Linear(len(CUES), _HIDDEN)
         self.cue_out = nn.Linear(_HIDDEN, 1, bias=False)
-        with torch.no_grad():  # begins as a product of the cues that the habit kernels use
+        with torch.no_grad():  # starts as a product of the cues of the habit kernels
             self.cue_out.weight.zero_()
             self.linear.weight.zero_()
             self.linear.bias.copy_(torch.tensor([_START.get(name, 0.0) for name in CUES]))
@@ -72,7 +71,7 @@ class LearnedKernel(nn.Module):
         return weight_P, evidence_M
 
     def target_numbers(self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor) -> KernelNumbers:
-        """What the mixture's loss needs of this kernel, for every query."""
+        """Probability of the target, evidence and tilt for every query, for the loss of the mixture."""
         weight_P, evidence_M = self.weights(z_MD, pairs)
         hit_P = pairs.behavior == target_M.index_select(0, pairs.query)
 
@@ -81,7 +80,5 @@ class LearnedKernel(nn.Module):
             return total_M / evidence_M.clamp_min(1e-9)
 
         return KernelNumbers(
-            probs=mean(hit_P),
-            evidence=evidence_M,
-            tilt=None if pairs.ratio is None else mean(pairs.ratio),
+            probs=mean(hit_P), evidence=evidence_M, tilt=None if pairs.ratio is None else mean(pairs.ratio)
         )

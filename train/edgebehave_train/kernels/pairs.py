@@ -1,4 +1,4 @@
-"""Every target of a log beside every behavior that its user's rolling history holds then."""
+"""Pairs of a target of a log and a behavior that is in its user's rolling history at that time."""
 
 # J behaviors of the log, M queries, P pairs, F cues
 
@@ -90,7 +90,7 @@ class PastBehaviors:
         last_but_one_M = (row_M - 2).clamp_min(0)
         behavior, location = of_past(self.behavior), of_past(self.location)
         last, last_location = of_query(self.behavior[last_M]), of_query(self.location[last_M])
-        # Behind the cut nothing is known: an id that no behavior has.
+        # Before the oldest behavior nothing is known: -1, an id that no behavior has.
         has_two_M = row_M - 2 >= oldest_M
         last_but_one = of_query(self.behavior[last_but_one_M].masked_fill(~has_two_M, -1))
         since_oldest = column - of_query(oldest_M)

@@ -2,15 +2,15 @@
 
     edge_i = GAP_UNIT_S (exp(i STEP) - 1),  i = 0..B        linear below a minute, then logarithmic
 
-A network gives one probability per bin. Inside a bin the time is one of Q quantiles of the waiting
-times that training saw there: logs are kept to the minute, to ten minutes, or rounded by people to
-the half hour, and what is generated should be, too. Waiting times copied from the user's past are
+A network gives one probability per bin. Inside a bin the time is one of Q quantiles of the waiting times that training
+saw there: times of logs are rounded to a minute, ten minutes or half an hour, and generated times should be rounded
+alike. Waiting times copied from the user's past are
 kept as they are. So the distribution is a finite one, and p(gap > t) is a sum.
 
-Bins and not a mixture of log-normals: waiting times have several sharp peaks (seconds later in
-the same session, after work, the next morning) whose number differs between logs, a softmax over
-bins has no shape to choose, its loss is convex in the scores, and it mixes with own waiting times
-by adding masses. A bin is 18 % wide, less than the half hour of the clock up to waits of 3 hours.
+Bins and not a mixture of log-normals: waiting times have several sharp peaks (seconds later in the same session, after
+work, the next morning) whose number differs between logs, a softmax over bins has no shape to choose, its loss is
+convex in the scores, and it mixes with own waiting times by adding masses. A bin is 18 % wide, less than the half hour
+of the clock up to waits of 3 hours.
 """
 
 # U queries, B bins, Q quantiles in a bin, C past waiting times, G = B Q + C possible ones
@@ -35,7 +35,7 @@ STEP = float(np.log1p(LONGEST_GAP_S / GAP_UNIT_S)) / (NUM_BINS - 1)
 def bin_of_gap(gap_s: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Bin 0..B-1 of waiting times in seconds, any shape; a negative wait counts as 0."""
     waited = np.maximum(np.asarray(gap_s, np.float64), 0)
-    # The nudge keeps an edge, and what rounds just below it, in the bin that it opens.
+    # 1e-9 keeps an edge, also one that is rounded down, in the bin that it starts.
     position = np.log1p(waited / GAP_UNIT_S) / STEP + 1e-9
     return np.minimum(position, NUM_BINS - 1).astype(np.int64)
 
@@ -52,11 +52,11 @@ def gap_at(position: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def gaps_in_bins(gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """(B, Q) seconds: the quantiles (q + 1/2) / Q of some waiting times in each bin; even steps
-    over the bin where there are none, but never more than the longest waiting time.
+    """(B, Q) seconds: the quantiles (q + 1/2) / Q of some waiting times in each bin; even steps over the bin where
+    there are none, but never more than the longest waiting time.
 
-    No softmax gives a bin nothing. Of a log of single days, bins of weeks would otherwise be drawn
-    once in ten thousand times, and each such draw moves the mean by half an hour.
+    A softmax gives every bin some probability. For a log of single days, bins of weeks would otherwise be drawn once
+    in ten thousand times, and each such draw moves the mean by half an hour.
     """
     middle = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
     values = np.floor(gap_at(np.arange(NUM_BINS)[:, None] + middle)).astype(np.float32)
@@ -103,15 +103,14 @@ class GapDistribution:
         )
 
     def survival(self, gap_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """S(t) = p(gap > t), (U,): the probability that nothing happens within t seconds, a number
-        or (U,)."""
+        """S(t) = p(gap > t), (U,): the probability that nothing happens within t seconds, a number or (U,)."""
         t_U1 = np.broadcast_to(np.asarray(gap_s), len(self.probs_UG))[:, None]
         survival: npt.NDArray[np.float64] = (self.probs_UG * (self.gap_s_UG > t_U1)).sum(1)
         return survival
 
     def later_than(self, elapsed_s: npt.NDArray[np.integer]) -> "GapDistribution":
-        """p(gap | gap > elapsed) for users whose last behavior was `elapsed_s` (U,) ago; a user for
-        whom that has no probability waits one second more."""
+        """p(gap | gap > elapsed) for users whose last behavior was `elapsed_s` (U,) ago; a user for whom that has no
+        probability waits one second more."""
         probs = self.probs_UG * (self.gap_s_UG > elapsed_s[:, None])
         total = probs.sum(1, keepdims=True)
         is_lost = total == 0

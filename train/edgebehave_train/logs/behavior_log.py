@@ -1,11 +1,11 @@
-"""What evaluation reads: the behaviors of a log in the ids of a checkpoint, and the targets in it.
+"""The behaviors of a log in the ids of a checkpoint, and the targets to predict among them.
 
-Every predictor, trained or counted, scores the same `Targets`, so that rows of a table compare.
+Every model and baseline scores the same `Targets`, so rows of a table can be compared.
 """
 
 # N events, U users, M events that have a behavior, V known behaviors (id 0 included), T targets
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -39,12 +39,12 @@ class UserBehaviors:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What is to be predicted, in log order; all arrays of shape (T,).
+    """The behaviors to predict, in log order; all arrays of shape (T,).
 
     event          position of the target among all events of the log.
     row            position among the events that have a behavior.
     user           index of the user in the log.
-    behavior       id in 1..V-1, or 0: unknown to the training vocabulary, a miss for everybody.
+    behavior       id in 1..V-1, or 0: unknown, a miss for every model.
     last_behavior  the behavior before it; spare ids (V and above) included.
     is_switch      the target differs from the behavior before it.
     """
@@ -71,10 +71,10 @@ class BehaviorLog:
     user_start     (U + 1,) user u owns rows user_start[u] .. user_start[u + 1] - 1.
     event          (M,) position of each row among all events of the log.
     event_index    (M,) position among all events of its user.
-    behavior       (M,) 1..V-1 known; V..V+num_spare-1 the user's own, unknown to the vocabulary;
-                   0 unknown and without a spare id.
-    target         (M,) what evaluation asks for: 1..V-1, or 0 unknown. It is `behavior` unless an
-                   event that is new to the vocabulary stands for a behavior that is not.
+    behavior       (M,) 1..V-1 known; V..V+num_spare-1 the user's own, unknown to the vocabulary; 0 unknown and without
+                   a spare id.
+    target         (M,) the behavior that evaluation scores: 1..V-1, or 0 unknown. It differs from `behavior` for an
+                   event that the vocabulary lacks and whose behavior it holds.
     location       (M,) ids; only their identity within a user matters.
     time_s         (M,) UTC seconds at which each happened.
     query_time_s   (M,) UTC seconds at which the row is asked for; NO_TIME if not known.
@@ -115,10 +115,10 @@ class BehaviorLog:
         """The behaviors among N events; columns as in the event store, ids already mapped.
 
         mapped_behavior  (N,) ids as in the class, -1 for an event without a behavior.
-        ask_early_s      seconds before the target at which it is asked for, but not before the
-                         event that precedes it; None: the time of the query is not known.
-        target           (N,) ids as in the class, where they differ from the known behaviors; -1
-                         for an event that a device takes for a behavior and the log does not.
+        ask_early_s      seconds before the target at which it is asked for, but not before the event that precedes it;
+                         None: the time of the query is not known.
+        target           (N,) ids as in the class, where they differ from the known behaviors; -1 for an event that has
+                         a behavior on a device and none in the log.
         Raises ValueError for ids outside the vocabulary and its spare ids.
         """
         mapped = np.asarray(mapped_behavior, np.int64)
@@ -172,21 +172,14 @@ class BehaviorLog:
     def user(self, user: int) -> UserBehaviors:
         """The rows of one user."""
         rows = slice(self.user_start[user], self.user_start[user + 1])
-        return UserBehaviors(
-            event_index=self.event_index[rows],
-            behavior=self.behavior[rows],
-            location=self.location[rows],
-            time_s=self.time_s[rows],
-            query_time_s=self.query_time_s[rows],
-            utc_offset_min=self.utc_offset_min[rows],
-        )
+        return UserBehaviors(**{field.name: getattr(self, field.name)[rows] for field in fields(UserBehaviors)})
 
     def targets(self, in_part: npt.NDArray[np.bool_]) -> Targets:
         """All targets among the events that a mask selects.
 
         in_part  (N,) bool over all events of the log.
-        Targets are the selected events that have a behavior, but for the first behavior of a
-        user, which has no history to be predicted from.
+        Targets are the selected events that have a behavior, except the first behavior of a user, which has no
+        history.
         """
         user_of_row = np.repeat(np.arange(self.num_users), np.diff(self.user_start))
         has_history = np.arange(len(self.event)) > self.user_start[user_of_row]
@@ -194,7 +187,7 @@ class BehaviorLog:
         row = np.flatnonzero(is_target & has_history)
         target, last_target = self.target[row], self.target[row - 1]
         last_behavior = self.behavior[row - 1]
-        # Two behaviors without a name in common are told apart by the user's own ids.
+        # Two unknown behaviors are compared by the user's own ids.
         return Targets(
             event=self.event[row],
             row=row,

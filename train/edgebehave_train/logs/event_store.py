@@ -1,7 +1,6 @@
 """The event store: one log, cleaned, sorted by user and time, memory-mapped for training.
 
-A folder of plain columns (contract 1 of the architecture), every event of a user adjacent and in
-time order:
+A folder of plain columns , the events of a user adjacent and in time order:
 
     time_s.npy          (N,) int64   UTC seconds
     utc_offset_min.npy  (N,) int16   minutes to add for local time
@@ -16,7 +15,6 @@ time order:
 Users are in the order of a hash of their names, so that a range of users is a random sample.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
+from edgebehave_train.files import read_json
 
 if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
@@ -41,7 +40,7 @@ COLUMNS = {
 
 
 class NamedEvent(NamedTuple):
-    """One event in the words of the log, as an app would tell it to the SDK.
+    """One event by the names of the log, as an app passes it to the SDK.
 
     location, behavior  None where the event has none.
     """
@@ -54,13 +53,7 @@ class NamedEvent(NamedTuple):
 
     def tell(self, predictor: "Predictor", user: str) -> None:
         """Observe it."""
-        predictor.observe(
-            user,
-            self.event,
-            at=self.time_s,
-            location=self.location,
-            utc_offset_min=self.utc_offset_min,
-        )
+        predictor.observe(user, self.event, at=self.time_s, location=self.location, utc_offset_min=self.utc_offset_min)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +77,7 @@ class EventStore:
         statistics_file = path / "statistics.json"
         if not statistics_file.is_file():
             raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
-        try:
-            statistics = json.loads(statistics_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{statistics_file} is damaged: {error}") from None
+        statistics = read_json(statistics_file)
         version = statistics.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(
@@ -116,23 +106,23 @@ class EventStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the columns and names: the same log gives the same one."""
+        """SHA-256 over the columns and names; the same log has the same fingerprint."""
         return str(self.statistics["fingerprint"])
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""
-        names: list[str] = json.loads((self.path / "users.json").read_text(encoding="utf-8"))
+        names: list[str] = read_json(self.path / "users.json", list)
         return names
 
     def named_events(self, user: int) -> Iterator[NamedEvent]:
-        """The events of a user by index, in time order, in the words of the log."""
-        words = self.vocabulary
+        """The events of a user by index, in time order, with names."""
+        names = self.vocabulary
         for i in range(int(self.user_start[user]), int(self.user_start[user + 1])):
             location, behavior = int(self.location[i]), int(self.behavior[i])
             yield NamedEvent(
-                event=words.events[self.event[i]],
-                location=None if location == UNKNOWN else words.locations[location],
-                behavior=None if behavior <= UNKNOWN else words.behaviors[behavior],
+                event=names.events[self.event[i]],
+                location=None if location == UNKNOWN else names.locations[location],
+                behavior=None if behavior <= UNKNOWN else names.behaviors[behavior],
                 time_s=int(self.time_s[i]),
                 utc_offset_min=int(self.utc_offset_min[i]),
             )

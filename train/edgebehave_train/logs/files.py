@@ -1,17 +1,15 @@
-"""Files of an event log: which there are, what columns they hold, how DuckDB reads them as text.
+"""The files of an event log: finding them, their columns, and queries that read them as text by DuckDB.
 
-Every cell reaches DuckDB as text together with the line it stands on, so that a bad cell is a
-counted reject and not a crash. There are two ways in:
+DuckDB gets every cell as text with its line number, so that a bad cell is a counted reject and not an error. There are
+two readers:
 
-plain    The file holds nothing that a line-by-line reader could misread: no quotes, no blank
-         lines, one kind of line end. DuckDB reads it, with all threads, and the number of rows
-         must equal the number of lines.
-careful  Anything else, and every file that DuckDB refuses. Python's csv module reads it record by
-         record, rejects what is malformed with its line, and hands DuckDB a clean copy.
+plain    The file holds nothing that a line-by-line reader could misread: no quotes, no blank lines, one kind of line
+         end. DuckDB reads it, with all threads, and the number of rows must equal the number of lines.
+careful  Anything else, and every file that DuckDB refuses. Python's csv module reads it record by record, rejects what
+         is malformed with its line, and hands DuckDB a clean copy.
 
-DuckDB is not asked to read quoted files itself: at an opening quote that is never closed 2.0.0
-ends the file without an error, and its parallel reader splits quoted line breaks that look like
-rows. Either would lose or invent events in silence.
+DuckDB 2.0.0 does not read quoted files reliably: at an opening quote that is never closed it ends the file without an
+error, and its parallel reader takes quoted line breaks for rows. Either would lose or add events without a message.
 """
 
 import csv
@@ -30,7 +28,7 @@ from typing import Any, BinaryIO, Literal, TextIO
 import duckdb
 
 MALFORMED, NOT_UTF8 = "malformed row", "not UTF-8"
-"""Why a record never became a row of cells."""
+"""Reasons to refuse a record before it is a row of cells."""
 
 NUM_EXAMPLES = 5
 """Rejected rows kept of each reason."""
@@ -55,7 +53,7 @@ _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class IngestError(ValueError):
-    """The log cannot become an event store; the message is one line for its owner."""
+    """The log cannot become an event store; the message is one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ class LogFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One rejected row: where it stands (1-based line, or row for Parquet) and what it held."""
+    """One rejected row: its 1-based line (row for Parquet) and the cell that is wrong."""
 
     reason: str
     file: str
@@ -122,13 +120,13 @@ class Scan:
     examples: list[Example] = field(default_factory=list)
 
 
-# Which files there are, and what they hold
+# Finding the files and their columns
 
 
 def find_log_files(
     log: str | Path | Sequence[str | Path], columns: Sequence[str], con: duckdb.DuckDBPyConnection
 ) -> list[LogFile]:
-    """Files that a path, a glob, or a list of them stands for, checked and in order.
+    """Files of a path, a glob, or a list of these, checked and in order.
 
     columns  names that every file must hold; of JSON Lines files at least one must.
     Raises IngestError: no such file, not a log, or a column is missing.
@@ -158,7 +156,7 @@ def _expand(entry: str | Path) -> list[Path]:
 
 
 def _inspect(path: Path, columns: Sequence[str], con: duckdb.DuckDBPyConnection) -> LogFile:
-    """What kind of file this is and which columns it has."""
+    """Kind and columns of a file."""
     with path.open("rb") as raw:
         magic = raw.read(4)
     if not magic:
@@ -209,13 +207,7 @@ def _inspect_csv(file: LogFile, delimiter: str | None) -> LogFile:
     except csv.Error as error:
         raise IngestError(f"{file.path} has no readable header line: {error}") from None
     best = delimiter or max(_DELIMITERS, key=lambda d: len(names[d]))
-    return LogFile(
-        path=file.path,
-        kind="csv",
-        gzipped=file.gzipped,
-        columns=tuple(names[best]),
-        delimiter=best,
-    )
+    return LogFile(path=file.path, kind="csv", gzipped=file.gzipped, columns=tuple(names[best]), delimiter=best)
 
 
 def _json_names(file: LogFile, columns: Sequence[str]) -> tuple[str, ...]:
@@ -247,7 +239,7 @@ def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) 
         raise IngestError(f"{file.path} has no column {column!r}{hint} ({there}: {shown})")
 
 
-# How DuckDB reads them
+# Reading them by DuckDB
 
 
 def scan_file(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
@@ -268,7 +260,7 @@ def scan_file(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
 def careful_scan(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
     """Read a text file record by record and leave a clean copy of the columns in `folder`.
 
-    The copy holds a JSON array of line and cells per line: no cell can break out of that.
+    Each line of the copy is a JSON array of line number and cells, so no cell can be taken for two.
     """
     copy = folder / f"{len(list(folder.iterdir()))}.jsonl"
     scan = Scan(sql="", num_rows=None)
@@ -361,7 +353,7 @@ def _parquet(path: Path) -> str:
 
 def _read_lines(path: Path, *, gzipped: bool) -> str:
     """The lines of a JSON Lines file as column c0."""
-    # A control character cannot stand unescaped in JSON, so every line is one cell.
+    # JSON holds no unescaped control character, so every line is one cell.
     return _read_csv(path, 1, "\x01", header=False, gzipped=gzipped)
 
 
@@ -377,7 +369,7 @@ def _read_csv(path: Path, num_columns: int, delimiter: str, *, header: bool, gzi
 
 
 def _literal_path(path: Path) -> str:
-    """A path that DuckDB does not take for a glob."""
+    """A path as SQL literal, with the wildcards of globs escaped."""
     return quoted(glob.escape(str(path)))
 
 
@@ -411,8 +403,8 @@ def _records(file: LogFile, lines: Iterable[str]) -> Iterator[tuple[int, list[st
 def _csv_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
     """Records of a CSV text with their first line; None for one that cannot be read.
 
-    A record that goes wrong costs its first line only: reading resumes at the next one, so that
-    a quote that was never closed does not swallow what follows.
+    Of a record that cannot be read only the first line is lost: reading goes on at the next one, so that a quote that
+    is never closed does not take the following rows with it.
     """
     source = iter(lines)
     ahead: deque[str] = deque()

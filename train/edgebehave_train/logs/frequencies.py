@@ -1,4 +1,4 @@
-"""How often behaviors occur in training, as a prior over all candidates of a model."""
+"""Training frequencies of behaviors: a prior over all candidates of a model, and head, medium and tail."""
 
 # V behaviors, C = V + U candidates
 
@@ -9,10 +9,10 @@ HEAD_ABOVE, TAIL_BELOW = 0.05, 0.01
 
 
 def candidate_prior(behavior_counts_V: npt.NDArray[np.integer], num_candidates: int) -> npt.NDArray[np.float64]:
-    """pi_b of every candidate, (C,) float64; what training never saw counts as seen once.
+    """pi_b of every candidate, (C,) float64; a behavior without a training event counts as seen once.
 
-    That are the spare ids of a user's own behaviors and id 0. The sum exceeds 1 by their shares,
-    which shifts of the prior do not notice: a common factor cancels out.
+    The spare ids of a user's own behaviors and id 0 are such behaviors. The sum exceeds 1 by their shares; in a shift
+    of the prior this common factor cancels out.
 
     behavior_counts_V  (V,) occurrences in the training part.
     num_candidates     C >= V.
@@ -23,6 +23,6 @@ def candidate_prior(behavior_counts_V: npt.NDArray[np.integer], num_candidates: 
 
 
 def group_of_behavior(train_counts_V: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """(V,) index into GROUPS by training frequency; what training lacks is tail, id 0 included."""
+    """(V,) index into GROUPS by training frequency; behaviors without a training event are tail, id 0 included."""
     share_V = train_counts_V / max(int(train_counts_V.sum()), 1)
     return np.where(share_V > HEAD_ABOVE, 0, np.where(share_V >= TAIL_BELOW, 1, 2))

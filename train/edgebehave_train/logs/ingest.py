@@ -2,9 +2,8 @@
 
     files -> text cells -> parsed and judged rows -> DuckDB's sort on disk -> columns
 
-Rows may come in any order and be spread over any number of files; neither they nor the number
-of threads changes a byte of the store. Only `rejected.jsonl`, which says in which file and line
-the first bad rows stand, depends on the files.
+Rows may come in any order and from any number of files. Their order, the files and the number of threads change no
+byte of the store; only `rejected.jsonl`, which gives file and line of the first bad rows, depends on the files.
 """
 
 import json
@@ -21,6 +20,7 @@ import duckdb
 import numpy as np
 
 from edgebehave.moments import MAX_OFFSET_MIN
+from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.files import (
     NUM_EXAMPLES,
     Example,
@@ -32,14 +32,8 @@ from edgebehave_train.logs.files import (
     quoted,
     scan_file,
 )
-from edgebehave_train.logs.rows import (
-    REASONS,
-    TIME_UNITS,
-    judged_rows,
-    parsed_rows,
-)
-from edgebehave_train.logs.staging import staging_folder
-from edgebehave_train.logs.store_writer import SortedRows, write_statistics, write_store
+from edgebehave_train.logs.rows import REASONS, TIME_UNITS, judged_rows, parsed_rows
+from edgebehave_train.logs.store_writer import SortedRows, is_store, write_statistics, write_store
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
@@ -50,17 +44,17 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class IngestConfig:
-    """What to read, how, and where to put it.
+    """The log to read, its columns, and the folder of the store.
 
     log           a file, a glob, or a list of them: CSV, TSV, JSON Lines or Parquet, plain or gzip.
     out           folder of the store.
     user, time, event
                   names of the columns.
     location      column of locations; blank = no location.
-    utc_offset    column of minutes to add for local time, -840..840. Without it the offset of an
-                  ISO time is used, else 0.
-    behavior      column of behaviors, a function of the event; blank = the event has none.
-                  Without it each event is a behavior of its own.
+    utc_offset    column of minutes to add for local time, -840..840. Without it the offset of an ISO time is used,
+                  else 0.
+    behavior      column of behaviors, a function of the event; blank = the event has none. Without it each event is a
+                  behavior of its own.
     max_bad       share of rows that may be rejected, in [0, 1].
     time_unit     "auto", or one of TIME_UNITS, which rejects whatever is not in it.
     overwrite     replace an event store that is in `out`.
@@ -102,17 +96,17 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     """Write the event store of a log to `config.out` and return its statistics.
 
     report  is called with one line at a time about what was found; default: the log of Python.
-    Raises IngestError, with one line for the owner of the log, if it cannot be read, its time is
-    ambiguous, or more than `max_bad` of its rows are bad. Then, as after any interruption, what
-    was in `out` before is still there, and nothing else.
+    Raises IngestError, with a message of one line, if the log cannot be read, its time is ambiguous, or more than
+    `max_bad` of its rows are bad, and ValueError if `out` holds anything
+    that must not be replaced. Then, as after any interruption, `out` stays as it was.
     """
     say = report or logging.getLogger("edgebehave.ingest").info
-    with staging_folder(config.out, overwrite=config.overwrite) as staging:
-        store = staging / "store"
-        copies = staging / "copies"
-        for folder in (store, copies):
-            folder.mkdir()
-        with _database(config, staging) as con:
+    instead = "" if config.overwrite else "use --overwrite"
+    with replaced_folder(config.out, "an event store", is_store, instead=instead) as store:
+        scratch = store.parent
+        copies = scratch / "copies"
+        copies.mkdir()
+        with _database(config, scratch) as con:
             run = _Run(config, con, say)
             run.read(copies)
             unit = run.settle_time_unit()
@@ -131,15 +125,15 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
 
 
 @contextmanager
-def _database(config: IngestConfig, staging: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     threads = config.threads or min(4, os.cpu_count() or 1)
     try:
         con = duckdb.connect(
-            staging / "staging.duckdb",
+            scratch / "staging.duckdb",
             config={
                 "memory_limit": config.memory_limit,
                 "threads": threads,
-                "temp_directory": str(staging / "spill"),
+                "temp_directory": str(scratch / "spill"),
                 # Nothing is fetched from the network while a log is read.
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
@@ -304,10 +298,7 @@ class _Run:
             for name, line, text in self.con.execute(sql).fetchall():
                 found[name].append(
                     Example(
-                        reason=name,
-                        file=str(file.path),
-                        line=line,
-                        value=None if text is None else text.strip()[:80],
+                        reason=name, file=str(file.path), line=line, value=None if text is None else text.strip()[:80]
                     )
                 )
         return [e for name in found for e in found[name][: wanted[name]]]
@@ -348,8 +339,7 @@ class _Run:
         (num_rows,) = self.con.execute("SELECT count(*) FROM sorted").fetchone() or (0,)
         for start in range(0, num_rows, _SLICE_ROWS):
             columns = self.con.execute(
-                "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
-                [start, start + _SLICE_ROWS],
+                "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, start + _SLICE_ROWS]
             ).fetchnumpy()
             yield SortedRows(
                 user=np.asarray(columns["user_rank"]),
@@ -420,7 +410,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _first_examples(examples: Sequence[Example], reason: str) -> str:
-    """Where the examples of a reason stand, a file named once: `log.csv:3 'x', 9 'y'`."""
+    """Files and lines of the examples of a reason, each file named once: `log.csv:3 'x', 9 'y'`."""
     shown: list[str] = []
     file = None
     for example in examples:

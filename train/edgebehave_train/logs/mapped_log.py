@@ -1,14 +1,12 @@
-"""An event log seen through a model's vocabulary: what a device that runs the model would know.
+"""An event log in the ids of a model's vocabulary, as a device that runs the model sees it.
 
-Training, evaluation and the parity gate all read logs through this one view, so that they agree
-on what is unknown. A name that the vocabulary does not hold is unknown to the network. To the
-habit kernels, which only ask what equals what, an unknown behavior of a user is a behavior of the
-user's own: it gets a private id, V + 0, V + 1, ... in the order of first sight.
+Training, evaluation and the parity gate all read logs in this form, so that they agree on which names are unknown. A
+name that the vocabulary lacks has id 0 for the network. The habit kernels only compare behaviors, so an unknown
+behavior of a user gets a private id, V + 0, V + 1, ... in the order of its first event.
 """
 
 # N events, U users, V behaviors of the vocabulary
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +77,7 @@ class MappedLog:
 
 
 def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
-    """Read a store through a vocabulary, its own or another log's."""
+    """A store in the ids of a vocabulary, its own or another log's."""
     event = vocabulary.translate(store.vocabulary, "events")[store.event]
     location = vocabulary.translate(store.vocabulary, "locations")[store.location]
     behavior_table = vocabulary.translate(store.vocabulary, "behaviors")
@@ -105,13 +103,10 @@ def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
 
 
 def _name_unseen_events(
-    behavior: npt.NDArray[np.int32],
-    event: npt.NDArray[np.int32],
-    store: EventStore,
-    vocabulary: Vocabulary,
+    behavior: npt.NDArray[np.int32], event: npt.NDArray[np.int32], store: EventStore, vocabulary: Vocabulary
 ) -> None:
-    """Behaviors of unseen events, in place, by the rule of the SDK: one that has the name of a
-    known behavior stands for it, every other is a behavior of the user's own."""
+    """Behaviors of unseen events, in place, by the rule of the SDK: one that has the name of a known behavior stands
+    for it, every other is a behavior of the user's own."""
     named_like = np.array([vocabulary.behavior_id(name) for name in store.vocabulary.events], np.int32)
     unknown = np.flatnonzero(event == UNKNOWN)
     behavior[unknown] = named_like[store.event[unknown]]
@@ -139,7 +134,7 @@ def _next_behavior(target: npt.NDArray[np.int32], user_start: npt.NDArray[np.int
 
 def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_]) -> Vocabulary:
     """The names that the training part holds, most frequent first; is_training is (N,) bool."""
-    kept: dict[str, npt.NDArray[np.int64]] = {}
+    kept: dict[str, list[int]] = {}
     names: dict[str, list[str]] = {}
     for kind, column, all_names in (
         ("events", store.event, store.vocabulary.events),
@@ -148,7 +143,7 @@ def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_]) -
     ):
         ids = column[is_training]
         count = np.bincount(ids[ids > UNKNOWN], minlength=len(all_names))
-        kept[kind] = _most_frequent_first(count, all_names)
+        kept[kind] = sorted(np.flatnonzero(count).tolist(), key=lambda i: (-count[i], all_names[i]))
         names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
     of_event = store.vocabulary.event_to_behavior
@@ -168,14 +163,8 @@ def behavior_counts(
     return np.bincount(ids, minlength=vocabulary.num_behaviors)
 
 
-def _most_frequent_first(count: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Ids that occur, by falling count, ties by name."""
-    occurring = np.flatnonzero(count)
-    return np.array(sorted(occurring.tolist(), key=lambda i: (-count[i], names[i])), np.int64)
-
-
 def event_identity(log: MappedLog) -> npt.NDArray[np.int64]:
-    """(N,) ids that tell a user's events apart: an event that the vocabulary does not hold is
-    told by its behavior, which is the user's own."""
+    """(N,) ids by which the events of a user differ: an event that the vocabulary lacks is identified by its behavior,
+    which has a private id."""
     known = log.event.astype(np.int64)
     return np.where(known > 0, known, log.vocabulary.num_events + log.behavior)

@@ -1,4 +1,4 @@
-"""Packed rows: many users in one row of a batch, no event wasted on padding."""
+"""Packed rows: many users in one row of a batch, without padding between them."""
 
 # R rows, T events per row
 
@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 _SHARE_EVENTS = 60
-"""Length of the pieces of which a share of a log is made."""
+"""Events in each piece of a share of a log."""
 
 
 def share_of_ranges(ranges: npt.NDArray[np.int64], share: float, seed: int) -> npt.NDArray[np.int64]:
     """A seeded share of the events of some ranges, in pieces of 60 events or a whole range.
 
-    Pieces, not whole users: one percent of a log of 93 users still shows several of them. With
-    the same seed, a larger share holds the smaller ones.
+    Pieces and not whole users, so that one percent of a log of 93 users holds several of them. With the same seed, a
+    larger share contains the smaller ones.
 
     ranges   (S, 2) first and past-the-end positions.
     share    of the events, in (0, 1]; 1 gives the ranges back.
@@ -35,18 +35,14 @@ def share_of_ranges(ranges: npt.NDArray[np.int64], share: float, seed: int) -> n
 
 
 def pack_rows(
-    ranges: npt.NDArray[np.int64],
-    row_events: int,
-    rng: np.random.Generator | None = None,
-    cut: bool = True,
+    ranges: npt.NDArray[np.int64], row_events: int, rng: np.random.Generator | None = None, cut: bool = True
 ) -> list[npt.NDArray[np.int64]]:
     """Lay ranges of a log end to end and break them into rows.
 
-    ranges      (S, 2) int64, first and past-the-end position of each user's events; the empty
-                ones are skipped.
-    row_events  T. With cut, every row but the last has exactly T events and a user may continue
-                in the next row without its past; where the cuts fall changes with the shuffle.
-                Without, rows end where users do and have about T events or one long user.
+    ranges      (S, 2) int64, first and past-the-end position of each user's events; the empty ones are skipped.
+    row_events  T. With cut, every row but the last has exactly T events and a user may continue in the next row
+                without its past; where the cuts fall changes with the shuffle. Without, rows end where users do and
+                have about T events or one long user.
     rng         shuffles the users; None keeps their order.
     Returns     rows of positions in the log, (T,) int64 each.
     """

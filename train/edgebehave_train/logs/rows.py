@@ -1,4 +1,4 @@
-"""The rows of a log as SQL: from text cells to names, a time and an offset, and what is wrong."""
+"""The rows of a log as SQL: from text cells to names, a time, an offset, and a reason to reject the row."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ TIME_UNITS = {
     "iso": "ISO 8601 with a time zone",
     "iso_local": "ISO 8601 without a time zone",
 }
-"""What the time column may hold, and how it is said."""
+"""Contents of the time column that can be read, with their names in messages."""
 
 REASONS = (
     MALFORMED,
@@ -27,7 +27,7 @@ REASONS = (
     "missing event",
     "bad offset",
 )
-"""Why a row is rejected; one reason each, the first that holds."""
+"""Reasons to reject a row; a row has one, the first that holds."""
 
 _DECIMALS = 1_000_000  # numbers are read to a millionth of their unit
 
@@ -44,7 +44,7 @@ def parsed_rows(scan: str, columns: Mapping[str, str]) -> str:
         return _cell(f"raw_{role}") if f"raw_{role}" in columns else "NULL::VARCHAR"
 
     def word(role: str) -> str:
-        # A name that says "unknown" is no name; id 0 stands for it.
+        # The name of id 0 in a log stands for an unknown name.
         return f"nullif({name(role)}, {quoted(UNKNOWN_NAME)})"
 
     low, high = EARLIEST_S * _DECIMALS, LATEST_S * _DECIMALS
@@ -115,8 +115,8 @@ def judged_rows(parsed: str, unit: str | None) -> str:
     """Query of parsed rows with `reason`, NULL for a good one."""
     of_numbers = unit in ("s", "ms", "us", "ns")
     other_kind = "'iso', 'iso_local'" if of_numbers else "'s', 'ms', 'us', 'ns'"
-    # With a unit that was asked for, a plausible time in another one is a bad row. A number in
-    # the wrong unit lies in the wrong century; an ISO time among numbers cannot be read at all.
+    # With a unit that was asked for, a plausible time in another one is a bad row. A number in the wrong unit lies in
+    # the wrong century; an ISO time among numbers cannot be read at all.
     return f"""
         SELECT *, CASE WHEN malformed THEN {quoted(MALFORMED)}
             WHEN user_name IS NULL THEN 'missing user'

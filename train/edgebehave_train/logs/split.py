@@ -14,10 +14,10 @@ PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """How a log is divided.
+    """Division of a log into its parts.
 
-    by          "time": the first events of every user train, the next validate, the last test.
-                "user": whole users train, validate or test, by a seeded shuffle.
+    by          "time": the first events of every user train, the next validate, the last test. "user": whole users
+                train, validate or test, by a seeded shuffle.
     train       share that trains, in (0, 1).
     validation  share that validates, in (0, 1); the rest tests.
     seed        of the shuffle, "user" only.
@@ -41,7 +41,7 @@ class SplitConfig:
 
 
 def part_bounds(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int64]:
-    """Where the parts of each user begin and end, as positions in the store.
+    """Borders of the parts of each user, as positions in the store.
 
     Returns  (U, 4) int64: user u trains on [0]..[1], validates on [1]..[2], tests on [2]..[3].
     """
@@ -59,12 +59,7 @@ def part_bounds(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int64]
     part_of_user[order[:num_train]] = TRAIN
     part_of_user[order[num_train : num_train + num_validation]] = VALIDATION
     return np.stack(
-        [
-            start,
-            np.where(part_of_user == TRAIN, stop, start),
-            np.where(part_of_user <= VALIDATION, stop, start),
-            stop,
-        ],
+        [start, np.where(part_of_user == TRAIN, stop, start), np.where(part_of_user <= VALIDATION, stop, start), stop],
         1,
     )
 

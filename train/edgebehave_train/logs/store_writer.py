@@ -1,21 +1,21 @@
-"""Writing an event store from rows that are sorted already, in one pass and little memory.
+"""Writing of an event store from sorted rows, in one pass and little memory.
 
-Rows name their event and location by rank, the position among all names in alphabetical order.
-Ids by frequency are known only at the end, when the two columns are rewritten in place.
+Rows name their event and location by rank, the position among all names in alphabetical order. Ids by frequency are
+known only at the end, when the two columns are rewritten in place.
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
+from edgebehave_train.files import read_json, write_json
 from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
 
 STORE_FILES = frozenset(
@@ -47,43 +47,24 @@ class SortedRows:
     event: npt.NDArray[np.integer]
     location: npt.NDArray[np.integer]
 
-    def columns(self) -> tuple[npt.NDArray[np.integer], ...]:
-        return (self.user, self.time_us, self.utc_offset_min, self.event, self.location)
 
+@contextmanager
+def column_writer(path: Path, dtype: npt.DTypeLike) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """A function that appends values to a .npy file with one axis."""
+    dtype, num_rows = np.dtype(dtype), 0
+    with path.open("wb") as file:
+        file.write(bytes(_HEADER_BYTES))
 
-class ColumnWriter:
-    """A .npy file with one axis, written piece by piece."""
+        def append(values: npt.NDArray[Any]) -> None:
+            nonlocal num_rows
+            file.write(np.ascontiguousarray(values, dtype).data)
+            num_rows += len(values)
 
-    def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
-        self.dtype = np.dtype(dtype)
-        self.num_rows = 0
-        self._file = path.open("wb")
-        self._file.write(bytes(_HEADER_BYTES))
-
-    def append(self, values: npt.NDArray[Any]) -> None:
-        self._file.write(np.ascontiguousarray(values, self.dtype).data)
-        self.num_rows += len(values)
-
-    def __enter__(self) -> "ColumnWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._file as file:
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(
-                file,
-                {
-                    "descr": np.lib.format.dtype_to_descr(self.dtype),
-                    "fortran_order": False,
-                    "shape": (self.num_rows,),
-                },
-            )
-            assert file.tell() == _HEADER_BYTES
+        yield append
+        file.seek(0)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == _HEADER_BYTES
 
 
 def write_store(
@@ -109,20 +90,20 @@ def write_store(
     num_duplicates = 0
     first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     with (
-        ColumnWriter(folder / "time_s.npy", np.int64) as time_column,
-        ColumnWriter(folder / "utc_offset_min.npy", np.int16) as offset_column,
-        ColumnWriter(folder / "event.npy", np.int32) as event_column,
-        ColumnWriter(folder / "location.npy", np.int32) as location_column,
+        column_writer(folder / "time_s.npy", np.int64) as append_time,
+        column_writer(folder / "utc_offset_min.npy", np.int16) as append_offset,
+        column_writer(folder / "event.npy", np.int32) as append_event,
+        column_writer(folder / "location.npy", np.int32) as append_location,
     ):
         for run, num_dropped in _without_duplicates(rows):
             num_duplicates += num_dropped
             if not len(run.user):
                 continue
             time_s = run.time_us // MICROSECONDS
-            time_column.append(time_s)
-            offset_column.append(run.utc_offset_min)
-            event_column.append(run.event)
-            location_column.append(run.location + 1)
+            append_time(time_s)
+            append_offset(run.utc_offset_min)
+            append_event(run.event)
+            append_location(run.location + 1)
             present, counts = np.unique(run.user, return_counts=True)
             num_events_of_user[present] += counts
             count_of_event += np.bincount(run.event, minlength=len(events))
@@ -130,17 +111,17 @@ def write_store(
             first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
     user_start = np.concatenate([[0], np.cumsum(num_events_of_user)])
     np.save(folder / "user_start.npy", user_start)
-    (folder / "users.json").write_text(_json_text(list(users)), encoding="utf-8")
+    write_json(folder / "users.json", list(users), indent=1)
 
     vocabulary, event_ids = _vocabulary(events, count_of_event, locations, count_of_location[1:], behavior_of_event)
-    location_ids = np.concatenate([[UNKNOWN], 1 + _locations_by_count(count_of_location[1:])])
+    location_ids = np.concatenate([[UNKNOWN], 1 + _position_by_count(count_of_location[1:])])
     vocabulary.save(folder / "vocabulary.json")
     behavior_of_id = np.array(vocabulary.event_to_behavior, np.int32)
     _rewrite(folder / "location.npy", location_ids)
     _rewrite(folder / "event.npy", event_ids)
-    with ColumnWriter(folder / "behavior.npy", np.int32) as behavior_column:
+    with column_writer(folder / "behavior.npy", np.int32) as append_behavior:
         for piece in _pieces(folder / "event.npy"):
-            behavior_column.append(behavior_of_id[piece])
+            append_behavior(behavior_of_id[piece])
 
     count_of_event_id = np.zeros(vocabulary.num_events, np.int64)
     count_of_event_id[event_ids] = count_of_event
@@ -165,14 +146,19 @@ def write_store(
     }
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds an event store, whatever its version, and nothing else."""
+    try:
+        statistics = read_json(folder / "statistics.json")
+    except (OSError, ValueError):
+        return False
+    return "format_version" in statistics and {entry.name for entry in folder.iterdir()} <= STORE_FILES
+
+
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
     """Complete a store: add version and fingerprint, write statistics.json, return it."""
-    complete = {
-        "format_version": FORMAT_VERSION,
-        "fingerprint": fingerprint(folder),
-        **statistics,
-    }
-    (folder / "statistics.json").write_text(_json_text(complete), encoding="utf-8")
+    complete = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder), **statistics}
+    write_json(folder / "statistics.json", complete, indent=1)
     return complete
 
 
@@ -190,24 +176,18 @@ def fingerprint(folder: Path) -> str:
 
 
 def _without_duplicates(rows: Iterable[SortedRows]) -> Iterator[tuple[SortedRows, int]]:
-    """Each run without the rows that equal the one before, and how many those were."""
+    """Each run without rows that equal the one before, and the number of dropped rows."""
     before: tuple[Any, ...] | None = None
     for run in rows:
         if not len(run.user):
             continue
-        columns = run.columns()
+        columns = tuple(vars(run).values())
         differs = np.zeros(len(run.user), bool)
         for column in columns:
             differs[1:] |= column[1:] != column[:-1]
         differs[0] = before is None or before != tuple(column[0] for column in columns)
         before = tuple(column[-1] for column in columns)
-        kept = SortedRows(
-            user=run.user[differs],
-            time_us=run.time_us[differs],
-            utc_offset_min=run.utc_offset_min[differs],
-            event=run.event[differs],
-            location=run.location[differs],
-        )
+        kept = SortedRows(**{name: column[differs] for name, column in vars(run).items()})
         yield kept, int(len(differs) - differs.sum())
 
 
@@ -219,7 +199,7 @@ def _vocabulary(
     behavior_of_event: Mapping[str, str | None] | None,
 ) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
     """Vocabulary with the most frequent names first, and the id of each event rank."""
-    event_ids = 1 + _locations_by_count(count_of_event)
+    event_ids = 1 + _position_by_count(count_of_event)
     event_names = _by_count(events, count_of_event)
     location_names = _by_count(locations, count_of_location)
     if behavior_of_event is None:
@@ -236,10 +216,7 @@ def _vocabulary(
         events=(UNKNOWN_NAME, *event_names),
         locations=(UNKNOWN_NAME, *location_names),
         behaviors=(UNKNOWN_NAME, *behaviors),
-        event_to_behavior=(
-            UNKNOWN,
-            *(behavior_ids[behavior_of_event[name]] for name in event_names),
-        ),
+        event_to_behavior=(UNKNOWN, *(behavior_ids[behavior_of_event[name]] for name in event_names)),
     )
     return vocabulary, event_ids
 
@@ -249,15 +226,15 @@ def _by_count(names: Sequence[str], counts: npt.NDArray[np.int64]) -> list[str]:
     return [names[rank] for rank in np.argsort(-counts, kind="stable")]
 
 
-def _locations_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each rank stands in `_by_count`."""
+def _position_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The position of each rank in `_by_count`."""
     locations = np.empty(len(counts), np.int64)
     locations[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
     return locations
 
 
 def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
-    """The values of a column, a bounded number at a time; reads, to keep memory flat."""
+    """The values of a column, a bounded number at a time, read and not mapped."""
     dtype = np.load(path, mmap_mode="r").dtype
     with path.open("rb") as file:
         file.seek(_HEADER_BYTES)
@@ -276,7 +253,3 @@ def _rewrite(path: Path, ids: npt.NDArray[np.int64]) -> None:
 
 def _named_counts(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(names[1:], counts[1:].tolist(), strict=True))
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"

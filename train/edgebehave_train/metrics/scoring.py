@@ -42,7 +42,7 @@ def hidden_states(
         def column(values: npt.NDArray[np.integer], row: npt.NDArray[np.int64] = row) -> Tensor:
             return torch.from_numpy(values[row].astype(np.int64)).to(device)[None]
 
-        plan = model.plan(column(user), column(log.time_s), backend)
+        plan = model.blocks.plan(column(user), column(log.time_s), backend)
         hidden = model.hidden(column(log.event), column(log.location), column(log.weekday), column(log.slot), plan)
         yield row, hidden[0]
 

@@ -1,8 +1,7 @@
 """Sliding-window causal attention over packed users, behind one function.
 
-Several users share a row. Event t of a user looks back on the last I events of the same user,
-itself included (BehaveGPT, Eq. 1, with a sliding window: key s is seen by query t if
-segment_s = segment_t and t - I < s <= t).
+Several users share a row. Event t of a user looks back on the last I events of the same user, itself included
+(BehaveGPT, Eq. 1, with a sliding window: key s is seen by query t if segment_s = segment_t and t - I < s <= t).
 
 Backends, which agree to rounding:
     flash_attn   flash-attn's varlen kernel: CUDA, half precision, when the package is installed
@@ -31,16 +30,13 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> str:
         if dtype in (torch.bfloat16, torch.float16):
             has_flash = importlib.util.find_spec("flash_attn") is not None
             return "flash_attn" if has_flash else "varlen"
-        warnings.warn(
-            f"attention in {dtype} on CUDA runs blockwise; bfloat16 would use a fused kernel",
-            stacklevel=2,
-        )
+        warnings.warn(f"attention in {dtype} on CUDA runs blockwise; bfloat16 would use a fused kernel", stacklevel=2)
     return "blockwise"
 
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """What a backend precomputes once for a batch and every layer uses.
+    """Numbers that a backend computes once for a batch and that every layer uses.
 
     mask                blockwise: (B N, 1, I, 2 I) float32, 0 or -1e9; dense: (B, 1, T, T) bool.
     cumulative_lengths  varlen kernels: (S + 1,) int32, borders of the S segments; else None.
@@ -57,8 +53,8 @@ class AttentionPlan:
 def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPlan:
     """Prepare a batch.
 
-    segment_BT  (B, T) int64, equal for the events of one user; the events of a segment are
-                adjacent in a row. Padding is a segment of its own.
+    segment_BT  (B, T) int64, equal for the events of one user; the events of a segment are adjacent in a row. Padding
+                is a segment of its own.
     window      I >= 1.
     """
     if backend not in BACKENDS:
@@ -70,10 +66,7 @@ def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPl
         starts = (flat[1:] != flat[:-1]) | (row[1:] != row[:-1])
         borders = torch.cat([starts.new_ones(1), starts, starts.new_ones(1)]).nonzero()[:, 0]
         return AttentionPlan(
-            backend,
-            window,
-            cumulative_lengths=borders.to(torch.int32),
-            max_length=int(borders.diff().max()),
+            backend, window, cumulative_lengths=borders.to(torch.int32), max_length=int(borders.diff().max())
         )
     if backend == "dense":
         position = torch.arange(num_events, device=segment_BT.device)
@@ -100,7 +93,7 @@ def with_previous(x: Tensor, fill: int = 0) -> Tensor:
 
 
 def visible_pairs(segment_BT: Tensor, window: int) -> Tensor:
-    """(B, N, I, 2 I) bool: which keys, of a block and the one before it, each query sees."""
+    """(B, N, I, 2 I) bool: whether each query sees a key of its block or of the block before it."""
     segment = in_blocks(segment_BT, window, fill=-1)
     keys = with_previous(segment, fill=-2)
     distance = block_distance(window, segment_BT.device)
@@ -109,7 +102,7 @@ def visible_pairs(segment_BT: Tensor, window: int) -> Tensor:
 
 
 def block_distance(window: int, device: torch.device) -> Tensor:
-    """(I, 2 I) int64: how many events each key of two blocks lies before a query of the second."""
+    """(I, 2 I) int64: number of events from each key of two blocks to a query of the second."""
     query_position = torch.arange(window, 2 * window, device=device)
     return query_position[:, None] - torch.arange(2 * window, device=device)[None]
 
@@ -120,18 +113,15 @@ def sliding_window_attention(query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: T
         return _varlen(query_BTHE, key_BTHE, value_BTHE, plan)
     if plan.backend == "dense":
         attended = F.scaled_dot_product_attention(
-            query_BTHE.transpose(1, 2),
-            key_BTHE.transpose(1, 2),
-            value_BTHE.transpose(1, 2),
-            attn_mask=plan.mask,
+            query_BTHE.transpose(1, 2), key_BTHE.transpose(1, 2), value_BTHE.transpose(1, 2), attn_mask=plan.mask
         )
         return attended.transpose(1, 2)
     return _blockwise(query_BTHE, key_BTHE, value_BTHE, plan)
 
 
 def _blockwise(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
-    # Explicit and in float32: on a CPU, SDPA's backward pass with a mask takes four times as long,
-    # and products of so small matrices gain nothing from bfloat16.
+    # Explicit and in float32: on a CPU, SDPA's backward pass with a mask takes four times as long, and products of so
+    # small matrices gain nothing from bfloat16.
     assert plan.mask is not None
     with torch.autocast(query.device.type, enabled=False):
         queries, keys, values = query_key_value_blocks(query, key, value, plan.window)

@@ -7,15 +7,15 @@
     p   = sum_k g_k p_k                                              habits, k = 1..K
     g   = softmax(gate(z, log(1 + E), [E > 0]) + log(E / (E + c)))   c learned; k = 0: gate only
 
-The query context and the mixture are ours; `query_context="none", habits=False` is the paper's
-model. The habit kernels p_k and their evidence E_k are in `edgebehave.habits`; the last kernel is
-learned, see `learned_kernel`. An expert without evidence gets no weight.
+The query context and the mixture are ours; `query_context="none", habits=False` is the paper's model. The habit
+kernels p_k and their evidence E_k are in `edgebehave.habits`; the last kernel is learned, see `learned_kernel`. An
+expert without evidence gets no weight.
 """
 
-# B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned
-# one included
+# B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned one included
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,75 +29,76 @@ from edgebehave_train.kernels.learned_kernel import LearnedKernel
 from edgebehave_train.kernels.pairs import HistoryPairs
 from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.model.generation_heads import GenerationHeads
-from edgebehave_train.model.hstu import HstuBlock, HstuPlan, plan_hstu
-from edgebehave_train.model.llama_block import LlamaBlock, LlamaShape
 
 ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
 """Start of c for the learned kernel, that of the strongest habit kernel."""
 VOCABULARY_TRUST = 5.0
-"""Behaviors of the vocabulary that a user counts as having done before the first."""
+"""Behaviors of the vocabulary added to each user's counts; see `BehaviorModel.gates`."""
 UNKNOWN_TIME = -1
 """Weekday and slot of a query whose time is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Shape of a model.
+class NetworkConfig:
+    """Shape and dropout of a network: the fields that a training recipe chooses.
 
-    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
     width          D, divisible by 4 and by num_heads.
     num_layers     L.
     num_heads      H.
     window         I, events that one layer looks back on, itself included.
-    attention      softmax: the transformer blocks of the paper; hstu: those of `hstu`; llama: those
-                   of `llama_block`, which a language model's weights fit.
-    llama          what else llama blocks need; None with every other attention.
-    query_context  what is known of the moment to predict for.
-    habits         mix with the habit kernels.
+    attention      softmax: the transformer blocks of the paper; or a name that research adds to `BLOCKS`.
+    query_context  what is known of the moment to predict for: none, time, time_location.
+    habits         mix with the habit kernels; False is the paper's plain model.
+    learned_kernel  with habits: one more kernel, whose weights over the past are trained.
     dropout        on embeddings, residual branches and the head, in [0, 1).
-    expert_dropout share of the kernels that a training target does not get, in [0, 1).
-    query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one
-                   model answer with and without a query time.
-    learned_kernel one more expert, whose weights over the past are trained; needs habits.
-    num_spare      U, behaviors of a user's own that the vocabulary does not hold; with as many as
-                   the kernels look back on, none is ever without a slot.
+    expert_dropout  share of the kernels that a training target does not get, in [0, 1).
+    query_dropout  share of the training targets whose time is hidden, in [0, 1): it lets one model answer with and
+                   without a query time.
     generation_heads  heads for the waiting time, the event and the location, to generate events.
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    query_context: Literal["none", "time", "time_location"] = "time"
+    habits: bool = True
+    learned_kernel: bool = True
+    dropout: float = 0.2
+    expert_dropout: float = 0.1
+    query_dropout: float = 0.1
+    generation_heads: bool = False
+    window: int = 90
+    attention: str = "softmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(NetworkConfig):
+    """Shape of a model: that of its network, and the sizes of its vocabulary.
+
+    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
+    num_spare  U, behaviors of a user's own that the vocabulary does not hold; with as many as the kernels look back
+               on, none is ever without a slot.
     """
 
     num_events: int
     num_locations: int
     num_behaviors: int
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    window: int = 90
-    attention: Literal["softmax", "hstu", "llama"] = "softmax"
-    llama: LlamaShape | None = None
-    query_context: Literal["none", "time", "time_location"] = "time"
-    habits: bool = True
-    learned_kernel: bool = False
-    dropout: float = 0.2
-    expert_dropout: float = 0.2
-    query_dropout: float = 0.1
     num_spare: int = HABIT_EVENTS
-    generation_heads: bool = False
 
     def __post_init__(self) -> None:
+        if not self.habits:
+            object.__setattr__(self, "learned_kernel", False)
         if self.width % 4 or self.width % self.num_heads:
             raise ValueError(
                 f"width must be divisible by 4 and by num_heads, got width {self.width} and num_heads {self.num_heads}"
             )
-        if self.width // self.num_heads % 2:
-            raise ValueError(f"rotary positions need an even head width, got {self.width // self.num_heads}")
-        if self.learned_kernel and not self.habits:
-            raise ValueError("learned_kernel is a part of the mixture: it needs habits")
+        if self.head_width % 2:
+            raise ValueError(f"rotary positions need an even head width, got {self.head_width}")
         if self.window > ROTARY_PERIOD:
             raise ValueError(f"window must not exceed {ROTARY_PERIOD}, the period of the positions, got {self.window}")
-        if self.attention not in ("softmax", "hstu", "llama"):
-            raise ValueError(f"attention must be softmax, hstu or llama, got {self.attention!r}")
-        if (self.attention == "llama") != (self.llama is not None):
-            raise ValueError("attention llama and the shape `llama` go together")
+        if self.attention not in BLOCKS:
+            raise ValueError(f"attention must be {' or '.join(BLOCKS)}, got {self.attention!r}")
         if self.query_context not in ("none", "time", "time_location"):
             raise ValueError(f"query_context must be none, time or time_location, got {self.query_context!r}")
         for name in ("num_events", "num_locations", "num_behaviors", "num_layers", "window"):
@@ -114,8 +115,8 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        llama = content.get("llama")
-        return cls(**{**content, "llama": llama and LlamaShape(**llama)})
+        # Until 2026-11-30 the product knew one more kind of blocks.
+        return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property
     def head_width(self) -> int:
@@ -138,8 +139,8 @@ class ModelConfig:
 def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary angles, both (period, head_width / 2) float32.
 
-    The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position
-    counters can wrap at the period for ever.
+    The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position counters can wrap at
+    the period for ever.
     """
     half = head_width // 2
     frequency = 1000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
@@ -188,10 +189,38 @@ class Block(nn.Module):
         return self.merge(x_BTD, sliding_window_attention(query, key, value, plan))
 
 
-class TargetLosses(NamedTuple):
-    """What a model says of its targets, all float32 and (M,), but for the logits.
+class Blocks(nn.ModuleList):
+    """All blocks of a network, in order."""
 
-    nll               -log p(target) of the mixture, in nats; what an objective is made of.
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(Block(config) for _ in range(config.num_layers))
+        self.window = config.window
+
+    def final_norm(self, width: int) -> nn.Module:
+        """The norm behind the last block."""
+        return nn.LayerNorm(width)
+
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> Any:
+        """Numbers of a batch that all blocks share; arguments as in `plan_attention`, times in seconds."""
+        return plan_attention(segment_BT, self.window, backend)
+
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: Any) -> Tensor:
+        """x (B, T, D) through all blocks; cos, sin of `rotary_table`."""
+        position = torch.arange(x_BTD.shape[1], device=x_BTD.device) % len(cos)
+        cos, sin = cos[position, None], sin[position, None]
+        for block in self:
+            x_BTD = block(x_BTD, cos, sin, plan)
+        return x_BTD
+
+
+BLOCKS: dict[str, Callable[[ModelConfig], Blocks]] = {"softmax": Blocks}
+"""Blocks by the `attention` of a config. Scripts of research/ add kinds of their own."""
+
+
+class TargetLosses(NamedTuple):
+    """Losses of the targets of a batch, all float32 and (M,) except the logits.
+
+    nll               -log p(target) of the mixture, in nats.
     network_nll       the same of the network alone.
     log_tilt          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
     network_log_tilt  the same of the network alone.
@@ -203,14 +232,6 @@ class TargetLosses(NamedTuple):
     log_tilt: Tensor
     network_log_tilt: Tensor
     network_logits: Tensor
-
-
-def _block(config: ModelConfig) -> nn.Module:
-    if config.attention == "hstu":
-        return HstuBlock(config.width, config.num_heads, config.window, config.dropout)
-    if config.llama is not None:
-        return LlamaBlock(config.width, config.num_heads, config.llama)
-    return Block(config)
 
 
 class BehaviorModel(nn.Module):
@@ -227,13 +248,9 @@ class BehaviorModel(nn.Module):
         self.location = nn.Embedding(config.num_locations, quarter)
         self.weekday = nn.Embedding(NUM_WEEKDAYS, quarter)
         self.slot = nn.Embedding(NUM_SLOTS, quarter)
-        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_layers))
-        if config.llama is None:
-            self.norm: nn.Module = nn.LayerNorm(width)
-            cos, sin = rotary_table(config.head_width)
-        else:
-            self.norm = nn.RMSNorm(width, eps=config.llama.norm_epsilon)
-            cos, sin = config.llama.rotary_table()
+        self.blocks = BLOCKS[config.attention](config)
+        self.norm = self.blocks.final_norm(width)
+        cos, sin = rotary_table(config.head_width)
         # The last row stands for a query whose time is not known.
         self.query_weekday = nn.Embedding(NUM_WEEKDAYS + 1, width)
         self.query_slot = nn.Embedding(NUM_SLOTS + 1, width)
@@ -258,13 +275,12 @@ class BehaviorModel(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.05)
-        if config.generation_heads:  # last: without them, nothing is drawn for them
+        if config.generation_heads:  # last, so that a model without them draws the same random weights
             self.generation = GenerationHeads(width, config.num_events, config.num_locations, config.dropout)
 
     @torch.no_grad()
     def _start_from_fixed_habits(self, weights: HabitWeights) -> None:
-        """Gates that begin as the fixed mixture, with as much again for the learned kernel, and
-        give the network a tenth of the voice."""
+        """Set the gates to the fixed mixture: weight 1 for the learned kernel, 0.1 for the network."""
         weight, shrinkage = list(weights.weight), list(weights.shrinkage)
         if self.config.learned_kernel:
             weight, shrinkage = [*weight, 1.0], [*shrinkage, LEARNED_SHRINKAGE]
@@ -274,49 +290,19 @@ class BehaviorModel(nn.Module):
 
     def embed(self, event: Tensor, location: Tensor, weekday: Tensor, slot: Tensor) -> Tensor:
         """x_t = [event ; location ; weekday ; slot] (..., D) from ids (...)   BehaveGPT, Eq. 2."""
-        parts = [
-            self.event(event),
-            self.location(location),
-            self.weekday(weekday),
-            self.slot(slot),
-        ]
+        parts = [self.event(event), self.location(location), self.weekday(weekday), self.slot(slot)]
         return self.dropout(torch.cat(parts, -1))
 
-    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> AttentionPlan | HstuPlan:
-        """What `hidden` needs to know of a batch; see `plan_attention` and `plan_hstu`."""
-        if self.config.attention == "hstu":
-            return plan_hstu(segment_BT, time_s_BT, self.config.window)
-        return plan_attention(segment_BT, self.config.window, backend)
+    def hidden(self, event_BT: Tensor, location_BT: Tensor, weekday_BT: Tensor, slot_BT: Tensor, plan: Any) -> Tensor:
+        """State after each event, (B, T, D).
 
-    def hidden(
-        self,
-        event_BT: Tensor,
-        location_BT: Tensor,
-        weekday_BT: Tensor,
-        slot_BT: Tensor,
-        plan: AttentionPlan | HstuPlan,
-    ) -> Tensor:
-        """State after each event, (B, T, D): all that the network keeps of the past."""
+        plan  of `blocks.plan`.
+        """
         x = self.embed(event_BT, location_BT, weekday_BT, slot_BT)
-        if isinstance(plan, HstuPlan):
-            for block in self.blocks:
-                x = block(x, plan)
-        else:
-            position = torch.arange(event_BT.shape[1], device=event_BT.device)
-            position = position % len(self.rotary_cos)
-            cos, sin = self.rotary_cos[position, None], self.rotary_sin[position, None]
-            for block in self.blocks:
-                x = block(x, cos, sin, plan)
-        hidden: Tensor = self.norm(x)
+        hidden: Tensor = self.norm(self.blocks(x, self.rotary_cos, self.rotary_sin, plan))
         return hidden
 
-    def query(
-        self,
-        hidden: Tensor,
-        weekday: Tensor,
-        slot: Tensor,
-        location: Tensor | None = None,
-    ) -> Tensor:
+    def query(self, hidden: Tensor, weekday: Tensor, slot: Tensor, location: Tensor | None = None) -> Tensor:
         """z (..., D): the state, seen from the moment (and location) to predict for.
 
         hidden         (..., D).
@@ -342,11 +328,8 @@ class BehaviorModel(nn.Module):
         return scores + self.never_V().to(scores.dtype)
 
     def never_V(self) -> Tensor:
-        """What keeps id 0 from being a candidate: -1e4 there, 0 elsewhere, (V,) float32."""
-        return F.pad(
-            torch.full((1,), -1e4, device=self.head_out.bias.device),
-            (0, self.config.num_behaviors - 1),
-        )
+        """Mask that keeps id 0 from being a candidate: -1e4 there, 0 elsewhere, (V,) float32."""
+        return F.pad(torch.full((1,), -1e4, device=self.head_out.bias.device), (0, self.config.num_behaviors - 1))
 
     def log_gates(self, z: Tensor, evidence: Tensor, keep: Tensor | None = None) -> Tensor:
         """log g_k, (..., 1 + K): the network first, then the kernels; log-softmax.
@@ -358,7 +341,7 @@ class BehaviorModel(nn.Module):
         known = evidence > 0
         features = torch.cat([self.dropout(z), torch.log1p(evidence), known.to(z.dtype)], -1)
         scores = self.gate_out(F.gelu(self.gate_in(features))).float()
-        # A kernel speaks up with its evidence, as in the fixed mixture: log E / (E + c).
+        # A kernel gains weight with its evidence, as in the fixed mixture: log E / (E + c).
         shrunk = evidence.clamp_min(1e-9).log() - (evidence + self.log_shrinkage.exp()).log()
         scores = scores + F.pad(shrunk, (1, 0))
         allowed = known if keep is None else known & keep
@@ -366,21 +349,21 @@ class BehaviorModel(nn.Module):
         return scores.masked_fill(~torch.cat([network, allowed], -1), -1e4).log_softmax(-1)
 
     def gates(self, z: Tensor, evidence: Tensor, num_known: Tensor) -> Tensor:
-        """g_k of a prediction, (..., 1 + K): `log_gates`, the network heard as far as it can name
-        what the user does,
+        """g_k of a prediction, (..., 1 + K): `log_gates`, with less weight for the network of a user with unknown
+        behaviors,
 
             g_0 ~ g_0 (n_known + VOCABULARY_TRUST) / (n + VOCABULARY_TRUST)
 
-        of n past behaviors (the evidence of the first kernel). Names of a user's own are no
-        candidates of the network; its voice would go to names that the user never uses. In
-        training every name is known and the factor is 1.
+        of n past behaviors (the evidence of the first kernel). A user's unknown behaviors are no candidates of the
+        network, which would predict behaviors that the user never does. In training every behavior is known and the
+        factor is 1.
 
         z, evidence  as for `log_gates`.
         num_known    (...) past behaviors that the vocabulary holds.
         """
-        voice = (num_known + VOCABULARY_TRUST) / (evidence[..., 0] + VOCABULARY_TRUST)
-        heard = F.pad(voice.log()[..., None], (0, evidence.shape[-1]))
-        return (self.log_gates(z, evidence) + heard).softmax(-1)
+        factor = (num_known + VOCABULARY_TRUST) / (evidence[..., 0] + VOCABULARY_TRUST)
+        log_factor = F.pad(factor.log()[..., None], (0, evidence.shape[-1]))
+        return (self.log_gates(z, evidence) + log_factor).softmax(-1)
 
     def nll(
         self,
@@ -394,15 +377,15 @@ class BehaviorModel(nn.Module):
     ) -> TargetLosses:
         """-log p(target) of the mixture and of the network alone, in nats.
 
-        Drops experts while training, so that the gates do not lean on one of them.
+        Drops experts while training, so that the gates do not depend on one of them.
 
         z             (M, D).
         target        (M,) behavior ids >= 1.
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
         pairs         of the M targets, for the learned kernel; None without one.
-        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts
-                      log sum_b p(b) r_b are those of r = 1, which are 0.
+        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts log sum_b p(b) r_b are
+                      those of r = 1, which are 0.
         tilts         (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
         """
         logits_MV = self.logits(z).float()
@@ -425,7 +408,7 @@ class BehaviorModel(nn.Module):
         if self.training and self.config.expert_dropout:
             keep = torch.rand_like(evidence) >= self.config.expert_dropout
         log_gates = self.log_gates(z, evidence, keep)
-        # A kernel that never saw the target gives it nothing; log(1e-9) keeps the sum finite.
+        # A kernel without the target gives it probability 0; log(1e-9) keeps the sum finite.
         log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]
         nll = -torch.logsumexp(log_gates + torch.cat(log_probs, 1), 1)
         if log_ratio_V is None:

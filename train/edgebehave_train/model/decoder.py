@@ -1,7 +1,7 @@
-"""The network as a stream over many users at once: one event of each user per step.
+"""The network as a stream: one event of each of many users per step.
 
-Keys and values of the last `window` events stand in a ring; positions count modulo the period of
-the rotary table. Equal to `BehaviorModel.hidden` over each user's receptive field, to rounding.
+Keys and values of the last `window` events stand in a ring; positions count modulo the period of the rotary table.
+Equal to `BehaviorModel.hidden` over each user's receptive field, to rounding.
 """
 
 # L layers, U users, I window, H heads, E head width, D width
@@ -18,13 +18,7 @@ class Decoder:
     def __init__(self, model: BehaviorModel, num_users: int) -> None:
         self.model = model.eval()
         config = model.config
-        shape = (
-            config.num_layers,
-            num_users,
-            config.window,
-            config.num_heads,
-            config.head_width,
-        )
+        shape = (config.num_layers, num_users, config.window, config.num_heads, config.head_width)
         device = next(model.parameters()).device
         self._keys, self._values = torch.zeros(shape, device=device), torch.zeros(shape).to(device)
         self._is_filled = torch.zeros(num_users, config.window, dtype=torch.bool, device=device)
@@ -32,18 +26,13 @@ class Decoder:
 
     @torch.inference_mode()
     def step(
-        self,
-        event_U: Tensor,
-        location_U: Tensor,
-        weekday_U: Tensor,
-        slot_U: Tensor,
-        is_there_U: Tensor,
+        self, event_U: Tensor, location_U: Tensor, weekday_U: Tensor, slot_U: Tensor, is_there_U: Tensor
     ) -> Tensor:
-        """Take one event of each user in; the states after it, (U, D).
+        """The states (U, D) after one more event of each user.
 
         event_U, location_U, weekday_U, slot_U  (U,) int64 ids.
-        is_there_U  (U,) bool; False for a user whose events have not begun yet. The state of such
-                    a user means nothing.
+        is_there_U  (U,) bool; False for a user whose events have not begun yet; the state of such a user is not
+                    defined.
         """
         model = self.model
         position = self._num_steps % ROTARY_PERIOD

@@ -2,13 +2,13 @@
 
     p(gap, b, e, l | past) = p(gap | h) p(b | h, t) p(e | b, z) p(l | e, z),   t = last + gap
 
-h is the state after the last event, z the same state seen from the moment t. Gap and location are
-mixtures like the one of the behaviors: a network, and kernels that copy from the user's own past
-(`copy_kernels`). The event is a softmax over the events that stand for the behavior. Names are
-scored by their input embeddings, so that a vocabulary of thousands of locations costs few weights.
+h is the state after the last event, z the same state seen from the moment t. Gap and location are mixtures like the
+one of the behaviors: a network, and kernels that copy from the user's own past (`copy_kernels`). The event is a
+softmax over the events that stand for the behavior. Names are scored by their input embeddings, so that a vocabulary
+of thousands of locations costs few weights.
 
-A gap is the time since the last behavior until the next one. Events without a behavior are input
-only: the heads never say when or whether one comes, and a generated future holds none.
+A gap is the time since the last behavior until the next one. Events without a behavior are input only: the heads do
+not predict them, and a generated future holds none.
 """
 
 # M targets, D width, E events, L locations, B gap bins, K kernels
@@ -23,14 +23,7 @@ from torch import Tensor, nn
 
 from edgebehave.time_features import NUM_SLOTS
 from edgebehave_train.kernels.copy_kernels import GAP_KERNELS, LOCATION_KERNELS
-from edgebehave_train.kernels.time_gaps import (
-    NUM_BINS,
-    NUM_PACES,
-    NUM_QUANTILES,
-    bin_of_gap,
-    gaps_in_bins,
-    pace_of_bin,
-)
+from edgebehave_train.kernels.time_gaps import NUM_BINS, NUM_PACES, NUM_QUANTILES, bin_of_gap, gaps_in_bins, pace_of_bin
 
 _GATE_WIDTH = 32
 _START_SHRINKAGE = 5.0
@@ -40,11 +33,11 @@ _PACE_SHRINKAGE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationTargets:
-    """What the heads learn at M targets; see `copy_kernels.CopyNumbers`.
+    """The true values that the heads learn at M targets; see `copy_kernels.CopyNumbers`.
 
     behavior, event, location  (M,) int64 ids of the vocabulary; 0 = not in it, or no location.
     gap_bin                    (M,) int64; -1 = no behavior stands before the target.
-    gap_probs, gap_evidence, place_probs, place_evidence  (M, K) float32.
+    gap_probs, gap_evidence, location_probs, location_evidence  (M, K) float32.
     pace_counts                (M, P) float32.
     """
 
@@ -61,7 +54,7 @@ class GenerationTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLosses:
-    """Mean -log p of each head in nats, and what of them is minimized.
+    """Mean -log p of each head in nats, and the sum to minimize.
 
     gap, event, location  of the mixtures; 0-dimensional.
     total              to minimize: with the losses of the networks alone beside the mixtures'.
@@ -132,10 +125,7 @@ class GenerationHeads(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def count(
-        self,
-        gap_s: npt.NDArray[np.integer],
-        slot: npt.NDArray[np.integer],
-        is_weekend: npt.NDArray[np.bool_],
+        self, gap_s: npt.NDArray[np.integer], slot: npt.NDArray[np.integer], is_weekend: npt.NDArray[np.bool_]
     ) -> None:
         """Count the training part: its waiting times in seconds, and when its behaviors fall."""
         self.gap_values_BQ.copy_(torch.from_numpy(gaps_in_bins(gap_s)))
@@ -161,7 +151,7 @@ class GenerationHeads(nn.Module):
         """log p(e | b, z) (..., E): a softmax over the events that stand for the behavior.
 
         z                  (..., D).
-        behavior           (...) ids; one that no event stands for gives no event any mass.
+        behavior           (...) ids; no event gets any mass if none stands for it.
         event              embedding of the events.
         event_to_behavior  (E,) ids.
         """
@@ -191,8 +181,8 @@ class GenerationHeads(nn.Module):
     ) -> HeadLosses:
         """Losses of M targets from hidden and z (M, D); embeddings as above.
 
-        While training, the location learns from an even choice of at most _PLACE_TARGETS targets: a
-        softmax over ten thousand locations for every target would take most of the step.
+        While training, the location learns from an even choice of at most _LOCATION_TARGETS targets: a softmax over
+        ten thousand locations for every target would take most of the step.
         """
         has_gap = targets.gap_bin >= 0
         network = self.gap_log_probs(hidden, targets.pace_counts)

@@ -2,8 +2,8 @@
 
     W x  becomes  W x + (alpha / rank) B A x      W frozen, A and B trained, B = 0 at the start
 
-The adapters live in the training model alone: what is kept is a plain model with W + (alpha /
-rank) B A in the place of W, so a checkpoint never shows how it was trained.
+The adapters live in the training model alone: what is saved is a plain model with W + (alpha / rank) B A in the place
+of W, so a checkpoint never shows how it was trained.
 """
 
 import warnings
@@ -32,15 +32,15 @@ def inject_lora(
     rank     of each adapter, at least 1.
     alpha    the adapter counts alpha / rank.
     dropout  on the input of the adapters, in [0, 1).
-    targets  layers that get an adapter: linear layers or embeddings, by full name
-             ("blocks.0.qkv") or its last part ("qkv", in every block).
+    targets  layers that get an adapter: linear layers or embeddings, by full name ("blocks.0.qkv") or its last part
+             ("qkv", in every block).
     trained  names or prefixes of parameters that train as they are ("norm", "head_out.weight").
     Raises ValueError if a name fits nothing, or a layer would have an adapter and train itself.
 
-    A model with adapters computes what it did before until the first step. A copy of it (the
-    moving average) is a model with adapters, too.
+    A model with adapters computes what it did before until the first step. A copy of it (the moving average) is a
+    model with adapters, too.
     """
-    # PEFT brings transformers along: only who trains adapters waits for that import.
+    # Imported here because PEFT imports transformers, which is slow.
     from peft import LoraConfig, inject_adapter_in_model
 
     if rank < 1:
@@ -56,7 +56,7 @@ def inject_lora(
         target_modules=list(targets),
     )
     with warnings.catch_warnings():
-        # PEFT knows architectures by name and says that it does not know ours.
+        # PEFT warns that it does not know our architecture.
         warnings.simplefilter("ignore", UserWarning)
         inject_adapter_in_model(config, model)
     for name, parameter in model.named_parameters():

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgebehave_train.files import read_json, write_json
+from edgebehave_train.files import read_json, require_writable, write_json
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import training_vocabulary
 from edgebehave_train.logs.packing import share_of_ranges
@@ -32,8 +32,7 @@ from edgebehave_train.scaling.law import NUM_RESAMPLES, FittedLaw, Runs, fit_law
 from edgebehave_train.scaling.report import FORMAT_VERSION, Measurement, ScalingReport
 from edgebehave_train.training.hardware import choose_device
 from edgebehave_train.training.log_parts import LogParts
-from edgebehave_train.training.pretraining import Progress
-from edgebehave_train.training.run_folder import finished_run
+from edgebehave_train.training.pretraining import Progress, finished_run
 
 _OVERHEAD_PARAMETERS = 50_000
 """What an event costs beside its products, as parameters: for the time left alone."""
@@ -146,8 +145,7 @@ class _GridRun:
         }
         file = self.out / "grid.json"
         if not file.exists():
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-                raise ValueError(f"{self.out} is not empty and holds no grid; name another folder")
+            require_writable(self.out, "a grid")
             self.out.mkdir(parents=True, exist_ok=True)
             write_json(file, plan)
             return
@@ -178,11 +176,11 @@ class _GridRun:
             self.kept_cost += self.cost[point]
         if checkpoint.config != self.grid.config(point):
             raise ValueError(f"{folder} was trained by another recipe; remove it to train it again")
-        validation = checkpoint.training["validation_nll"]
+        validation = checkpoint.training.validation_nll
         measurement = Measurement(
             point=point,
             size=self.size[point],
-            num_parameters=checkpoint.training["num_parameters"],
+            num_parameters=checkpoint.training.num_parameters,
             events=self.events[point],
             loss=min(validation),
             best_epoch=1 + int(np.argmin(validation)),

@@ -1,29 +1,23 @@
 """The simulator: event logs from a known process, so that the best reachable accuracy is known.
 
-Next to every behavior the process records what a Bayes predictor would have said: one that knows
-the user's latent parameters, everything the user has done and where, and the time of the moment to
-predict for, but not the location the user will be at. docs/simulator.md explains the process, what it
-was calibrated on and when it was frozen; the parameters are in `simulator_world.py`, the people in
-`simulator_users.py`, the process itself in `simulator_process.py`.
+Beside every behavior the process records the prediction of a Bayes predictor (the oracle), which knows the user's
+latent parameters, all past behaviors and locations, and the time to predict for, but not the location of the user at
+that time. docs/simulator.md explains the process, what it
+was calibrated on and when it was frozen; the parameters are in `world.py`, the people in `users.py`, the process
+itself in `process.py`.
 """
 
 import gzip
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave_train.files import write_bytes
 from edgebehave_train.simulator.process import EVENT_NAMES, BehaviorProcess
-from edgebehave_train.simulator.users import (
-    Ints,
-    Population,
-    choose,
-    draw_population,
-    draw_times,
-)
+from edgebehave_train.simulator.users import Ints, Population, choose, draw_population, draw_times
 from edgebehave_train.simulator.world import BEHAVIORS, LOCATIONS, ZONES
 
 MAX_DAYS = 280
@@ -38,7 +32,7 @@ _SHARED_LOCATIONS = ("home", "work", "transit", "away")
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorConfig:
-    """What to simulate. The defaults are the log of the demo.
+    """Size and seed of a simulated log. The defaults are the log of the demo.
 
     num_users  at least 1.
     num_days   1..280, from Monday 2026-02-23 on.
@@ -62,8 +56,8 @@ class SimulatorConfig:
 class SimulatedLog:
     """A log with the oracle beside it. Columns of shape (N,), sorted by user, then time.
 
-    user, event, location, behavior are positions in the lists of names; -1 means none: a cue has
-    no behavior and no location. A user's times strictly increase.
+    user, event, location, behavior are positions in the lists of names; -1 means none: a cue has no behavior and no
+    location. A user's times strictly increase.
 
     oracle_rank           int16, rank of the true behavior under p, 1 = best; 0 where there is none.
     oracle_prob           float32, p of the true behavior; 0 where there is none.
@@ -130,11 +124,11 @@ def simulate(config: SimulatorConfig) -> SimulatedLog:
 def _locations(
     people: Population, user: Ints, local_s: Ints, location_kind: Ints, rng: np.random.Generator
 ) -> tuple[Ints, tuple[str, ...]]:
-    """Where in the city each event was, as ids (N,), and the locations' names.
+    """Location of each event in the city, as ids (N,), and the names of the locations.
 
-    Home, work, transit and away are the same names for everybody. Of the public locations of each
-    kind a user has a few favorites among those of the city, and visits one of them on a day. The
-    name tells the kind, so that nothing the process depends on is hidden from a predictor.
+    Home, work, transit and away are the same names for everybody. Of the public locations of each kind a user has a
+    few favorites among those of the city, and visits one of them on a day. The name contains the kind, so that a
+    predictor can see all that the process depends on.
     """
     names: list[str] = list(_SHARED_LOCATIONS)
     favorites = np.zeros((people.num_users, len(LOCATIONS), len(_FAVORITES)), np.int64)
@@ -159,14 +153,14 @@ def _locations(
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """What the oracle reaches on a log.
+    """Scores of the oracle on a log.
 
     num_predictions        behaviors scored.
-    hr_at_1, 3, 5          share of them whose rank is at most k. No predictor's expectation is
-                           higher; on one finite log a lucky one may be, by a hair.
+    hr_at_1, 3, 5          share of them whose rank is at most k. No predictor has a higher expectation; on one finite
+                           log a predictor may be slightly above it by chance.
     macro_recall           mean over behaviors of the recall of the argmax of p.
-    balanced_macro_recall  the same for the argmax of p(b) / share of b: close to the best there
-                           is, at the expense of hr_at_1.
+    balanced_macro_recall  the same for the argmax of p(b) / share of b: close to the best possible, with a lower
+                           hr_at_1.
     nll                    mean -log p of the truth, nats.
     """
 
@@ -182,8 +176,8 @@ class Ceiling:
 def ceiling(log: SimulatedLog, skip: float = 0.0) -> Ceiling:
     """Score the oracle, the time of each moment known.
 
-    skip  share of each user's events, the first ones, that is not scored, in [0, 1). 0.8 leaves
-          the test part of the default split, event by event.
+    skip  share of each user's events, the first ones, that is not scored, in [0, 1). 0.8 leaves the test part of the
+          default split, event by event.
     Raises ValueError if nothing is left to score.
     """
     if not 0 <= skip < 1:
@@ -223,7 +217,7 @@ def write_log(log: SimulatedLog, path: Path | str, shuffle: bool = False) -> Non
     path = Path(path)
     if not path.name.endswith((".csv", ".csv.gz")):
         raise ValueError(f"{path}: a simulated log is written as .csv or .csv.gz")
-    behaviors = (*log.behavior_names, "")  # -1 finds the empty name at the end
+    behaviors = (*log.behavior_names, "")  # index -1 is the empty name at the end
     locations = (*log.location_names, "")
     order = np.arange(log.num_events)
     if shuffle:
@@ -237,7 +231,5 @@ def write_log(log: SimulatedLog, path: Path | str, shuffle: bool = False) -> Non
     )
     data = text.getvalue().encode()
     if path.name.endswith(".gz"):
-        data = gzip.compress(data, compresslevel=6, mtime=0)  # the time of day would change bytes
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+        data = gzip.compress(data, compresslevel=6, mtime=0)  # mtime would change the bytes
+    write_bytes(path, data)

@@ -1,7 +1,7 @@
-"""The simulator's process: where each user is, and what the user does there.
+"""The simulator's process: the location of each user, and what the user does there.
 
-At a moment whose time is given, the location is drawn from q(l), then the behavior from p(b | l), then
-one of its events. Everything depends on the user's latent parameters, the past and the time only:
+At a moment whose time is given, the location is drawn from q(l), then the behavior from p(b | l), then one of its
+events. Everything depends on the user's latent parameters, the past and the time only:
 
     p(b | l) = triggers_l(b) + (1 - |triggers_l|) (c cue(b) + (1 - c) (a [b = appointment]
                + (1 - a) (s [b = successor] + (1 - s) taste_l(b))))
@@ -13,8 +13,8 @@ one of its events. Everything depends on the user's latent parameters, the past 
 
 The oracle beside it does not know the location: p(b) = sum_l q(l) p(b | l). Both are linear in q.
 
-Legend: N events, R users at work in one step, V behaviors, P locations, S half hours, C cues,
-T triggers, E events of all behaviors.
+Legend: N events, R users at work in one step, V behaviors, P locations, S half hours, C cues, T triggers, E events of
+all behaviors.
 """
 
 import copy
@@ -65,8 +65,7 @@ class BehaviorProcess:
     """All users side by side, one event of each per step.
 
     `run` fills these columns, all of shape (N,):
-    location, behavior, event     ids of PLACES, BEHAVIORS, EVENT_NAMES; a cue has neither of the
-                               first two: -1.
+    location, behavior, event     ids of PLACES, BEHAVIORS, EVENT_NAMES; a cue has neither of the first two: -1.
     rank, prob                 of the true behavior under the oracle's p; 0 for a cue.
     top, balanced_top          argmax of p(b), and of p(b) / share of b; -1 for a cue.
     previous                   position of the user's last behavior before it, -1 if there is none.
@@ -74,12 +73,7 @@ class BehaviorProcess:
     """
 
     def __init__(
-        self,
-        people: Population,
-        user: Ints,
-        time_s: Ints,
-        offset_min: Ints,
-        rng: np.random.Generator,
+        self, people: Population, user: Ints, time_s: Ints, offset_min: Ints, rng: np.random.Generator
     ) -> None:
         self.people, self.rng = people, rng
         self.user, self.utc_min = user, time_s / 60
@@ -109,7 +103,7 @@ class BehaviorProcess:
         self._tabulate_triggers()
 
     def _plan_the_days(self) -> None:
-        """What each moment is in the life of the user: kind of day, personal time, appointment."""
+        """Kind of day, personal time and appointment of each moment."""
         day = np.floor(self.local_min / 1440).astype(np.int64)
         minute = self.local_min - 1440 * day
         self.plan = self.people.plan[self.user, day // 7 % 2, day % 7]
@@ -189,8 +183,8 @@ class BehaviorProcess:
     def as_lived_by(self, user: Ints) -> "BehaviorProcess":
         """A process that has run, with other users (N,) in the place of those who lived it.
 
-        What was done, when and where stays; what the oracle makes of it is what it would expect
-        of the others. Adjacent users must stay different from each other.
+        Behaviors, times and locations stay; the oracle predicts for the other users. Adjacent users must stay
+        different from each other.
         """
         other = copy.copy(self)
         other.user = user
@@ -198,16 +192,13 @@ class BehaviorProcess:
         return other
 
     def _situation(self, at: Ints) -> tuple[Floats, tuple[Floats, Floats, Floats]]:
-        """q of the locations at positions `at`, and what behavior depends on besides."""
+        """q of the locations at positions `at`, and the other inputs of the behavior."""
         user, last = self.user[at], self.previous[at]
         gap_min = np.where(last < 0, 1e9, self.utc_min[at] - self.utc_min[last])
-        return (
-            self._location_probs(at, user, last, gap_min),
-            self._context(at, user, last, gap_min),
-        )
+        return (self._location_probs(at, user, last, gap_min), self._context(at, user, last, gap_min))
 
     def _location_probs(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> Floats:
-        """q (R, P): where the user is now, given where the user was at the last behavior."""
+        """q (R, P): location of the user now, given the location at the last behavior."""
         people = self.people
         anew_rp = self.schedule[people.persona[user], self.plan[at], self.slot[at]].copy()
         anew_rp[:, _STATION] *= people.trip_factor[user]
@@ -226,11 +217,11 @@ class BehaviorProcess:
         return q_rp
 
     def _context(self, at: Ints, user: Ints, last: Ints, gap_min: Floats) -> tuple[Floats, Floats, Floats]:
-        """What does not depend on the location.
+        """The parts of p(b | l) that do not depend on the location.
 
-        Returns  triggers_rt (R, T): weight of each trigger, if the location is right.
-                 personal_rv (R, V): cue, appointment and successor; rows sum to at most 1.
-                 taste_rv (R, V): taste at this time of day, not normalized.
+        Returns  triggers_rt (R, T): weight of each trigger, if the location is right. personal_rv (R, V): cue,
+                 appointment and successor; rows sum to at most 1. taste_rv (R, V): taste at this time of day, not
+                 normalized.
         """
         people, rows = self.people, np.arange(len(at))
         done, was = self.behavior[last], self.location[last]

@@ -1,8 +1,8 @@
-"""The simulator's people: personas turned into persons, and the moments they touch their phone.
+"""The simulator's users: persons drawn from personas, and the moments at which they use their phone.
 
-A person's day begins at 4:00 local time. It follows one of three plans (a free day, a working day
-of an even week, a working day of an odd week), and "minute" means minutes after 4:00 throughout.
-Shapes: U users, V behaviors, P locations, S = 48 half-hour slots, A appointments per plan.
+A person's day begins at 4:00 local time. It follows one of three plans (a free day, a working day of an even week, a
+working day of an odd week), and "minute" means minutes after 4:00 throughout. Shapes: U users, V behaviors, P
+locations, S = 48 half-hour slots, A appointments per plan.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """The latent parameters of every user: what the oracle knows and a predictor does not.
+    """The latent parameters of every user, which the oracle knows and a predictor does not.
 
     persona, zone       (U,) positions in PERSONAS and ZONES.
     shift_min           (U,) how much later than the persona a user lives, minutes.
@@ -106,7 +106,7 @@ def slot_of(minute: npt.NDArray[np.floating]) -> Ints:
 
 
 def clock_table() -> Floats:
-    """(S, V): how much each behavior belongs to each half hour; mean 1 over the day."""
+    """(S, V): weight of each behavior in each half hour; mean 1 over the day."""
     hour = DAY_START_H + (np.arange(48) + 0.5) / 2
     table = np.empty((48, len(BEHAVIORS)))
     for v, behavior in enumerate(BEHAVIORS):
@@ -128,7 +128,7 @@ def _awake(persona: Persona, plan: int) -> tuple[float, float]:
 
 
 def rhythm_table() -> Floats:
-    """(personas, plans, S): when the phone is in use; rows sum to 1."""
+    """(personas, plans, S): share of the phone's use in each half hour; rows sum to 1."""
     table = np.zeros((len(PERSONAS), NUM_PLANS, 48))
     hour = DAY_START_H + (np.arange(48) + 0.5) / 2
     for i, persona in enumerate(PERSONAS):
@@ -141,7 +141,7 @@ def rhythm_table() -> Floats:
 
 
 def schedule_table() -> Floats:
-    """(personas, plans, S, P): where somebody who sets out anew at that time is; rows sum to 1."""
+    """(personas, plans, S, P): location of a user who sets out anew at that time; rows sum to 1."""
     location = {name: p for p, name in enumerate(LOCATIONS)}
     outings = [location[name] for name in _OUTINGS]
     table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(LOCATIONS)))
@@ -172,7 +172,7 @@ def schedule_table() -> Floats:
 
 
 def draw_population(num_users: int, rng: np.random.Generator) -> Population:
-    """Draw the users: persona first, then what makes each one a person."""
+    """Draw the users: persona first, then personal parameters."""
     num_behaviors = len(BEHAVIORS)
     persona = choose(np.tile([p.share for p in PERSONAS], (num_users, 1)), rng)
     zone = choose(np.tile([z.share for z in ZONES], (num_users, 1)), rng)
@@ -193,7 +193,7 @@ def draw_population(num_users: int, rng: np.random.Generator) -> Population:
 
     plan, appointment_min = _draw_week(persona, shift_min, rng)
     wanted = taste[:, None, None] * clock_table()[slot_of(appointment_min - shift_min[:, None, None])]
-    # What one does right after something depends on taste, too, but is never the same again.
+    # The successor of a behavior depends on taste, too, but is never the same behavior.
     after = np.repeat(taste[:, None], num_behaviors, 1)
     after[:, np.arange(num_behaviors), np.arange(num_behaviors)] = 0.0
     after[:, :, FIRST_TAIL:] = 0.0
@@ -238,13 +238,13 @@ def _draw_week(persona: Ints, shift_min: Floats, rng: np.random.Generator) -> tu
 
 
 def draw_times(people: Population, num_days: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
-    """Moments at which the users touch their phones.
+    """Moments at which the users use their phones.
 
-    Sessions are Poisson per day; half of them start around one of the day's appointments, the
-    others follow the persona's rhythm. Moments do not depend on what is done at them.
+    Sessions are Poisson per day; half of them start around one of the day's appointments, the others follow the
+    persona's rhythm. Moments do not depend on what is done at them.
 
-    Returns user (N,), time_s (N,) UTC, utc_offset_min (N,), sorted by user, then time; the times
-    of a user strictly increase.
+    Returns user (N,), time_s (N,) UTC, utc_offset_min (N,), sorted by user, then time; the times of a user strictly
+    increase.
     """
     num_sessions = rng.poisson(np.repeat(people.sessions_per_day[:, None], num_days, 1))
     user_day = np.repeat(np.arange(num_sessions.size), num_sessions.ravel())

@@ -1,12 +1,12 @@
 """The simulator's world: behaviors, their events, locations, triggers, cues and personas.
 
-Tables only; `simulator_users.py` draws people from them and `simulator.py` runs the process.
+Tables only; `users.py` draws people from them and `process.py` runs the process.
 The shares of the behaviors follow the distribution that the appendix of BehaviorLM
 (arXiv 2505.17682) reports for phone logs; everything else is made up to be plausible.
 All of it was frozen before any model was trained on it: see docs/simulator.md.
 """
 
-# ruff: noqa: E501  one row per line is what makes a table readable
+# ruff: noqa: E501  tables are readable with one row per line
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -36,8 +36,8 @@ class Behavior:
 
     name    as in the log.
     share   of the behaviors of a log as reported there, percent.
-    taste   weight in a user's taste before personal variation; solved so that the shares of a
-            log come out as docs/simulator.md says.
+    taste   weight in a user's taste before personal variation; solved so that the shares of a log come out as
+            docs/simulator.md says.
     events  its events, the most usual first.
     clock   when it is done.
     locations  multipliers where it is done more or less than elsewhere.
@@ -99,7 +99,7 @@ FIRST_TAIL = next(i for i, b in enumerate(BEHAVIORS) if b.share < 1.0)
 
 @dataclass(frozen=True)
 class Cue:
-    """An event without a behavior, and what it hints at.
+    """An event without a behavior, and the behaviors that it makes more likely.
 
     event   its name.
     weight  probability that the next behavior is drawn from `hints` instead.
@@ -113,25 +113,17 @@ class Cue:
     hints: dict[str, float] = field(default_factory=dict)
 
 
+# fmt: off
 CUES = (
     Cue("screen.on", 4.0),
     Cue("charger.connected", 1.0),
     Cue("notification.message", 2.0),
     Cue("notification.clips", 1.0, 0.3, {"watching video clips": 1.0}),
-    Cue(
-        "headphones.connected",
-        1.0,
-        0.5,
-        {"listening to music": 0.55, "listening to podcasts": 0.3, "watching video": 0.15},
-    ),
+    Cue("headphones.connected", 1.0, 0.5, {"listening to music": 0.55, "listening to podcasts": 0.3, "watching video": 0.15}),
     Cue("notification.shop", 0.8, 0.35, {"online shopping": 0.85, "tracking a parcel": 0.15}),
-    Cue(
-        "car.bluetooth",
-        0.4,
-        0.4,
-        {"listening to music": 0.6, "listening to podcasts": 0.3, "navigating": 0.1},
-    ),
+    Cue("car.bluetooth", 0.4, 0.4, {"listening to music": 0.6, "listening to podcasts": 0.3, "navigating": 0.1}),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -142,7 +134,7 @@ class Trigger:
     weight        its probability in that situation, for a user who has adopted it.
     adopters      share of the users who have.
     after         the last behavior's event is one of these (any, if empty).
-    location         the user is there now (anywhere, if None).
+    location      the user is there now (anywhere, if None).
     arrived_from  and was there at the last behavior (anywhere, if None).
     within_min    minutes since the last behavior, at most.
     """
@@ -208,8 +200,7 @@ class Persona:
     early     working hours of the even weeks, and `late` of the odd ones; None: no work.
     wake_off  hours of waking and going to sleep on a free day.
     days_off  weekdays without work, Monday = 0; None: two days in a row, drawn per user.
-    trips     weight of the station where a free morning may lead, next to home's 1, before
-              personal variation.
+    trips     weight of the station where a free morning may lead, next to home's 1, before personal variation.
     likes     behavior -> factor on the taste for it.
     """
 
@@ -228,100 +219,17 @@ _CLASSES = Shift(7.5, 9.0, 15.5, 24.3)
 _CLASSES_LATE = Shift(8.5, 10.5, 17.0, 24.8)
 _FREE = Shift(8.0, 10.0, 18.5, 24.5)
 
+# fmt: off
 PERSONAS = (
-    Persona(
-        "office worker",
-        0.34,
-        _OFFICE,
-        _OFFICE,
-        (8.5, 24.0),
-        (5, 6),
-        0.05,
-        {
-            "reading news": 1.6,
-            "joining a video meeting": 2.0,
-            "taking the subway": 1.5,
-            "studying": 0.4,
-            "gaming": 0.7,
-            "job hunting": 0.4,
-        },
-    ),
-    Persona(
-        "student",
-        0.22,
-        _CLASSES,
-        _CLASSES_LATE,
-        (9.8, 25.5),
-        (5, 6),
-        0.03,
-        {
-            "studying": 3.5,
-            "gaming": 1.8,
-            "ordering takeout": 1.6,
-            "taking notes": 3.0,
-            "reading news": 0.4,
-            "online shopping": 0.7,
-            "paying bills": 0.2,
-        },
-    ),
-    Persona(
-        "shift worker",
-        0.16,
-        Shift(4.6, 6.0, 14.0, 22.0),
-        Shift(10.0, 14.0, 22.0, 25.5),
-        (9.0, 24.5),
-        None,
-        0.03,
-        {"watching video clips": 1.2, "ordering takeout": 1.3, "studying": 0.3},
-    ),
-    Persona(
-        "job seeker",
-        0.08,
-        None,
-        None,
-        (8.5, 24.5),
-        (5, 6),
-        0.02,
-        {"job hunting": 9.0, "studying": 1.5, "taking the subway": 0.7},
-    ),
-    Persona(
-        "creator",
-        0.08,
-        _FREE,
-        _FREE,
-        (9.0, 25.5),
-        None,
-        0.06,
-        {"editing video": 4.0, "taking photos": 2.2, "watching video": 0.7},
-    ),
-    Persona(
-        "parent at home",
-        0.07,
-        None,
-        None,
-        (6.8, 22.8),
-        (5, 6),
-        0.02,
-        {"online shopping": 1.9, "taking photos": 1.3, "taking the subway": 0.3, "gaming": 0.5},
-    ),
-    Persona(
-        "retiree",
-        0.05,
-        None,
-        None,
-        (6.3, 22.3),
-        (5, 6),
-        0.04,
-        {
-            "reading news": 2.5,
-            "reading books": 1.8,
-            "gaming": 0.4,
-            "job hunting": 0.02,
-            "booking a doctor": 3.0,
-            "taking the subway": 0.4,
-        },
-    ),
+    Persona("office worker", 0.34, _OFFICE, _OFFICE, (8.5, 24.0), (5, 6), 0.05, {"reading news": 1.6, "joining a video meeting": 2.0, "taking the subway": 1.5, "studying": 0.4, "gaming": 0.7, "job hunting": 0.4}),
+    Persona("student", 0.22, _CLASSES, _CLASSES_LATE, (9.8, 25.5), (5, 6), 0.03, {"studying": 3.5, "gaming": 1.8, "ordering takeout": 1.6, "taking notes": 3.0, "reading news": 0.4, "online shopping": 0.7, "paying bills": 0.2}),
+    Persona("shift worker", 0.16, Shift(4.6, 6.0, 14.0, 22.0), Shift(10.0, 14.0, 22.0, 25.5), (9.0, 24.5), None, 0.03, {"watching video clips": 1.2, "ordering takeout": 1.3, "studying": 0.3}),
+    Persona("job seeker", 0.08, None, None, (8.5, 24.5), (5, 6), 0.02, {"job hunting": 9.0, "studying": 1.5, "taking the subway": 0.7}),
+    Persona("creator", 0.08, _FREE, _FREE, (9.0, 25.5), None, 0.06, {"editing video": 4.0, "taking photos": 2.2, "watching video": 0.7}),
+    Persona("parent at home", 0.07, None, None, (6.8, 22.8), (5, 6), 0.02, {"online shopping": 1.9, "taking photos": 1.3, "taking the subway": 0.3, "gaming": 0.5}),
+    Persona("retiree", 0.05, None, None, (6.3, 22.3), (5, 6), 0.04, {"reading news": 2.5, "reading books": 1.8, "gaming": 0.4, "job hunting": 0.02, "booking a doctor": 3.0, "taking the subway": 0.4}),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -348,5 +256,5 @@ ZONES = (
 )
 
 START_S = 1771804800
-"""Local midnight of the first day, as if it were UTC: Monday 2026-02-23, two weeks before New
-York and five before Europe changes to summer time."""
+"""Local midnight of the first day, as if it were UTC: Monday 2026-02-23, two weeks before New York and five before
+Europe changes to summer time."""

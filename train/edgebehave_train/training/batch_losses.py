@@ -15,13 +15,13 @@ from edgebehave_train.model.attention import choose_backend
 from edgebehave_train.model.behavior_model import UNKNOWN_TIME, BehaviorModel, TargetLosses
 from edgebehave_train.model.generation_heads import HeadLosses
 from edgebehave_train.training.batches import Batch
-from edgebehave_train.training.hardware import choose_precision
+from edgebehave_train.training.hardware import fast_precision
 from edgebehave_train.training.objectives import Objective
 from edgebehave_train.training.recipes import TrainConfig
 
 
 class BatchLosses:
-    """What a model says of a batch, in the precision and with the attention of this machine."""
+    """Losses of a model on a batch, in the precision and with the attention of this machine."""
 
     def __init__(
         self,
@@ -33,20 +33,18 @@ class BatchLosses:
     ) -> None:
         """past: the columns of the learned kernel's pairs, if it is trained."""
         self.config, self.objective, self.past, self.device = config, objective, past, device
-        self.precision = choose_precision(config, device)
-        fused = config.attention != "hstu"
-        self.backend = choose_backend(device, self.precision) if fused else "blockwise"
+        self.precision = fast_precision(device, config.precision)
+        self.backend = choose_backend(device, self.precision)
         self.event_to_behavior = torch.tensor(vocabulary.event_to_behavior, device=device)
 
     def of(
         self, model: BehaviorModel, batch: Batch, query_dropout: float = 0.0
     ) -> tuple[TargetLosses, HeadLosses | None]:
-        """What an objective needs of every target of a batch; and the losses of the generation
-        heads, if the model has them.
+        """Losses of every target of a batch, and of the generation heads if the model has them.
 
         query_dropout  share of the targets that a model in training mode sees without their time.
         """
-        plan = model.plan(batch.segment, batch.time_s, self.backend)
+        plan = model.blocks.plan(batch.segment, batch.time_s, self.backend)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
             weekday, slot, evidence = batch.query_weekday, batch.query_slot, batch.evidence
@@ -60,23 +58,12 @@ class BatchLosses:
             z = model.query(hidden_md, weekday, slot, batch.query_location)
             pairs = self.past.pairs(batch.row, time_known) if self.past else None
             losses = model.nll(
-                z,
-                batch.target,
-                batch.target_probs,
-                evidence,
-                pairs,
-                self.objective.log_ratio_V,
-                batch.tilts,
+                z, batch.target, batch.target_probs, evidence, pairs, self.objective.log_ratio_V, batch.tilts
             )
             heads = None
             if batch.generation is not None:
                 heads = model.generation.losses(
-                    hidden_md,
-                    z,
-                    batch.generation,
-                    model.event,
-                    model.location,
-                    self.event_to_behavior,
+                    hidden_md, z, batch.generation, model.event, model.location, self.event_to_behavior
                 )
             return losses, heads
 

@@ -1,14 +1,14 @@
-"""The checkpoint (contract 2): a folder that every verb reads and writes; no pickle anywhere.
+"""The checkpoint: a folder that every verb reads and writes; no pickle.
 
     config.json        the training configuration, model shape included
     vocabulary.json    names of the training part
     model.safetensors  the weights that validation chose
-    metrics.json       what was measured, and how often the test part was read
+    metrics.json       measurements, and the number of readings of the test part
     training.json      data fingerprint, behavior counts, seed, versions, progress
     README.md          model card
     resume.safetensors only while training: weights, optimizer and position, in one file
 
-Each file is replaced atomically, so a killed run leaves the last complete state behind.
+Each file is replaced atomically, so a killed run leaves its last complete state.
 """
 
 import dataclasses
@@ -20,14 +20,80 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.habits import KERNELS
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import read_json, read_tensors, write_json
+from edgebehave_train.files import read_json, read_tensors, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.recipes import TrainConfig
 
 FORMAT_VERSION = 2
 RESUME_FILE = "resume.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroResult:
+    """The uncertainty set of a DRO objective and the worst case that training ended with.
+
+    capacity    kappa, as given or found.
+    worst_case  (V,) worst distribution over behaviors, or (G,) over groups; None before the end.
+    """
+
+    capacity: float
+    worst_case: list[float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """The content of training.json: the log, the machine and the course of a training run.
+
+    data_fingerprint  of the event store.
+    origin            the checkpoint it began with and how; empty for a run that began with noise.
+    behavior_counts   (V,) occurrences in the training part; 0 for id 0.
+    attention         backend of the attention.
+    versions          of python, torch and numpy.
+    best_epoch        the epoch whose weights are kept, from 1; 0 = those it began with; -1 = none yet.
+    validation_nll    mean -log p of the validation targets after each epoch, nats.
+    validation_loss   of the objective after each epoch, nats; None where it is not defined yet.
+    validation_rank   mean reciprocal rank after each epoch, if it chooses the epoch.
+    generation_nll    of each generation head after each epoch, if there are heads.
+    dro               of a DRO objective.
+    """
+
+    data_fingerprint: str
+    origin: dict[str, Any]
+    behavior_counts: list[int]
+    seed: int
+    device: str
+    precision: str
+    attention: str
+    num_parameters: int
+    versions: dict[str, str]
+    finished: bool
+    best_epoch: int
+    validation_nll: list[float]
+    validation_loss: list[float | None]
+    validation_rank: list[float] | None = None
+    generation_nll: list[dict[str, float]] | None = None
+    dro: DroResult | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields that are None are left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TrainingRecord":
+        """Raises ValueError for missing or unknown fields."""
+        dro = content.get("dro")
+        try:
+            return cls(**{**content, "dro": dro and DroResult(**dro)})
+        except TypeError as error:
+            raise ValueError(f"training.json does not fit this version: {error}") from None
+
+    @property
+    def worst_case(self) -> list[float] | None:
+        """The worst distribution of a finished DRO run, over behaviors or groups; else None."""
+        return self.dro.worst_case if self.dro else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +107,7 @@ class Checkpoint:
     config: TrainConfig
     model_config: ModelConfig
     vocabulary: Vocabulary
-    training: dict[str, Any]
+    training: TrainingRecord
 
     @classmethod
     def open(cls, path: Path | str) -> "Checkpoint":
@@ -60,12 +126,12 @@ class Checkpoint:
             config=TrainConfig.from_json(content["train"]),
             model_config=ModelConfig.from_json(content["model"]),
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
-            training=read_json(path / "training.json"),
+            training=TrainingRecord.from_json(read_json(path / "training.json")),
         )
 
     @property
     def behavior_counts(self) -> npt.NDArray[np.int64]:
-        return np.array(self.training["behavior_counts"], np.int64)
+        return np.array(self.training.behavior_counts, np.int64)
 
     def load_model(self) -> BehaviorModel:
         """The model with its weights, in evaluation mode, on the CPU."""
@@ -83,10 +149,9 @@ class Checkpoint:
     def require_log(self, store: EventStore) -> None:
         """Raises ValueError unless the store is the log that the checkpoint learned from.
 
-        On another log, or another state of it, events of the training part could stand in the
-        test part.
+        On another log, or another state of it, events of the training part could stand in the test part.
         """
-        if store.fingerprint != self.training["data_fingerprint"]:
+        if store.fingerprint != self.training.data_fingerprint:
             raise ValueError(
                 f"{self.path} was trained on another log than {store.path}; use the event store that it was trained on"
             )
@@ -100,21 +165,50 @@ class Checkpoint:
 
 
 def write_description(
-    path: Path,
-    config: TrainConfig,
-    model_config: ModelConfig,
-    vocabulary: Vocabulary,
-    training: Mapping[str, Any],
+    path: Path, config: TrainConfig, model_config: ModelConfig, vocabulary: Vocabulary, training: TrainingRecord
 ) -> None:
-    """Write what is known before the first step: everything but weights and metrics."""
+    """Write everything that is known before the first step: all files except weights and metrics."""
     path.mkdir(parents=True, exist_ok=True)
     vocabulary.save(path / "vocabulary.json")
-    write_json(path / "training.json", training)
+    write_json(path / "training.json", training.to_json())
+    write_text(path / "README.md", _model_card(config, model_config, training))
     write_json(
         path / "config.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "train": config.to_json(),
-            "model": dataclasses.asdict(model_config),
-        },
+        {"format_version": FORMAT_VERSION, "train": config.to_json(), "model": dataclasses.asdict(model_config)},
     )
+
+
+def _model_card(config: TrainConfig, model_config: ModelConfig, training: TrainingRecord) -> str:
+    """Markdown text."""
+    shape = f"D {model_config.width}, {model_config.num_layers} layers"
+    habits = f"mixed with {len(KERNELS)} habit kernels" if config.habits else "no habits"
+    if config.choose_by == "rank":
+        chosen_by, best = "mean reciprocal rank", max(training.validation_rank or [], default=None)
+    else:
+        losses = [loss for loss in training.validation_loss if loss is not None]
+        chosen_by, best = "loss, of the objective", min(losses, default=None)
+    unit = " nats" if config.choose_by == "loss" else ""
+    after = f"{best:.4f}{unit} after epoch {training.best_epoch}" if best else "not yet"
+    split = config.split
+    return f"""# Next-behavior model
+
+BehaveGPT (arXiv 2505.17631), {shape}, {training.num_parameters:,} parameters, {habits}.
+
+| | |
+|---|---|
+| predicts | {model_config.num_behaviors - 1} behaviors from {model_config.num_events - 1} events |
+| query context | {config.query_context} |
+| objective | {config.objective.name} |
+| split | by {split.by}, {split.train:.0%} train, {split.validation:.0%} validation |
+| data fingerprint | `{training.data_fingerprint}` |
+| seed | {config.seed} |
+| trained on | {training.device}, {training.precision} |
+| validation {chosen_by} | {after} |
+| finished | {"yes" if training.finished else "no; go on with `edgebehave train --resume`"} |
+
+What was measured, and how often the test part was read, stands in `metrics.json`. The vocabulary
+holds names from the log it learned from; look through `vocabulary.json` before you publish it.
+
+A prediction is p(behavior | the next behavior happens at the time asked for). It is made for
+people whose events look like those of the log; for others, measure it first.
+"""

@@ -1,12 +1,12 @@
 """The distributionally robust objective of BehaveGPT (arXiv 2505.17631, Eq. 4), repaired.
 
-R_b is the mean loss of behavior b, p_b its training frequency. The worst distribution inside the
-uncertainty set decides what the model trains on:
+R_b is the mean loss of behavior b, p_b its training frequency. The worst distribution inside the uncertainty set
+decides what the model trains on:
 
     max_q sum_b q_b R_b     s.t.  sum_b q_b = 1,  0 <= q_b <= p_b / eps_b
 
-The paper writes the set without the simplex constraint, with which alone it is a distribution.
-eps_b = 1 for all b is plain training; eps_b <= p_b lets q sit on the worst class alone.
+The paper writes the set without the simplex constraint, with which alone it is a distribution. eps_b = 1 for all b is
+plain training; eps_b <= p_b lets q sit on the worst class alone.
 """
 
 # V behaviors
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def require_uncertainty_set(epsilon_max: float, epsilon_min: float, kappa: float, wanted_capacity: float = 1.0) -> None:
-    """Raises ValueError that names the number with which there is no uncertainty set."""
+    """Raises ValueError, with the number that is out of range, if there is no uncertainty set."""
     if not 0 < epsilon_min <= 1:
         raise ValueError(f"epsilon_min must lie in (0, 1], got {epsilon_min}")
     if not (epsilon_max > 0 and kappa >= 0):
@@ -51,8 +51,8 @@ def capacity(prior_V: Tensor, epsilon_V: Tensor) -> float:
 def epsilon_of_capacity(prior_V: Tensor, wanted: float, epsilon_min: float, kappa: float) -> float:
     """The eps_max whose uncertainty set has the capacity wanted: sum_b p_b / eps_b = C.
 
-    C falls as eps_max grows, from 1 / epsilon_min to 1, so bisection finds it. With kappa = 0 it
-    is the common eps 1 / C.
+    C falls as eps_max grows, from 1 / epsilon_min to 1, so bisection finds it. With kappa = 0 it is the common eps 1 /
+    C.
     Raises ValueError for a capacity outside [1, 1 / epsilon_min].
     """
     require_uncertainty_set(1.0, epsilon_min, kappa, wanted)
@@ -89,12 +89,3 @@ def worst_case_weights(risk_V: Tensor, prior_V: Tensor, epsilon_V: Tensor) -> Te
     weights_V = torch.empty_like(prior_V)
     weights_V[order] = torch.minimum(limit, (1 - spent_before).clamp_min(0))
     return weights_V
-
-
-def dual_value(risk_V: Tensor, prior_V: Tensor, epsilon_V: Tensor) -> float:
-    """The same optimum from the other side: min_l  l + sum_b (p_b / eps_b) (R_b - l)+.
-
-    Piecewise linear and convex in l, so the minimum lies at one of the risks.
-    """
-    excess = (risk_V[None] - risk_V[:, None]).clamp_min(0)
-    return float((risk_V + (excess * (prior_V / epsilon_V)[None]).sum(1)).min())

@@ -1,17 +1,10 @@
-"""What a training run finds on the machine: the device, the precision, the memory allocator."""
+"""The machine of a training run: device, precision, memory allocator."""
 
 import contextlib
 import ctypes
 import platform
 
 import torch
-
-from edgebehave_train.training.recipes import TrainConfig
-
-
-def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """What a model is trained in, by its config."""
-    return fast_precision(device, config.precision)
 
 
 def fast_precision(device: torch.device, wanted: str = "auto") -> torch.dtype:
@@ -32,8 +25,8 @@ def fast_precision(device: torch.device, wanted: str = "auto") -> torch.dtype:
 def choose_device(name: str = "auto") -> torch.device:
     """CUDA if it is there, else the CPU, unless a device is named.
 
-    Apple's GPU has to be asked for ("mps"): it was never measured, and a run on it resumes with
-    other random numbers. Raises ValueError for a device that is not there.
+    Apple's GPU has to be asked for ("mps"): it was never measured, and a run on it resumes with other random numbers.
+    Raises ValueError for a device that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
-"""What a training run learns from, and what chooses its weights: the parts of a log.
+"""The parts of a log that a training run reads: to train on, and to choose its weights by.
 
-Whatever leaves a run with nothing to learn or to choose by is refused here, before it begins.
+A log without a target to train on, or without one to choose by, is refused before the run begins.
 """
 
 # N events of the log, V behaviors, S ranges
@@ -21,14 +21,14 @@ from edgebehave_train.training.recipes import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class LogParts:
-    """A log in the ids of a run, and which of its events the run reads for what.
+    """A log in the ids of a run, and the events of its training and validation parts.
 
     vocabulary          of the run.
     behavior_counts     (V,) int64, occurrences in the training part.
     is_target           (N,) bool, events that may be training targets.
     train_ranges        (S, 2) int64, first and past-the-end positions to train on.
     is_validated        (N,) bool, the validation part.
-    validation_ranges   (S, 2) int64, what a model must read to be asked for it.
+    validation_ranges   (S, 2) int64, events that a model must read to predict it.
     validation_targets  its behaviors, as `evaluate` asks for them.
     """
 
@@ -52,10 +52,10 @@ class LogParts:
         is_target: npt.NDArray[np.bool_] | None = None,
         train_ranges: npt.NDArray[np.int64] | None = None,
     ) -> "LogParts":
-        """The parts by the split of a config; what is None is that of the training part.
+        """The parts by the split of a config; an argument that is None is taken from the training part.
 
-        Raises ValueError if the training part has fewer than two behaviors or no target, or the
-        validation part nothing to predict.
+        Raises ValueError if the training part has fewer than two behaviors or no target, or the validation part
+        nothing to predict.
         """
         part = part_of_event(store, config.split)
         vocabulary = vocabulary or training_vocabulary(store, part == TRAIN)
@@ -115,7 +115,7 @@ def asking_ranges(
     bounds: npt.NDArray[np.int64],
     receptive_field: int,
 ) -> npt.NDArray[np.int64]:
-    """The events that a model must read to be asked for the validation part: no older ones.
+    """The events that a model must read to predict the validation part, and no older ones.
 
     next_behavior    (N,) as in MappedLog.
     is_asked         (N,) bool, events of the validation part.

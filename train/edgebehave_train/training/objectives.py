@@ -1,7 +1,7 @@
 """Training objectives: how the losses of a batch become one number to minimize.
 
-l is -log p(y), of the mixture and, with `network_weight`, of the network alone; w a weight per
-behavior; r a shift of the prior.
+l is -log p(y), of the mixture and, with `network_weight`, of the network alone; w a weight per behavior; r a shift of
+the prior.
 
     ce                mean_i l_i                                        plain cross-entropy
     dro               mean_i w[y_i] l_i,   w = 1 - m + m (q / p)        BehaveGPT, Eq. 4
@@ -12,26 +12,25 @@ behavior; r a shift of the prior.
                                                                         Menon et al. 2021, Eq. 10
     balanced_softmax  the same with r = n                               Ren et al. 2020, Eq. 4
 
-Balanced softmax is logit adjustment with tau = 1: n and pi differ by a factor, which cancels out.
-It keeps its name because the field tells the two apart.
+Balanced softmax is logit adjustment with tau = 1: n and pi differ by a factor, which cancels out. The field has both
+names.
 
-q of dro is the worst-case distribution over a running mean of the class risks (see `dro.py`),
-detached; for a fixed q the estimate is unbiased. Two things keep it from collapsing onto the
-classes that nothing can predict: q starts after a warm start on plain loss, and only a share m of
-the weight moves with q. What is trained on, (1 - m) p + m q, lies in an uncertainty set of its own,
-with the capacity 1 + m (C - 1). A baseline per class (risk above that at the end of the warm start)
-can be switched on. With kappa = 0 all classes share one eps: that is LCVaR, the conditional value
-at risk over labels; kappa > 0 gives rare classes larger sets.
+q of dro is the worst-case distribution over a running mean of the class risks (see `dro.py`), detached; for a fixed q
+the estimate is unbiased. Two things keep it from collapsing onto the classes that cannot be predicted: q starts after
+a warm start on plain loss, and only a share m of the weight moves with q. What is trained on, (1 - m) p + m q, lies in
+an uncertainty set of its own, with the capacity 1 + m (C - 1). A baseline per class (risk above that at the end of the
+warm start) can be switched on. With kappa = 0 all classes share one eps: that is LCVaR, the conditional value at risk
+over labels; kappa > 0 gives rare classes larger sets.
 
-Weights are kept by the objective's own loss on the validation part, `validation_loss`: the plain
-loss would undo a strong objective by keeping what it was before it began to work. Where q moves
+Weights are chosen by the objective's own loss on the validation part, `validation_loss`: the plain loss would choose
+weights from before a strong objective takes effect. Where q moves
 with the risks, it is solved anew from the risks of the validation part, so that epochs compare.
 
-dro may have the loss of logit_adjusted, with r = pi^shift, in the place of l: the prior then
-decides how far all rare behaviors are lifted, and q which of them further.
+dro may have the loss of logit_adjusted, with r = pi^shift, in the place of l: the prior then decides how far all rare
+behaviors are lifted, and q which of them further.
 
 p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
-A_k = sum_b p_k(b) r_b, one number per target and kernel (see `habit_features.py`).
+A_k = sum_b p_k(b) r_b, one number per target and kernel (see `kernels/habit_kernels.py`).
 """
 
 # M targets of a batch, V behaviors, C = V + U candidates, G groups
@@ -56,25 +55,17 @@ from edgebehave_train.training.dro import (
     worst_case_weights,
 )
 
-ObjectiveName = Literal[
-    "ce",
-    "dro",
-    "logit_adjusted",
-    "balanced_softmax",
-    "focal",
-    "class_balanced",
-    "group_dro",
-]
+ObjectiveName = Literal["ce", "dro", "logit_adjusted", "balanced_softmax", "focal", "class_balanced", "group_dro"]
 OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """What is minimized.
+    """Settings of an objective.
 
     name         one of OBJECTIVES.
-    network_weight  weight of the network's own loss beside the mixture's: without it the habit
-                 kernels, which need no learning, leave the network nothing to do.
+    network_weight  weight of the network's own loss beside the mixture's: without it the habit kernels, which need no
+                 learning, leave the network nothing to do.
     capacity     dro: C = sum_b p_b / eps_b, in [1, 1 / epsilon_min]; eps follows from it.
                  0 = take epsilon_max as it is.
     epsilon_max  dro: eps of the most frequent behavior, before clipping to 1.
@@ -88,7 +79,7 @@ class ObjectiveConfig:
     tau          logit_adjusted: strength of the shift; 0 = ce, 1 = balanced_softmax.
     gamma        focal: how fast easy targets lose weight; 0 = ce.
     beta         class_balanced: in [0, 1); 0 = ce, near 1 = the inverse frequency.
-    groups       group_dro: "frequency" (head, medium, tail of `metrics.py`) or "behavior".
+    groups       group_dro: "frequency" (head, medium, tail of `frequencies.py`) or "behavior".
     group_step   group_dro: eta, step of the exponentiated gradient.
     """
 
@@ -135,8 +126,8 @@ class ObjectiveConfig:
 class Objective(nn.Module):
     """Cross-entropy, and the frame of the others: a loss per target times a weight per behavior.
 
-    log_ratio_V  (V,) log r_b if the objective shifts the prior: the model must then be asked for
-                 log sum_b p(b) r_b. None for all others.
+    log_ratio_V  (V,) log r_b if the objective shifts the prior: the model must then be asked for log sum_b p(b) r_b.
+                 None for all others.
     """
 
     log_ratio_V: Tensor | None
@@ -185,10 +176,9 @@ class Objective(nn.Module):
         return 0.0
 
     def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
-        """What is minimized, of a whole validation part at once and on the CPU, where there are
-        float64 numbers; chooses the weights.
+        """The loss of a whole validation part, which chooses the weights; on the CPU, in float64.
 
-        loss_M    (M,) losses of the targets, of the mixture alone: it is what will be used.
+        loss_M    (M,) losses of the targets, of the mixture alone, which makes the predictions.
         target_M  (M,) behaviors.
         progress  share of the training that is done.
         Returns   nats; inf as long as the objective is not defined yet.
@@ -200,7 +190,7 @@ class Objective(nn.Module):
         return None if self._candidate_ratio is None else self._candidate_ratio(num_candidates)
 
     def summary(self) -> str:
-        """What a run should say of it; empty if its name says all."""
+        """Numbers of the objective for the report of a run; may be empty."""
         return ""
 
 
@@ -216,9 +206,9 @@ class Focal(Objective):
 class LogitAdjusted(Objective):
     """Cross-entropy of p(b) r_b, renormalized, with r = pi^tau.
 
-    At the optimum p itself is the posterior under the prior pi^(1 - tau): rare behaviors are
-    lifted without any adjustment afterwards, as far as p can follow. The habit kernels of a
-    mixture cannot, they are what they are; only gates and network can.
+    At the optimum p itself is the posterior under the prior pi^(1 - tau): rare behaviors are lifted without any
+    adjustment afterwards, as far as p can change. The habit kernels of a mixture are fixed; only gates and network can
+    change.
     """
 
     def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
@@ -231,8 +221,8 @@ class ClassBalanced(Objective):
 
         E_n = (1 - beta^n) / (1 - beta),   w_b ~ 1 / E_{n_b}          Cui et al. 2019, Eq. 2
 
-    The paper scales the weights to the number of classes; here they average to 1 over the training
-    part, so that the size of a step does not depend on the tail.
+    The paper scales the weights to the number of classes; here they average to 1 over the training part, so that the
+    size of a step does not depend on the tail.
     """
 
     weight_V: Tensor
@@ -253,7 +243,19 @@ class ClassBalanced(Objective):
         return float((weight_M * loss_M.double()).sum() / weight_M.sum())
 
 
-class DistributionallyRobust(Objective):
+class WorstCase(Objective):
+    """The frame of dro and group_dro: after the warm start, a share m of the weight moves with a worst case q."""
+
+    @property
+    def begins_at(self) -> float:
+        return self.config.warm_start
+
+    def mixed(self, plain: Tensor | float, worst: Tensor) -> Tensor:
+        """(1 - m) plain + m worst."""
+        return (1 - self.config.mixing) * plain + self.config.mixing * worst
+
+
+class DistributionallyRobust(WorstCase):
     """Eq. 4 over a running mean of the class risks; the running mean is part of a checkpoint."""
 
     prior_V: Tensor
@@ -291,20 +293,16 @@ class DistributionallyRobust(Objective):
                 self.baseline_V.copy_(self.risk_V)
             return None
         ratio_V = self.worst_case() / self.prior_V.clamp_min(1e-12)
-        return 1 - self.config.mixing + self.config.mixing * ratio_V[target_M]
-
-    @property
-    def begins_at(self) -> float:
-        return self.config.warm_start
+        return self.mixed(1.0, ratio_V[target_M])
 
     def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
         """Eq. 4 of the validation part: the largest risk that weights in its set can give it.
 
             (1 - m) mean_i l_i + m max_q sum_b q_b (R_b - H_b),   0 <= q_b <= p_b / eps_b
 
-        with R and p of the validation part and the eps of training. A target there weighs at most
-        1 / eps, as one does in training, and eps = 1 is the mean. H is 0 without a baseline; with
-        one it is known, and the loss finite, from the end of the warm start.
+        with R and p of the validation part and the eps of training. A target there weighs at most 1 / eps, as one does
+        in training, and eps = 1 is the mean. H is 0 without a baseline; with one it is known, and the loss finite,
+        from the end of the warm start.
         """
         if self.config.baseline and progress < self.config.warm_start:
             return math.inf
@@ -313,18 +311,17 @@ class DistributionallyRobust(Objective):
         risk_V = risk_V - self.baseline_V.cpu() if self.config.baseline else risk_V
         worst_V = worst_case_weights(risk_V, share_V, self.epsilon_V.cpu())
         worst = (worst_V * risk_V).sum()
-        return float((1 - self.config.mixing) * loss_M.mean() + self.config.mixing * worst)
+        return float(self.mixed(loss_M.mean(), worst))
 
     def summary(self) -> str:
-        mixed = 1 + self.config.mixing * (self.capacity - 1)
-        return f"dro capacity C = {self.capacity:.2f}, {mixed:.2f} mixed"
+        return f"dro capacity C = {self.capacity:.2f}, {1 + self.config.mixing * (self.capacity - 1):.2f} mixed"
 
     @torch.no_grad()
     def _update(self, nll_M: Tensor, target_M: Tensor) -> None:
         """Running mean of the class risks, each sample counting once.
 
-        A class with n samples in the batch moves by 1 - decay^n toward their mean, but never less
-        than to its plain mean so far: a mean that started at 0 would starve unseen classes.
+        A class with n samples in the batch moves by 1 - decay^n toward their mean, but never less than to its plain
+        mean so far: a mean that started at 0 would starve unseen classes.
         """
         zeros = torch.zeros_like(self.risk_V)
         count_V = zeros.index_add(0, target_M, torch.ones_like(nll_M))
@@ -335,15 +332,14 @@ class DistributionallyRobust(Objective):
         self.risk_V += step_V * (mean_V - self.risk_V)
 
 
-class GroupDistributionallyRobust(Objective):
+class GroupDistributionallyRobust(WorstCase):
     """Group DRO: the weights of the groups rise with their risks; part of a checkpoint.
 
         log q_g <- log q_g + eta R_g,  renormalized                Sagawa et al. 2020, Alg. 1
 
-    The paper draws the groups evenly. Here a batch holds them as the log does, so the risk is its
-    unbiased estimate, the sum of the group's losses / (M p_g): a group that a batch lacks adds 0,
-    and the batches that hold it make up for it. q starts as p. Warm start and mixing are those of
-    dro; warm_start 0 and mixing 1 are the paper's.
+    The paper draws the groups evenly. Here a batch holds them as the log does, so the risk is its unbiased estimate,
+    the sum of the group's losses / (M p_g): a group that a batch lacks adds 0, and the batches that hold it make up
+    for it. q starts as p. Warm start and mixing are those of dro; warm_start 0 and mixing 1 are the paper's.
     """
 
     group_V: Tensor
@@ -374,18 +370,14 @@ class GroupDistributionallyRobust(Objective):
         self.log_q_G += self.config.group_step * risk_G
         self.log_q_G -= self.log_q_G.logsumexp(0)
         ratio_G = self.worst_case() / self.prior_G.clamp_min(1e-12)
-        return 1 - self.config.mixing + self.config.mixing * ratio_G[group_M]
-
-    @property
-    def begins_at(self) -> float:
-        return self.config.warm_start
+        return self.mixed(1.0, ratio_G[group_M])
 
     def validation_loss(self, loss_M: Tensor, target_M: Tensor, progress: float) -> float:
         """(1 - m) mean_i l_i + m max_g R_g, over the groups that the validation part holds."""
         loss_M = loss_M.double()
         share_G, risk_G = class_risks(loss_M, self.group_V.cpu()[target_M], len(self.prior_G))
         worst = risk_G[share_G > 0].max()
-        return float((1 - self.config.mixing) * loss_M.mean() + self.config.mixing * worst)
+        return float(self.mixed(loss_M.mean(), worst))
 
 
 def class_risks(loss_M: Tensor, class_M: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""How weights move: the learning rate, what decays, and the average that is kept."""
+"""The learning rate, the weight decay, and the moving average of the weights."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,4 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2]
     vectors = [p for p in trained if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

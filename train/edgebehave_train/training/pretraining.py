@@ -1,14 +1,15 @@
 """Pretraining: from an event store to a checkpoint, resumable to the bit.
 
-Order of the data, dropout and the running means of the objective follow from the seed and from
-the state in `resume.safetensors` alone, so a run that is killed and resumed on the same CPU
-ends with the same weights as one that was not.
+Order of the data, dropout and the running means of the objective follow from the seed and from the state in
+`resume.safetensors` alone, so a run that is killed and resumed on the same CPU ends with the same weights as one that
+was not.
 """
 
 # N events of the log, S ranges
 
 import math
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,17 +24,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import write_tensors, write_text
+from edgebehave_train.files import require_writable, write_tensors
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
 from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
 from edgebehave_train.training.batch_losses import BatchLosses
 from edgebehave_train.training.batches import Batch, TrainingLog
-from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, write_description
+from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
 from edgebehave_train.training.log_parts import LogParts
-from edgebehave_train.training.model_card import model_card
 from edgebehave_train.training.objectives import DistributionallyRobust, build_objective
 from edgebehave_train.training.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.training.recipes import TrainConfig
@@ -41,21 +41,23 @@ from edgebehave_train.training.state import TrainingState
 from edgebehave_train.training.validation import Validation, validate
 
 _SAVE_EVERY_S = 60.0
+_FILES = {*("config.json", "vocabulary.json", "training.json", "README.md"), *("model.safetensors", RESUME_FILE)}
+"""Every file that a run writes before it is finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run begins with when it does not begin with noise on the whole training part.
+    """The start of a run that does not begin with random weights on the whole training part.
 
-    origin        what training.json says of it: the checkpoint it comes from, the strategy.
+    origin        its description in training.json: the checkpoint it comes from, the strategy.
     vocabulary    ids of the run; None = that of the training part.
     prepare       changes the fresh model in place: copies weights, freezes, puts adapters in.
     kept_state    the trained model as the state of a plain BehaviorModel: merges adapters.
-    is_candidate  what it begins with may be what is kept, as epoch 0, if no epoch is better.
+    is_candidate  the first weights are kept, as epoch 0, if no epoch is better.
     train_ranges  (S, 2) positions in the store to train on; None = the training part.
     is_target     (N,) bool, events that may be training targets; None = the training part.
-    extra_loss    what a training step adds to the objective, of a batch and what the model says of
-                  it: a term of one number, nats. Validation does not ask for it.
+    extra_loss    a term that a training step adds to the objective, from a batch and its losses: one number, nats.
+                  Validation leaves it out.
     """
 
     origin: dict[str, Any]
@@ -70,17 +72,17 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a training run tells about itself.
+    """A report of a training run.
 
     kind             "start", "step", "validation" (once per epoch) or "end".
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
-    validation_loss  what the objective makes of them: that very number for ce; "validation", and
-                     the lowest at the "end" if it chooses the weights.
-    validation_rank  mean reciprocal rank of the targets if it chooses the weights, else NaN;
-                     "validation", and the highest at the "end".
+    validation_loss  loss of the objective on them, equal to validation_nll for ce; "validation", and the lowest at the
+                     "end" if it chooses the weights.
+    validation_rank  mean reciprocal rank of the targets if it chooses the weights, else NaN; "validation", and the
+                     highest at the "end".
     head_nll         -log p of each generation head; "validation" only, empty without heads.
     is_best          the epoch is the best so far, by what `choose_by` says.
     message          one line for people.
@@ -113,7 +115,7 @@ def pretrain(
 ) -> Checkpoint:
     """Train a model on the training part of a store and write a checkpoint.
 
-    start   what to begin with, if not with noise; the same again for a resumed run.
+    start   the start of the run, if not random weights; the same again for a resumed run.
     resume  continue the run in `out`; its configuration and log must be the same.
     Raises ValueError if `out` holds another run, or the log has nothing to train on.
     """
@@ -121,35 +123,51 @@ def pretrain(
     run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
-    elif (out / "config.json").exists():
-        raise ValueError(f"{out} already holds a checkpoint; use --resume, or another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty; name a folder for the checkpoint alone")
     else:
+        require_writable(out, "a checkpoint", lambda out: (out / "config.json").exists(), instead="use --resume")
         run.describe()
     run.train(on_progress)
     return Checkpoint.open(out)
 
 
-class _Run:
-    """One training run: what stays the same in the constructor, what moves in `state`."""
+def finished_run(
+    store: EventStore,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: str = "auto",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Checkpoint, bool]:
+    """The finished checkpoint in a folder, and whether it was finished before this call.
 
-    def __init__(
-        self,
-        store: EventStore,
-        config: TrainConfig,
-        out: Path,
-        device: torch.device,
-        start: Start,
-    ) -> None:
+    A finished run is kept: the caller checks its configuration and its log. A killed run is resumed; one that was
+    killed before its description was complete begins again. Raises ValueError as `pretrain` does, and if the folder
+    holds anything else.
+    """
+
+    def is_of_run(folder: Path) -> bool:
+        return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= _FILES
+
+    begun = (folder / "config.json").exists()
+    if begun:
+        checkpoint = Checkpoint.open(folder)
+        if checkpoint.training.finished:
+            return checkpoint, True
+    elif folder.exists():
+        require_writable(folder, "a run that was begun", is_of_run)
+        shutil.rmtree(folder)
+    trained = pretrain(store, config, folder, resume=begun, device=device, on_progress=on_progress)
+    return trained, False
+
+
+class _Run:
+    """One training run; everything that changes is in `state`."""
+
+    def __init__(self, store: EventStore, config: TrainConfig, out: Path, device: torch.device, start: Start) -> None:
         self.store, self.config, self.out, self.device = store, config, out, device
         self.start = start
         self.parts = LogParts.of(
-            store,
-            config,
-            vocabulary=start.vocabulary,
-            is_target=start.is_target,
-            train_ranges=start.train_ranges,
+            store, config, vocabulary=start.vocabulary, is_target=start.is_target, train_ranges=start.train_ranges
         )
         log, behaviors, is_target = self.parts.log, self.parts.behaviors, self.parts.is_target
         objective = build_objective(config.objective, self.parts.behavior_counts).to(device)
@@ -172,9 +190,7 @@ class _Run:
         if config.generation_heads:
             counted = is_target & (log.behavior >= 0)
             model.generation.count(
-                waiting_times(behaviors, counted),
-                log.slot[counted],
-                log.weekday[counted] >= FIRST_WEEKEND_DAY,
+                waiting_times(behaviors, counted), log.slot[counted], log.weekday[counted] >= FIRST_WEEKEND_DAY
             )
         start.prepare(model)
         self.state = TrainingState(
@@ -182,9 +198,8 @@ class _Run:
             average=AveragedModel(model, avg_fn=moving_average(config.ema_decay)),
             objective=objective,
             optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
-            device=device,
         )
-        self.steps_per_epoch = self._count_steps()
+        self.steps_per_epoch = len(self._epoch_batches(0))
         self.num_steps = self.steps_per_epoch * config.epochs
 
     # -- the loop ---------------------------------------------------------------------------
@@ -193,16 +208,8 @@ class _Run:
         state = self.state
 
         def report(kind: Any, **numbers: Any) -> None:
-            on_progress(
-                Progress(
-                    kind=kind,
-                    epoch=state.epoch,
-                    step=state.step,
-                    num_epochs=self.config.epochs,
-                    num_steps=self.num_steps,
-                    **numbers,
-                )
-            )
+            planned: dict[str, Any] = {"num_epochs": self.config.epochs, "num_steps": self.num_steps}
+            on_progress(Progress(kind=kind, epoch=state.epoch, step=state.step, **planned, **numbers))
 
         report("start", message=self._describe_run())
         if self.start.is_candidate and state.step == 0:
@@ -253,7 +260,7 @@ class _Run:
     def _keep_if_best(self, validation: Validation) -> bool:
         """Write the averaged weights of this epoch if none before was better.
 
-        An objective that knows no loss yet has no candidate, whatever chooses.
+        While the objective has no finite loss yet, no epoch is kept.
         """
         by_rank = self.config.choose_by == "rank" and math.isfinite(validation.loss)
         loss = -validation.rank if by_rank else validation.loss
@@ -288,12 +295,7 @@ class _Run:
     def _validate(self) -> Validation:
         """The averaged weights on the validation part."""
         return validate(
-            self.state.averaged,
-            self.config,
-            self.parts,
-            self.data,
-            self.losses,
-            self.state.step / self.num_steps,
+            self.state.averaged, self.config, self.parts, self.data, self.losses, self.state.step / self.num_steps
         )
 
     def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
@@ -303,13 +305,8 @@ class _Run:
         per_batch = max(1, self.config.batch_events // self.config.row_events)
         return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
 
-    def _count_steps(self) -> int:
-        events = np.maximum(self.parts.train_ranges[:, 1] - self.parts.train_ranges[:, 0], 0).sum()
-        rows = -(-int(events) // self.config.row_events)
-        return -(-rows // max(1, self.config.batch_events // self.config.row_events))
-
     def _has_converged(self) -> bool:
-        """No better epoch for as long as patience lasts, which the warm start does not wear."""
+        """Whether `patience` epochs since the end of the warm start were not better."""
         patience, best = self.config.patience, self.state.best_epoch
         began = int(self.state.objective.begins_at * self.config.epochs)
         return bool(patience) and best >= 0 and self.state.epoch - max(best, began) >= patience
@@ -319,72 +316,50 @@ class _Run:
     def describe(self, finished: bool = False) -> None:
         """Write all of the checkpoint but weights and metrics."""
         state = self.state
-        training: dict[str, Any] = {
-            "data_fingerprint": self.store.fingerprint,
-            "origin": self.start.origin,
-            "behavior_counts": self.parts.behavior_counts.tolist(),
-            "seed": self.config.seed,
-            "device": self.device.type,
-            "precision": self.precision,
-            "attention": self.losses.backend,
-            "num_parameters": sum(p.numel() for p in state.model.parameters()),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-            "finished": finished,
-            "best_epoch": state.best_epoch,
-            "validation_nll": [one.nll for one in state.validations],
-            "validation_loss": [one.loss if math.isfinite(one.loss) else None for one in state.validations],
-        }
-        if self.config.choose_by == "rank":
-            training["validation_rank"] = [one.rank for one in state.validations]
-        if self.config.generation_heads:
-            training["generation_nll"] = [one.head_nll for one in state.validations]
+        validations, dro = state.validations, None
         if isinstance(state.objective, DistributionallyRobust):
-            training["dro"] = {
-                "capacity": state.objective.capacity,
-                "worst_case": state.objective.worst_case().tolist() if finished else None,
-            }
-        card = model_card(self.config, self.model_config, training)
+            worst_case = state.objective.worst_case().tolist() if finished else None
+            dro = DroResult(capacity=state.objective.capacity, worst_case=worst_case)
+        training = TrainingRecord(
+            data_fingerprint=self.store.fingerprint,
+            origin=self.start.origin,
+            behavior_counts=self.parts.behavior_counts.tolist(),
+            seed=self.config.seed,
+            device=self.device.type,
+            precision=self.precision,
+            attention=self.losses.backend,
+            num_parameters=sum(p.numel() for p in state.model.parameters()),
+            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            finished=finished,
+            best_epoch=state.best_epoch,
+            validation_nll=[one.nll for one in validations],
+            validation_loss=[one.loss if math.isfinite(one.loss) else None for one in validations],
+            validation_rank=[one.rank for one in validations] if self.config.choose_by == "rank" else None,
+            generation_nll=[one.head_nll for one in validations] if self.config.generation_heads else None,
+            dro=dro,
+        )
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
-        write_text(self.out / "README.md", card)
 
     def load(self) -> None:
         """Take up the run in `out`."""
         if not (self.out / "config.json").is_file():
             raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
         before = Checkpoint.open(self.out)
-        if before.training["data_fingerprint"] != self.store.fingerprint:
+        if before.training.data_fingerprint != self.store.fingerprint:
             raise ValueError(f"{self.out} was trained on another log; resume it on that one")
-        if before.config != self.config:
-            then, now = before.config.to_json(), self.config.to_json()
-            name = next(name for name in then if then[name] != now[name])
-            raise ValueError(
-                f"{self.out} was started with {name} = {then[name]}, now it is {now[name]}; "
-                "resume with the same options"
-            )
-        here = {"device": self.device.type, "precision": self.precision}
-        for name, present in here.items():
-            if before.training[name] != present:
-                raise ValueError(
-                    f"{self.out} was started with {name} {before.training[name]}, here it is "
-                    f"{present}; the run would not go on as it began"
-                )
-        then, now = before.training["origin"], self.start.origin
-        if then.keys() != now.keys():
-            raise ValueError(
-                f"{self.out} was started from {then or 'noise'}, now it is {now or 'noise'}; "
-                "resume with the command that began it"
-            )
-        for name, value in now.items():
-            if then[name] != value:
-                raise ValueError(
-                    f"{self.out} was started with {name} = {then[name]}, now it is {value}; "
-                    "resume with the command that began it"
-                )
-        if before.training["finished"]:
+        machine = {"device": before.training.device, "precision": before.training.precision}
+        for then, now in (
+            (before.config.to_json(), self.config.to_json()),
+            (machine, {"device": self.device.type, "precision": self.precision}),
+            (before.training.origin, self.start.origin),
+        ):
+            for name in {**then, **now}:
+                if then.get(name) != now.get(name):
+                    raise ValueError(
+                        f"{self.out} was started with {name} = {then.get(name)}, now it is {now.get(name)}; "
+                        "resume with the command that began it, on the same kind of machine"
+                    )
+        if before.training.finished:
             raise ValueError(f"{self.out} is finished; nothing to resume")
         if not (self.out / RESUME_FILE).is_file():
             return  # killed before the first save: start from the beginning

@@ -7,60 +7,35 @@ from typing import Any, Literal
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.logs.split import SplitConfig
-from edgebehave_train.model.behavior_model import ModelConfig
-from edgebehave_train.model.llama_block import LlamaShape
+from edgebehave_train.model.behavior_model import ModelConfig, NetworkConfig
 from edgebehave_train.training.objectives import ObjectiveConfig
 
 MAX_SEED = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides a training run, but for the log.
+class TrainConfig(NetworkConfig):
+    """Everything that decides a training run, except the log.
 
-    width, num_layers, num_heads  shape of the network.
-    query_context     what is known of the moment to predict for: none, time, time_location.
-    habits            mix with the habit kernels; False trains the paper's plain model.
-    learned_kernel    with habits: one more kernel, whose weights over the past are trained.
-    dropout           in [0, 1).
-    expert_dropout    share of kernels a training target does not get, in [0, 1).
-    query_dropout     share of training targets whose time is hidden, in [0, 1).
-    generation_heads  train heads for the waiting time, the event and the location as well.
-    generation_weight of their losses beside the objective, > 0.
-    window            events that a layer looks back on.
-    attention         softmax; hstu or llama for the blocks of those (evaluation only, no export).
-    llama             what else llama blocks need; `language_start` takes it from a language model.
+    generation_weight of the losses of the generation heads beside the objective, > 0.
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better one before stopping; 0 = never stop.
-    choose_by         what makes an epoch better: "loss" of the objective on the validation part, or
-                      "rank", the mean reciprocal rank of its targets. On a small log the rank
-                      still rises when the network is so sure of itself that the loss rises too.
+    choose_by         what makes an epoch better: "loss" of the objective on the validation part, or "rank", the mean
+                      reciprocal rank of its targets. On a small log the rank can improve while the loss of an
+                      overconfident network already grows.
     batch_events      events per optimizer step.
-    row_events        events per packed row. Short rows mix many users in a step: on a log of 93
-                      users, rows of 720 instead of 180 cost 3 points of HR@1.
+    row_events        events per packed row. Short rows mix many users in a step: on a log of 93 users, rows of 720
+                      instead of 180 cost 3 points of HR@1.
     learning_rate     peak; linear warm-up over `warmup` of the steps, then cosine to zero.
     warmup            in [0, 1).
     weight_decay      of AdamW.
-    ema_decay         of the moving average of the weights, which is what is kept; 0 = off.
+    ema_decay         of the moving average of the weights, which is saved; 0 = off.
     precision         "auto": bfloat16 where the hardware multiplies it, else float32.
-    seed              of everything random, in [0, 2^63).
+    seed              of all random numbers, in [0, 2^63).
     """
 
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    query_context: Literal["none", "time", "time_location"] = "time"
-    habits: bool = True
-    learned_kernel: bool = True
-    dropout: float = 0.2
-    expert_dropout: float = 0.1
-    query_dropout: float = 0.1
-    generation_heads: bool = False
     generation_weight: float = 0.5
-    window: int = 90
-    attention: Literal["softmax", "hstu", "llama"] = "softmax"
-    llama: LlamaShape | None = None
     data_share: float = 1.0
     epochs: int = 18
     patience: int = 3
@@ -104,19 +79,7 @@ class TrainConfig:
             num_events=vocabulary.num_events,
             num_locations=vocabulary.num_locations,
             num_behaviors=vocabulary.num_behaviors,
-            width=self.width,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            window=self.window,
-            attention=self.attention,
-            llama=self.llama,
-            query_context=self.query_context,
-            habits=self.habits,
-            learned_kernel=self.habits and self.learned_kernel,
-            dropout=self.dropout,
-            expert_dropout=self.expert_dropout,
-            query_dropout=self.query_dropout,
-            generation_heads=self.generation_heads,
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(NetworkConfig)},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,12 +87,8 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrainConfig":
-        llama = content.get("llama")
-        parts = {
-            "llama": llama and LlamaShape(**llama),
-            "split": SplitConfig(**content["split"]),
-            "objective": ObjectiveConfig(**content["objective"]),
-        }
+        content = {name: value for name, value in content.items() if name != "llama"}  # as in ModelConfig
+        parts = {"split": SplitConfig(**content["split"]), "objective": ObjectiveConfig(**content["objective"])}
         return cls(**{**content, **parts})
 
 

@@ -1,14 +1,16 @@
-"""What moves while a model trains, and the one file from which it goes on."""
+"""The state of a training loop in one file, from which a killed run goes on to the bit."""
 
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from edgebehave_train.files import read_tensors, write_tensors
@@ -17,20 +19,72 @@ from edgebehave_train.training.objectives import Objective
 from edgebehave_train.training.validation import Validation
 
 
+def save_state(path: Path, parts: Mapping[str, Mapping[str, Tensor]], optimizer: Optimizer, **metadata: Any) -> None:
+    """Write the state of a training loop into one safetensors file, atomically.
+
+    parts      state dicts by a name without a dot; "optimizer" and "rng" are taken.
+    optimizer  its state is kept, and that of torch's random generators on the CPU and its device.
+    metadata   JSON values: how far the loop has come.
+    """
+    moments = optimizer.state_dict()["state"]
+    rng = {"cpu": torch.get_rng_state()}
+    if (device := _device(optimizer)).type == "cuda":
+        rng["cuda"] = torch.cuda.get_rng_state(device)
+    everything: dict[str, Mapping[str, Tensor]] = {
+        **parts,
+        "optimizer": {f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()},
+        "rng": rng,
+    }
+    tensors = {f"{part}.{name}": value.clone() for part, of in everything.items() for name, value in of.items()}
+    write_tensors(path, tensors, {name: json.dumps(value) for name, value in metadata.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """The content of a file of `save_state`; a part without a tensor is absent."""
+
+    parts: dict[str, dict[str, Tensor]]
+    metadata: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "SavedState":
+        """Raises ValueError if the file is damaged."""
+        tensors, metadata = read_tensors(path)
+        parts: dict[str, dict[str, Tensor]] = {}
+        for full_name, value in tensors.items():
+            part, name = full_name.split(".", 1)
+            parts.setdefault(part, {})[name] = value
+        return cls(parts=parts, metadata={name: json.loads(text) for name, text in metadata.items()})
+
+    def restore(self, optimizer: Optimizer) -> None:
+        """Give the optimizer and the random generators back what was saved."""
+        state = optimizer.state_dict()
+        for full_name, value in self.parts.get("optimizer", {}).items():
+            index, name = full_name.split(".", 1)
+            state["state"].setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(state)
+        torch.set_rng_state(self.parts["rng"]["cpu"])
+        if (device := _device(optimizer)).type == "cuda":
+            torch.cuda.set_rng_state(self.parts["rng"]["cuda"], device)
+
+
+def _device(optimizer: Optimizer) -> torch.device:
+    return next(parameter.device for group in optimizer.param_groups for parameter in group["params"])
+
+
 @dataclass(kw_only=True)
 class TrainingState:
-    """Weights, optimizer, running means of the objective, and how far the run has come.
+    """Everything that changes while `pretrain` runs: weights, optimizer, objective, position.
 
     epoch, step  done so far.
-    best_loss    of the best epoch, by what `choose_by` says: nats, or minus the rank.
+    best_loss    of the best epoch, by `choose_by`: nats, or minus the rank.
     validations  one per epoch.
     """
 
     model: BehaviorModel
     average: AveragedModel
     objective: Objective
-    optimizer: torch.optim.Optimizer
-    device: torch.device
+    optimizer: Optimizer
     epoch: int = 0
     step: int = 0
     best_loss: float = math.inf
@@ -39,20 +93,10 @@ class TrainingState:
 
     @property
     def averaged(self) -> BehaviorModel:
-        """The model with the averaged weights: what is validated and kept."""
+        """The model with the averaged weights, which are validated and kept."""
         return cast(BehaviorModel, self.average.module)
 
     def save(self, path: Path) -> None:
-        """Write everything that moves into one file, atomically; generators of chance as well."""
-        tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        for prefix, module in self._modules().items():
-            for name, value in module.state_dict().items():
-                tensors[f"{prefix}.{name}"] = value.clone()
-        for i, parameter_state in self.optimizer.state_dict()["state"].items():
-            for name, value in parameter_state.items():
-                tensors[f"optimizer.{i}.{name}"] = value.clone()
         position = {
             "epoch": self.epoch,
             "step": self.step,
@@ -60,37 +104,24 @@ class TrainingState:
             "best_epoch": self.best_epoch,
             "validations": [dataclasses.asdict(one) for one in self.validations],
         }
-        metadata = {"position": json.dumps(position)}
-        write_tensors(path, tensors, metadata)
+        parts = {name: module.state_dict() for name, module in self._modules().items()}
+        save_state(path, parts, self.optimizer, position=position)
 
     def load(self, path: Path) -> None:
-        """Take up what `save` wrote. Raises ValueError for a cut file or an older version's."""
-        tensors, metadata = read_tensors(path)
-        position = json.loads(metadata["position"])
+        """Take up the state that `save` wrote. Raises ValueError for a damaged file or an older version's."""
+        saved = SavedState.read(path)
+        position = saved.metadata["position"]
         if "best_loss" not in position:
             raise ValueError(
                 f"{path.parent} was begun by an older version, which chose weights by another "
                 "loss; start it again in an empty folder"
             )
-        for prefix, module in self._modules().items():
-            state = {
-                name.removeprefix(f"{prefix}."): value
-                for name, value in tensors.items()
-                if name.startswith(f"{prefix}.")
-            }
-            module.load_state_dict(state)
-        state_dict = self.optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, of_parameter = name.split(".")
-                state_dict["state"].setdefault(int(index), {})[of_parameter] = value
-        self.optimizer.load_state_dict(state_dict)
-        self.epoch, self.step = position["epoch"], position["step"]
-        self.best_loss, self.best_epoch = position["best_loss"], position["best_epoch"]
-        self.validations = [Validation(**one) for one in position["validations"]]
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"])
+        for name, module in self._modules().items():
+            module.load_state_dict(saved.parts.get(name, {}))
+        saved.restore(self.optimizer)
+        self.validations = [Validation(**one) for one in position.pop("validations")]
+        for name, value in position.items():
+            setattr(self, name, value)
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "average": self.average, "objective": self.objective}

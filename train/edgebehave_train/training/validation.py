@@ -1,4 +1,4 @@
-"""An epoch on the validation part: what chooses the weights."""
+"""The losses of an epoch on the validation part, which choose the weights."""
 
 # M targets of the part
 
@@ -24,10 +24,10 @@ _PAD_EVENTS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """An epoch on the validation part; losses in nats.
+    """Losses of an epoch on the validation part, in nats.
 
     nll   mean -log p of the targets under the mixture.
-    loss  what the objective makes of them (`Objective.validation_loss`); nll itself for ce.
+    loss  of the objective (`Objective.validation_loss`); nll itself for ce.
     head_nll  of each generation head.
     rank  mean reciprocal rank of the targets; NaN unless it chooses the epoch.
     """
@@ -58,7 +58,7 @@ def validate(
     nlls, losses_of_targets, targets = [], [], []
     of_head = dict.fromkeys(("gap", "event", "location"), 0.0)
     for row in pack_rows(parts.validation_ranges, _ROW_EVENTS, cut=False):
-        # Few different lengths: oneDNN compiles a kernel for every new shape.
+        # Few different lengths, because oneDNN compiles a kernel for every new shape.
         padding = -len(row) % _PAD_EVENTS
         padded = np.append(row, np.full(padding, -1))
         batch = data.batch([padded], is_validated)

@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(store, tiny_llama, config, tmp_p
     # Steps enough to be killed between two of them.
     with pytest.raises(KilledError):
         run(store, tiny_llama, config, out, on_progress=kill, auxiliary=corpus)
-    with pytest.raises(ValueError, match="is not empty; use --resume"):
+    with pytest.raises(ValueError, match="use --resume, or another folder"):
         run(store, tiny_llama, config, out)
     content = corpus.read_text(encoding="utf-8")
     corpus.write_text(content + "\n", encoding="utf-8")

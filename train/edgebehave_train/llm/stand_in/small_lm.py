@@ -223,14 +223,13 @@ def train_small_lm(
     """
     import torch
 
-    from edgebehave_train.files import write_json, write_text
+    from edgebehave_train.files import require_writable, write_json, write_text
     from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
     from edgebehave_train.training.optimization import learning_rate_at, parameter_groups
 
     config = config or SmallLmConfig()
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; name a new folder")
+    require_writable(out, "a language model")
     tokenizer = make_tokenizer()
     model = make_model(config, tokenizer)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98), fused=True)

@@ -7,7 +7,6 @@ that is killed takes up the stage it was in and ends with the same adapters.
 # V behaviors, id 0 included; N samples of the training part
 
 import dataclasses
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.files import read_json, write_json
+from edgebehave_train.files import file_digest, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
 from edgebehave_train.llm.prompts.chat import PromptEncoder
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
@@ -75,8 +74,9 @@ def tune_progressively(
     auxiliary  corpus of conversations, see `read_conversations`; needed by stages that mix some in.
     Raises ValueError if `out` holds something, or a stage has nothing to train on.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is not empty; use --resume, or name another folder")
+    require_writable(
+        out, "a tuned language model", lambda out: (out / DESCRIPTION_FILE).is_file(), instead="use --resume"
+    )
     table = read_name_table(names) if names else None
     run = _Run.prepare(store, base, config, out, table, auxiliary, None, device)
     return run.do_all(on_progress)
@@ -172,7 +172,7 @@ class _Run:
         }
         if conversations and auxiliary_file is not None:
             origin["auxiliary"] = str(auxiliary_file.resolve())
-            origin["auxiliary_sha256"] = hashlib.sha256(auxiliary_file.read_bytes()).hexdigest()
+            origin["auxiliary_sha256"] = file_digest(auxiliary_file)
         stages = start.stages if start else []
         source = start.base if start else resolve_base(base)
         if begun is not None:

@@ -1,0 +1,364 @@
+"""BehaviorLM's claims (arXiv 2505.17682) on the simulator, with a stand-in for a language model.
+
+    edgebehave llm pretrain -o LM
+    python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
+
+The base may be any Hugging Face causal language model; the stand-in of `llm pretrain` was trained
+from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
+Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, habits, and with
+--checkpoint a BehaveGPT checkpoint of the same split), `few-shot` (F = 5, 10, 20, 50), `auxiliary`
+(0 to 20 %), `threshold` (0.5, 1, 5 %), `backbone` (several --base), `efficiency` (accuracy against
+the number of training samples, of the language model and of edge models that it trains).
+
+Every tuned model is a folder of OUT and every row a JSON file, so a command that is killed goes on
+where it was. Rows share stages: what begins with the same A begins with the same folder.
+Balanced protocol: accuracies; users protocol: weighted precision and recall. Samples are the same
+for all rows and seeds; intervals are Student's t over seeds. Rows of `claims` come twice: as they
+are, and with every probability divided by the behavior's share of the training part (logit
+adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards whoever forgets how
+frequent behaviors are; what B-tuning does beyond that stands in its distance from the adjusted A.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave_train.llm.evaluation.protocols import (
+    Protocol,
+    balanced_samples,
+    checkpoint_probs,
+    habit_probs,
+    protocol_table,
+    random_samples,
+)
+from edgebehave_train.llm.prompts.behavior_names import readable_names
+from edgebehave_train.llm.prompts.prompts import PromptConfig
+from edgebehave_train.llm.prompts.samples import LLM_SPLIT, LogSamples, log_samples
+from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model
+from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
+from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
+from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
+from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
+from edgebehave_train.llm.tuning.tuning import TuningConfig, TuningProgress
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.seed_intervals import mean_text
+from edgebehave_train.training.checkpoint import Checkpoint
+from verbs import train
+
+Probs = npt.NDArray[np.float32]
+EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
+EDGE_EPOCHS = 8
+"""Of the whole training part."""
+AS_IT_IS, ADJUSTED = "as it is", "adjusted"
+Metrics = dict[str, dict[str, float]]
+"""AS_IT_IS and ADJUSTED -> column -> value."""
+
+COLUMNS = {
+    "overall": "overall",
+    "head": "head",
+    "medium": "medium",
+    "tail": "tail",
+    "precision": "weighted precision",
+    "recall": "weighted recall",
+}
+"""Column -> title: four of the balanced protocol, two of the users protocol."""
+_METRIC: dict[str, tuple[Protocol, str]] = {
+    "overall": ("balanced", "weighted_recall"),
+    "head": ("balanced", "head_accuracy"),
+    "medium": ("balanced", "medium_accuracy"),
+    "tail": ("balanced", "tail_accuracy"),
+    "precision": ("users", "weighted_precision"),
+    "recall": ("users", "weighted_recall"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One row: stages, and what differs from the full method.
+
+    first, second  stages; the first is shared by all rows with the same settings of it.
+    ratio          share of conversations in anchor and tail stages.
+    threshold      share above which a behavior is an anchor.
+    samples        of each stage but the balanced one.
+    """
+
+    first: tuple[Stage, ...] = ("anchor",)
+    second: tuple[Stage, ...] = ("balanced",)
+    ratio: float = 0.05
+    threshold: float = 0.01
+    samples: int
+    selection: SelectionConfig = field(default_factory=lambda: SelectionConfig(pool=2))
+
+    def config(self, options: argparse.Namespace, seed: int, *, whole: bool) -> BehaviorLMConfig:
+        tuning = TuningConfig(epochs=options.epochs, learning_rate=options.learning_rate)
+        return BehaviorLMConfig(
+            stages=self.first + self.second if whole else self.first,
+            anchor_threshold=self.threshold,
+            auxiliary_ratio=self.ratio,
+            max_samples=self.samples,
+            max_validation=options.validation,
+            selection=self.selection,
+            prompt=prompt_of(options),
+            lora=LoraSettings(rank=options.rank, alpha=2 * options.rank),
+            tuning=tuning,
+            balanced_tuning=replace(tuning, learning_rate=options.learning_rate / 2),
+            seed=seed,
+        )
+
+
+def prompt_of(options: argparse.Namespace) -> PromptConfig:
+    return PromptConfig(history=options.history, candidates=options.candidates)
+
+
+class Trial:
+    """All that rows share: the log, the samples to be answered, and the folder of results."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.out: Path = options.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.store = EventStore.open(options.store)
+        part = log_samples(self.store, options.part, history=options.history)
+        self.asked: dict[Protocol, LogSamples] = {
+            "balanced": balanced_samples(part, options.per_behavior),
+            "users": random_samples(part, options.users_samples),
+        }
+
+    def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:
+        """Metrics of a row as it is and adjusted, from its file if it is there."""
+        file = self.out / f"{key}.json"
+        if file.is_file():
+            found: Metrics = json.loads(file.read_text())["metrics"]
+            return found
+        started = time.monotonic()
+        tables = {}
+        for protocol, samples in self.asked.items():
+            probs = predict(samples)
+            shares = np.maximum(samples.train_counts, 1) / samples.train_counts.sum()
+            both = {AS_IT_IS: probs, ADJUSTED: probs / shares}
+            tables[protocol] = protocol_table(protocol, samples, both, num_resamples=2)
+        metrics = {
+            form: {
+                name: tables[protocol].rows[form].metrics[metric].value for name, (protocol, metric) in _METRIC.items()
+            }
+            for form in (AS_IT_IS, ADJUSTED)
+        }
+        content = {
+            "metrics": metrics,
+            "wall_s": round(time.monotonic() - started, 1),
+            "data": self.store.fingerprint,
+            "samples": {protocol: len(samples) for protocol, samples in self.asked.items()},
+            "groups": dict(tables["balanced"].group_samples),
+            "options": {name: str(value) for name, value in vars(self.options).items()},
+        }
+        file.write_text(json.dumps(content, indent=1) + "\n")
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics[AS_IT_IS].items())
+        print(f"{key}: {shown}  ({content['wall_s']} s)", flush=True)
+        return metrics
+
+    def language_model(self, key: str, recipe: Recipe | None, base: Path, seed: int) -> Metrics:
+        """Metrics of a language model as it is (recipe None) or tuned."""
+        key = f"{key}-{base.name}-seed{seed}"
+
+        def predict(samples: LogSamples) -> Probs:
+            if recipe is None:
+                model, tokenizer = load_language_model(base, device="cpu")
+                names = readable_names(samples.vocabulary)
+                config = BehaviorLMConfig(prompt=prompt_of(self.options))
+                encoder = prompt_encoder(model, tokenizer, names, config)
+            else:
+                tuned = self._tuned(key, recipe, base, seed)
+                model, tokenizer = tuned.load("cpu")
+                encoder = tuned.encoder(model, tokenizer)
+            return sample_probs(model, encoder, samples)
+
+        return self.row(key, predict)
+
+    def _tuned(self, key: str, recipe: Recipe, base: Path, seed: int) -> TunedLLM:
+        if not recipe.first:
+            return self._stages(recipe.config(self.options, seed, whole=True), base, key)
+        start = recipe.config(self.options, seed, whole=False)
+        name = "-".join([*recipe.first, f"{recipe.samples}", f"aux{recipe.ratio}", f"over{recipe.threshold}"])
+        first = self._stages(start, base, f"{name}-{base.name}-seed{seed}")
+        if not recipe.second:
+            return first
+        config = replace(recipe.config(self.options, seed, whole=True), stages=recipe.second)
+        return self._stages(config, first.path, key, base)
+
+    def _stages(self, config: BehaviorLMConfig, start: Path, name: str, base: Path | None = None) -> TunedLLM:
+        folder = self.out / "tuned" / name
+        begun = (folder / "behaviorlm.json").is_file()
+        if begun and (tuned := TunedLLM.open(folder)).is_finished:
+            return tuned
+        print(f"tuning {name}", flush=True)
+
+        def report(progress: TuningProgress) -> None:
+            if progress.kind == "validation":
+                print(
+                    f"  epoch {progress.epoch}: loss {progress.loss:.3f}, validation "
+                    f"{progress.validation_loss:.3f}, {progress.samples_per_s:.1f} samples/s",
+                    flush=True,
+                )
+
+        if begun:
+            return resume_tuning(self.store, folder, device="cpu", on_progress=report)
+        corpus = self.options.conversations or (base or start) / "conversations.jsonl"
+        return tune_progressively(self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report)
+
+
+def claims(trial: Trial) -> dict[str, list[Metrics]]:
+    """The rows of the paper's main table and of its ablations."""
+    options = trial.options
+    n, per = options.samples, SelectionConfig(pool=2, per_behavior=options.per_class)
+    num_balanced = per.per_behavior * (trial.asked["users"].vocabulary.num_behaviors - 1)
+    recipes = {
+        "zero-shot": None,
+        "standard fine-tuning": Recipe(first=("all",), second=(), samples=n + num_balanced),
+        "A": Recipe(second=(), samples=n),
+        "A + B": Recipe(samples=n, selection=per),
+        "A + B, no auxiliary data": Recipe(samples=n, selection=per, ratio=0.0),
+        "A + B, uniform selection": Recipe(samples=n, selection=replace(per, by="uniform")),
+        "A + B, no category condition": Recipe(samples=n, selection=replace(per, same_category=False)),
+        "B alone": Recipe(first=(), samples=n, selection=per),
+        "tail first, then anchors": Recipe(first=("tail", "anchor"), second=(), samples=n),
+    }
+    rows: dict[str, list[Metrics]] = {name: [] for name in recipes}
+    for seed in options.seeds:
+        for name, recipe in recipes.items():
+            key = name.replace(" ", "_").replace(",", "")
+            rows[name].append(trial.language_model(key, recipe, options.base[0], seed))
+    rows["habits"] = [trial.row("habits", lambda s: habit_probs(trial.store, s))]
+    for path in options.checkpoint:
+        model = Checkpoint.open(path)
+        key = f"checkpoint-{path.name}"
+        row = trial.row(key, lambda s, m=model: checkpoint_probs(m, trial.store, s))  # type: ignore[misc]  # m is bound at once
+        rows.setdefault("BehaveGPT", []).append(row)
+    return rows
+
+
+def sweep(trial: Trial) -> dict[str, list[Metrics]]:
+    """A + B with one setting changed."""
+    options = trial.options
+    full = Recipe(samples=options.samples)
+    recipes: dict[str, tuple[Recipe, Path]] = {}
+    for base in options.base:
+        if options.command == "few-shot":
+            for shots in (5, 10, 20, 50):
+                chosen = replace(full.selection, per_behavior=shots)
+                recipes[f"F = {shots}"] = replace(full, selection=chosen), base
+        if options.command == "auxiliary":
+            for ratio in (0.0, 0.025, 0.05, 0.1, 0.2):
+                recipes[f"auxiliary {ratio:.1%}"] = replace(full, ratio=ratio), base
+        if options.command == "threshold":
+            for threshold in (0.005, 0.01, 0.05):
+                recipes[f"anchors over {threshold:.1%}"] = replace(full, threshold=threshold), base
+        if options.command == "backbone":
+            recipes[base.name] = full, base
+        if options.command == "efficiency":
+            for share in (1 / 8, 1 / 4, 1 / 2, 1):
+                num = max(1, round(share * options.samples))
+                recipes[f"A + B, {num} samples of anchors"] = replace(full, samples=num), base
+    rows: dict[str, list[Metrics]] = {name: [] for name in recipes}
+    for seed in options.seeds:
+        for name, (recipe, base) in recipes.items():
+            key = f"{options.command}-{name}".replace(" ", "_").replace(",", "").replace("%", "")
+            rows[name].append(trial.language_model(key, recipe, base, seed))
+    if options.command == "efficiency":
+        rows |= edge_models(trial)
+    return rows
+
+
+def edge_models(trial: Trial) -> dict[str, list[Metrics]]:
+    """Edge models trained on shares of the training part, more passes over less of it."""
+    num_all = int(trial.asked["users"].train_counts.sum())
+    rows: dict[str, list[Metrics]] = {}
+    for share in EDGE_SHARES:
+        epochs = min(40, round(EDGE_EPOCHS / share**0.5))
+        for seed in trial.options.seeds:
+            path = trial.out / "edge" / f"tiny-{share:g}-seed{seed}"
+            settings = (f"split.train={LLM_SPLIT.train}", f"data_share={share}")
+            given = [word for setting in settings for word in ("--set", setting)]
+            train(trial.store.path, path, "tiny", seed, "user", (*given, "--epochs", str(epochs)))
+            model = Checkpoint.open(path)
+            key = f"checkpoint-{path.name}"
+            row = trial.row(key, lambda s, m=model: checkpoint_probs(m, trial.store, s))  # type: ignore[misc]  # m is bound at once
+            rows.setdefault(f"BehaveGPT tiny, {share * num_all:,.0f} samples", []).append(row)
+    return rows
+
+
+def markdown(rows: dict[str, list[Metrics]], forms: Sequence[str]) -> str:
+    """Means over seeds with their 95 % intervals."""
+    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for form in forms:
+        for name, runs in rows.items():
+            cells = [mean_text([run[form][column] for run in runs]) for column in COLUMNS]
+            title = name if form == AS_IT_IS else f"{name}, {form}"
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def what_it_is(base: Path) -> str:
+    """One line about the base: whether it is the stand-in."""
+    file = base / "pretraining.json"
+    if not file.is_file():
+        return f"base: {base.name}"
+    record: dict[str, Any] = json.loads(file.read_text())
+    if record.get("log"):
+        return (
+            f"base {base.name}: {record['num_parameters']:,} parameters, TRAINED FROM SCRATCH on "
+            f"{record['num_tokens']:,} tokens about the users of a log: no real language model"
+        )
+    return (
+        f"base {base.name}: {record['num_parameters']:,} parameters, TRAINED FROM SCRATCH on "
+        f"{record['num_tokens']:,} tokens of made-up text about the simulator's world: a stand-in, "
+        f"no real language model (it names what situations in words lead to: {record['knows']})"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = ("claims", "few-shot", "auxiliary", "threshold", "backbone", "efficiency")
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--base", type=Path, nargs="+", required=True)
+    parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
+    parser.add_argument("--conversations", type=Path, help="default: those beside the base")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=1200, help="of stage A")
+    parser.add_argument("--per-class", type=int, default=20, help="F of stage B, in `claims`")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters")
+    parser.add_argument("--history", type=int, default=20, help="past behaviors in a prompt")
+    parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
+    parser.add_argument("--part", default="test", choices=("validation", "test"))
+    parser.add_argument("--validation", type=int, default=150)
+    parser.add_argument("--per-behavior", type=int, default=15, help="test samples, balanced")
+    parser.add_argument("--users-samples", type=int, default=300, help="test samples, users")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("once")
+    trial, started = Trial(options), time.monotonic()
+    rows = claims(trial) if options.command == "claims" else sweep(trial)
+    forms = (AS_IT_IS, ADJUSTED) if options.command == "claims" else (AS_IT_IS,)
+    print("\n" + markdown(rows, forms) + "\n")
+    for base in options.base:
+        print(what_it_is(base))
+    sizes = ", ".join(f"{len(samples)} {name}" for name, samples in trial.asked.items())
+    print(
+        f"{options.part} samples: {sizes}; seeds {options.seeds}, "
+        f"data {trial.store.fingerprint[:16]}, "
+        f"{time.monotonic() - started:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The mean losses of a validation part, from losses that are the ids of the targets."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from edgebehave_train.model.behavior_model import TargetLosses
+from edgebehave_train.model.generation_heads import HeadLosses
+from edgebehave_train.training.batches import TrainingLog
+from edgebehave_train.training.log_parts import LogParts
+from edgebehave_train.training.objectives import ObjectiveConfig, build_objective
+from edgebehave_train.training.validation import validate
+
+START_S = 1_700_000_000
+
+
+class IdLosses:
+    """The loss of a target is its id, in nats; the loss of the gap head is 1 more, per batch."""
+
+    def __init__(self, objective, with_heads):
+        self.objective, self.with_heads, self.num_batches = objective, with_heads, 0
+
+    def of(self, model, batch):
+        self.num_batches += 1
+        assert batch.event.shape[1] % 1024 == 0
+        nll = batch.target.float()
+        zero = torch.zeros(())
+        heads = HeadLosses(gap=nll.mean() + 1, event=zero, location=zero, total=zero) if self.with_heads else None
+        return TargetLosses(nll, nll, torch.zeros_like(nll), torch.zeros_like(nll), nll[:, None]), heads
+
+
+@pytest.fixture(scope="module")
+def store(make_store):
+    # Of 10 events 7 train, 1 validates: b (2), c (3) and z, which training never saw.
+    users = ("aaababcbaa", "aaabaaacaa", "aabaaaazaa")
+    return make_store([[(START_S + i, letter, None) for i, letter in enumerate(user)] for user in users])
+
+
+@pytest.mark.parametrize("with_heads", [False, True])
+def test_losses_are_means_over_the_targets_of_the_vocabulary(store, recipe, with_heads):
+    config = recipe(generation_heads=with_heads)
+    parts = LogParts.of(store, config)
+    assert parts.vocabulary.behaviors == ("<unknown>", "a", "b", "c")
+    objective = build_objective(ObjectiveConfig(), parts.behavior_counts)
+    data = TrainingLog(parts.log, parts.behaviors, torch.device("cpu"), habits=False)
+    losses = IdLosses(objective, with_heads)
+    model = SimpleNamespace(eval=lambda: None)
+    found = validate(model, config, parts, data, losses, progress=0.5)
+    assert (found.nll, found.loss) == (2.5, 2.5)
+    assert found.head_nll == ({"gap": 3.5, "event": 0.0, "location": 0.0} if with_heads else {})
+    assert math.isnan(found.rank)
+    assert losses.num_batches == 1
+
+
+def test_the_loss_is_what_the_objective_makes_of_the_targets(store, recipe):
+    config = recipe()
+    parts = LogParts.of(store, config)
+    objective = build_objective(ObjectiveConfig(name="focal", gamma=1.0), parts.behavior_counts)
+    data = TrainingLog(parts.log, parts.behaviors, torch.device("cpu"), habits=False)
+    losses = IdLosses(objective, False)
+    found = validate(SimpleNamespace(eval=lambda: None), config, parts, data, losses, progress=1.0)
+    assert found.nll == 2.5
+    # (1 - p) nll with p = exp(-nll), at nll 2 and 3
+    expected = ((1 - math.exp(-2)) * 2 + (1 - math.exp(-3)) * 3) / 2
+    assert found.loss == pytest.approx(expected, rel=1e-6)
