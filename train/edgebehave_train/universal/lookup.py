@@ -31,7 +31,7 @@ Behind them stand learned kernels: exp of a small network over CUES, with weight
 A query whose time is not known gets nothing from the kernels that need it.
 """
 
-# B users, T behaviors, K kernels, F cues; pairs (B, T, T) are (query, past)
+# B users, Q queries, T behaviors, K kernels, F cues
 
 from typing import NamedTuple
 
@@ -88,8 +88,12 @@ CUES = (
 NUM_CUES = len(CUES)
 TIMED_CUES = tuple(range(CUES.index("clock_1"), NUM_CUES))
 """Cues that need the time of the query."""
-LOOKBACK = 448
-"""Behaviors before a query that the lookup reads."""
+NUM_BEFORE = 4
+"""Names that make a situation."""
+
+LOOKBACK = 444
+"""Behaviors before a query that the lookup reads. With the situations before them and with the success of 64 earlier
+queries, an answer depends on the last 512 behaviors and on nothing else."""
 
 NUM_MOMENT_FEATURES = 8
 _NO_PAST = -9
@@ -111,7 +115,7 @@ class Situations(NamedTuple):
 
     @classmethod
     def of(cls, sequences: Sequences) -> "Situations":
-        before = [_shifted(sequences.name, by, _NO_PAST) for by in (1, 2, 3, 4)]
+        before = [_shifted(sequences.name, by, _NO_PAST) for by in range(1, NUM_BEFORE + 1)]
         last_s = torch.cat([sequences.local_s[:, :1], sequences.local_s[:, :-1]], 1)
         return cls(
             before=(before[0], before[1], before[2], before[3]),
@@ -120,52 +124,96 @@ class Situations(NamedTuple):
             gap_s=(sequences.local_s - last_s).clamp_min(0),
         )
 
+    def take(self, query: Tensor) -> "Situations":
+        """Those before some positions (Q,)."""
+        first, second, third, fourth = (names[:, query] for names in self.before)
+        return Situations(
+            before=(first, second, third, fourth),
+            last_location=self.last_location[:, query],
+            local_s=self.local_s[:, query],
+            gap_s=self.gap_s[:, query],
+        )
+
+    @property
+    def slot(self) -> Tensor:
+        """Half hour of the day, 0 to 47."""
+        return self.local_s % 86400 // 1800
+
+    @property
+    def day(self) -> Tensor:
+        """Days since 1970."""
+        return self.local_s // 86400
+
+    @property
+    def weekday(self) -> Tensor:
+        """0 Monday to 6 Sunday."""
+        return (self.day + 3) % 7
+
+    @property
+    def log_gap(self) -> Tensor:
+        """log(1 + gap / 600 s)."""
+        return torch.log1p(self.gap_s.float() / 600)
+
 
 def _shifted(values: Tensor, by: int, fill: int) -> Tensor:
     return F.pad(values, (by, 0), value=fill)[:, : values.shape[1]]
 
 
 class Pairs(NamedTuple):
-    """Kernels and cues of all pairs of a query and a past behavior.
+    """Kernels and cues of pairs of a query and a past behavior.
 
-    weights  (B, T, T, K) float32, 0 where the past is not before the query, or too long ago.
-    cues     (B, T, T, F) float32.
-    is_past  (B, T, T) float32, 1 where the query may look at the past behavior.
+    weights  (B, Q, T, K) float32, 0 where the past is not before the query, or too long ago.
+    cues     (B, Q, T, F) float32.
+    is_past  (B, Q, T) float32, 1 where the query may look at the past behavior.
     """
 
     weights: Tensor
     cues: Tensor
     is_past: Tensor
 
+    def without_time(self, is_timed: Tensor) -> "Pairs":
+        """The same with nothing that needs the time of the query, where is_timed (B, Q) is False."""
+        return Pairs(
+            self.weights * _time_mask(is_timed, TIMED_KERNELS, len(KERNELS)),
+            self.cues * _time_mask(is_timed, TIMED_CUES, NUM_CUES),
+            self.is_past,
+        )
 
-def pairs(sequences: Sequences) -> Pairs:
-    """Kernels and cues of every behavior as a query of known time, over those before it."""
-    at, name = Situations.of(sequences), sequences.name
-    length = name.shape[1]
-    position = torch.arange(length, device=name.device)
-    age_TT = (position[:, None] - position[None] - 1).float()
-    in_reach = ((age_TT >= 0) & (age_TT < LOOKBACK)).float()
-    is_past = in_reach * sequences.is_real[:, None, :] * sequences.is_real[:, :, None]
-    age = age_TT.clamp_min(0).expand_as(is_past)
 
-    first, second, third, _ = at.before
-    order_1 = _same(first, first)
-    order_2 = order_1 * _same(second, second)
-    order_3 = order_2 * _same(third, third)
-    skip = _same(second, second)
-    location = _same(at.last_location, at.last_location)
-    overlap = sum(
-        torch.stack([_same(mine, other) for other in at.before]).amax(0) for mine in at.before
-    ) / len(at.before)  # fmt: skip
+def _time_mask(is_timed: Tensor, timed: tuple[int, ...], size: int) -> Tensor:
+    """(B, Q, 1, size): 0 in the columns that need the time, where it is not known."""
+    needs_time = torch.tensor([float(column in timed) for column in range(size)], device=is_timed.device)
+    return 1 - needs_time * (~is_timed)[..., None, None]
+
+
+def pairs(sequences: Sequences, query: Tensor) -> Pairs:
+    """Kernels and cues of some behaviors as queries of known time, over those before them.
+
+    query  (Q,) positions.
+    """
+    past = Situations.of(sequences)
+    asked, name = past.take(query), sequences.name
+    position = torch.arange(name.shape[1], device=name.device)
+    age_QT = (query[:, None] - position[None] - 1).float()
+    in_reach = ((age_QT >= 0) & (age_QT < LOOKBACK)).float()
+    is_past = in_reach * sequences.is_real[:, None, :] * sequences.is_real[:, query, None]
+    age = age_QT.clamp_min(0).expand_as(is_past)
+
+    first, second, third, _ = asked.before
+    order_1 = _same(first, past.before[0])
+    order_2 = order_1 * _same(second, past.before[1])
+    order_3 = order_2 * _same(third, past.before[2])
+    skip = _same(second, past.before[1])
+    location = _same(asked.last_location, past.last_location)
+    overlap = (
+        sum(torch.stack([_same(mine, other) for other in past.before]).amax(0) for mine in asked.before) / NUM_BEFORE
+    )
     bag = torch.expm1(4 * overlap) / 20
-    slot, day = at.local_s % 86400 // 1800, at.local_s // 86400
-    weekday = (day + 3) % 7
-    apart = (slot[:, :, None] - slot[:, None, :]).abs()
+    apart = (asked.slot[:, :, None] - past.slot[:, None, :]).abs()
     apart = torch.minimum(apart, 48 - apart).float()
-    same_day_type = _equal(weekday >= 5, weekday >= 5)
-    same_weekday = _equal(weekday, weekday)
-    log_gap = torch.log1p(at.gap_s.float() / 600)
-    gap_apart = log_gap[:, :, None] - log_gap[:, None, :]
+    same_day_type = _equal(asked.weekday >= 5, past.weekday >= 5)
+    same_weekday = _equal(asked.weekday, past.weekday)
+    gap_apart = asked.log_gap[:, :, None] - past.log_gap[:, None, :]
     moment = _bell(apart, 3) * _bell(gap_apart, 0.7)
     recency, slow = 0.9**age, 0.97**age
     weights = [
@@ -188,8 +236,8 @@ def pairs(sequences: Sequences) -> Pairs:
         order_1 * moment,
         location * moment,
     ]
-    last_s = at.local_s - at.gap_s
-    elapsed_h = (last_s[:, :, None] - at.local_s[:, None, :]).clamp_min(0).float() / 3600
+    last_s = asked.local_s - asked.gap_s
+    elapsed_h = (last_s[:, :, None] - past.local_s[:, None, :]).clamp_min(0).float() / 3600
     cues = [
         torch.log1p(age) / 4,
         (age == 0).float(),
@@ -201,14 +249,14 @@ def pairs(sequences: Sequences) -> Pairs:
         location,
         _same(first, name),
         _same(second, name),
-        _same(at.last_location, sequences.location),
+        _same(asked.last_location, sequences.location),
         _bell(apart, 1),
         _bell(apart, 4),
         same_day_type,
         same_weekday,
         _bell(gap_apart, 0.35),
         _bell(gap_apart, 1),
-        _equal(day, day),
+        _equal(asked.day, past.day),
     ]
     return Pairs(torch.stack(weights, -1) * is_past[..., None], torch.stack(cues, -1), is_past)
 
@@ -216,7 +264,7 @@ def pairs(sequences: Sequences) -> Pairs:
 def moment_features(at: Situations) -> Tensor:
     """(B, T, NUM_MOMENT_FEATURES): the clock of a query, and how long it is since the last behavior."""
     angle = (at.local_s % 86400).float() * (2 * torch.pi / 86400)
-    is_weekend = ((at.local_s // 86400 + 3) % 7 >= 5).float()
+    is_weekend = (at.weekday >= 5).float()
     gap = torch.log1p(at.gap_s.float() / 60) / 6
     parts = [angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos(), is_weekend, gap, (gap < 0.1).float()]
     return torch.stack([*parts, torch.ones_like(gap)], -1)

@@ -5,7 +5,7 @@ user has used is a candidate. With m_k(c) the weight of the past behaviors of th
 
     base(c) = (m_slow(c) + a) / (E_slow + a (C + 1))                    slow: slow_recency; a = BASE_COUNT
     l_k(c)  = log( (m_k(c) + alpha_k base(c)) / (E_k + alpha_k) ) - log base(c)
-    s(c)    = log base(c) + w(z) . f(c) + v(z) . gelu(A f(c) + B z)     f(c) = [l_1 .. l_K, features of c]
+    s(c)    = log base(c) + w(z) . f(c) + v(z) . relu(A f(c) + B z)     f(c) = [l_1 .. l_K, features of c]
     p       = softmax( [s(c) for all candidates c, n(z)] )              n(z): a name never used before
 
 So the kernels multiply, each with a power that the context z sets: a mixture in the domain of logarithms, as
@@ -29,8 +29,6 @@ from edgebehave_train.universal.lookup import (
     NUM_CUES,
     NUM_MOMENT_FEATURES,
     SLOW_RECENCY,
-    TIMED_CUES,
-    TIMED_KERNELS,
     Pairs,
     Situations,
     moment_features,
@@ -75,21 +73,6 @@ class UniversalConfig:
         return asdict(self)
 
 
-class Past(NamedTuple):
-    """What the model keeps of the past of all behaviors.
-
-    weights   (B, T, T, K) of every pair of a query and a past behavior.
-    evidence  (B, T, K) E_k.
-    success   (B, T, K + 1) of the behavior itself: l_k of the name that came, 0 if it was new; and whether it was new.
-    distinct  (B, T) names used before it.
-    """
-
-    weights: Tensor
-    evidence: Tensor
-    success: Tensor
-    distinct: Tensor
-
-
 class Answers(NamedTuple):
     """Of each query.
 
@@ -124,15 +107,15 @@ class UniversalModel(nn.Module):
         )
         self.context = nn.Sequential(
             nn.Linear(num_context, 2 * config.context_width),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Linear(2 * config.context_width, config.context_width),
-            nn.GELU(),
+            nn.ReLU(),
         )
         self.power = nn.Linear(config.context_width, num_features)
         self.feature_hidden = nn.Linear(num_features, config.score_width, bias=False)
         self.context_hidden = nn.Linear(config.context_width, config.score_width)
         self.hidden_score = nn.Linear(config.context_width, config.score_width)
-        self.novelty = nn.Sequential(nn.Linear(config.context_width, 24), nn.GELU(), nn.Linear(24, 1))
+        self.novelty = nn.Sequential(nn.Linear(config.context_width, 24), nn.ReLU(), nn.Linear(24, 1))
         self._begin_as_a_plain_product()
 
     @torch.no_grad()
@@ -144,28 +127,36 @@ class UniversalModel(nn.Module):
         self.power.bias[: self.config.num_kernels] = 1.2 / self.config.num_kernels
         self.novelty[-1].bias.fill_(-2.0)
 
-    def past(self, sequences: Sequences) -> Past:
-        """What does not depend on the queries that are asked."""
-        found, at = pairs(sequences), Situations.of(sequences)
-        weights = torch.cat([found.weights, self._learned(found, moment_features(at))], -1)
-        return self._past(sequences, weights, found.is_past)
+    def successes(self, sequences: Sequences, query: Tensor) -> Tensor:
+        """How well each kernel predicted some behaviors, (B, Q, K + 1), and whether they were new: a row for each.
 
-    def _past(self, sequences: Sequences, weights: Tensor, is_past: Tensor) -> Past:
-        is_hit = (sequences.name[:, :, None] == sequences.name[:, None, :]) * is_past
-        evidence, hits = weights.sum(2), torch.einsum("bijk,bij->bik", weights, is_hit)
-        is_new = (is_hit.sum(-1) == 0) & sequences.is_real
-        distinct = is_new.float().cumsum(1) - is_new.float()
-        base = (hits[..., SLOW_RECENCY] + BASE_COUNT) / (
-            evidence[..., SLOW_RECENCY] + BASE_COUNT * (distinct + 1)
-        )  # fmt: skip
-        success = (self._log_lift(hits, evidence, base)).clamp(-4, 6) * ~is_new[..., None]
-        return Past(weights, evidence, torch.cat([success, is_new[..., None].float()], -1), distinct)
+        l_k of the name that came, 0 if it was new; then 1 if it was new. query (Q,) positions.
+        """
+        found = self._with_learned(pairs(sequences, query), self._clock(sequences, query))
+        return self._successes(sequences, query, found)
 
-    def _learned(self, found: Pairs, moment: Tensor) -> Tensor:
-        """Weights of the learned kernels, (B, T, T, learned)."""
-        query = self.cue_weight(moment).unflatten(-1, (-1, NUM_CUES))
-        score = self.cue_score(F.gelu(self.cue_hidden(found.cues))) + torch.einsum("bijf,bihf->bijh", found.cues, query)
-        return score.clamp_max(8).exp() * found.is_past[..., None]
+    def _successes(self, sequences: Sequences, query: Tensor, found: Pairs) -> Tensor:
+        name = sequences.name
+        is_hit = (name[:, query, None] == name[:, None, :]) * found.is_past
+        evidence, mass = found.weights.sum(2), torch.einsum("bqjk,bqj->bqk", found.weights, is_hit)
+        is_new = is_hit.sum(-1) == 0
+        base = self._base(mass[..., SLOW_RECENCY], evidence[..., SLOW_RECENCY], _distinct(sequences, query))
+        success = self._log_lift(mass, evidence, base).clamp(-4, 6) * ~is_new[..., None]
+        rows = torch.cat([success, is_new[..., None].float()], -1)
+        return rows * sequences.is_real[:, query, None]
+
+    def _with_learned(self, found: Pairs, clock: Tensor) -> Pairs:
+        """The same pairs with the learned kernels behind those of `lookup`. clock (B, Q, features)."""
+        query = self.cue_weight(clock).unflatten(-1, (-1, NUM_CUES))
+        score = self.cue_score(F.relu(self.cue_hidden(found.cues))) + torch.einsum("bqjf,bqhf->bqjh", found.cues, query)
+        learned = score.clamp_max(8).exp() * found.is_past[..., None]
+        return found._replace(weights=torch.cat([found.weights, learned], -1))
+
+    def _clock(self, sequences: Sequences, query: Tensor) -> Tensor:
+        return moment_features(Situations.of(sequences).take(query))
+
+    def _base(self, mass: Tensor, evidence: Tensor, distinct: Tensor) -> Tensor:
+        return (mass + BASE_COUNT) / (evidence + BASE_COUNT * (distinct + 1))
 
     def _log_lift(self, mass: Tensor, evidence: Tensor, base: Tensor) -> Tensor:
         """l_k: (..., K) from the mass of a name, the evidence, both (..., K), and base (...)."""
@@ -178,45 +169,51 @@ class UniversalModel(nn.Module):
         query     (Q,) positions of the behaviors to predict.
         is_timed  (B, Q) bool, whether the time of the query is known; default: it is.
         """
-        found, at = pairs(sequences), Situations.of(sequences)
-        moment = moment_features(at)
-        weights = torch.cat([found.weights, self._learned(found, moment)], -1)
-        past = self._past(sequences, weights, found.is_past)
-        asked, evidence, clock = past.weights[:, query], past.evidence[:, query], moment[:, query]
+        every = torch.arange(sequences.name.shape[1], device=query.device)
+        found = pairs(sequences, every)
+        clock = self._clock(sequences, every)
+        known = self._with_learned(found, clock)
+        success = self._successes(sequences, every, known)
+        asked, clock = Pairs(*(part[:, query] for part in known)), clock[:, query]
         if is_timed is not None and not is_timed.all():
             clock = clock * is_timed[..., None]
-            untimed = Pairs(
-                found.weights[:, query] * _timed_mask(is_timed, TIMED_KERNELS, len(KERNELS)),
-                found.cues[:, query] * _timed_mask(is_timed, TIMED_CUES, NUM_CUES),
-                found.is_past[:, query],
-            )
-            asked = torch.cat([untimed.weights, self._learned(untimed, clock)], -1)
-            evidence = asked.sum(2)
+            asked = self._with_learned(Pairs(*(part[:, query] for part in found)).without_time(is_timed), clock)
+        return self.answer(sequences, query, asked, clock, _means(success, query), is_timed)
 
-        candidates = _Candidates.of(sequences, query, asked, is_timed)
-        distinct = past.distinct[:, query]
-        base = (candidates.mass[..., SLOW_RECENCY] + BASE_COUNT) / (
-            evidence[..., None, SLOW_RECENCY] + BASE_COUNT * (distinct[..., None] + 1)
-        )
+    def answer(
+        self,
+        sequences: Sequences,
+        query: Tensor,
+        asked: Pairs,
+        clock: Tensor,
+        success: Tensor,
+        is_timed: Tensor | None = None,
+    ) -> Answers:
+        """Answer queries (Q,) whose pairs, clock features and past success are known."""
+        evidence = asked.weights.sum(2)
+        candidates = _Candidates.of(sequences, query, asked.weights, is_timed)
+        distinct = _distinct(sequences, query)
+        base = self._base(candidates.mass[..., SLOW_RECENCY], evidence[..., None, SLOW_RECENCY], distinct[..., None])
         lift = self._log_lift(candidates.mass, evidence[:, :, None], base)
         log_base = base.log()
         features = torch.cat([lift, candidates.features, log_base[..., None] / 4], -1)
         best = (lift + log_base[..., None]).masked_fill(~candidates.is_used[..., None], -9).amax(2)
-        first, second = at.before[0][:, query], at.before[1][:, query]
+        num_past = query.clamp_max(LOOKBACK).float()
+        first, second, *_ = Situations.of(sequences).take(query).before
         spread = (candidates.share.square().sum(-1)).clamp_min(1e-6).log() / 4
         user = torch.stack(
             [
-                torch.log1p(query.float()).expand_as(distinct) / 6,
+                torch.log1p(num_past).expand_as(distinct) / 6,
                 torch.log1p(distinct) / 4,
-                distinct / (query + 1),
+                distinct / (num_past + 1),
                 (first == second).float(),
                 spread,
             ],
             -1,
         )
-        known = [clock, self._success(past.success)[:, query], torch.log1p(evidence) / 4, best / 4, user]
+        known = [clock, success, torch.log1p(evidence) / 4, best / 4, user]
         z = self.context(torch.cat(known, -1))
-        hidden = F.gelu(self.feature_hidden(features) + self.context_hidden(z)[:, :, None])
+        hidden = F.relu(self.feature_hidden(features) + self.context_hidden(z)[:, :, None])
         score = log_base + (features * self.power(z)[:, :, None]).sum(-1)
         score = score + (hidden * self.hidden_score(z)[:, :, None]).sum(-1)
         score = score.masked_fill(~candidates.is_used, _NEVER)
@@ -225,18 +222,37 @@ class UniversalModel(nn.Module):
         target = torch.where(is_new, score.shape[2], name)
         return Answers(torch.cat([score, self.novelty(z)], -1), target, sequences.is_real[:, query])
 
-    def _success(self, success: Tensor) -> Tensor:
-        """Means over the behaviors before each position, (B, T, spans x (K + 1)); new names count for novelty alone."""
-        length = success.shape[1]
-        position = torch.arange(length, device=success.device)
-        age = (position[:, None] - position[None] - 1).float()
-        in_reach = (age >= 0) & (age < SUCCESS_EVENTS)
-        means = []
-        for span in SUCCESS_SPANS:
-            weight = torch.exp(-age.clamp_min(0) / span) * in_reach
-            # Detached: gates learn from the success of kernels, kernels do not learn to look successful.
-            means.append(torch.einsum("ij,bjk->bik", weight, success.detach()) / (weight.sum(1)[:, None] + 1))
-        return torch.cat(means, -1)
+
+def _means(success: Tensor, query: Tensor) -> Tensor:
+    """Means of success (B, T, K + 1) over the behaviors before each query (Q,): (B, Q, spans x (K + 1))."""
+    position = torch.arange(success.shape[1], device=success.device)
+    age = (query[:, None] - position[None] - 1).float()
+    in_reach = (age >= 0) & (age < SUCCESS_EVENTS)
+    means = []
+    for span in SUCCESS_SPANS:
+        weight = torch.exp(-age.clamp_min(0) / span) * in_reach
+        # Detached: gates learn from the success of kernels, kernels do not learn to look successful.
+        means.append(torch.einsum("qj,bjk->bqk", weight, success.detach()) / (weight.sum(1)[:, None] + 1))
+    return torch.cat(means, -1)
+
+
+def _distinct(sequences: Sequences, query: Tensor) -> Tensor:
+    """Different names within reach before each query, (B, Q) float32."""
+    name = sequences.name
+    position = torch.arange(name.shape[1], device=name.device)
+    last = _previous(name)
+    # A name counts at its first occurrence in reach: the one before it, if any, is out of reach.
+    start = (query - LOOKBACK).clamp_min(0)[:, None]
+    is_first = (position >= start) & (position < query[:, None]) & (last[:, None] < start)
+    return (is_first & sequences.is_real[:, None]).sum(-1).float()
+
+
+def _previous(name: Tensor) -> Tensor:
+    """(B, T) position of the occurrence before each behavior of the same name, -1 if there is none."""
+    length = name.shape[1]
+    position = torch.arange(length, device=name.device)
+    is_before = (name[:, :, None] == name[:, None, :]) & (position[:, None] > position)
+    return torch.where(is_before, position, -1).amax(-1)
 
 
 class _Candidates(NamedTuple):
@@ -286,10 +302,3 @@ class _Candidates(NamedTuple):
         )
         share = count / count.sum(-1, keepdim=True).clamp_min(1)
         return cls(count > 0, torch.einsum("bqjk,bjc->bqck", weights, one_hot), share, features)
-
-
-def _timed_mask(is_timed: Tensor, timed: tuple[int, ...], size: int) -> Tensor:
-    """(B, Q, 1, size): 0 for columns that need the time, where it is not known."""
-    needs_time = torch.zeros(size, device=is_timed.device)
-    needs_time[list(timed)] = 1
-    return 1 - needs_time * (~is_timed[..., None, None]).float()
