@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from edgebehave.answers.coverage import AdaptiveCoverage
 from edgebehave.answers.prediction import Prediction
 from edgebehave.answers.waiting_time import NOTHING
-from edgebehave.bundles.bundle import BundleError
+from edgebehave.bundles.manifest import BundleError
 from edgebehave.generation import GeneratedEvent
 from edgebehave.habits import HabitWeights
 from edgebehave.histories.history import HistoryBusyError, HistoryError
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Python can be built without SQLite, and most who import this need none.
+    # Imported when used: some builds of Python have no SQLite, and most apps do not need it.
     if name == "SqliteHistory":
         from edgebehave.histories.sqlite import SqliteHistory
 

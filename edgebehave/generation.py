@@ -1,13 +1,13 @@
-"""The future of a user, drawn event by event: when, what, which event, and where.
+"""Generated events of a user, drawn one after the other: time, behavior, event, and location.
 
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
     event ~ p(e | b, z)   location ~ p(l | e, z)
 
-The law is that of `edgebehave_train.generation.futures`: what was drawn is what the network reads next and
-what "the last behavior" means to the kernels, but they copy from what really happened alone. Were a
-generated behavior evidence, every chance draw would make itself likelier. Probabilities are the
-model's own, without the calibration of predictions. A user keeps the offset of local time of the
-last event; events without a behavior are never written.
+The algorithm is that of `edgebehave_train.generation.futures`: the network reads generated events, and the
+kernels take the latest of them as the last behavior, but the kernels copy only from observed events. If
+generated behaviors were copied too, each random draw would become more probable by itself. Probabilities
+are those of the model, without the calibration of predictions. The offset of local time stays that of the
+last event. Events without a behavior are never generated.
 """
 
 # n behaviors of a history, B bins, Q waiting times in a bin, V behaviors, U spare slots
@@ -19,13 +19,12 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.answers.daily_hours import clock_rates, shares_in_bins
 from edgebehave.answers.sampling import Sampling
-from edgebehave.answers.waiting_time import WaitingTime
+from edgebehave.answers.waiting_time import WaitingTime, clock_rates, shares_in_bins
 from edgebehave.bundles.bundle import LOCATION_INPUTS, WAIT_INPUTS, Bundle
 from edgebehave.bundles.network_state import NetworkState
-from edgebehave.histories.private_names import PrivateNames
-from edgebehave.histories.rolling import Events
+from edgebehave.histories.mapped_history import PrivateNames
+from edgebehave.histories.rolling_events import IdEvents
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN
 
@@ -33,14 +32,14 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating]
 
 DRAWS = 4
-"""Uniform numbers that an event takes: for gap, behavior, event, location."""
+"""Uniform numbers that one event takes: for gap, behavior, event, location."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedEvent:
-    """An event that may come.
+    """A possible future event.
 
-    location        None: at no location, or at one that the vocabulary does not hold.
+    location        None: no location, or a location that the vocabulary does not hold.
     time_s          UTC seconds since 1970.
     utc_offset_min  minutes to add for local time.
     """
@@ -53,31 +52,30 @@ class GeneratedEvent:
 
     @property
     def at(self) -> datetime:
-        """When, in the user's local time."""
+        """Its time, in the user's local time."""
         zone = timezone(timedelta(minutes=self.utc_offset_min))
         return datetime.fromtimestamp(self.time_s, zone)
 
 
 class Future:
-    """One user on the way into the future."""
+    """The future of one user: each `step` generates the next event."""
 
     def __init__(
         self,
         bundle: Bundle,
         state: NetworkState,
-        events: Events,
+        events: IdEvents,
         past_4n: IntArray,
         candidates: Sequence[str],
         own_locations: PrivateNames,
         moment: Moment | None,
     ) -> None:
-        """At the latest event, or later, at a moment when nothing more has happened.
+        """The future from the latest event on, or from a later moment without a further event.
 
-        bundle         one that has `generation`.
+        bundle         a bundle with `generation`.
         state          after the latest event; it is advanced: pass a copy.
-        events         those that the kernels look back on.
-        past           those of them that have a behavior, ids below V + U; rows as predict.onnx
-                       takes them, n >= 1.
+        events         the events that the kernels look back on.
+        past_4n        those of them that have a behavior, ids below V + U; rows as predict.onnx takes them, n >= 1.
         candidates     names of the behaviors from id 1 up.
         own_locations  names of the locations that the vocabulary does not hold.
         """
@@ -118,7 +116,7 @@ class Future:
         )
 
     def _asked(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What the graphs take of the past and of the moment."""
+        """The inputs of the graphs that describe the past and the moment."""
         return {
             "hidden": self._state.hidden,
             "time_s": np.array([self._now_s]),
@@ -141,10 +139,10 @@ class Future:
         return WaitingTime(gap_s=gap_s, probs=probs).in_hours(shares_UBQ[0])
 
     def _what(self, pick_2: FloatArray, sampling: Sampling) -> tuple[int, int, npt.NDArray[np.float32]]:
-        """Behavior; event, UNKNOWN for one of the user's own; and z, the state seen from then."""
+        """Behavior; event, UNKNOWN for an own name of the user; and z, the state at the drawn moment."""
         asked = {name: self._asked()[name] for name in self._bundle.shape.next_inputs()}
         probs, scores, z_1D = self._heads.next.run(["probs", "event_scores", "z"], asked)
-        probs[0] = 0  # what nobody can name
+        probs[0] = 0  # the unknown behavior
         behavior = _draw(probs[: 1 + len(self._candidates)], pick_2[0], sampling)
         stand_for = np.flatnonzero(self._events_of_behavior == behavior)
         if not len(stand_for):
@@ -152,19 +150,9 @@ class Future:
         likely = np.exp(scores[stand_for] - scores[stand_for].max())
         return behavior, int(stand_for[_draw(likely, pick_2[1], sampling)]), z_1D
 
-    def _where(
-        self,
-        z_1D: npt.NDArray[np.float32],
-        event: int,
-        pick: float,
-        sampling: Sampling,
-    ) -> int:
-        """Id of a location of the vocabulary or of the user's own."""
-        given = self._asked() | {
-            "z": z_1D,
-            "event": np.array([event]),
-            "history_event": self._history_event,
-        }
+    def _where(self, z_1D: npt.NDArray[np.float32], event: int, pick: float, sampling: Sampling) -> int:
+        """Id of a location of the vocabulary, or of an own location of the user."""
+        given = self._asked() | {"z": z_1D, "event": np.array([event]), "history_event": self._history_event}
         asked = {name: given[name] for name in LOCATION_INPUTS}
         known, copied = self._heads.location.run(["probs", "copied"], asked)
         location, num_known = self._history_4n[1], len(known)
@@ -176,7 +164,7 @@ class Future:
         return drawn if drawn < num_known else int(own[drawn - num_known])
 
     def _append(self, behavior: int, event: int, identity: int, location: int) -> None:
-        """Take in what was drawn, and let go of what is now too far back."""
+        """Add the drawn event, and drop events that are now too far back."""
         time_s, utc_offset_min = self._now_s, self._utc_offset_min
         self._state.step(event, location, time_s, utc_offset_min)
         since = np.append(self._num_since + 1, 1)

@@ -1,4 +1,4 @@
-"""Habit kernels: what a user's own past says about the next behavior, without a network.
+"""Habit kernels: they predict the next behavior from a user's own past, without a network.
 
 A kernel weighs each past behavior; its distribution is proportional to the weights summed per
 behavior, its evidence is their sum:
@@ -8,21 +8,21 @@ behavior, its evidence is their sum:
     kernel             w_k(j)
     frequency          1
     recency            DECAY ** (number of behaviors since j)
-    transition         1 if the behavior before j is the one that was done last
-    second_order       1 if the two behaviors before j are the two that were done last
-    location              1 if the behavior before j was at the location of the last one
-    hour               clock(j; HOUR_WIDTH) if j fell on a workday and the query does, or neither
+    transition         1 if the behavior before j equals the last behavior
+    second_order       1 if the two behaviors before j equal the last two
+    location           1 if the behavior before j was at the location of the last one
+    hour               clock(j; HOUR_WIDTH) if j and the query are both on workdays or both on weekends
     transition_moment  transition * clock(j; MOMENT_WIDTH) * gap(j)
-    place_moment       location * clock(j; MOMENT_WIDTH) * gap(j)
+    location_moment    location * clock(j; MOMENT_WIDTH) * gap(j)
 
     clock(j; s) = exp(-(d_j / s)^2 / 2)    d_j  half hours between the times of day of j and query
     gap(j)      = exp(-((f_j - f) / GAP_WIDTH)^2 / 2)
                   f_j = log(1 + seconds since the behavior before j / GAP_UNIT_S), f for the query
 
-A query whose time is not known gives hour and the two moments no evidence.
+If the time of the query is unknown, `hour` and the two moment kernels have no evidence.
 
-A history holds only events that have a behavior, oldest first, those among the last HABIT_EVENTS
-events. Where it was cut, what stood before its first behavior is not known and matches nothing.
+A history holds the events with a behavior among the last HABIT_EVENTS events, oldest first. The behavior
+before its first one is unknown and matches nothing.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.time_features import NUM_SLOTS, weekday_and_slot
+
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.float32]
 
 KERNELS = (
     "frequency",
@@ -44,7 +47,7 @@ KERNELS = (
     "location_moment",
 )
 TIMED_KERNELS = ("hour", "transition_moment", "location_moment")
-"""Kernels that have no evidence while the time of the query is not known."""
+"""Kernels that have no evidence if the time of the query is unknown."""
 
 HABIT_EVENTS = 512
 """Events that the kernels look back on; on the logs tried, as good as the whole past."""
@@ -59,62 +62,51 @@ FIRST_WEEKEND_DAY = 5
 
 @dataclass(frozen=True, kw_only=True)
 class HabitHistory:
-    """The behaviors of one user, oldest first; all arrays of shape (n,).
+    """The behaviors of one user as the kernels read them, oldest first; all arrays of shape (n,).
 
-    behavior        ids; spare ids are welcome, only their identity matters.
+    behavior        ids, spare ids included; only their identity matters.
     location        ids, likewise; 0 is "no location", which equals itself.
     time_s          UTC seconds.
     utc_offset_min  minutes to add for local time.
     """
 
-    behavior: npt.NDArray[np.integer]
-    location: npt.NDArray[np.integer]
-    time_s: npt.NDArray[np.integer]
-    utc_offset_min: npt.NDArray[np.integer]
+    behavior: IntArray
+    location: IntArray
+    time_s: IntArray
+    utc_offset_min: IntArray
 
     @classmethod
-    def of_events(
-        cls,
-        behavior: npt.NDArray[np.integer],
-        location: npt.NDArray[np.integer],
-        time_s: npt.NDArray[np.integer],
-        utc_offset_min: npt.NDArray[np.integer],
-    ) -> "HabitHistory":
+    def of_events(cls, behavior: IntArray, location: IntArray, time_s: IntArray, utc_offset_min: IntArray) -> Self:
         """History from the columns of an event log; drops events without a behavior."""
-        has_behavior = behavior >= 0
+        kept = behavior >= 0
         return cls(
-            behavior=behavior[has_behavior],
-            location=location[has_behavior],
-            time_s=time_s[has_behavior],
-            utc_offset_min=utc_offset_min[has_behavior],
+            behavior=behavior[kept], location=location[kept], time_s=time_s[kept], utc_offset_min=utc_offset_min[kept]
         )
 
 
-def clock_similarity(
-    slot: npt.NDArray[np.integer], other_slot: npt.NDArray[np.integer], width: float
-) -> npt.NDArray[np.float32]:
+def clock_similarity(slot: IntArray, other_slot: IntArray, width: float) -> FloatArray:
     """exp(-(d / width)^2 / 2), d the half hours around the clock between slots 0..47."""
     apart = np.abs(slot - other_slot)
     distance = np.minimum(apart, NUM_SLOTS - apart).astype(np.float32)
-    similarity: npt.NDArray[np.float32] = np.exp(-0.5 * (distance / np.float32(width)) ** 2)
+    similarity: FloatArray = np.exp(-0.5 * (distance / np.float32(width)) ** 2)
     return similarity
 
 
-def gap_similarity(gap_s: npt.NDArray[np.integer], other_gap_s: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """How alike two waiting times are, on a logarithmic scale; negative gaps count as 0."""
+def gap_similarity(gap_s: IntArray, other_gap_s: IntArray) -> FloatArray:
+    """gap(j) of two waiting times in seconds, (n,) in 0..1; negative ones count as 0."""
     unit = np.float32(GAP_UNIT_S)
     log_gap = np.log1p(np.maximum(gap_s, 0).astype(np.float32) / unit)
     other_log_gap = np.log1p(np.maximum(other_gap_s, 0).astype(np.float32) / unit)
     apart = (log_gap - other_log_gap) / np.float32(GAP_WIDTH)
-    similarity: npt.NDArray[np.float32] = np.exp(-0.5 * apart**2)
+    similarity: FloatArray = np.exp(-0.5 * apart**2)
     return similarity
 
 
-def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: int = 0) -> npt.NDArray[np.float32]:
+def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: int = 0) -> FloatArray:
     """w_k(j) of every kernel for one query at the end of a history.
 
     history         n behaviors.
-    time_s          UTC seconds of the query; None if its time is not known.
+    time_s          UTC seconds of the query; None: unknown.
     utc_offset_min  minutes to add for its local time.
     Returns         (K, n) float32, kernels in the order of KERNELS.
     """
@@ -146,7 +138,7 @@ def kernel_weights(history: HabitHistory, time_s: int | None, utc_offset_min: in
 
 def habit_probs(
     history: HabitHistory, num_behaviors: int, time_s: int | None, utc_offset_min: int = 0
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[FloatArray, FloatArray]:
     """p_k(b) and E_k of every kernel for one query at the end of a history.
 
     Returns  (K, num_behaviors) float32, rows that sum to 1, or to 0 without evidence;
@@ -166,7 +158,7 @@ class HabitWeights:
 
         p(b) = ( sum_k a_k m_k(b) / (E_k + c_k) + a_0 q(b) ) / Z,    m_k(b) = E_k p_k(b)
 
-    A kernel's voice is a_k E_k / (E_k + c_k): half of its weight once its evidence equals its
+    A kernel counts a_k E_k / (E_k + c_k): half of its weight when its evidence equals its
     shrinkage. q are the frequencies of the training part, if there is one.
 
     weight      a_k >= 0 of each kernel, in the order of KERNELS; only their ratios matter.

@@ -1,4 +1,4 @@
-"""What counts as a moment in time: "now", an aware datetime, or unix seconds."""
+"""Moments in time, read from "now", a datetime with a time zone, or unix seconds."""
 
 import math
 import numbers
@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple, TypeAlias
 At: TypeAlias = Literal["now"] | datetime | int | float
 
 EARLIEST_S = 631_152_000
-"""1990-01-01. Phones are younger: a time before it comes from a clock that was never set."""
+"""1990-01-01. An earlier time comes from a clock that was never set."""
 
 LATEST_S = 4_102_444_800
-"""2100-01-01. Between the two, seconds cannot be taken for milliseconds or the reverse."""
+"""2100-01-01. Between the two limits, seconds cannot be mistaken for milliseconds, nor the reverse."""
 
 MAX_OFFSET_MIN = 840
-"""The widest offset of local time in use, 14 hours."""
+"""The largest offset of local time in use, 14 hours."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPECTED = "expected 'now', a datetime with a time zone, or unix seconds"
@@ -30,13 +30,12 @@ class Moment(NamedTuple):
 
 
 def read_moment(at: object, utc_offset_min: object, default_offset_min: int) -> Moment:
-    """Turn what a caller passed into a moment; parts of a second are cut off.
+    """The moment that a caller passed; parts of a second are cut off.
 
     at                  "now": the system's clock and local time. An aware datetime: its own
                         offset. A number: unix seconds, 1990 to 2100.
-    utc_offset_min      minutes to add for local time, -840..840; None: what `at` says, and
-                        `default_offset_min` if it is a number. A datetime in UTC is local time
-                        at Greenwich: pass the user's offset beside it.
+    utc_offset_min      minutes to add for local time, -840..840; None: the offset of `at`, and `default_offset_min`
+                        if it is a number. A datetime in UTC has offset 0: pass the user's offset with it.
     Raises TypeError or ValueError that says what to pass instead.
     """
     offset_min = None if utc_offset_min is None else check_offset(utc_offset_min)
@@ -52,17 +51,17 @@ def read_moment(at: object, utc_offset_min: object, default_offset_min: int) -> 
 
 
 def read_duration(value: object, what: str) -> float:
-    """Seconds of a timedelta longer than nothing. Raises TypeError or ValueError."""
+    """Seconds of a timedelta above zero. Raises TypeError or ValueError."""
     if not isinstance(value, timedelta):
         raise TypeError(f"{what} must be a datetime.timedelta, got {_shown(value)}")
     if value <= timedelta(0):
-        raise ValueError(f"{what} must be longer than nothing, got {value}")
+        raise ValueError(f"{what} must be longer than zero, got {value}")
     return value.total_seconds()
 
 
 def check_offset(utc_offset_min: object) -> int:
     """Whole minutes in -840..840, as an int. Raises TypeError or ValueError."""
-    # Numbers of numpy count; asking for the class of an int every time would take a microsecond.
+    # Integers of numpy are allowed. The first check is for speed: isinstance takes a microsecond.
     if type(utc_offset_min) is not int and (
         isinstance(utc_offset_min, bool) or not isinstance(utc_offset_min, numbers.Integral)
     ):
@@ -80,9 +79,9 @@ def _of_datetime(at: datetime) -> tuple[int, int]:
     if offset is None:
         raise ValueError(
             f"at has no time zone: {at!r}; use at.astimezone() if it is this machine's local "
-            "time, at.replace(tzinfo=...) if it is another's"
+            "time, at.replace(tzinfo=...) if it is that of another zone"
         )
-    # Exact, where at.timestamp() would round microseconds to a float.
+    # Exact; at.timestamp() would round microseconds to a float.
     return (at - _EPOCH) // timedelta(seconds=1), check_offset(offset // timedelta(minutes=1))
 
 
@@ -93,7 +92,7 @@ def _of_text(at: str) -> tuple[int, int]:
 
 
 def _of_number(at: object) -> int:
-    # Numbers of numpy count; bool, which Python takes for an integer, does not.
+    # Numbers of numpy are allowed; bool, which Python takes for an integer, is not.
     if type(at) is not int and (isinstance(at, bool) or not isinstance(at, numbers.Real)):
         raise TypeError(f"{_EXPECTED}, got {_shown(at)}")
     try:
@@ -107,6 +106,6 @@ def _of_number(at: object) -> int:
 
 
 def _shown(value: object) -> str:
-    """Type and value for a message, however long the value is."""
+    """Type and value for a message, shortened."""
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,3 +1,3 @@
-"""Version of the runtime; bundles name the oldest one that can read them."""
+"""Version of the runtime; a bundle names the oldest version that can read it."""
 
 __version__ = "0.1.0"

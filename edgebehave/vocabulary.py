@@ -1,4 +1,4 @@
-"""Names and their ids: events, locations, behaviors, and which behavior an event stands for."""
+"""Names and their ids: events, locations, behaviors, and the behavior of each event."""
 
 import json
 import os
@@ -10,23 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 UNKNOWN = 0
-"""Id of every name that a vocabulary does not hold, and of a blank location."""
+"""Id of every name that a vocabulary does not hold, and of "no location"."""
 
 NO_BEHAVIOR = -1
-"""Behavior of an event that is input only: it is never a target and has no id."""
+"""Behavior of an input-only event, which is never predicted and has no behavior id."""
 
 UNKNOWN_NAME = "<unknown>"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Three lists of names, position = id, position 0 = unknown.
+    """Three lists of names: the id of a name is its position, and position 0 is unknown.
 
     events             N_events names.
     locations          names; id 0 also stands for an event without a location.
     behaviors          V names: what is predicted.
-    event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events,
-                       UNKNOWN for event 0.
+    event_to_behavior  one behavior id per event id; NO_BEHAVIOR for input-only events, UNKNOWN for event 0.
     Raises ValueError if a list does not start with UNKNOWN_NAME, holds a name twice, or
     event_to_behavior does not fit.
     """
@@ -58,13 +57,10 @@ class Vocabulary:
 
     @classmethod
     def identity(cls, events: Sequence[str], locations: Sequence[str] = ()) -> "Vocabulary":
-        """Vocabulary in which each event is a behavior of its own; names without position 0."""
+        """A vocabulary in which each event is a behavior; pass the names without position 0."""
         names = (UNKNOWN_NAME, *events)
         return cls(
-            events=names,
-            locations=(UNKNOWN_NAME, *locations),
-            behaviors=names,
-            event_to_behavior=range(len(names)),
+            events=names, locations=(UNKNOWN_NAME, *locations), behaviors=names, event_to_behavior=range(len(names))
         )
 
     @property
@@ -99,22 +95,15 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
-        names = {
-            "events": self.events,
-            "locations": self.locations,
-            "behaviors": self.behaviors,
-            "event_to_behavior": self.event_to_behavior,
-        }
-        text = json.dumps(names, ensure_ascii=False, indent=0)
+        names = {name: getattr(self, name) for name in ("events", "locations", "behaviors", "event_to_behavior")}
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(names, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote. Raises ValueError naming the file if it is something else."""
+        """Read a file that `save` wrote. Raises ValueError that names the file if it is something else."""
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**fields)
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

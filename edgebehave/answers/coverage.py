@@ -1,8 +1,8 @@
-"""Sets that hold the next behavior as often as they promise, and no larger than that takes.
+"""Prediction sets: the smallest sets that hold the next behavior in a promised share of the cases.
 
-A set is every candidate whose probability reaches a threshold, and always the most probable one
+A set holds every candidate whose probability reaches a threshold, and always the most probable one
 (split conformal prediction with the score 1 - p: Sadinle, Lei & Wasserman 2019, arXiv 1609.00451).
-The thresholds come with the bundle, where the validation part of the training log made them.
+The thresholds come with the bundle; they were computed on the validation part of the training log.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 _TINY = 1e-30
-"""What is impossible belongs to no set."""
+"""Candidates of a smaller probability are impossible and belong to no set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class CoverageThresholds:
         return float(self.threshold[index]) if index < len(self.threshold) else 0.0
 
     def members(self, probs: npt.NDArray[np.floating], coverage: float) -> npt.NDArray[np.bool_]:
-        """Which of (..., C) candidates belong to the sets; at least the most probable of each."""
+        """(..., C) mask of the candidates in the sets; each set holds at least its most probable candidate."""
         inside: npt.NDArray[np.bool_] = probs >= max(self.at(coverage), _TINY)
         inside |= (probs == probs.max(-1, keepdims=True)) & ~inside.any(-1, keepdims=True)
         return inside
@@ -48,24 +48,24 @@ class CoverageThresholds:
 
 @dataclass(kw_only=True)
 class AdaptiveCoverage:
-    """A coverage that is kept while people change: adaptive conformal inference.
+    """Adaptive conformal inference: keeps the share of correct sets at its target while users change.
 
         a <- a + step (a* - missed)         Gibbs & Candes 2021 (arXiv 2106.00170), Eq. 2
 
-    a* = 1 - target is the share of misses wanted, 1 - a what is asked of `prediction_set`. After
-    T updates the share of misses differs from a* by at most (1 + step) / (step T), whatever
-    happens. Ask for `coverage`, and `update` with what came:
+    a* = 1 - target is the wanted share of misses, 1 - a the coverage to ask `prediction_set` for. After T
+    updates the share of misses differs from a* by at most (1 + step) / (step T), for any sequence of
+    events. Ask for `coverage`, then `update` with the result:
 
         wanted = AdaptiveCoverage(target=0.9)
         answer = predictor.prediction_set("ada", coverage=wanted.coverage)
         wanted.update(any(p.behavior == "mail.open" for p in answer))
 
-    One per user follows that user, one for all of them needs fewer events to find its level.
+    One object per user follows that user; one object for all users needs fewer events to find its level.
     Its fields are all of its state.
 
-    target  share of the sets that hold what comes next, in (0, 1).
-    step    how much one miss moves, in (0, 1]: 0.05 for one user, less for many.
-    level   1 - a as it stands, which may leave 0..1 for a while; starts at the target.
+    target  share of the sets that hold the next behavior, in (0, 1).
+    step    change of the level after one miss, in (0, 1]: 0.05 for one user, less for many.
+    level   the current 1 - a, which may leave 0..1 for a while; starts at the target.
     """
 
     target: float = 0.9
@@ -80,11 +80,11 @@ class AdaptiveCoverage:
 
     @property
     def coverage(self) -> float:
-        """What to ask for, in 0..1."""
+        """The coverage to ask for, in 0..1."""
         return min(max(self._level, 0.0), 1.0)
 
     def update(self, covered: bool) -> None:
-        """Take note of whether the last set held what came."""
+        """Adapt the level. covered: whether the last set held the behavior that came."""
         missed = 0.0 if covered else 1.0
         self.level = self._level - self.step * (1 - self.target - missed)
 

@@ -1,4 +1,4 @@
-"""What is predicted, and the order of it."""
+"""A prediction, and the ranking of candidates."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Prediction(NamedTuple):
 
 
 def predictions(names: Sequence[str], probs: FloatArray, chosen: IntArray) -> list[Prediction]:
-    """The candidates at these positions, in their order.
+    """The candidates at some positions, in the order of the positions.
 
     names   of the candidates, (C,).
     probs   (C,) float32.
@@ -34,19 +34,10 @@ def best_first(probs: FloatArray, k: int) -> IntArray:
     """Positions of the k largest; equal probabilities keep the order of the candidates."""
     if k > _FEW:
         return np.argsort(-probs, kind="stable")[:k]
-    # Sorting all of them would take longer than this.
+    # For a few, this is quicker than sorting all candidates.
     left = probs.copy()
     best = np.empty(min(k, len(probs)), np.int64)
     for rank in range(len(best)):
         best[rank] = left.argmax()
         left[best[rank]] = -1.0
     return best
-
-
-def read_share(value: object, what: str) -> float:
-    """A number in 0..1, or an error that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, float | int | np.floating):
-        raise TypeError(f"{what} must be a number, got {value!r:.60}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{what} must lie in 0..1, got {value}")
-    return float(value)

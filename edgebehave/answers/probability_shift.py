@@ -1,18 +1,18 @@
-"""The last step of a prediction: calibration, and the dial toward rare behaviors.
+"""The last step of a prediction: calibration, and the tail shift toward rare behaviors.
 
     p'(b) ~ p(b)^(1/T) exp(g sqrt p(b)) r_b^tail
 
-T and g make probabilities come true: "0.3" should be right in 30 % of the cases. T > 1 gives more
-to the improbable, as in temperature scaling (Guo et al. 2017, arXiv 1706.04599); g >= 0 gives more
-to the probable, which T alone would take it from. Both keep the order of the candidates.
+Calibration: T and g make probabilities true, so that "0.3" is right in 30 % of the cases. T > 1 gives more
+to improbable behaviors, as in temperature scaling (Guo et al. 2017, arXiv 1706.04599); g >= 0 gives back to
+probable behaviors some of what T > 1 takes from them. Both keep the order of the candidates.
 
-r_b ~ (q_b / p_b)^tau shifts the prior from p, the frequencies of the training log, toward q, under
-which rare behaviors count (Menon et al. 2021, arXiv 2007.07314, Eq. 9, where q is uniform). With
-tail = 0 probabilities stay calibrated, with tail = 1 the shift is the one that validation chose.
-log r is centered: sum_b p_b log r_b = 0. Names of the user's own have no frequency in training;
-their r is 1, that of the typical event, and so is that of what nobody can name.
+Tail shift: r_b ~ (q_b / p_b)^tau shifts the prior from p, the frequencies of the training log, toward q, in
+which rare behaviors have more weight (Menon et al. 2021, arXiv 2007.07314, Eq. 9, with q uniform). At
+tail = 0 probabilities stay calibrated; tail = 1 is the shift that was best on the validation part. log r is
+centered: sum_b p_b log r_b = 0. A name of the user's own has no training frequency; its r is 1, that of the
+typical event. So is the r of column 0, the unknown behavior.
 
-In a bundle, all of this is inside predict.onnx; the functions here say what it computes.
+In a bundle, predict.onnx computes all of this; the functions here define it.
 """
 
 # C candidates, id 0 included; V behaviors of the vocabulary, id 0 included
@@ -54,11 +54,3 @@ class ProbabilityShift:
         shifted = np.exp(scores)
         shifted /= shifted.sum(-1, keepdims=True)
         return shifted
-
-
-def shift_prior(probs_V: FloatArray, log_ratio_V: FloatArray, tail: float) -> FloatArray:
-    """p(b) r_b^tail, normalized: the dial alone, (V,) float32; p itself at tail 0."""
-    if tail == 0:
-        return probs_V
-    shift = ProbabilityShift(log_ratio_V=log_ratio_V)
-    return shift.apply(probs_V, tail).astype(np.float32)

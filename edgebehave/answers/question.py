@@ -1,4 +1,4 @@
-"""What a prediction answers: what to look back on, who the candidates are, and for when."""
+"""The question that a prediction answers: the past to look back on, the candidates, and the moment."""
 
 # V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.habits import HabitHistory, HabitWeights, habit_probs
-from edgebehave.histories.mapped import MappedHistory
+from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 
@@ -21,13 +21,13 @@ NO_PAST: IntArray = np.empty((4, 0), np.int64)
 
 
 class Question(NamedTuple):
-    """What a prediction is made from.
+    """The input of a prediction, besides the state of the network.
 
-    past        (4, n) what the habit kernels look back on, rows as in `RollingHistory.past`:
-                behaviors as candidates 1..V-1, V..V+U-1 for names of the user's own, 0 for those
+    past        (4, n) the behaviors that the habit kernels look back on, rows as in `RollingEvents.past`:
+                behaviors as candidates 1..V-1, V..V+U-1 for names of the user's own, 0 for own names
                 without a slot; events without a behavior are left out.
-    candidates  (number of candidates, or fewer) names of the ids from 1 up.
-    moment      None: not known.
+    candidates  (at most V - 1 + U) names of the ids from 1 up.
+    moment      None: unknown.
     location    id of the location to predict for.
     """
 
@@ -38,9 +38,10 @@ class Question(NamedTuple):
 
 
 class Questions:
-    """Makes the questions about users of a vocabulary with U spare slots.
+    """Makes questions for a vocabulary with U spare slots.
 
-    num_events  how many events the habit kernels look back on.
+    num_events  number of events that the habit kernels look back on.
+    num_spare   U.
     """
 
     def __init__(self, vocabulary: Vocabulary, num_events: int, num_spare: int) -> None:
@@ -49,10 +50,10 @@ class Questions:
         self._known_behaviors = tuple(vocabulary.behaviors[1:])
 
     def of(self, known: MappedHistory | None, moment: Moment | None, location: int) -> Question:
-        """Collect the behaviors to look back on, and give slots to names of the user's own."""
+        """The question about a user (None: unknown); the latest of the user's own names get the slots."""
         if known is None:
             return Question(NO_PAST, self._known_behaviors, moment, location)
-        past = known.history.past(self.num_events)
+        past = known.events.past(self.num_events)
         if known.is_plain(self.num_events):
             return Question(past, self._known_behaviors, moment, location)
         past = past[:, past[0] != NO_BEHAVIOR]
@@ -67,21 +68,15 @@ class Questions:
         return Question(past, (*self._known_behaviors, *own_names), moment, location)
 
     def without_habits(self, moment: Moment | None, location: int) -> Question:
-        """The past is one behavior that is no candidate: kernels have nothing else to copy."""
+        """The question to the network alone: its past is one unknown behavior, so kernels copy no candidate."""
         return Question(np.zeros((4, 1), np.int64), self._known_behaviors, moment, location)
 
 
 def habits_alone(question: Question, weights: HabitWeights) -> FloatArray:
     """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
-    moment = question.moment
     history = HabitHistory.of_events(*question.past)
-    probs_KC, evidence_K = habit_probs(
-        history,
-        1 + len(question.candidates),
-        None if moment is None else moment.time_s,
-        0 if moment is None else moment.utc_offset_min,
-    )
-    voice_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
-    scores_C: npt.NDArray[np.float64] = voice_K @ probs_KC
+    probs_KC, evidence_K = habit_probs(history, 1 + len(question.candidates), *(question.moment or (None, 0)))
+    trust_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
+    scores_C: npt.NDArray[np.float64] = trust_K @ probs_KC
     total = float(scores_C.sum())
     return (scores_C / (total or 1.0)).astype(np.float32)

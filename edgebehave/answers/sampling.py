@@ -1,4 +1,4 @@
-"""Drawing one of several candidates, with temperature and top-p."""
+"""Random draws of candidates, with temperature and top-p."""
 
 # U queries, C candidates
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How candidates are drawn.
+    """The settings of a draw.
 
     temperature  T > 0: probabilities become p^(1/T) / Z; below 1 the likely ones gain.
-    top_p        in (0, 1]: only the fewest candidates that hold this much probability are drawn
-                 from (nucleus sampling, Holtzman et al. 2020).
+    top_p        in (0, 1]: draws come from the fewest candidates that hold this share of the
+                 probability (nucleus sampling, Holtzman et al. 2020).
     """
 
     temperature: float = 1.0
@@ -44,7 +44,10 @@ class Sampling:
         return probs
 
     def draw(self, probs_UC: npt.NDArray[np.floating], pick_U: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-        """A candidate of each row, (U,), by a uniform number in [0, 1) each."""
+        """A candidate of each row, (U,) int64.
+
+        pick_U  (U,) uniform numbers in [0, 1).
+        """
         mass = self.adjusted(probs_UC).cumsum(1)
         index = (pick_U[:, None] * mass[:, -1:] >= mass).sum(1)
         drawn: npt.NDArray[np.int64] = np.minimum(index, mass.shape[1] - 1)

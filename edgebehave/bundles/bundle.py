@@ -1,14 +1,15 @@
-"""The bundle: what ships to a device. A folder that is read once, verified, and then run.
+"""The bundle: a folder that ships to a device, is read once, verified, and then run.
 
 manifest.json     versions, shape of the model, class priors, hashes of the other files and its own
 vocabulary.json   names and their ids
-observe.onnx      event + cache of those before -> state, and what is new in the cache
+observe.onnx      event + cache of earlier events -> state, and the new rows of the cache
 predict.onnx      state + moment + history of behaviors -> probabilities
-wait.onnx         state + history -> waiting times until the next behavior (where known)
-next.onnx, place.onnx  what the future is generated with (where known)
+wait.onnx         state + history -> waiting times until the next behavior (models with generation heads)
+next.onnx         state + moment + history -> behavior and event of a generated event (the same, not for the web)
+place.onnx        state + event + history -> location of a generated event (the same, not for the web)
+window.onnx       latest events + moment + history -> probabilities, without a state (bundles for servers)
 """
 
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,44 +22,32 @@ import numpy.typing as npt
 
 from edgebehave.answers.coverage import CoverageThresholds
 from edgebehave.bundles.graph_file import check_graph_file
-from edgebehave.bundles.inference import open_graph, running_providers
-from edgebehave.bundles.manifest_digest import manifest_digest
+from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.time_features import NUM_SLOTS
-from edgebehave.version import __version__
 from edgebehave.vocabulary import Vocabulary
 
-FORMAT_VERSION = 2
-"""What this runtime reads; bundles of version 1 are to be exported again."""
-
 Target = Literal["native", "server", "web"]
-"""What a bundle is made for.
+"""The runtime that a bundle is made for.
 
-native  ONNX Runtime of a phone or a computer: fused operators, the cache in place.
-server  the same, and window.onnx for those who keep no caches.
-web     ONNX Runtime in a browser: standard operators, what is new in the cache is returned.
+native  ONNX Runtime of a phone or a computer: fused operators, the cache is changed in place.
+server  the same, and window.onnx, which needs no cache.
+web     ONNX Runtime in a browser: standard operators, the new rows of the cache are returned.
 """
 
 CACHE_PARTS = ("key", "value")
-"""What the cache of a layer consists of."""
+"""The parts of the cache of a layer."""
 
 GRAPHS = ("observe.onnx", "predict.onnx")
-WAIT_GRAPH = "wait.onnx"
-"""In bundles of models with generation heads: state + history -> when the next behavior happens."""
+"""The graphs of every bundle."""
 
-WINDOW_GRAPH = "window.onnx"
-"""In bundles for servers: the latest events, moment and history -> probabilities, stateless."""
-
+WAIT_GRAPH, WINDOW_GRAPH = "wait.onnx", "window.onnx"
 NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
-"""In those of them not for the web: state + moment -> what happens, which event; where that is."""
 
 WAIT_INPUTS = ("hidden", "history", "num_real")
 LOCATION_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
 
 _OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
-
-
-class BundleError(ValueError):
-    """A bundle that is damaged, incomplete, or made for another version of the runtime."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +118,13 @@ class ModelShape:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationHeads:
-    """What the future is generated with, beside wait.onnx.
+    """The graphs and numbers that generate events, besides wait.onnx.
 
     next           runs next.onnx.
-    location          runs place.onnx.
-    num_quantiles  Q: wait.onnx gives first Q waiting times of each bin, alike in probability, then
-                   the user's own.
-    clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and
-                   of weekends.
+    location       runs place.onnx.
+    num_quantiles  Q: wait.onnx first gives Q equally probable waiting times of each bin, then the
+                   waiting times from the user's own past.
+    clock_rate     (2, 48) share of the training log's behaviors in each half hour of workdays and of weekends.
     """
 
     next: Any
@@ -152,12 +140,12 @@ class Bundle:
     manifest      all of manifest.json.
     target        what it was exported for.
     class_priors  (V,) float32 training frequencies, 0 for id 0.
-    log_ratio     (V,) float64, log r_b of the dial, see `edgebehave.answers.probability_shift`.
+    log_ratio     (V,) float64, log r_b of the tail shift, see `edgebehave.answers.probability_shift`.
     thresholds    of prediction sets.
     observe       runs observe.onnx; see `open_graph`.
     predict       runs predict.onnx.
-    wait          runs wait.onnx; None if the model says nothing of waiting times.
-    generation    None if the bundle generates no future.
+    wait          runs wait.onnx; None if the model has no generation heads.
+    generation    None if the bundle cannot generate events.
     """
 
     path: Path
@@ -181,16 +169,17 @@ class Bundle:
         Raises BundleError that names the file and what to do, ImportError without ONNX Runtime.
         """
         path = Path(path)
-        manifest = _read_manifest(path)
-        contents = _read_files(path, manifest)
-        if manifest.get("target") not in get_args(Target):
+        manifest = read_manifest(path)
+        contents = read_files(path, manifest, ("vocabulary.json", *GRAPHS))
+        target: Any = manifest.get("target")
+        if target not in get_args(Target):
             raise BundleError(
-                f"{path} is made for {manifest.get('target')!r}, this runtime reads bundles for "
+                f"{path} is made for {target!r}, this runtime reads bundles for "
                 f"{' and '.join(get_args(Target))}; export it again"
             )
         try:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
-            with np.errstate(over="ignore"):  # infinite ones are refused below
+            with np.errstate(over="ignore"):  # infinite values are refused below
                 class_priors = np.array(manifest["class_priors"], np.float32)
             log_ratio = np.array(manifest["tail"]["log_ratio"], np.float64)
             thresholds = CoverageThresholds(
@@ -198,31 +187,28 @@ class Bundle:
                 threshold=np.array(manifest["conformal"]["threshold"], np.float64),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
-        vocabulary = _read_vocabulary(path, contents["vocabulary.json"])
+            raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
+        try:
+            vocabulary = Vocabulary(**json.loads(contents["vocabulary.json"]))
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
         _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
-        graphs = {name: _open_graph(path / name, contents[name], providers) for name in GRAPHS}
-        observe_inputs = shape.observe_inputs(manifest["target"])
-        _check_inputs(path / "observe.onnx", graphs["observe.onnx"], observe_inputs)
-        _check_inputs(path / "predict.onnx", graphs["predict.onnx"], shape.predict_inputs())
-        wait = None
+        inputs = {"observe.onnx": shape.observe_inputs(target), "predict.onnx": shape.predict_inputs()}
         if WAIT_GRAPH in contents:
-            wait = _open_graph(path / WAIT_GRAPH, contents[WAIT_GRAPH], providers)
-            _check_inputs(path / WAIT_GRAPH, wait, set(WAIT_INPUTS))
+            inputs[WAIT_GRAPH] = set(WAIT_INPUTS)
+        graphs = {name: _open_graph(path, name, contents, providers, inputs[name]) for name in inputs}
         generation = None
-        if NEXT_GRAPH in contents and LOCATION_GRAPH in contents and wait is not None:
+        if {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys():
             generation = _open_generation(path, manifest, shape, contents, providers)
-        running = running_providers(graphs["predict.onnx"])[0]
+        running = graphs["predict.onnx"].get_providers()[0]
         if providers and running != providers[0]:
             warnings.warn(
-                f"{providers[0]} is not available here; the bundle runs on {running}",
-                RuntimeWarning,
-                stacklevel=3,
+                f"{providers[0]} is not available here; the bundle runs on {running}", RuntimeWarning, stacklevel=3
             )
         return cls(
             path=path,
             manifest=manifest,
-            target=manifest["target"],
+            target=target,
             shape=shape,
             vocabulary=vocabulary,
             class_priors=class_priors,
@@ -230,85 +216,14 @@ class Bundle:
             thresholds=thresholds,
             observe=graphs["observe.onnx"],
             predict=graphs["predict.onnx"],
-            wait=wait,
+            wait=graphs.get(WAIT_GRAPH),
             generation=generation,
         )
 
     @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the graphs, best first."""
-        return running_providers(self.predict)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
-    if not file.is_file():
-        raise BundleError(f"{path} is not a bundle; make one with `edgebehave export`")
-    try:
-        content = file.read_bytes()
-        manifest = json.loads(content)
-        version = int(manifest["format_version"])
-        needed = str(manifest["min_runtime"])
-        _parts(needed)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        raise BundleError(f"{file} is damaged; copy or export the bundle again") from None
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read ({error.strerror})") from None
-    if version > FORMAT_VERSION or _parts(needed) > _parts(__version__):
-        raise BundleError(
-            f"{path} is a bundle of format {version} and needs edgebehave {needed} or newer, "
-            f"this is {__version__}; upgrade edgebehave"
-        )
-    if version < FORMAT_VERSION:
-        raise BundleError(
-            f"{path} is a bundle of format {version}, this runtime reads {FORMAT_VERSION}; "
-            "export it again from its checkpoint"
-        )
-    if manifest.get("digest") != manifest_digest(content):
-        raise BundleError(f"{file} is damaged: its digest is another; copy the bundle again")
-    return dict(manifest)
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def _read_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    """Contents of all files that the manifest lists, each as long and hashed as it says.
-
-    The graphs are run from these bytes: what was verified is what runs.
-    """
-    listed = manifest.get("files")
-    if not isinstance(listed, dict):
-        raise BundleError(f"{path}/manifest.json lists no files; copy or export it again")
-    for name in ("vocabulary.json", *GRAPHS):
-        if name not in listed:
-            raise BundleError(f"{path}/manifest.json does not list {name}; export it again")
-    contents: dict[str, bytes] = {}
-    for name, expected in listed.items():
-        # A manifest names its neighbors and nothing else on the device.
-        if Path(name).name != name:
-            raise BundleError(f"{path}/manifest.json lists {name!r}, which is not a file name")
-        try:
-            contents[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{path}/{name} cannot be read ({error.strerror}); copy the bundle again, whole"
-            ) from None
-        digest = hashlib.sha256(contents[name]).hexdigest()
-        if not isinstance(expected, dict) or digest != expected.get("sha256"):
-            raise BundleError(
-                f"{path}/{name} is damaged: {len(contents[name])} bytes, and its SHA-256 is not "
-                "the one in manifest.json; copy the bundle again"
-            )
-    return contents
-
-
-def _read_vocabulary(path: Path, content: bytes) -> Vocabulary:
-    try:
-        return Vocabulary(**json.loads(content))
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
+        return tuple(self.predict.get_providers())
 
 
 def _check_consistent(
@@ -325,11 +240,11 @@ def _check_consistent(
                 f"{path}: the vocabulary has {name} {getattr(vocabulary, name)} but the model "
                 f"{getattr(shape, name)}; export it again from its checkpoint"
             )
-    for name, values in (("class priors", class_priors), ("ratios of the dial", log_ratio)):
+    for name, values in (("class priors", class_priors), ("ratios of the tail shift", log_ratio)):
         if values.shape != (shape.num_behaviors,) or not np.isfinite(values).all():
             raise BundleError(
                 f"{path}: {values.size} {name} for {shape.num_behaviors} behaviors, "
-                "or some that are no numbers; export it again from its checkpoint"
+                "or some that are not finite; export it again from its checkpoint"
             )
     looks_back = max(shape.receptive_field + shape.window - 2, shape.habit_events)
     if shape.history_events < looks_back:
@@ -339,15 +254,25 @@ def _check_consistent(
         )
 
 
-def _open_graph(file: Path, content: bytes, providers: Sequence[str] | None) -> Any:
+def _open_graph(
+    path: Path, name: str, contents: Mapping[str, bytes], providers: Sequence[str] | None, inputs: set[str]
+) -> Any:
+    """A session of one of the graphs, which must have these inputs."""
     try:
-        check_graph_file(content)
-        return open_graph(content, providers)
+        check_graph_file(contents[name])
+        graph = open_graph(contents[name], providers)
     except ImportError:
         raise
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
-        raise BundleError(f"{file} cannot be loaded: {error}") from error
+        raise BundleError(f"{path / name} cannot be loaded: {error}") from error
+    found = {graph_input.name for graph_input in graph.get_inputs()}
+    if found != inputs:
+        raise BundleError(
+            f"{path / name} takes {sorted(found)}, but its manifest promises {sorted(inputs)}; "
+            "export it again from its checkpoint"
+        )
+    return graph
 
 
 def _open_generation(
@@ -363,23 +288,10 @@ def _open_generation(
         if num_quantiles < 1 or clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all():
             raise ValueError("generation")
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path}/manifest.json lacks or garbles {error}") from None
-    graphs = {}
-    for name, inputs in ((NEXT_GRAPH, shape.next_inputs()), (LOCATION_GRAPH, set(LOCATION_INPUTS))):
-        graphs[name] = _open_graph(path / name, contents[name], providers)
-        _check_inputs(path / name, graphs[name], inputs)
+        raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
     return GenerationHeads(
-        next=graphs[NEXT_GRAPH],
-        location=graphs[LOCATION_GRAPH],
+        next=_open_graph(path, NEXT_GRAPH, contents, providers, shape.next_inputs()),
+        location=_open_graph(path, LOCATION_GRAPH, contents, providers, set(LOCATION_INPUTS)),
         num_quantiles=num_quantiles,
         clock_rate=clock_rate,
     )
-
-
-def _check_inputs(file: Path, graph: Any, expected: set[str]) -> None:
-    found = {graph_input.name for graph_input in graph.get_inputs()}
-    if found != expected:
-        raise BundleError(
-            f"{file} takes {sorted(found)}, but its manifest promises {sorted(expected)}; "
-            "export it again from its checkpoint"
-        )

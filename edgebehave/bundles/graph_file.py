@@ -1,15 +1,15 @@
-"""What an ONNX file asks for, read from its bytes before ONNX Runtime sees them.
+"""A check of the bytes of an ONNX file before ONNX Runtime loads it.
 
-A graph may name files of the device as its weights, bring functions of its own, or call operators
-of any domain. A bundle needs none of the first two, and two domains of the third; a graph that
-wants more is not run. The reader knows the wire format of protocol buffers and the few messages of
-onnx.proto on the way to tensors and operators; it skips the rest, weights included.
+A graph may name files of the device as its weights, contain functions of its own, or call operators of any
+domain. A graph of a bundle does neither of the first two and calls operators of two domains; a graph that
+needs more is not run. The reader follows the wire format of protocol buffers and the few messages of
+onnx.proto that lead to tensors and operators; it skips the rest, weights included.
 """
 
 from collections.abc import Iterator
 
 DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
-"""Where operators may come from: the standard, and what ONNX Runtime adds to it."""
+"""Allowed domains of operators: the ONNX standard, and the additions of ONNX Runtime."""
 
 _MAX_DEPTH = 12
 
@@ -18,14 +18,7 @@ _MESSAGES = {
     "model": {7: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse_tensor"},
     "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        6: "graph",
-        10: "tensor",
-        11: "graph",
-        22: "sparse_tensor",
-        23: "sparse_tensor",
-    },
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse_tensor", 23: "sparse_tensor"},
     "sparse_tensor": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
@@ -35,11 +28,11 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
 
 
 def check_graph_file(content: bytes) -> None:
-    """Raises ValueError for a graph that needs more than itself and ONNX Runtime, or is none."""
+    """Raises ValueError if the file is not an ONNX graph or needs more than itself and ONNX Runtime."""
     try:
         _check(memoryview(content), "model", 0)
     except IndexError:
-        raise ValueError("it is no ONNX file, or not all of one") from None
+        raise ValueError("it is not an ONNX file, or not all of one") from None
 
 
 def _check(message: memoryview, kind: str, depth: int) -> None:
@@ -50,9 +43,9 @@ def _check(message: memoryview, kind: str, depth: int) -> None:
     for field, value in _fields(message):
         if kind == "tensor":
             if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value):
-                raise ValueError("its weights lie in another file, which a bundle never has")
+                raise ValueError("its weights lie in another file, which a bundle does not allow")
         elif kind == "model" and field in (_FUNCTIONS, _TRAINING):
-            raise ValueError("it brings functions of its own, which a bundle never has")
+            raise ValueError("it contains functions of its own, which a bundle does not allow")
         elif kind == "node" and field in (_OP_TYPE, _DOMAIN):
             text = bytes(_message(value)).decode("utf-8", "replace")
             op_type, domain = (text, domain) if field == _OP_TYPE else (op_type, text)
@@ -63,9 +56,9 @@ def _check(message: memoryview, kind: str, depth: int) -> None:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field; of bytes, a view, of fixed-width numbers, 0.
+    """Number and value of each field: a view for bytes, 0 for numbers of fixed width.
 
-    Raises IndexError for a message that ends too early, ValueError for what is no message.
+    Raises IndexError for a message that ends too early, ValueError for bytes that are not a message.
     """
     at, end = 0, len(message)
     while at < end:
@@ -81,14 +74,14 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif wire_type in (1, 5):
             at += 8 if wire_type == 1 else 4
         else:
-            raise ValueError("it is no ONNX file")
+            raise ValueError("it is not an ONNX file")
         if at > end:
             raise IndexError
         yield key >> 3, value
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits per byte, lowest first, and where it ends."""
+    """A number of seven bits per byte, lowest first, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = message[at]
@@ -96,10 +89,10 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError("it is no ONNX file")
+    raise ValueError("it is not an ONNX file")
 
 
 def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("it is no ONNX file")
+        raise ValueError("it is not an ONNX file")
     return value

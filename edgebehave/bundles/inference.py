@@ -1,16 +1,18 @@
-"""ONNX Runtime, loaded when the first graph is: one thread, and no silent surprises."""
+"""ONNX Runtime: loaded with the first graph, one thread per graph, and a warning for every fallback."""
 
 import functools
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-CPU = "CPUExecutionProvider"
-CPU_DEVICE = "cpu"
-"""Name of main memory, for binding."""
+import numpy as np
+import numpy.typing as npt
 
-# Two packages that install the same module: the one that came last has overwritten the other.
+Array = npt.NDArray[np.generic]
+
+CPU = "CPUExecutionProvider"
+# Both packages install the same module: the one that was installed last has overwritten the other.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -38,23 +40,18 @@ def open_graph(model: bytes, providers: Sequence[str] | None = None) -> Any:
     """An inference session on one thread; `run(None, {input name: array})` gives its outputs.
 
     model      a whole ONNX file; graphs whose weights lie in other files do not load.
-    providers  execution providers, best first; the CPU stands in for those that are not there.
+    providers  execution providers, best first; the CPU replaces those that are not available.
     """
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     # These graphs are so small that a second thread costs more than it does.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # All of a run's memory at once from the C library, nothing in it used twice: 3 % quicker.
+    # All memory of a run comes from the C library at once and none of it is reused: 3 % quicker.
     options.enable_cpu_mem_arena = options.enable_mem_reuse = False
     available = set(onnxruntime.get_available_providers())
     wanted = [name for name in providers or () if name in available and name != CPU]
     return onnxruntime.InferenceSession(model, options, providers=[*wanted, CPU])
-
-
-def running_providers(session: Any) -> tuple[str, ...]:
-    """Execution providers that a session really has, best first."""
-    return tuple(session.get_providers())
 
 
 def _is_installed(package: str) -> bool:
@@ -66,3 +63,31 @@ def _is_installed(package: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+class BoundGraph:
+    """A session of ONNX Runtime with its inputs and outputs bound to arrays of ours.
+
+    A run copies, converts and looks up nothing: for graphs this small, `session.run` spends as much time
+    on that as on the graph. The arrays are kept alive; they must be contiguous.
+    """
+
+    def __init__(self, session: Any, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._inputs: dict[str, Array] = {}
+        for name, array in inputs.items():
+            self.bind(name, array)
+        self._outputs = dict(outputs)
+        for name, array in outputs.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def bind(self, name: str, array: Array) -> None:
+        """Take an input from another array from now on."""
+        assert array.flags.c_contiguous, name
+        self._inputs[name] = array
+        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def run(self) -> None:
+        """Compute the outputs in place. Run options, even default ones, would cost 30 us."""
+        self._session.run_with_iobinding(self._binding)

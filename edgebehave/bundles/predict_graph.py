@@ -1,4 +1,4 @@
-"""predict.onnx with its inputs in place: one set of arrays for each thread that asks."""
+"""predict.onnx with bound inputs: one set of arrays for each thread."""
 
 # n behaviors of a history, D width, V behaviors, U spare slots
 
@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bound_graph import Array, BoundGraph
 from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.inference import Array, BoundGraph
 from edgebehave.moments import Moment
 
 FloatArray = npt.NDArray[np.float32]
@@ -16,7 +16,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class PredictGraph(threading.local):
-    """Asks the predict graph of a bundle; safe for several threads, each has arrays of its own."""
+    """Runs the predict graph of a bundle; safe for several threads, each has arrays of its own."""
 
     def __init__(self, bundle: Bundle) -> None:
         # Runs once in every thread that asks: see threading.local.
@@ -42,19 +42,14 @@ class PredictGraph(threading.local):
         self._graph = BoundGraph(bundle.predict, inputs, {"probs": self._probs})
 
     def probs(
-        self,
-        hidden_1D: FloatArray,
-        moment: Moment | None,
-        location: int,
-        history_4n: IntArray,
-        tail: float = 0.0,
+        self, hidden_1D: FloatArray, moment: Moment | None, location: int, history_4n: IntArray, tail: float = 0.0
     ) -> FloatArray:
-        """Probabilities of all ids, (V + U,) float32, column 0 for what nobody can name.
+        """Probabilities of all ids, (V + U,) float32; column 0 is the unknown behavior.
 
-        moment      None: not known.
+        moment      None: unknown.
         history_4n  ids of the past behaviors and of their locations, UTC seconds and offsets in
                     minutes, oldest first, as many as the habit kernels look back on.
-        tail        position of the dial, 0..1.
+        tail        strength of the tail shift, 0..1, see `edgebehave.answers.probability_shift`.
         """
         self._hidden_1D[:] = hidden_1D
         self._tail[...] = tail

@@ -1,4 +1,4 @@
 """Histories: the retained events of each user, in memory, in SQLite, and as ids of a vocabulary.
 
-May import names, moments and vocabulary of the runtime, and what these may import.
+May import arguments, moments and vocabulary of the runtime.
 """

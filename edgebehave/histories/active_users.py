@@ -1,42 +1,32 @@
-"""The users that are being asked about: their histories, mapped to ids and kept at hand."""
+"""The mapped histories of the users who were asked about most recently."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edgebehave.histories.history import History, Mark, UserEvent
-from edgebehave.histories.mapped import MappedHistory
+from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.vocabulary import Vocabulary
 
 
 class ActiveUsers:
-    """Mapped histories of the users asked about most recently, at most `max_users` of them.
+    """A cache of `MappedHistory`, one per user, for at most `max_users` users; the history stays the truth.
 
-    Whatever happens to the history, also through other processes, is seen when a user is next asked
-    about: events added at the end are followed one by one, any other change maps the history anew.
+    Every change of the history, also by another process, is seen when the user is next asked about:
+    events added at the end are followed one by one, any other change maps the history anew.
 
     Safe for several threads, as long as no two use the same user at once.
     """
 
-    def __init__(
-        self,
-        history: History,
-        vocabulary: Vocabulary,
-        capacity: int,
-        max_users: int,
-        when_dropped: Callable[[str], None],
-    ) -> None:
+    def __init__(self, history: History, vocabulary: Vocabulary, capacity: int, max_users: int) -> None:
         """No users yet.
 
-        capacity      events per user that predictions are made from.
-        when_dropped  called with a user whose past changed or who had to make room: what was made
-                      from the mapped history is not valid any more.
+        capacity  events per user that predictions are made from.
         """
         self._history = history
         self._vocabulary = vocabulary
         self._capacity = capacity
-        self._max_users = max_users
-        self._when_dropped = when_dropped
+        self.max_users = max_users
         self._mapped: OrderedDict[str, MappedHistory] = OrderedDict()
         self._lock = threading.Lock()
         history.keep(capacity)
@@ -45,24 +35,23 @@ class ActiveUsers:
         return len(self._mapped)
 
     def get(self, user: str) -> MappedHistory | None:
-        """The history of a user up to now, None for a user not known."""
+        """The history of a user up to now, None for an unknown user."""
         mark = self._history.mark(user)
-        mapped = self._mapped.get(user)
         if mark is None:
             self.drop(user)
             return None
-        if mapped is None or mark != mapped.mark:
-            if mapped is None or not self._follow(user, mapped, mark):
-                mapped = self._map(user)
-            if mapped is None:
+        mapped = self._mapped.get(user)
+        if mapped is None or (mark != mapped.mark and not self._follow(user, mapped, mark)):
+            self.drop(user)
+            found = self._history.latest(user, self._capacity)
+            if found is None:
                 return None
+            mapped = MappedHistory(self._vocabulary, self._capacity, *found)
         with self._lock:
             self._mapped[user] = mapped
             self._mapped.move_to_end(user)
-            is_full = len(self._mapped) > self._max_users
-            other = self._mapped.popitem(last=False)[0] if is_full else None
-        if other is not None:
-            self._when_dropped(other)
+            if len(self._mapped) > self.max_users:
+                self._mapped.popitem(last=False)
         return mapped
 
     def append(self, row: UserEvent) -> None:
@@ -84,13 +73,12 @@ class ActiveUsers:
             self.drop(row.user)
 
     def drop(self, user: str) -> None:
-        """The past of a user is not what it was."""
+        """Remove the mapped history of a user, because the history has changed."""
         with self._lock:
             self._mapped.pop(user, None)
-        self._when_dropped(user)
 
     def _follow(self, user: str, mapped: MappedHistory, mark: Mark) -> bool:
-        """Catch up by events that others added at the end; False if that is not all."""
+        """Add the events that others added at the end; False if something else has changed."""
         num_new = mark.num_events - mapped.mark.num_events
         if mark.changes != mapped.mark.changes or not 0 < num_new <= self._capacity:
             return False
@@ -99,8 +87,3 @@ class ActiveUsers:
             return False
         mapped.extend(*found)
         return True
-
-    def _map(self, user: str) -> MappedHistory | None:
-        self.drop(user)
-        found = self._history.latest(user, self._capacity)
-        return found and MappedHistory(self._vocabulary, self._capacity, *found)

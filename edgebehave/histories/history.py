@@ -1,11 +1,11 @@
-"""Where the events of all users live: what a `Predictor` asks of a history.
+"""The `History` protocol, which stores the events of all users by name, and the values that it takes and gives.
 
-A history keeps names, not ids of a vocabulary: another bundle reads the same one. Per user it holds
-the retained events in the order of time (those of the same second in the order in which they came)
-and how many were observed; what a prediction is made from is a pure function of the two.
+A history holds names, not ids of a vocabulary, so any bundle reads any history. For each user it holds
+the retained events in order of time (events of the same second in order of arrival) and the number of
+events observed. A prediction is a pure function of these two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -13,30 +13,30 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.arguments import check_name
 from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN, read_moment
-from edgebehave.names import check_name
 
 IntArray = npt.NDArray[np.int64]
 
 
 class HistoryError(Exception):
-    """A history that cannot be used: damaged, not a history, of a newer version, or in use.
+    """A history cannot be used: it is damaged, is not a history, has a newer version, or is in use.
 
-    What was asked for did not happen, and nothing was changed; only where a `SqliteHistory` forgets
-    may the forgetting have happened and its traces be left, and then the message says so.
+    The call did nothing and changed nothing. One exception: a `SqliteHistory` may have forgotten events
+    but could not erase their traces from the file; then the message says so.
     """
 
 
 class HistoryBusyError(HistoryError):
-    """Other processes kept the history to themselves for too long: try again."""
+    """Other processes kept the history locked for too long: try again."""
 
 
 class Mark(NamedTuple):
-    """How far the history of a user has come.
+    """The version of one user's history: two equal marks mean equal histories.
 
-    changes     as long as it stays the same, only latest events were added. Grows with everything
-                else: a late event, one that aged or was forgotten, another life after `forget`.
-    num_events  events observed, retained or not, less those forgotten. The first one retained is
+    changes     stays the same while events are only added at the end. It grows with every other change: a
+                late event, an event that aged or was forgotten, a new start after `forget`.
+    num_events  events observed, retained or not, without those forgotten. The first retained event has
                 number num_events - (events retained).
     """
 
@@ -46,13 +46,13 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedColumn:
-    """A column of names: row i is names[index[i]]; every name is used, None is "no location"."""
+    """A column of names: row i is names[index[i]]. Each name is used at least once; None is "no location"."""
 
     names: list[str | None]
     index: IntArray
 
     @classmethod
-    def of(cls, rows: list[str | None]) -> "NamedColumn":
+    def of(cls, rows: Iterable[str | None]) -> "NamedColumn":
         order: dict[str | None, int] = {}
         index = [order.setdefault(name, len(order)) for name in rows]
         return cls(list(order), np.array(index, np.int64))
@@ -63,28 +63,51 @@ class NamedColumn:
 
 @dataclass(frozen=True)
 class NamedEvents:
-    """Consecutive events of a user, oldest first; times in seconds since 1970, (n,) int64."""
+    """Consecutive events of one user by name, oldest first, as columns: a value that a history gives out.
+
+    time_s          (n,) int64 UTC seconds since 1970.
+    utc_offset_min  (n,) int64 minutes to add for local time.
+    """
 
     event: NamedColumn
     location: NamedColumn
     time_s: IntArray
     utc_offset_min: IntArray
 
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str | None, int, int]]) -> "NamedEvents":
+        """Events from rows of (event, location, time_s, utc_offset_min), at least one.
+
+        Raises ValueError if times are out of order or values out of their range.
+        """
+        event, location, time_s, utc_offset_min = zip(*rows, strict=True)
+        events = cls(
+            NamedColumn.of(event),
+            NamedColumn.of(location),
+            np.array(time_s, np.int64),
+            np.array(utc_offset_min, np.int64),
+        )
+        if (np.diff(events.time_s) < 0).any():
+            raise ValueError("events are not in the order of time")
+        if events.time_s[0] < EARLIEST_S or events.time_s[-1] >= LATEST_S:
+            raise ValueError("an event lies outside 1990..2100")
+        if (np.abs(events.utc_offset_min) > MAX_OFFSET_MIN).any():
+            raise ValueError("an event has an impossible offset of local time")
+        return events
+
+    def rows(self) -> Iterator[tuple[str, str | None, int, int]]:
+        """The events one by one, as `of` takes them."""
+        columns = self.event.rows(), self.location.rows(), self.time_s.tolist(), self.utc_offset_min.tolist()
+        for event, location, time_s, utc_offset_min in zip(*columns, strict=True):
+            assert event is not None
+            yield event, location, time_s, utc_offset_min
+
     def __len__(self) -> int:
         return len(self.time_s)
 
-    def check(self) -> None:
-        """Raise ValueError if times are out of order or values out of their range."""
-        if (np.diff(self.time_s) < 0).any():
-            raise ValueError("events are not in the order of time")
-        if ((self.time_s < EARLIEST_S) | (self.time_s >= LATEST_S)).any():
-            raise ValueError("an event lies outside 1990..2100")
-        if (np.abs(self.utc_offset_min) > MAX_OFFSET_MIN).any():
-            raise ValueError("an event has an impossible offset of local time")
-
 
 class Match(NamedTuple):
-    """Which events to forget: those that fit all of it, None fits all.
+    """A condition on the events to forget: an event must fit every field, and None fits all.
 
     first_s, last_s  seconds since 1970, both included.
     """
@@ -96,11 +119,7 @@ class Match(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        event: str | None,
-        location: str | None,
-        at: datetime | float | None,
-        until: datetime | float | None,
+        cls, event: str | None, location: str | None, at: datetime | float | None, until: datetime | float | None
     ) -> "Match":
         """From the arguments of `Predictor.forget_event`, checked."""
         if event is None and location is None and at is None and until is None:
@@ -119,7 +138,7 @@ class Match(NamedTuple):
 
 
 class UserEvent(NamedTuple):
-    """An event of a user, checked: names, UTC seconds, and minutes to add for local time."""
+    """One event of a user as it enters a history, checked: names, UTC seconds, minutes to add for local time."""
 
     user: str
     event: str
@@ -129,42 +148,42 @@ class UserEvent(NamedTuple):
 
 
 class History(Protocol):
-    """The events of any number of users. Every method may be called from any thread.
+    """A store of the events of any number of users. Every method may be called from any thread.
 
-    Names and moments were checked by the caller. Methods raise HistoryError where the history
-    cannot do its work, and then have changed nothing.
+    The caller has checked names and moments. Methods raise HistoryError if the history cannot do its
+    work, and then nothing has changed.
 
-    An event goes to its place in time. A history retains the last `max_events` of a user and, of
-    these, those younger than its `max_age` (see `Retention`); what it does not retain, or not any
-    more, still counts. A user has at least one retained event, or is not known.
+    An event goes to its place in time. A history retains the last `max_events` events of a user and, of
+    these, those younger than its `max_age` (see `Retention`); events that are not retained still count.
+    A user is known as long as at least one event is retained.
     """
 
     def keep(self, max_events: int) -> None:
-        """Retain at least so many events per user from now on."""
+        """Retain at least this number of events per user from now on."""
 
     def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
-        """Take an event in; once this returns, it is as safe as this history makes it."""
+        """Add an event. When this returns, the event is as safe as this history makes it."""
 
     def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
-        """`append` for each row in turn: all of them, or, where it raises, none."""
+        """`append` for each row in turn: all rows, or none if it raises."""
 
     def mark(self, user: str) -> Mark | None:
-        """How far a user's history has come, None for a user not known. Cheap."""
+        """The version of a user's history, None for an unknown user. Cheap."""
 
     def latest(self, user: str, max_events: int) -> tuple[Mark, NamedEvents] | None:
-        """The last events of a user, fewer if there are fewer, and the mark that they reach."""
+        """The last events of a user, fewer if there are fewer, and the mark that belongs to them."""
 
     def last_offset_min(self, user: str) -> int:
-        """Local time of a user's latest event, 0 for a user not known."""
+        """Offset of local time of a user's latest event in minutes, 0 for an unknown user."""
 
     def users(self) -> list[str]:
-        """All users known, in the order in which they became known."""
+        """All known users, in the order of their first event."""
 
     def put(self, user: str, num_events: int, events: NamedEvents) -> Mark:
-        """Begin the history of a user not known yet with events that another history retained."""
+        """Begin the history of an unknown user with events that another history retained."""
 
     def forget(self, user: str) -> bool:
-        """Erase all of a user. Returns whether there was anything."""
+        """Erase everything of a user. Returns whether the user was known."""
 
     def forget_events(self, user: str, match: Match) -> int:
-        """Erase retained events, as if they had never been observed. Returns how many."""
+        """Erase retained events as if they had never been observed. Returns their number."""

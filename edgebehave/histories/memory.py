@@ -1,7 +1,8 @@
-"""Histories in memory: 14 bytes an event, gone with the process."""
+"""The history in memory: 14 bytes an event, gone with the process."""
 
 import struct
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from edgebehave.histories.history import Mark, Match, NamedColumn, NamedEvents, UserEvent
 from edgebehave.histories.retention import HISTORY_EVENTS, Retention
-from edgebehave.histories.shared_names import SharedNames
 
 # 1990..2100 fits unsigned seconds, -840..840 minutes fits two bytes.
 _EVENT = struct.Struct("<Iiih")
@@ -19,14 +19,66 @@ _SIZE = _EVENT.size
 _time_at = struct.Struct("<I").unpack_from
 
 
+class SharedNames:
+    """Ids for the names of all users, with a count of the events that use each: an unused name leaves memory.
+
+    Id 0 is "no name". The id of a name that left is given to the next new one.
+    """
+
+    def __init__(self) -> None:
+        self._id_of: dict[str, int] = {}
+        self._name_of: list[str | None] = [None]
+        self._num_uses = [0]
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._id_of)
+
+    def __getitem__(self, name_id: int) -> str | None:
+        return self._name_of[name_id]
+
+    def take(self, name: str | None) -> int:
+        """The id of a name, for one more event."""
+        if name is None:
+            return 0
+        name_id = self._id_of.get(name)
+        if name_id is None:
+            if self._free:
+                name_id = self._free.pop()
+                self._name_of[name_id] = name
+            else:
+                name_id = len(self._name_of)
+                self._name_of.append(name)
+                self._num_uses.append(0)
+            self._id_of[name] = name_id
+        self._num_uses[name_id] += 1
+        return name_id
+
+    def release(self, name_id: int) -> None:
+        """Count one event less for an id."""
+        if not name_id:
+            return
+        self._num_uses[name_id] -= 1
+        if not self._num_uses[name_id]:
+            name = self._name_of[name_id]
+            assert name is not None
+            del self._id_of[name]
+            self._name_of[name_id] = None
+            self._free.append(name_id)
+
+    def find(self, name: str) -> int:
+        """The id of a name, -1 if no event uses it."""
+        return self._id_of.get(name, -1)
+
+
 class _UserLog:
     """Events of one user, packed one behind the other in the order of time."""
 
     __slots__ = ("changes", "num_events", "packed")
 
-    def __init__(self, changes: int, num_events: int = 0) -> None:
+    def __init__(self, changes: int) -> None:
         self.changes = changes
-        self.num_events = num_events
+        self.num_events = 0
         self.packed = bytearray()
 
     def mark(self) -> Mark:
@@ -36,37 +88,30 @@ class _UserLog:
         return int(_time_at(self.packed, len(self.packed) - _SIZE)[0])
 
     def end_of(self, time_s: int) -> int:
-        """Where the events up to a moment end, in bytes."""
-        low, high = 0, len(self.packed) // _SIZE
-        while low < high:
-            middle = (low + high) // 2
-            if _time_at(self.packed, middle * _SIZE)[0] <= time_s:
-                low = middle + 1
-            else:
-                high = middle
-        return low * _SIZE
+        """Number of bytes of the events up to a moment."""
+        numbers = range(len(self.packed) // _SIZE)
+        return _SIZE * bisect_right(numbers, time_s, key=lambda number: _time_at(self.packed, number * _SIZE)[0])
 
 
 class MemoryHistory:
     """The default history of a `Predictor`: everything in memory, nothing on disk.
 
-    Implements `History`, which says what the methods do. Events take 14 bytes; names are kept once
-    for all users, and leave memory with the last event that has them. Safe for use from several
-    threads; several predictors of one process may share it.
+    It implements `History`, which describes the methods. Events take 14 bytes. Names are kept once for all
+    users, and leave memory with the last event that has them. Safe for use from several threads; several
+    predictors of one process may share it.
     """
 
     def __init__(self, *, max_events: int = HISTORY_EVENTS, max_age: timedelta | None = None) -> None:
         """An empty history.
 
-        max_events  events retained per user, the latest; a `Predictor` whose bundle looks back
-                    further raises it.
+        max_events  events retained per user, the latest; a `Predictor` whose bundle looks back further raises it.
         max_age     None: of any age. Otherwise see `Retention`: older ones are dropped when the
                     user's next event comes, or when `expire` is called.
         """
         self._retention = Retention(max_events, max_age)
         self._users: dict[str, _UserLog] = {}
         self._names = SharedNames()
-        # `changes` of a user's next life; higher than that of any life that ended.
+        # `changes` of a user who is new or was forgotten; higher than that of any user forgotten so far.
         self._next_life = 0
         self._lock = threading.Lock()
 
@@ -84,7 +129,7 @@ class MemoryHistory:
             return [self._append(*row) for row in rows]
 
     def mark(self, user: str) -> Mark | None:
-        # Taken without the lock it could pair the changes of now with the events of before.
+        # Without the lock, `changes` could be read before a change and `num_events` after it.
         with self._lock:
             log = self._users.get(user)
             return None if log is None else log.mark()
@@ -106,9 +151,7 @@ class MemoryHistory:
     def last_offset_min(self, user: str) -> int:
         with self._lock:
             log = self._users.get(user)
-            if log is None:
-                return 0
-            return int(_EVENT.unpack_from(log.packed, len(log.packed) - _SIZE)[3])
+            return 0 if log is None else int(_EVENT.unpack_from(log.packed, len(log.packed) - _SIZE)[3])
 
     def users(self) -> list[str]:
         with self._lock:
@@ -118,28 +161,17 @@ class MemoryHistory:
         with self._lock:
             if user in self._users:
                 raise ValueError(f"user {user!r:.60} has a history already: forget it first")
-            log = self._users[user] = _UserLog(self._next_life, num_events)
-            rows = zip(
-                events.event.rows(),
-                events.location.rows(),
-                events.time_s.tolist(),
-                events.utc_offset_min.tolist(),
-                strict=True,
-            )
-            for event, location, time_s, offset_min in rows:
-                event_id, location_id = self._names.take(event), self._names.take(location)
-                log.packed += _EVENT.pack(time_s, event_id, location_id, offset_min)
-            too_many = len(log.packed) - self._retention.max_events * _SIZE
-            if too_many > 0:
-                self._drop_first(log, too_many)
-            self._expire(log, self._retention.oldest_s(log.latest_s()))
+            for row in events.rows():
+                self._append(user, *row)
+            log = self._users[user]
+            log.num_events = num_events
             return log.mark()
 
     def forget(self, user: str) -> bool:
         with self._lock:
             if user not in self._users:
                 return False
-            self._end_life(user)
+            self._remove(user)
             return True
 
     def forget_events(self, user: str, match: Match) -> int:
@@ -151,24 +183,22 @@ class MemoryHistory:
             matches = (rows["time_s"] >= match.first_s) & (rows["time_s"] <= match.last_s)
             for column, name in (("event", match.event), ("location", match.location)):
                 if name is not None:
-                    # -1 is the id of no name: nothing matches one that no row has.
-                    name_id = self._names.find(name)
-                    matches &= rows[column] == (-1 if name_id is None else name_id)
+                    matches &= rows[column] == self._names.find(name)
             num_matches = int(matches.sum())
             if num_matches == len(rows):
-                self._end_life(user)
+                self._remove(user)
             elif num_matches:
-                self._release(rows[matches])
+                self._release(rows[matches].tobytes())
                 log.packed = bytearray(rows[~matches].tobytes())
                 log.num_events -= num_matches
                 log.changes += 1
             return num_matches
 
     def expire(self, now_s: int) -> int:
-        """Drop what has reached `max_age` at a moment, of all users; returns how many events.
+        """Drop the events of all users that have reached `max_age` at a moment. Returns their number.
 
-        Users with nothing younger are forgotten as a whole. For users who come back this happens by
-        itself; call it now and then, with the time, where others are not to be kept for ever.
+        Users without younger events are forgotten. For a user who comes back this happens
+        without a call; call it now and then with the current time if users who stay away must not be kept.
         """
         with self._lock:
             oldest_s = self._retention.oldest_at(now_s)
@@ -176,7 +206,7 @@ class MemoryHistory:
             for user, log in list(self._users.items()):
                 if log.latest_s() < oldest_s:
                     num_dropped += len(log.packed) // _SIZE
-                    self._end_life(user)
+                    self._remove(user)
                 else:
                     num_dropped += self._expire(log, oldest_s)
             return num_dropped
@@ -185,8 +215,7 @@ class MemoryHistory:
         log = self._users.get(user)
         if log is None:
             log = self._users[user] = _UserLog(self._next_life)
-        event_id, location_id = self._names.take(event), self._names.take(location)
-        row = _EVENT.pack(time_s, event_id, location_id, utc_offset_min)
+        row = _EVENT.pack(time_s, self._names.take(event), self._names.take(location), utc_offset_min)
         log.num_events += 1
         packed = log.packed
         if not packed or time_s >= log.latest_s():
@@ -214,17 +243,16 @@ class MemoryHistory:
         return num_bytes // _SIZE
 
     def _drop_first(self, log: _UserLog, num_bytes: int) -> None:
-        for _, event, location, _ in _EVENT.iter_unpack(log.packed[:num_bytes]):
-            self._names.release(event)
-            self._names.release(location)
+        self._release(log.packed[:num_bytes])
         del log.packed[:num_bytes]
 
-    def _end_life(self, user: str) -> None:
+    def _remove(self, user: str) -> None:
         log = self._users.pop(user)
-        self._drop_first(log, len(log.packed))
+        self._release(log.packed)
         self._next_life = max(self._next_life, log.changes) + 1
 
-    def _release(self, rows: "np.ndarray[tuple[int], np.dtype[np.void]]") -> None:
-        for column in ("event", "location"):
-            for name_id in rows[column].tolist():
-                self._names.release(name_id)
+    def _release(self, packed: bytes | bytearray) -> None:
+        """Count one event less for each name in these events."""
+        for _, event, location, _ in _EVENT.iter_unpack(packed):
+            self._names.release(event)
+            self._names.release(location)

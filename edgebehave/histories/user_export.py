@@ -1,13 +1,10 @@
-"""One user's history as text: to take along, to back up, to read."""
+"""The history of one user as JSON text, to move, to back up, or to read."""
 
 import json
-from typing import Any
 
-import numpy as np
-
-from edgebehave.histories.history import NamedColumn, NamedEvents
+from edgebehave.arguments import check_name
+from edgebehave.histories.history import NamedEvents
 from edgebehave.moments import EARLIEST_S, LATEST_S, check_offset
-from edgebehave.names import check_name
 
 FORMAT = "edgebehave user history"
 FORMAT_VERSION = 1
@@ -16,26 +13,19 @@ _FIELDS = ("event", "location", "time_s", "utc_offset_min")
 
 
 def write_user(num_events: int, events: NamedEvents) -> bytes:
-    """What `read_user` reads: ASCII, one event a line.
+    """The text that `read_user` reads: ASCII, one event a line.
 
     num_events  events observed, retained or not; at least as many as `events`.
     """
-    columns = (
-        events.event.rows(),
-        events.location.rows(),
-        events.time_s.tolist(),
-        events.utc_offset_min.tolist(),
-    )
-    rows = (json.dumps(dict(zip(_FIELDS, row, strict=True))) for row in zip(*columns, strict=True))
+    lines = ",\n".join(json.dumps(dict(zip(_FIELDS, row, strict=True))) for row in events.rows())
     head = f'"format": "{FORMAT}", "version": {FORMAT_VERSION}, "num_events": {num_events}'
-    lines = ",\n".join(rows)
     return f'{{{head}, "events": [\n{lines}\n]}}\n'.encode()
 
 
 def read_user(data: bytes | str) -> tuple[int, NamedEvents]:
-    """The number of events observed, and those retained.
+    """The number of events observed, and the retained events.
 
-    Raises TypeError or ValueError that says what is wrong, in whatever way.
+    Raises TypeError or ValueError that says where the data differs from what `write_user` writes.
     """
     if not isinstance(data, bytes | bytearray | str):
         raise TypeError(f"data must be what export_user returned, got {type(data).__name__}")
@@ -56,22 +46,13 @@ def read_user(data: bytes | str) -> tuple[int, NamedEvents]:
         raise ValueError(
             f"num_events must be an integer, at least the {len(rows)} events there are, got {num_events!r:.40}"
         )
-    columns: tuple[list[Any], ...] = ([], [], [], [])
+    checked = []
     for number, row in enumerate(rows):
         try:
-            for column, value in zip(columns, _checked(row), strict=True):
-                column.append(value)
+            checked.append(_checked(row))
         except (TypeError, ValueError) as error:
             raise ValueError(f"event {number} of the data: {error}") from None
-    event, location, time_s, offset_min = columns
-    events = NamedEvents(
-        NamedColumn.of(event),
-        NamedColumn.of(location),
-        np.array(time_s, np.int64),
-        np.array(offset_min, np.int64),
-    )
-    events.check()
-    return num_events, events
+    return num_events, NamedEvents.of(checked)
 
 
 def _checked(row: object) -> tuple[str, str | None, int, int]:

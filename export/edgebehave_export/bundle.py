@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import FORMAT_VERSION, GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
-from edgebehave.bundles.manifest_digest import digested_manifest
+from edgebehave.bundles.bundle import GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
+from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate

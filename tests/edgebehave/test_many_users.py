@@ -1,4 +1,4 @@
-"""Many users and many threads: the same answers as one after the other."""
+"""Many users on many threads: the same answers as one after the other."""
 
 import threading
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_many_are_the_same_as_one_by_one(told):
 
 @pytest.mark.parametrize("threads", [2, 5, 40])
 def test_threads_change_nothing(told, threads):
-    many = Predictor.load(TINY, state_mb=0.01)  # states make room for each other all the time
+    many = Predictor.load(TINY, state_mb=0.01)  # room for few users: states are dropped all the time
     users, events, at = life(many)
     many.observe_many(users, events, at=at, utc_offset_min=60)
     many.advance(USERS * 3, threads=threads)
@@ -87,11 +87,11 @@ def test_observing_and_predicting_at_once_loses_nothing(tmp_path, told, kept):
         (["a", "", "c"], ["x", "y", "z"], "user must not be empty"),
     ],
 )
-def test_a_wrong_row_is_named_and_nothing_is_noted(users, events, says):
+def test_a_wrong_row_is_named_and_nothing_is_recorded(users, events, says):
     predictor = Predictor()
     with pytest.raises(ValueError, match=says) as caught:
         predictor.observe_many(users, events, at=[START_S, START_S, START_S])
-    assert caught.value.__notes__ == ["in row 1 of 3; nothing is noted"]
+    assert caught.value.__notes__ == ["in row 1 of 3; nothing is recorded"]
     assert predictor.users == []
 
 
@@ -128,7 +128,7 @@ def test_a_batch_is_its_rows_one_after_the_other(rows, num_before):
 def test_a_batch_that_fails_on_the_disk_leaves_nothing(tmp_path):
     """The file refuses the second event: the first one is not there either."""
     with SqliteHistory(tmp_path / "h.db") as history:
-        history._sql.execute(
+        history._file.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.event = 'bad'"
             " BEGIN SELECT raise(ABORT, 'no more'); END"
         )
@@ -148,7 +148,7 @@ def test_columns_must_fit():
         predictor.observe_many(["a", "b"], ["x"])
     with pytest.raises(ValueError, match="at has 3 entries for 2 users"):
         predictor.predict_many(["a", "b"], at=[1, 2, 3])
-    with pytest.raises(ValueError, match="threads must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         predictor.predict_many(["a"], threads=0)
 
 

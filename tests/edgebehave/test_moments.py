@@ -1,4 +1,4 @@
-"""What counts as a time, and what the errors say."""
+"""All accepted forms of a time, and the errors for others."""
 
 import time
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""What is predicted, for whom and when; a bad question is explained."""
+"""Predictions for users and moments; a bad question is explained."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,7 +42,7 @@ def test_without_habits_the_network_alone_answers(bundle):
     assert names == known
     assert probs.dtype == np.float32
     assert probs.sum() == pytest.approx(1, abs=1e-5)
-    # What lies behind the receptive field is the habits' business.
+    # Only the habits use events before the receptive field.
     np.testing.assert_array_equal(predictor.probabilities("ben", habits=False, **moment)[1], probs)
     with_habits = predictor.probabilities("ada", **moment)[1][: len(known)]
     assert not np.allclose(with_habits, probs)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebehave.answers.probability_shift import ProbabilityShift, shift_prior
+from edgebehave.answers.probability_shift import ProbabilityShift
 
 NOTHING = np.zeros(3)
 
@@ -26,8 +26,8 @@ def test_boost_by_hand():
     np.testing.assert_allclose(shift.apply(np.array([0, 0.64, 0.36])), [0, odds / (1 + odds), 1 / (1 + odds)])
 
 
-def test_the_dial_by_hand():
-    """Names beyond the vocabulary keep their weight; half the dial is the root of the ratio."""
+def test_the_tail_shift_by_hand():
+    """Names beyond the vocabulary keep their weight; at tail 0.5 the ratio counts as its square root."""
     shift = ProbabilityShift(log_ratio_V=np.log([1.0, 0.5, 4.0]))
     probs = np.array([0, 0.6, 0.2, 0.2])
     np.testing.assert_allclose(shift.apply(probs, 1.0), np.array([0, 0.3, 0.8, 0.2]) / 1.3)
@@ -46,12 +46,6 @@ def test_calibration_keeps_the_order(probs, temperature, boost):
     shifted = shift.apply(probs)
     assert shifted.sum() == pytest.approx(1)
     assert (np.diff(shifted[np.argsort(probs, kind="stable")]) >= -1e-12).all()
-
-
-def test_a_prior_is_itself_at_tail_0():
-    prior = np.array([0, 0.75, 0.25], np.float32)
-    assert shift_prior(prior, np.log([1, 1, 3]), 0.0) is prior
-    np.testing.assert_allclose(shift_prior(prior, np.log([1, 1, 3]), 1.0), [0, 0.5, 0.5])
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"boost": -1.0}])

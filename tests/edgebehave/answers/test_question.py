@@ -61,7 +61,7 @@ def test_only_the_latest_of_many_new_names_have_a_slot(bundle):
     names, probs = predictor.probabilities("ada", at=START_S + 10**4)
     own = names[bundle.vocabulary.num_behaviors - 1 :]
     assert own == [f"mine.{i}" for i in range(num_spare + 4, 4, -1)]
-    # What the five others would have got is nobody's.
+    # The share of the five others is given to no candidate.
     assert 0.2 < probs.sum() < 1 - 1e-3
     # One of them comes back and takes the slot of the one used longest ago.
     predictor.observe("ada", "mine.0", at=START_S + 10**3)

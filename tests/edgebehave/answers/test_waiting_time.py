@@ -1,11 +1,11 @@
-"""Waiting times as a finite distribution."""
+"""Waiting times as a finite distribution, and the hours of the day that shape it."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebehave.answers.waiting_time import WaitingTime
+from edgebehave.answers.waiting_time import CLOCK_SHRINKAGE, WaitingTime, clock_rates, shares_in_bins
 
 
 def waits(*pairs):
@@ -52,3 +52,37 @@ def test_what_is_drawn_comes_after_the_second_of_now():
     assert gap.draw(0.9, 99) == 101
     assert gap.draw(0.5, 101) == 102  # nothing longer is possible: a second longer
     assert gap.draw(0, 0) == 100
+
+
+THURSDAY_NOON_S, SATURDAY_NOON_S = 1_767_268_800, 1_767_441_600  # 2026-01-01 and 2026-01-03, UTC
+
+
+def test_clock_rates_by_hand():
+    """Two behaviors on a workday at 12:00, one on a weekend; the fourth column holds none."""
+    time_s = np.array([[THURSDAY_NOON_S, THURSDAY_NOON_S + 60, SATURDAY_NOON_S, SATURDAY_NOON_S]])
+    is_there = np.array([[True, True, True, False]])
+    prior = np.full((2, 48), 1 / 48)
+    rate_DS = clock_rates(time_s, np.zeros_like(time_s), is_there, prior)[0]
+    other = CLOCK_SHRINKAGE / 48
+    workday, weekend = 2 + CLOCK_SHRINKAGE, 1 + CLOCK_SHRINKAGE
+    around_noon = np.array([other, 0.5 + other, 1 + other, 0.5 + other])
+    assert rate_DS[0, [22, 23, 24, 25]] == pytest.approx(around_noon / workday)
+    assert rate_DS[1, [23, 24, 25]] == pytest.approx(np.array([0.25 + other, 0.5 + other, 0.25 + other]) / weekend)
+    assert rate_DS.sum(1) == pytest.approx([1, 1])
+
+
+def test_shares_follow_the_local_half_hour_in_which_a_gap_ends():
+    rate_DS = np.full((2, 48), 0.25)
+    rate_DS[0, 26] = 0.75  # 13:00 on workdays
+    gaps_BQ = np.array([[1800, 3600], [2 * 3600, 3 * 3600]])
+    start_s, utc = np.array([THURSDAY_NOON_S]), np.array([0])
+    assert shares_in_bins(rate_DS[None], start_s, utc, gaps_BQ)[0].tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    an_hour_west = np.array([-60])
+    assert shares_in_bins(rate_DS[None], start_s, an_hour_west, gaps_BQ)[0].tolist() == [[0.5, 0.5], [0.75, 0.25]]
+
+
+def test_shares_keep_the_mass_of_each_bin_and_all_other_gaps():
+    gap = waits((10, 0.1), (20, 0.3), (100, 0.2), (200, 0.2), (7, 0.2))
+    shaped = gap.in_hours(np.array([[0.5, 0.5], [1.0, 0.0]]))
+    assert shaped.probs == pytest.approx([0.2, 0.2, 0.4, 0.0, 0.2])
+    assert shaped.gap_s is gap.gap_s

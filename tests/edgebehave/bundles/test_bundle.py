@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from edgebehave import BundleError, Predictor, __version__
 from edgebehave.bundles import inference as inference_module
 from edgebehave.bundles.bundle import Bundle
-from edgebehave.bundles.manifest_digest import digested_manifest
+from edgebehave.bundles.manifest import digested_manifest
 
 pytest.importorskip("onnxruntime")
 
@@ -117,16 +117,16 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["files"].pop("predict.onnx"), "does not list predict.onnx"),
         (lambda m: m["files"].update({"../secret": {"sha256": ""}}), "not a file name"),
         (lambda m: m.update(target="toaster"), "is made for 'toaster'"),
-        (lambda m: m["model"].pop("window"), "lacks or garbles 'window'"),
-        (lambda m: m["model"].update(window="six"), "lacks or garbles window: 'six'"),
-        (lambda m: m.update(model=[]), "lacks or garbles"),
-        (lambda m: m.update(class_priors={"a": 1}), "lacks or garbles"),
+        (lambda m: m["model"].pop("window"), "missing or wrong values: 'window'"),
+        (lambda m: m["model"].update(window="six"), "missing or wrong values: window: 'six'"),
+        (lambda m: m.update(model=[]), "missing or wrong values"),
+        (lambda m: m.update(class_priors={"a": 1}), "missing or wrong values"),
         (lambda m: m["model"].update(num_events=3), r"the vocabulary has num_events \d+ but"),
         (lambda m: m["class_priors"].pop(), "class priors for"),
-        (lambda m: m["tail"]["log_ratio"].pop(), "ratios of the dial for"),
-        (lambda m: m["conformal"]["coverage"].pop(), "lacks or garbles conformal: coverage"),
-        (lambda m: m["conformal"].update(threshold=[[1]]), "lacks or garbles conformal: "),
-        (lambda m: m.pop("tail"), "lacks or garbles 'tail'"),
+        (lambda m: m["tail"]["log_ratio"].pop(), "ratios of the tail shift for"),
+        (lambda m: m["conformal"]["coverage"].pop(), "missing or wrong values: conformal: coverage"),
+        (lambda m: m["conformal"].update(threshold=[[1]]), "missing or wrong values: conformal: "),
+        (lambda m: m.pop("tail"), "missing or wrong values: 'tail'"),
         (lambda m: m["model"].update(query_context="none"), r"predict\.onnx takes .*promises"),
         (lambda m: m["model"].update(history_events=3), "keeps 3 events per user"),
     ],

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 
 class StubGraph:
-    """In the location of a session: remembers what was bound, computes nothing."""
+    """In place of a session: remembers what was bound, computes nothing."""
 
     def __init__(self) -> None:
         self.bound, self.num_runs = {}, 0

@@ -152,5 +152,5 @@ def test_a_manifest_without_its_hours_is_refused(bundle):
 
     opened = Bundle.open(bundle)
     for broken in (None, {"num_quantiles": 0, "clock_rate": []}, {"num_quantiles": 16}):
-        with pytest.raises(BundleError, match="lacks or garbles"):
+        with pytest.raises(BundleError, match="missing or wrong values"):
             _open_generation(bundle, {"generation": broken}, opened.shape, {}, None)

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgebehave.answers.daily_hours import clock_rates, shares_in_bins
 from edgebehave.answers.sampling import Sampling
+from edgebehave.answers.waiting_time import clock_rates, shares_in_bins
 from edgebehave.habits import KERNELS, HabitHistory, kernel_weights
 from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary

@@ -1,4 +1,4 @@
-"""Users and names of any kind; mistakes are explained and change nothing."""
+"""Recording events of users with any name; mistakes are explained and change nothing."""
 
 from datetime import UTC, datetime
 
@@ -26,8 +26,8 @@ def test_memory_for_names_is_bounded(is_asked_about):
             predictor.predict("ada", at=None)
     user = predictor._users.get("ada")
     assert len(history._names) == 2 * 512
-    assert len(user.own_behaviors) <= 2 * user.history.capacity
-    assert len(user.own_locations) <= 2 * user.history.capacity
+    assert len(user.own_behaviors) <= 2 * user.events.capacity
+    assert len(user.own_locations) <= 2 * user.events.capacity
     assert predictor.predict("ada", 1, at=None)[0].behavior == "event 4999"
 
 
@@ -79,7 +79,7 @@ def test_any_name_works(bundle, name):
         ({"utc_offset_min": 9000}, ValueError, "utc_offset_min must lie in"),
     ],
 )
-def test_a_mistake_is_explained_and_nothing_is_noted(change, error, says):
+def test_a_mistake_is_explained_and_nothing_is_recorded(change, error, says):
     predictor = Predictor()
     given_arguments = {"user": "ada", "event": "x", "at": START_S, **change}
     with pytest.raises(error, match=says):

@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
-from edgebehave.bundles.manifest_digest import digested_manifest, manifest_digest
+from edgebehave.bundles.manifest import digested_manifest, manifest_digest
 
 
-def test_it_is_the_hash_with_zeros_in_its_location():
+def test_it_is_the_hash_with_zeros_in_its_place():
     content = digested_manifest({"a": 1})
     digest = manifest_digest(content)
     assert f'"digest": "{digest}"'.encode() in content

@@ -1,4 +1,4 @@
-"""The dial, abstention and prediction sets through the Predictor."""
+"""The tail shift, abstention and prediction sets through the Predictor."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from edgebehave.bundles.bundle import Bundle
 
 pytest.importorskip("onnxruntime")
 
-TINY = Path(__file__).parents[1] / "tiny_bundle"
+TINY = Path(__file__).parent / "tiny_bundle"
 START_S = 1_767_268_800
 
 
@@ -21,7 +21,7 @@ def bundle(request) -> Bundle:
 
 @pytest.fixture
 def predictor(bundle) -> Predictor:
-    """Somebody with a habit of three behaviors and a name of her own."""
+    """A predictor of a user with a habit of three behaviors and a name of her own."""
     predictor = Predictor(bundle)
     events = bundle.vocabulary.events[1:4]
     for i in range(40):
@@ -36,17 +36,17 @@ def probabilities(predictor, tail=0.0, user="ada"):
 
 
 @pytest.mark.parametrize("tail", [0.25, 1])
-def test_the_dial_multiplies_by_the_ratio_of_the_bundle(predictor, bundle, tail):
+def test_tail_multiplies_by_the_ratio_of_the_bundle(predictor, bundle, tail):
     plain, turned = probabilities(predictor), probabilities(predictor, tail)
     expected = np.array(list(plain.values()))
     known = bundle.shape.num_behaviors - 1
     expected[:known] *= np.exp(tail * bundle.log_ratio[1:])
     np.testing.assert_allclose(list(turned.values()), expected / expected.sum(), rtol=2e-4)
-    # Against what is typical, a name of her own stands where it stood.
+    # The ratio of her own name is 1.
     assert turned["sourdough.feed"] / expected[-1] == pytest.approx(1 / expected.sum(), rel=1e-3)
 
 
-def test_the_dial_lifts_the_rare(predictor, bundle):
+def test_tail_lifts_rare_behaviors(predictor, bundle):
     rarest = bundle.vocabulary.behaviors[-1]
     most_frequent = bundle.vocabulary.behaviors[1]
     shares = [probabilities(predictor, tail) for tail in (0, 0.25, 0.5, 0.75, 1)]
@@ -55,7 +55,7 @@ def test_the_dial_lifts_the_rare(predictor, bundle):
     assert odds[-1] > odds[0]
 
 
-def test_somebody_new_gets_shifted_priors(predictor, bundle):
+def test_a_new_user_gets_shifted_priors(predictor, bundle):
     plain = np.array(list(probabilities(predictor, 0, "new").values()))
     np.testing.assert_array_equal(plain.astype(np.float32), bundle.class_priors[1:])
     turned = np.array(list(probabilities(predictor, 1, "new").values()))
@@ -94,17 +94,17 @@ def test_a_set_is_a_prefix_of_the_ranking_and_grows_with_coverage(predictor, bun
         ({"min_confidence": True}, TypeError, "min_confidence must be a number"),
     ],
 )
-def test_wrong_numbers(predictor, wrong, error, says):
+def test_numbers_out_of_range_are_explained(predictor, wrong, error, says):
     with pytest.raises(error, match=says):
         predictor.predict("ada", **wrong)
 
 
-def test_a_wrong_coverage(predictor):
+def test_a_coverage_out_of_range_is_explained(predictor):
     with pytest.raises(ValueError, match=r"coverage must lie in 0\.\.1, got 90"):
         predictor.prediction_set("ada", 90)
 
 
-def test_without_a_bundle():
+def test_without_a_bundle_tail_and_sets_are_refused():
     predictor = Predictor()
     predictor.observe("ada", "mail.open", at=START_S)
     with pytest.raises(ValueError, match="tail needs the class priors of a bundle"):

@@ -1,22 +1,44 @@
-"""Events of users: told, forgotten, taken along; the half of a Predictor without a model."""
+"""Calls that record the events of users: observe, forget, export, import. No model takes part in them."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any
 
+from edgebehave.arguments import check_name, list_of_names, one_per_row
 from edgebehave.histories.active_users import ActiveUsers
 from edgebehave.histories.history import History, Match, UserEvent
 from edgebehave.histories.user_export import read_user, write_user
-from edgebehave.histories.user_locks import UserLocks
-from edgebehave.many import column, names_of
 from edgebehave.moments import At, Moment, read_moment
-from edgebehave.names import check_name
 
-_ALL = 2**31
+_NUM_LOCKS = 256
 
 
-class UserEvents:
-    """What a `Predictor` knows of its users, in a history, and at hand for those asked about.
+class UserLocks:
+    """Locks that make calls about the same user wait for each other; a thread may take its own again.
+
+    Users whose names have the same hash share a lock.
+    """
+
+    def __init__(self) -> None:
+        self._locks = [threading.RLock() for _ in range(_NUM_LOCKS)]
+
+    def of(self, user: str) -> threading.RLock:
+        """The lock of a user, for a `with`."""
+        return self._locks[hash(user) % _NUM_LOCKS]
+
+    @contextmanager
+    def of_all(self, users: Iterable[str]) -> Iterator[None]:
+        """The locks of many users, always in one order, so that two threads never wait for each other."""
+        with ExitStack() as stack:
+            for number in sorted({hash(user) % _NUM_LOCKS for user in users}):
+                stack.enter_context(self._locks[number])
+            yield
+
+
+class Recorder:
+    """The part of a `Predictor` that needs no model: it writes events of users to a history and reads them.
 
     Safe for use from several threads at once; calls about the same user wait for each other.
     """
@@ -27,16 +49,16 @@ class UserEvents:
 
     @property
     def users(self) -> list[str]:
-        """Everyone with at least one event, in the order of the first observation."""
+        """All users with at least one event, in the order of their first observation."""
         return self._history.users()
 
     def num_events(self, user: str) -> int:
-        """Events observed of a user, retained or not, without those forgotten; 0 if not known."""
+        """Events observed of a user, retained or not, without those forgotten; 0 for an unknown user."""
         mark = self._history.mark(check_name(user, "user"))
         return mark.num_events if mark else 0
 
     def forget(self, user: str) -> bool:
-        """Erase everything about a user. Returns whether there was anything."""
+        """Erase everything about a user. Returns whether the user was known."""
         with self._locks.of(check_name(user, "user")):
             self._users.drop(user)
             return self._history.forget(user)
@@ -50,17 +72,17 @@ class UserEvents:
         at: datetime | float | None = None,
         until: datetime | float | None = None,
     ) -> int:
-        """Erase the retained events of a user that fit all of what is given, at least one thing.
+        """Erase the retained events of a user that fit all given arguments; give at least one.
 
         event     its name.
-        location  where it happened.
-        at        the second in which it happened, a datetime with a time zone or unix seconds;
+        location  its location.
+        at        the second of the event, a datetime with a time zone or unix seconds;
                   with `until`, the first second of a span. None: from the beginning.
         until     the last second of a span. None: `at` alone, or, without it, to the end.
-        Returns  how many. If none is left, the user is forgotten.
-        What remains is, to the bit, what it would be had they never been observed, as long as the
-        history has displaced nothing. Otherwise the events that these had displaced do not come
-        back: it is then as if the history had retained so many fewer until now.
+        Returns  the number of erased events. If none is left, the user is forgotten.
+        The history is then equal, to the bit, to one in which they were never observed, as long as it
+        was never full. Events that a full history dropped for them do not come back: it is then as if
+        the history had retained that many fewer events until now.
         Raises TypeError or ValueError that says what to pass instead.
         """
         check_name(user, "user")
@@ -72,22 +94,22 @@ class UserEvents:
     def export_user(self, user: str) -> bytes:
         """A user's history as JSON text, names included, for `import_user` of any predictor.
 
-        It holds the retained events and how many were observed, and not the user's name.
-        Raises KeyError for a user not known.
+        It holds the retained events and the number of events observed, but not the user's name.
+        Raises KeyError for an unknown user.
         """
-        found = self._history.latest(check_name(user, "user"), _ALL)
+        found = self._history.latest(check_name(user, "user"), 2**31)
         if found is None:
             raise KeyError(f"there is no user {user!r:.60}")
         mark, events = found
         return write_user(mark.num_events, events)
 
     def import_user(self, user: str, data: bytes | str) -> None:
-        """Take in what `export_user` returned; predictions are then equal to the bit.
+        """Read the text that `export_user` returned; predictions are then equal to the bit.
 
-        What this predictor's history would not have retained, by its `max_events` and `max_age`,
-        is left out, and counts.
+        Events that this predictor's history does not retain, by its `max_events` and `max_age`, are left
+        out but count.
         Raises ValueError if the user has a history already (forget it first) or the data is not
-        what `export_user` returns, and then changes nothing.
+        a result of `export_user`, and then changes nothing.
         """
         check_name(user, "user")
         known = read_user(data)
@@ -95,25 +117,19 @@ class UserEvents:
             self._history.put(user, *known)
 
     def observe(
-        self,
-        user: str,
-        event: str,
-        *,
-        at: At = "now",
-        location: str | None = None,
-        utc_offset_min: int | None = None,
+        self, user: str, event: str, *, at: At = "now", location: str | None = None, utc_offset_min: int | None = None
     ) -> None:
-        """Take note of an event. The network runs when asked to predict.
+        """Record an event. The network does not run before a prediction is asked for.
 
-        In memory this takes microseconds; a `SqliteHistory` first waits for the disk. Where the
-        history raises HistoryError, nothing was noted.
+        In memory this takes microseconds; a `SqliteHistory` first waits for the disk. If the history
+        raises HistoryError, nothing was recorded.
 
-        at              when it happened: "now", a datetime with a time zone, or unix seconds.
+        at              the time of the event: "now", a datetime with a time zone, or unix seconds.
                         Events may come late; they go to their place in time.
-        location        where; None: no location.
-        utc_offset_min  minutes to add for local time, -840..840; default: what `at` says, and
+        location        None: no location.
+        utc_offset_min  minutes to add for local time, -840..840; default: the offset of `at`, or
                         the user's last offset (at first 0) if `at` is a number.
-        Raises TypeError or ValueError that says what to pass instead, and then notes nothing.
+        Raises TypeError or ValueError that says what to pass instead, and then records nothing.
         """
         with self._locks.of(check_name(user, "user")):
             row = self._read(user, event, at, location, utc_offset_min, {})
@@ -130,21 +146,21 @@ class UserEvents:
     ) -> None:
         """`observe` for each user and event in turn, for servers: all of them or none.
 
-        A `SqliteHistory` waits for the disk once: quicker by far than one after the other.
+        A `SqliteHistory` waits for the disk only once, so this is much faster than calls of `observe`.
 
         at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
-        Raises what `observe` raises, with a note which row it was; then nothing is noted.
+        Raises the errors of `observe`, with a note that names the row; then nothing is recorded.
         """
-        users = names_of(users, "users")
+        users = list_of_names(users, "users")
         num_rows = len(users)
-        events = names_of(events, "events")
+        events = list_of_names(events, "events")
         if len(events) != num_rows:
             raise ValueError(f"events has {len(events)} entries for {num_rows} users")
-        times = column(at, num_rows, "at")
-        locations = column(location, num_rows, "location")
-        offsets = column(utc_offset_min, num_rows, "utc_offset_min")
+        times = one_per_row(at, num_rows, "at")
+        locations = one_per_row(location, num_rows, "location")
+        offsets = one_per_row(utc_offset_min, num_rows, "utc_offset_min")
         number = 0
-        told: dict[str, Moment] = {}
+        newest: dict[str, Moment] = {}
         rows: list[UserEvent] = []
         try:
             for number in range(num_rows):
@@ -152,41 +168,35 @@ class UserEvents:
             with self._locks.of_all(users):
                 for number in range(num_rows):
                     given = (events[number], times[number], locations[number], offsets[number])
-                    rows.append(self._read(users[number], *given, told))
+                    rows.append(self._read(users[number], *given, newest))
                 self._users.append_many(rows)
         except (TypeError, ValueError) as error:
-            error.add_note(f"in row {number} of {num_rows}; nothing is noted")
+            error.add_note(f"in row {number} of {num_rows}; nothing is recorded")
             raise
 
     def _read(
-        self,
-        user: str,
-        event: str,
-        at: At,
-        location: str | None,
-        utc_offset_min: int | None,
-        told: dict[str, Moment],
+        self, user: str, event: str, at: At, location: str | None, utc_offset_min: int | None, newest: dict[str, Moment]
     ) -> UserEvent:
-        """Check what `observe` was given; the name of the user was.
+        """An event from the arguments of `observe`, checked; `user` was checked before.
 
-        told  the latest moment of each user in the batch under way; gains this one.
+        newest  the latest moment of each user in the current batch; this event's moment is added.
         """
         check_name(event, "event")
         if location is not None:
             check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
-        newest = told.get(user)
+        latest = newest.get(user)
         default_min = 0
         if utc_offset_min is None and not isinstance(at, str | datetime):
-            default_min = self._last_offset_min(user, newest)
+            default_min = self._last_offset_min(user, latest)
         moment = read_moment(at, utc_offset_min, default_min)
-        if newest is None or moment.time_s >= newest.time_s:
-            told[user] = moment
+        if latest is None or moment.time_s >= latest.time_s:
+            newest[user] = moment
         return UserEvent(user, event, location, *moment)
 
     def _last_offset_min(self, user: str, newest: Moment | None) -> int:
-        """Local time of the latest event, in the history or not there yet."""
+        """Offset of local time of the user's latest event, in the history or in the current batch."""
         if newest is None:
             return self._history.last_offset_min(user)
         found = self._history.latest(user, 1)

@@ -1,4 +1,4 @@
-"""What happens within a time, and that nothing may."""
+"""Predictions within a time, with "nothing" as a candidate."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 class StubAnswer:
-    """In the location of a session: gives the same outputs, whatever it is given."""
+    """In place of a session: gives the same outputs for every input."""
 
     def __init__(self, *outputs: np.ndarray) -> None:
         self._outputs = outputs
@@ -25,7 +25,7 @@ class StubAnswer:
         return self._outputs
 
 
-def test_nothing_may_happen_within_a_time():
+def test_nothing_is_a_candidate_with_its_probability():
     bundle = Bundle.open(TINY / "int8")
     # Four waiting times, as likely as each other.
     waits = [np.array([60, 600, 3600, 86400], np.float32), np.full(4, 0.25, np.float32)]
@@ -58,12 +58,12 @@ def test_nothing_may_happen_within_a_time():
     ("change", "error", "says"),
     [
         ({"within": 60}, TypeError, "timedelta"),
-        ({"within": timedelta(0)}, ValueError, "longer than nothing"),
+        ({"within": timedelta(0)}, ValueError, "longer than zero"),
         ({"at": None}, ValueError, "at must not be None"),
         ({"user": "nobody"}, ValueError, "none yet"),
     ],
 )
-def test_a_wait_that_cannot_be_asked_for_is_explained(change, error, says):
+def test_a_wrong_question_is_explained(change, error, says):
     bundle = replace(Bundle.open(TINY / "int8"), wait=StubAnswer())
     predictor = Predictor(bundle)
     tell(predictor, "ada", random_life(bundle, 3))
@@ -72,7 +72,7 @@ def test_a_wait_that_cannot_be_asked_for_is_explained(change, error, says):
 
 
 @pytest.mark.parametrize("predictor", [Predictor(), Predictor.load(TINY / "int8")])
-def test_waiting_needs_a_model_that_knows_of_it(predictor):
+def test_within_needs_a_model_with_generation_heads(predictor):
     predictor.observe("ada", "camera.open", at=START_S)
     with pytest.raises(ValueError, match="generation_heads=true"):
         predictor.predict("ada", within=DAY)

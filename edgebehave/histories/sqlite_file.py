@@ -1,0 +1,195 @@
+"""The file of a `SqliteHistory`: its schema and checks, its transactions, and the erasure of deleted rows."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgebehave.histories.history import HistoryBusyError, HistoryError
+
+SCHEMA_VERSION = 1
+"""PRAGMA user_version of the files that this runtime reads and writes."""
+
+_APPLICATION_ID = 0x45446248
+"""PRAGMA application_id, "EDbH": tells our files from other databases."""
+
+_WAL_IS_SAFE_FROM = (3, 51, 3)
+"""Before this version, two connections in WAL mode could lose a commit (a reset of the log in a race)."""
+
+# Names are TEXT, or BLOB if they hold lone surrogates, which UTF-8 cannot encode. Times are UTC seconds.
+# Events of the same second differ by `arrival`.
+_SCHEMA = f"""
+CREATE TABLE settings (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 0),
+  max_events INTEGER NOT NULL,
+  next_life INTEGER NOT NULL,
+  erase_pending INTEGER NOT NULL
+);
+CREATE TABLE users (
+  id INTEGER PRIMARY KEY,
+  name BLOB NOT NULL UNIQUE,
+  changes INTEGER NOT NULL,
+  num_events INTEGER NOT NULL
+);
+CREATE TABLE events (
+  user INTEGER NOT NULL REFERENCES users,
+  time_s INTEGER NOT NULL,
+  arrival INTEGER NOT NULL,
+  utc_offset_min INTEGER NOT NULL,
+  event BLOB NOT NULL,
+  location BLOB,
+  PRIMARY KEY (user, time_s, arrival)
+) WITHOUT ROWID;
+INSERT INTO settings VALUES (0, 1, 0, 0);
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class SqliteFile:
+    """A connection to the file, for one process and any number of its threads.
+
+    Statements run inside `reading`, `writing` or `forgetting`, which raise errors of SQLite as HistoryError.
+    """
+
+    def __init__(self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool) -> None:
+        """Open the file, or make it; arguments and errors as in `SqliteHistory`."""
+        self.path = Path(path)
+        self._erases_at_once = erases_at_once
+        self._timeout_s = timeout_s
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        with self.reading():
+            # isolation_level None: transactions begin and end by our own statements.
+            self._sql = sqlite3.connect(
+                self.path.absolute(), timeout=timeout_s, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._open(survives_power_loss)
+            except BaseException:
+                self._sql.close()
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._sql.close()
+
+    def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
+        return self._sql.execute(statement, values)
+
+    def pragma(self, name: str) -> Any:
+        return self._sql.execute(f"PRAGMA {name}").fetchone()[0]
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One thread at a time, without a transaction; errors of SQLite become HistoryError."""
+        if self._process != os.getpid():
+            raise HistoryError(f"{self.path} was opened before a fork: open a SqliteHistory anew")
+        with self._lock:
+            try:
+                yield
+            except UnicodeDecodeError as error:
+                # Python's module could not read the message of an error.
+                raise HistoryError(f"{self.path} is damaged: {error}") from error
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise HistoryBusyError(
+                        f"{self.path} is kept busy by other processes for {self._timeout_s} s: "
+                        "try again, or give a larger timeout_s"
+                    ) from error
+                raise HistoryError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A transaction: all of it reaches the disk, or nothing."""
+        with self.reading():
+            # Immediate: a transaction that begins by reading could not wait for another writer.
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._sql.execute("COMMIT")
+            except BaseException:
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """A transaction that deletes rows; if it changed anything, the traces are erased afterwards."""
+        with self.writing():
+            before = self._sql.total_changes
+            yield
+            has_forgotten = self._sql.total_changes > before
+            if has_forgotten:
+                # In the same transaction: if the process ends here, the next one to open the file erases.
+                self._sql.execute("UPDATE settings SET erase_pending = 1")
+        if has_forgotten and self._erases_at_once:
+            try:
+                self.erase()
+            except HistoryError as error:
+                raise type(error)(
+                    f"it is forgotten, but traces are left in the file until erase() succeeds: {error}"
+                ) from error
+
+    def erase(self) -> None:
+        """Rewrite the file without the bytes of deleted rows; errors as in `SqliteHistory.erase`."""
+        with self.reading():
+            self._sql.execute("VACUUM")
+            self._empty_log()
+            with self.writing():
+                self._sql.execute("UPDATE settings SET erase_pending = 0")
+            self._empty_log()
+
+    def _open(self, survives_power_loss: bool) -> None:
+        self._sql.execute("PRAGMA secure_delete = ON")
+        self._sql.execute(f"PRAGMA synchronous = {'FULL' if survives_power_loss else 'NORMAL'}")
+        # It has an effect on macOS alone, where fsync does not wait for the disk.
+        self._sql.execute(f"PRAGMA fullfsync = {'ON' if survives_power_loss else 'OFF'}")
+        self._check_kind()
+        self._choose_journal()
+        with self.writing():
+            if self._is_new():
+                for statement in _SCHEMA.split(";"):
+                    self._sql.execute(statement)
+            self._check_kind()
+        if self._erases_at_once and self._sql.execute("SELECT erase_pending FROM settings").fetchone() != (0,):
+            self.erase()
+
+    def _is_new(self) -> bool:
+        (num_tables,) = self._sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return (num_tables, self.pragma("application_id")) == (0, 0)
+
+    def _check_kind(self) -> None:
+        if self._is_new():
+            return
+        if self.pragma("application_id") != _APPLICATION_ID:
+            raise HistoryError(f"{self.path} is a database, but not a history of edgebehave")
+        version = self.pragma("user_version")
+        if version != SCHEMA_VERSION:
+            raise HistoryError(
+                f"{self.path} is a history of version {version}, this edgebehave reads version "
+                f"{SCHEMA_VERSION}: update edgebehave"
+            )
+
+    def _choose_journal(self) -> None:
+        # Truncated, not kept and not only unlinked: a commit or an erasure leaves no bytes in the journal.
+        wanted = "wal" if sqlite3.sqlite_version_info >= _WAL_IS_SAFE_FROM else "truncate"
+        if self.pragma("journal_mode") != wanted:
+            (mode,) = self._sql.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
+            if mode != wanted:
+                raise HistoryError(
+                    f"{self.path} keeps its journal as {mode!r}, this SQLite "
+                    f"({sqlite3.sqlite_version}) needs {wanted!r}: close it in other processes"
+                )
+
+    def _empty_log(self) -> None:
+        """Move the content of a write-ahead log into the file, and leave no byte in the log."""
+        if self.pragma("journal_mode") != "wal":
+            return
+        (is_busy, *_) = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise HistoryBusyError(f"{self.path} is in use: its journal still holds forgotten events; call erase()")
