@@ -178,20 +178,22 @@ class UniversalModel(nn.Module):
         if is_timed is not None and not is_timed.all():
             clock = clock * is_timed[..., None]
             asked = self._with_learned(Pairs(*(part[:, query] for part in found)).without_time(is_timed), clock)
-        return self.answer(sequences, query, asked, clock, _means(success, query), is_timed)
+        ids = torch.arange(int(sequences.name.max()) + 1, device=query.device)
+        return self.answer(sequences, ids, query, asked, clock, _means(success, query), is_timed)
 
     def answer(
         self,
         sequences: Sequences,
+        ids: Tensor,
         query: Tensor,
         asked: Pairs,
         clock: Tensor,
         success: Tensor,
         is_timed: Tensor | None = None,
     ) -> Answers:
-        """Answer queries (Q,) whose pairs, clock features and past success are known."""
+        """Answer queries (Q,) whose pairs, clock features and past success are known; ids (C,) are the candidates."""
         evidence = asked.weights.sum(2)
-        candidates = _Candidates.of(sequences, query, asked.weights, is_timed)
+        candidates = _Candidates.of(sequences, ids, query, asked.weights, is_timed)
         distinct = _distinct(sequences, query)
         base = self._base(candidates.mass[..., SLOW_RECENCY], evidence[..., None, SLOW_RECENCY], distinct[..., None])
         lift = self._log_lift(candidates.mass, evidence[:, :, None], base)
@@ -270,11 +272,10 @@ class _Candidates(NamedTuple):
     features: Tensor
 
     @classmethod
-    def of(cls, sequences: Sequences, query: Tensor, weights: Tensor, is_timed: Tensor | None) -> "_Candidates":
+    def of(cls, sequences: Sequences, ids: Tensor, query: Tensor, weights: Tensor, is_timed: Tensor | None) -> "_Candidates":
         name, local_s = sequences.name, sequences.local_s
         length = name.shape[1]
-        num_candidates = int(name.max()) + 1
-        one_hot = F.one_hot(name.clamp_min(0), num_candidates).float() * sequences.is_real[..., None]
+        one_hot = (name[..., None] == ids).float()
         position = torch.arange(length, device=name.device)
         is_reached = ((position < query[:, None]) & (position >= query[:, None] - LOOKBACK)).float()
         count = torch.einsum("qj,bjc->bqc", is_reached, one_hot)
@@ -285,7 +286,6 @@ class _Candidates(NamedTuple):
         asked_s = local_s[:, query, None]
         before = [F.pad(name, (by, 0), value=-1)[:, query] for by in (1, 2)]
         known = 1.0 if is_timed is None else is_timed[..., None].float()
-        ids = torch.arange(num_candidates, device=name.device)
         features = torch.stack(
             [
                 torch.log1p(count) / 4,
