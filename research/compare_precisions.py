@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebehave import Predictor
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.training.checkpoint import Checkpoint
 from replay_on_sdk import asked_before

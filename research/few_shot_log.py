@@ -95,7 +95,7 @@ def training_counts(store: EventStore) -> tuple[np.ndarray, list[str]]:
 
 
 def counts_in(store: EventStore, names: tuple[str, ...]) -> np.ndarray:
-    """How often the training part of a store holds each of these behaviors, (V,)."""
+    """Occurrences of each of these behaviors in the training part of a store, (V,)."""
     counts, own = training_counts(store)
     count_of = dict(zip(own, counts.tolist(), strict=True))
     return np.array([count_of.get(name, 0) for name in names])

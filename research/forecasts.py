@@ -1,11 +1,12 @@
-"""Forecast points of a log, what really came after them, and a replay of the past as a baseline."""
+"""Forecast points of a log, the real behaviors after them, and a replay of the past as a baseline."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.generation.continuation import Continuations, Prompts
+from edgebehave_train.generation.generation import Continuations
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import MappedLog, event_identity
 from edgebehave_train.logs.split import PARTS, SplitConfig, part_bounds
@@ -47,7 +48,7 @@ def forecast_prompts(
 
 
 def real_continuations(log: MappedLog, prompts: Prompts, num_steps: int) -> Continuations:
-    """What really came: the `num_steps` behaviors behind each prompt."""
+    """The real `num_steps` behaviors after each prompt."""
     behaviors = np.flatnonzero(log.behavior >= 0)
     first = np.searchsorted(behaviors, prompts.stop)
     rows = behaviors[first[:, None] + np.arange(num_steps)]

@@ -7,7 +7,6 @@ as it was fitted.
 
 # U users
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.sampling import Sampling
-from edgebehave_train.generation.continuation import Continuations, Prompts
-from edgebehave_train.generation.generation import Generator
+from edgebehave_train.generation.generation import Continuations, Generator
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, part_of_event
-from edgebehave_train.metrics.bootstrap import Interval, mean_over_users
+from edgebehave_train.metrics.bootstrap import NUM_RESAMPLES, Interval, percentile_interval, user_resamples
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 from forecasts import forecast_prompts, real_continuations, replayed
 from generation_metrics import (
@@ -42,7 +42,7 @@ BASELINE = "semi-markov"
 
 
 class Forecaster(Protocol):
-    """What generates futures."""
+    """A generator of futures."""
 
     def generate(
         self, prompts: Prompts, num_steps: int, *, seed: int = 0, sampling: Sampling | None = None
@@ -53,7 +53,7 @@ class Forecaster(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRow:
-    """What one generator reached.
+    """Metrics of one generator.
 
     per_user  metric -> (U,) values, means over its draws.
     pooled    metric -> value over all users at once, mean over its draws.
@@ -150,8 +150,16 @@ def compare_generators(
         measure("model", model, prompts, real, plain, num_draws),
         measure("model, tuned", model, prompts, real, model_sampling, num_draws),
     ]
-    _record(checkpoint, store, part, rows)
+    means = {row.name: {name: float(values.mean()) for name, values in row.per_user.items()} for row in rows}
+    record_measurement(checkpoint.path, store, part, {f"generation_{part}": means})
     return rows
+
+
+def mean_over_users(values_U: npt.NDArray[np.float64], num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Interval:
+    """Mean over users of a number per user, such as a paired difference, with its interval."""
+    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
+    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
+    return percentile_interval(float(np.mean(values_U)), means)
 
 
 def gain(row: GeneratorRow, baseline: GeneratorRow, metric: str, num_resamples: int = 1000) -> Interval:
@@ -161,16 +169,3 @@ def gain(row: GeneratorRow, baseline: GeneratorRow, metric: str, num_resamples: 
     if metric in HIGHER_IS_BETTER:
         difference = -difference
     return mean_over_users(difference, num_resamples)
-
-
-def _record(checkpoint: Checkpoint, store: EventStore, part: str, rows: Sequence[GeneratorRow]) -> None:
-    """Keep the means in metrics.json, and the reading of the test part."""
-    metrics = checkpoint.read_metrics()
-    if part == "test":
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        reads = metrics.setdefault("test_reads", [])
-        reads.append({"at": now, "data_fingerprint": store.fingerprint})
-    metrics[f"generation_{part}"] = {
-        row.name: {name: float(values.mean()) for name, values in row.per_user.items()} for row in rows
-    }
-    checkpoint.write_metrics(metrics)

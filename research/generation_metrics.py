@@ -33,7 +33,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from edgebehave_train.generation.continuation import Continuations
+from edgebehave_train.generation.generation import Continuations
 
 METRICS = ("ks", "wasserstein", "jensen_shannon", "bleu", "distinct_2")
 EXTRA_METRICS = ("clock", "location")

@@ -26,7 +26,7 @@ START_S = 1_767_268_800
 
 
 def step(predictor: Predictor, user: str, number: int, batch: int) -> None:
-    """What a process does as its step of this number: observe, and every ninth time forget."""
+    """One step of a process: observe, and every ninth time forget."""
     if number % 9 == 8:
         predictor.forget_event(user, at=START_S + 60 * batch * (number - 4))
         return

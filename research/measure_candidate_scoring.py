@@ -71,7 +71,7 @@ def _summed(logits: torch.Tensor, candidates: list[list[int]]) -> np.ndarray:
 
 
 def tree(model, prompt: list[int], candidates: list[list[int]]) -> np.ndarray:
-    """What the package does, (C,) log-probabilities."""
+    """`score_candidates` of the package, (C,) log-probabilities."""
     return candidate_logprobs(model, [prompt], candidates)[0, 1:]
 
 

@@ -46,7 +46,7 @@ from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
-from edgebehave_train.metrics.metrics import reciprocal_rank
+from edgebehave_train.metrics.prediction_metrics import reciprocal_rank
 from edgebehave_train.metrics.ranking import Predictions, rank_in_blocks
 
 try:
@@ -201,7 +201,7 @@ class Peer:
         }
 
     def predict(self, behaviors: BehaviorLog, targets: Targets) -> Predictions:
-        """What the peer makes of targets, each asked for on time; as a baseline would be asked.
+        """Predictions of the peer for targets, each asked on time, as of a baseline.
 
         behaviors  of the same log, in the ids of its training vocabulary.
         """

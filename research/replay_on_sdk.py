@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave import Predictor
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.logs.event_store import EventStore, NamedEvent
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions, rank_in_blocks
 from edgebehave_train.training.checkpoint import Checkpoint
 

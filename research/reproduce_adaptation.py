@@ -20,17 +20,26 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
-from edgebehave_train.adaptation.adaptation import TRAINED, AdaptConfig, adapt, from_scratch
+from edgebehave_train.adaptation.adaptation import (
+    TRAINED,
+    AdaptConfig,
+    adapt,
+    examples_by_name,
+    grown_vocabulary,
+    train_at_log_shares,
+)
 from edgebehave_train.adaptation.new_rows import ROW_STARTS
 from edgebehave_train.adaptation.scores import score_adaptation
+from edgebehave_train.adaptation.support_set import choose_support
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.training.pretraining import Start, pretrain
 from research_logs import LOGS, raw_log
 from verbs import commit, is_finished, run, train
 
@@ -139,8 +148,31 @@ def require_same_users(whole: EventStore, deleted: EventStore) -> None:
         raise ValueError("a user did nothing but what was deleted; delete other behaviors")
 
 
+def from_scratch(
+    store: EventStore, checkpoint: Checkpoint, out: Path, config: AdaptConfig, *, resume: bool = False
+) -> Checkpoint:
+    """The control of `adapt`: a new model of the same shape, trained on the same examples and the same
+    replay by the checkpoint's own recipe."""
+    vocabulary = grown_vocabulary(store, checkpoint)
+    support = choose_support(store, checkpoint, vocabulary, config.examples, config.seed)
+    start = Start(
+        origin={
+            "scratch": True,
+            "examples": config.examples,
+            "seed": config.seed,
+            "num_examples": examples_by_name(support, vocabulary),
+        },
+        vocabulary=vocabulary,
+        prepare=lambda model: train_at_log_shares(model, support),
+        train_ranges=support.ranges,
+        is_target=support.is_target,
+    )
+    train_config = replace(checkpoint.config, epochs=config.epochs, seed=config.seed)
+    return pretrain(store, train_config, out, resume=resume, start=start)
+
+
 def adapt_once(store: EventStore, known: Path, out: Path, config: AdaptConfig, scratch: bool = False) -> None:
-    """What `edgebehave adapt` does, in this process: importing PEFT takes longer than adapting."""
+    """`edgebehave adapt` in this process: importing PEFT takes longer than adapting."""
     if is_finished(out):
         return
     resume = (out / "config.json").exists()

@@ -40,14 +40,14 @@ from edgebehave_train.llm.evaluation.protocols import (
     random_samples,
 )
 from edgebehave_train.llm.prompts.behavior_names import readable_names
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT, LogSamples, log_samples
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
 from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
-from edgebehave_train.llm.tuning.tuning import TuningConfig, TuningProgress
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig, TuningProgress
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint

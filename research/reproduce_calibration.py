@@ -23,13 +23,13 @@ from edgebehave_train.calibration.answer_tuning import (
     AnswerTuning,
     PartProbs,
     calibration_figures,
-    dial_points,
     part_probs,
+    tail_points,
     tune_answers,
 )
 from edgebehave_train.calibration.calibration import fit_calibration
-from edgebehave_train.evaluation.evaluation import note_reading
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -51,13 +51,11 @@ def main() -> None:
         validation, test = validation.take(is_even), validation.take(~is_even)
     else:
         test = part_probs(store, checkpoint, "test")
-        metrics = checkpoint.read_metrics()
-        note_reading(metrics, "test", store)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, "test")
     tuning = tune_answers(checkpoint, validation)
     print_calibration(tuning, validation, test)
     calibrated = test.shifted(tuning.shift)
-    print_dial(tuning, calibrated)
+    print_tail(tuning, calibrated)
     print_sets(tuning.thresholds, calibrated)
     print_over_time(tuning.thresholds, calibrated)
     print(
@@ -84,10 +82,10 @@ def print_calibration(tuning: AnswerTuning, validation: PartProbs, test: PartPro
         print(f"| {name} | " + " | ".join(f"{value:.4f}" for value in figures.values()) + " |")
 
 
-def print_dial(tuning: AnswerTuning, calibrated: PartProbs) -> None:
-    """Operating points of the dial."""
+def print_tail(tuning: AnswerTuning, calibrated: PartProbs) -> None:
+    """Operating points of the option tail."""
     print(f"\n| tail (toward {tuning.tail['toward']}, tau {tuning.tail['tau']:g}) ", end="")
-    points = dial_points(calibrated, tuning.shift)
+    points = tail_points(calibrated, tuning.shift)
     print("| " + " | ".join(f"{point['tail']:g}" for point in points) + " |")
     print("|---|" + "---:|" * len(points))
     for name, key in (("HR@1", "hr_at_1"), ("macro recall", "macro_recall")):

@@ -16,13 +16,12 @@ import numpy as np
 
 from edgebehave import Predictor
 from edgebehave.answers.sampling import Sampling
-from edgebehave_train.generation.continuation import Continuations, Prompts
-from edgebehave_train.generation.generation import Generator
+from edgebehave_train.generation.generation import Continuations, Generator
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.metrics.bootstrap import mean_over_users
 from edgebehave_train.training.checkpoint import Checkpoint
 from forecasts import forecast_prompts, real_continuations
-from generation_comparison import measure
+from generation_comparison import mean_over_users, measure
 from generation_metrics import EXTRA_METRICS, METRICS
 
 

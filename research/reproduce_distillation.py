@@ -30,16 +30,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebehave_train.distillation.distillation import targets_to_ask
-from edgebehave_train.distillation.teacher_probs import TeacherProbs
-from edgebehave_train.distillation.teacher_probs import ask as ask_teacher
+from edgebehave_train.distillation.teacher_answers import TeacherAnswers, collect_answers, targets_to_ask
 from edgebehave_train.distillation.teachers import is_language_model
-from edgebehave_train.evaluation.evaluation import adjust_probs, ask, predict
+from edgebehave_train.evaluation.part_predictions import part_targets, predict
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
 from edgebehave_train.logs.split import TRAIN, part_of_event
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
+from edgebehave_train.metrics.prior_shift import adjustment_ratio, shifted_scores
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.simulator.log import SimulatorConfig
@@ -163,7 +162,7 @@ def answers_of(
         if not answers.exists():
             knows = SimulatorTeachers(simulator_config(args.users), log.few).teacher(args.teacher)
             event = targets_to_ask(log.few, LLM_SPLIT, knows.can_answer, args.samples)
-            ask_teacher(knows, log.few, event, answers)
+            collect_answers(knows, log.few, event, answers)
         return None, answers
     teacher = Path(args.teacher)
     stores = {"whole": log.whole, "others": log.others}
@@ -185,7 +184,7 @@ def curve_of(checkpoint: Path, store: EventStore, whole: EventStore, part: str) 
     if not kept.exists():
         model = Checkpoint.open(checkpoint)
         counts = counts_in(whole, model.vocabulary.behaviors)
-        asked = ask(map_log(store, model.vocabulary), part_of_event(store, LLM_SPLIT), part)
+        asked = part_targets(map_log(store, model.vocabulary), part_of_event(store, LLM_SPLIT), part)
         metrics = [evaluate_predictions(one, counts) for one in predict(model, asked, TAUS)]
         kept.write_text(json.dumps(metrics))
     return json.loads(kept.read_text())
@@ -198,9 +197,10 @@ def ceiling_curve(kind: str, whole: EventStore, out: Path, users: str, part: str
         config = simulator_config(users)
         vocabulary = training_vocabulary(whole, part_of_event(whole, LLM_SPLIT) == TRAIN)
         counts = counts_in(whole, vocabulary.behaviors)
-        targets = ask(map_log(whole, vocabulary), part_of_event(whole, LLM_SPLIT), part).targets
+        targets = part_targets(map_log(whole, vocabulary), part_of_event(whole, LLM_SPLIT), part).targets
         probs = SimulatorTeachers(config, whole).probs_in(kind, targets.event, vocabulary.behaviors)
-        curve = [rank_in_blocks(targets, [(slice(None), adjust_probs(probs, counts, tau))]) for tau in TAUS]
+        ratios = [adjustment_ratio(counts, probs.shape[1], tau) for tau in TAUS]
+        curve = [rank_in_blocks(targets, [(slice(None), shifted_scores(probs, ratio))]) for ratio in ratios]
         kept.write_text(json.dumps([evaluate_predictions(one, counts) for one in curve]))
     return json.loads(kept.read_text())
 
@@ -266,8 +266,8 @@ def print_table(title: str, columns: list[str], rows: dict[str, list[list[float]
 
 
 def tail_mass(log: FewShotLog, answers: Path) -> None:
-    """How much of the tail there is in the log, before the cut, and in the answers."""
-    kept = TeacherProbs.open(answers)
+    """Share of the tail in the log, before the cut, and in the answers."""
+    kept = TeacherAnswers.open(answers)
     tail = tail_of(log.whole)
     mass = kept.probs[:, [name in tail for name in kept.behaviors]].sum(1)
     shares = {}

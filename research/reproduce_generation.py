@@ -22,13 +22,13 @@ import numpy as np
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.metrics.bootstrap import mean_over_users
 from edgebehave_train.training.checkpoint import Checkpoint
 from generation_comparison import (
     BASELINE,
     GeneratorRow,
     compare_generators,
     gain,
+    mean_over_users,
 )
 from generation_metrics import EXTRA_METRICS, METRICS
 from research_logs import LOGS, ingested

@@ -17,10 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import SplitConfig
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hstu  # noqa: F401  # adds the blocks of `attention=hstu`
-from edgebehave_train.evaluation.evaluation import evaluate, predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
+from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import VALIDATION, SplitConfig
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -53,7 +54,7 @@ START: dict[str, dict[str, Any]] = {
     "plain": {"learning_rate": 2e-3, **LONGER},
     "mixture": {},
 }
-"""Where the grid begins: for ours the preset tiny, with as many steps as the peers take and, like
+"""Start of the grid: for ours the preset tiny, with as many steps as the peers take and, like
 theirs, with the epoch of the best validation rank. The mixture is the recipe as it is."""
 
 SHARED_GRID: tuple[dict[str, Any], ...] = (
@@ -84,7 +85,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
 
 
 def family(kind: str) -> str:
-    """What is tuned as one: our models with another query context share their settings."""
+    """Kinds that are tuned together: our models with another query context share their settings."""
     return kind if kind in PEERS else kind.split()[0]
 
 

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgebehave_train.evaluation.evaluation import Row, Table, evaluate
 from edgebehave_train.evaluation.figures import draw_frontier
+from edgebehave_train.evaluation.table import Row, Table, evaluate
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import paired_mean_differences
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint

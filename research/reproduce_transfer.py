@@ -59,7 +59,7 @@ MARKERS = dict(zip(COLORS, "sv^DPo", strict=True))
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What distinguishes runs of one pair, but for the seed.
+    """Settings that distinguish runs of one pair, without the seed.
 
     share        of the target's training events, as it is written on the command line.
     pretraining  objective of the source: ce or dro; scratch has none of either.
@@ -76,7 +76,7 @@ class Kind:
 
     @property
     def scratch(self) -> "Kind":
-        """What it is compared with."""
+        """The run that it is compared with."""
         return Kind(strategy="scratch", share=self.share, habits=self.habits)
 
 
@@ -195,7 +195,7 @@ def scored(folder: Path, names: list[str], store: Path, part: str) -> dict[str, 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What the runs of a pair came to.
+    """Results of the runs of a pair.
 
     rows   metrics by row of the evaluation: baselines by name, runs by folder.
     kinds  those with a run.

@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.sampling import Sampling
-from edgebehave_train.generation.continuation import Continuations, Prompts
+from edgebehave_train.generation.generation import Continuations
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.mapped_log import MappedLog
 
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)

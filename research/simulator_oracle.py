@@ -49,7 +49,7 @@ class SimulatorOracle:
         shifts = 1 + np.random.default_rng(seed).permutation(num_users - 1)[:num_strangers]
         total = np.zeros((len(at), len(BEHAVIORS)), np.float32)
         for shift in shifts.tolist():
-            total += _probs(self._process.as_lived_by((self.user + shift) % num_users), at)
+            total += _probs(self._process.with_users((self.user + shift) % num_users), at)
         return total / np.float32(num_strangers)
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.distillation.teacher_probs import Teacher
+from edgebehave_train.distillation.teachers import Teacher
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.simulator.log import SimulatorConfig
 from edgebehave_train.simulator.world import BEHAVIORS
@@ -32,7 +32,7 @@ class SimulatorTeachers:
 
     @cached_property
     def _position(self) -> np.ndarray:
-        """Where each event of the store is in the process; a user's times differ."""
+        """Position of each event of the store in the process; a user's times differ."""
         number = np.array([int(name.removeprefix("user_")) for name in self.store.users()])
         user = np.repeat(number, np.diff(self.store.user_start))
         made = self._oracle.user.astype(np.int64) * _SECONDS + self._oracle.time_s

@@ -58,7 +58,7 @@ def seconds_of(checkpoint: Path) -> float:
 
 
 def commit() -> str:
-    """What a table was made with."""
+    """The commit that a table was made with."""
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

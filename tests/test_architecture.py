@@ -137,13 +137,29 @@ def test_every_part_of_training_and_export_has_a_location_in_the_order():
         assert parts - {"__init__"} == {part for rank in ORDER[owner] for part in rank}
 
 
+def verbs_that_import_verbs(graph: dict[str, set[str]]) -> list[str]:
+    """Imports between the verbs of the command line; verbs are the modules that app and llm register."""
+    groups = {"edgebehave_cli.app", "edgebehave_cli.llm"}
+    others = {"edgebehave_cli", "edgebehave_cli.console"}
+    verbs = {name for group in groups for name in graph[group] if name.startswith("edgebehave_cli")} - others - groups
+    return [f"{verb} imports {name}" for verb in sorted(verbs) for name in sorted(graph[verb] & (verbs | groups))]
+
+
+def test_no_verb_imports_a_verb():
+    graph = module_graph()
+    assert verbs_that_import_verbs(graph) == []
+    train, tune = "edgebehave_cli.train", "edgebehave_cli.llm.tune"
+    graph[tune] = graph[tune] | {train}
+    assert verbs_that_import_verbs(graph) == [f"{tune} imports {train}"]
+
+
 def test_no_modules_import_each_other_in_a_circle():
     assert circle(module_graph()) is None
 
 
 def test_an_import_against_the_order_and_a_circle_are_found():
     graph = module_graph()
-    store, evaluation = "edgebehave_train.logs.event_store", "edgebehave_train.evaluation.evaluation"
+    store, evaluation = "edgebehave_train.logs.event_store", "edgebehave_train.evaluation.table"
     graph[store] = graph[store] | {evaluation}
     assert wrong_imports(graph, "edgebehave_train", ORDER["edgebehave_train"]) == [f"{store} imports {evaluation}"]
     assert {store, evaluation} <= set(circle(graph) or [])

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json, print_table
-from edgebehave_cli.training_progress import TrainingProgress
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json, print_table
+from edgebehave_cli.progress import TrainingBar
 
 if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.adaptation.scores import AdaptationScores
@@ -15,26 +16,27 @@ if TYPE_CHECKING:  # the annotation must not import torch
 def adapt(
     checkpoint: Annotated[Path, typer.Argument(help="Finished checkpoint, from `train`.")],
     log: Annotated[Path, typer.Option("--log", "-l", help="Event store with the new behaviors in it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
+    out: options.CheckpointOut,
     train: Annotated[
-        str,
-        typer.Option(help="What trains beside the new rows: all, head, lora, or new-rows (nothing else)."),
+        str, typer.Option(help="What trains beside the new rows: all, head, lora, or new-rows (nothing else).")
     ] = "all",
     start: Annotated[str, typer.Option(help="New rows begin with: prototype, cooccurrence or noise.")] = "prototype",
     examples: Annotated[
         int, typer.Option(min=0, help="Examples of each new behavior; 0: the whole training part.")
     ] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples, at most.")] = 20,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak; default: what suits what trains.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate; default: depends on --train.")
+    ] = None,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters of lora.")] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of the examples and of all else random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")] = False,
-    json: JsonOption = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    resume: options.ResumeSame = False,
+    json: options.Json = False,
 ) -> None:
     """Teach a checkpoint the new behaviors of a log, without forgetting the others.
 
-    Prints what the validation part says of it before and after, with habits and without.
+    Prints metrics of the validation part before and after, with habits and without.
 
     Example: [bold]edgebehave adapt runs/edge --log runs/new_store -o runs/adapted[/bold]
 
@@ -57,14 +59,8 @@ def adapt(
         seed=seed,
     )
     store, known = EventStore.open(log), Checkpoint.open(checkpoint)
-    with TrainingProgress() as progress:
-        try:
-            adapted = adapt_checkpoint(
-                store, known, out, config, resume=resume, device=device, on_progress=progress.report
-            )
-        except KeyboardInterrupt:
-            note("interrupted; go on with the same command and --resume")
-            raise
+    with TrainingBar("go on with the same command and --resume") as bar:
+        adapted = adapt_checkpoint(store, known, out, config, resume=resume, device=device, on_progress=bar.report)
     note(f"checkpoint -> {out}")
     new = new_behaviors(known, adapted)
     scores = {name: score_adaptation(store, model, new) for name, model in (("before", known), ("after", adapted))}
@@ -79,44 +75,23 @@ def adapt(
 
 
 def show_scores(scores: dict[str, dict[str, "AdaptationScores"]], num_examples: dict[str, int]) -> None:
-    """Print what was gained and forgotten, then every new behavior."""
+    """Print metrics of known and new behaviors before and after, then every new behavior."""
     rows = []
     for name, row in scores.items():
         for habits, one in row.items():
             change = one.hr_at_1_known - scores["before"][habits].hr_at_1_known
-            rows.append(
-                [
-                    f"{name}, {habits}",
-                    f"{one.hr_at_1:.3f}",
-                    f"{one.hr_at_1_known:.3f}",
-                    f"{change:+.3f}" if name == "after" else "",
-                    f"{one.macro_recall:.3f}",
-                ]
-            )
+            shown = f"{change:+.3f}" if name == "after" else ""
+            recalls = f"{one.hr_at_1:.3f}", f"{one.hr_at_1_known:.3f}", shown, f"{one.macro_recall:.3f}"
+            rows.append([f"{name}, {habits}", *recalls])
     columns = ["validation", "HR@1", "HR@1 known", "change", "macro recall"]
-    print_table("what is known, and what was forgotten", columns, rows)
+    print_table("known behaviors before and after", columns, rows)
     main = next(iter(scores["after"]))
     before, after = scores["before"][main], scores["after"][main]
     alone = scores["after"]["network alone"]
+    recalls_of = (before.recall, after.recall, alone.recall, after.recall_at_5)
     rows = [
-        [
-            behavior,
-            str(count),
-            str(after.num_targets[behavior]),
-            f"{before.recall[behavior]:.3f}",
-            f"{after.recall[behavior]:.3f}",
-            f"{alone.recall[behavior]:.3f}",
-            f"{after.recall_at_5[behavior]:.3f}",
-        ]
+        [behavior, str(count), str(after.num_targets[behavior]), *(f"{recall[behavior]:.3f}" for recall in recalls_of)]
         for behavior, count in num_examples.items()
     ]
-    columns = [
-        "new behavior",
-        "examples",
-        "targets",
-        "before",
-        "after",
-        "network alone",
-        "after, @5",
-    ]
+    columns = ["new behavior", "examples", "targets", "before", "after", "network alone", "after, @5"]
     print_table("recall of the new behaviors", columns, rows, drop_first=["after, @5"])

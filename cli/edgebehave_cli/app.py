@@ -29,20 +29,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("simulate")(simulate.simulate)
-app.command("ingest")(ingest.ingest)
-app.command("train")(train.train)
-app.command("adapt")(adapt.adapt)
-app.command("transfer")(transfer.transfer)
-app.command("distill")(distill.distill)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("scale")(scale.scale)
-app.command("export")(export.export)
-app.command("predict")(predict.predict)
-app.command("generate")(generate.generate)
-app.command("bench")(bench.bench)
+for _verb in (
+    demo.demo,
+    simulate.simulate,
+    ingest.ingest,
+    train.train,
+    adapt.adapt,
+    transfer.transfer,
+    distill.distill,
+    evaluate.evaluate,
+    compare.compare,
+    scale.scale,
+    export.export,
+    predict.predict,
+    generate.generate,
+    bench.bench,
+):
+    app.command()(_verb)
 app.add_typer(llm.app, name="llm")
 
 _EXTRA_OF_MODULE = {

@@ -1,38 +1,37 @@
-"""`edgebehave bench`: what one prediction costs on this machine."""
+"""`edgebehave bench`: time and size of a prediction on this machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import print_json
 
 
 def bench(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     store: Annotated[
-        Path | None,
-        typer.Option("--store", "-s", help="Event store for real histories; default: made-up ids."),
+        Path | None, typer.Option("--store", "-s", help="Event store for real histories; default: made-up ids.")
     ] = None,
-    calls: Annotated[int, typer.Option(min=10, help="Timed calls of each contender.")] = 1000,
+    calls: Annotated[int, typer.Option(min=10, help="Timed calls of each way to predict.")] = 1000,
     warm_up: Annotated[int, typer.Option(min=0, help="Calls before the clock starts.")] = 100,
     llm: Annotated[
         Path | None,
         typer.Option(
-            help="Language model to set beside it: from `edgebehave llm export` (torch and ONNX), "
+            help="Language model to compare: from `edgebehave llm export` (torch and ONNX), "
             "`edgebehave llm tune`, or any Hugging Face folder."
         ),
     ] = None,
     llm_calls: Annotated[int, typer.Option(min=1, help="Timed calls of each way to run the language model.")] = 20,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
 
-    All contenders take turns in one run on one thread, so that their ratios hold on a noisy
-    machine; p50 and p99, warm and cold caches, one and many users, beside one pass over the
-    weights; sizes, and how often int8 and fp32 agree.
-
-    With a language model: latency, FLOPs and bytes of a prediction of both, side by side.
+    The ways to predict alternate in one run on one thread, so that their ratios hold on a busy
+    machine. Shows p50 and p99, warm and cold caches, one and many users, one pass over the weights,
+    sizes, and the agreement of int8 and fp32; with --llm also latency, FLOPs and bytes of a
+    prediction by the language model.
 
     Example: [bold]edgebehave bench runs/edge --store runs/store[/bold]
     Beside a language model: [bold]edgebehave bench runs/edge --llm runs/llm-export[/bold]

@@ -1,23 +1,19 @@
-"""What all verbs share of the terminal: results on stdout, everything else on stderr."""
+"""Output of all verbs: results on stdout, everything else on stderr."""
 
 import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
-
-import typer
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")]
+from typing import Any, NoReturn
 
 
 def note(line: str) -> None:
-    """A line about what is going on."""
+    """Print a line about the progress of the command."""
     print(line, file=sys.stderr, flush=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """One line about what went wrong, and the end."""
+    """Print one line about a mistake and end the command."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(code)
 
@@ -31,9 +27,9 @@ def is_terminal() -> bool:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], drop_first: Sequence[str] = ()) -> None:
-    """A table on stdout: with lines on a terminal, in Markdown elsewhere.
+    """Print a table on stdout: with lines on a terminal, in Markdown elsewhere.
 
-    drop_first  columns that a narrow terminal does without, in this order.
+    drop_first  columns that are left out, in this order, until the table fits the terminal.
     """
     if not sys.stdout.isatty():
         _print_markdown(title, columns, rows)
@@ -78,7 +74,7 @@ def _print_markdown(title: str, columns: list[str], rows: list[list[str]]) -> No
 
 
 def _without_nan(content: Any) -> Any:
-    """JSON has no NaN: null says "not measured"."""
+    """The content with null for NaN and infinity, which JSON lacks: null means "not measured"."""
     if isinstance(content, float) and not math.isfinite(content):
         return None
     if isinstance(content, dict):

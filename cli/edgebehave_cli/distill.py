@@ -1,4 +1,4 @@
-"""`edgebehave distill`: what teachers know of behaviors goes into an edge model."""
+"""`edgebehave distill`: an edge model is trained on a log and on the predictions of teachers."""
 
 import dataclasses
 from pathlib import Path
@@ -6,95 +6,80 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
-from edgebehave_cli.progress_bar import ProgressBar
-from edgebehave_cli.train import is_given, parse_settings, recipe_with, with_settings
-from edgebehave_cli.training_progress import TrainingProgress
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import ProgressBar, TrainingBar
+from edgebehave_cli.settings import given_options, parse_settings, recipe, with_settings
 
 if TYPE_CHECKING:  # the annotations must not import torch
-    from edgebehave_train.distillation.teacher_probs import TeacherProbs
     from edgebehave_train.logs.event_store import EventStore
-    from edgebehave_train.training.checkpoint import Checkpoint
     from edgebehave_train.training.recipes import TrainConfig
-
-
-_LANGUAGE_MODEL_SAMPLES = 4000
-"""It is slow to ask; a checkpoint says all it knows within minutes."""
 
 
 def distill(
     context: typer.Context,
-    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the checkpoint.")],
+    store: options.StoreArgument,
+    out: options.CheckpointOut,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Who teaches: a tuned language model, from `edgebehave llm tune`, or a "
-            "checkpoint. Of several, the mean of what they answer."
+            help="Folder of a teacher: a tuned language model, from `edgebehave llm tune`, or a checkpoint. "
+            "Of several teachers, the mean of their probabilities."
         ),
     ] = None,
     student: Annotated[
-        Path | None,
-        typer.Option("--from", help="Checkpoint to start from; default: from scratch."),
+        Path | None, typer.Option("--from", help="Checkpoint to start from; default: from scratch.")
     ] = None,
     samples: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Training targets the teacher answers, rare behaviors first; default: 4000 of a "
+            help="Training targets that the teacher predicts, rare behaviors first; default: 4000 of a "
             "language model, all of checkpoints.",
         ),
     ] = None,
     answers: Annotated[
         Path | None,
         typer.Option(
-            help="File that keeps the teacher's answers; default: OUT.teacher.safetensors. One "
-            "that is there is gone on with, and enough without --teacher."
+            help="File that keeps the teacher's answers; default: OUT.teacher.safetensors. An "
+            "unfinished file is completed, a finished one needs no --teacher."
         ),
     ] = None,
     weight: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Of the teacher's answers; 1: as much as what came. 10 was best where a "
-            "teacher answered every target, 1 where it answered some; three networks of the same "
-            "log taught with 3.",
+            help="Weight of the teacher's answers; 1: as much as the log. Best in our tables: 10 where a "
+            "teacher answered every target, 1 where it answered some, 3 for three networks of the same log.",
         ),
     ] = 1.0,
-    temperature: Annotated[float, typer.Option(min=1, help="High: unlikely behaviors of an answer count more.")] = 2.0,
+    temperature: Annotated[
+        float, typer.Option(min=1, help="The higher, the more the unlikely behaviors of an answer count.")
+    ] = 2.0,
     name_embeddings: Annotated[
         bool,
         typer.Option(
             "--name-embeddings",
-            help="Rows of events and behaviors start as the language model sees their names.",
+            help="Start the rows of events and behaviors from the language model's embeddings of their names.",
         ),
     ] = False,
-    base: Annotated[
-        Path | None,
-        typer.Option(help="Where the base of the language model is now, if it moved."),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="tiny, edge, base, large or paper; --from brings its own.")] = "edge",
+    base: Annotated[Path | None, typer.Option(help="Folder of the base of the language model, if it moved.")] = None,
+    preset: options.Preset = "edge",
     split: Annotated[
         str | None,
-        typer.Option(
-            help="time or user, as in `train`; default: the teacher's, if it learned on this log. "
-            "--from brings its own."
-        ),
+        typer.Option(help="time or user, as in `train`; default: the teacher's, if it was trained on this log."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT; all else as it was.")] = False,
-    json: JsonOption = False,
+    epochs: options.Epochs = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    set_: options.Set = None,
+    resume: options.ResumeSame = False,
+    json: options.Json = False,
 ) -> None:
-    """Train a checkpoint on a log and on a teacher's answers.
+    """Train a checkpoint on a log and on a teacher's probabilities.
 
-    The teacher says of training targets how likely it finds every behavior; the student learns
-    from that beside what came. The result is a checkpoint like any other.
+    The teacher gives a probability of every behavior at targets of the training part; the student
+    learns from these and from the behaviors of the log. The result is a checkpoint like any other.
 
     Example: [bold]edgebehave distill runs/store --teacher runs/llm -o runs/taught
     --name-embeddings[/bold]
@@ -103,106 +88,70 @@ def distill(
     runs/seed2 -o runs/taught --weight 3 --temperature 1[/bold]
     """
     from edgebehave_train.distillation.distillation import distill as distill_checkpoint
+    from edgebehave_train.distillation.distillation import student_config
+    from edgebehave_train.distillation.teacher_answers import answers_of
     from edgebehave_train.distillation.teachers import language_names
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
 
-    log = EventStore.open(store)
+    log, teachers = EventStore.open(store), teacher or []
     known = None if student is None else Checkpoint.open(student)
-    given = [name for name in ("preset", "split") if known and is_given(context, name)]
-    if given:
-        raise ValueError(f"--from brings its own {given[0]}; leave --{given[0]} out")
-    teachers = teacher or []
-    config = _config(known, log, teachers, preset, split, epochs, seed, set_ or [])
-    names = None
-    if name_embeddings:
-        if len(teachers) != 1:
-            raise ValueError("--name-embeddings needs the language model: name it, and nobody else, by --teacher")
-        names = language_names(teachers[0], base=base)
-    kept = answers or out.with_name(f"{out.name}.teacher.safetensors")
-    command = f"edgebehave distill {store} -o {out} ... --resume"
-    try:
-        known_answers = _answers(log, config, teachers, kept, samples, device, base)
-        with TrainingProgress() as progress:
-            checkpoint = distill_checkpoint(
-                log,
-                config,
-                out,
-                known_answers,
-                weight=weight,
-                temperature=temperature,
-                student=known,
-                names=names,
-                resume=resume and (out / "config.json").exists(),
-                device=device,
-                on_progress=progress.report,
-            )
-    except KeyboardInterrupt:
-        note(f"interrupted; go on with all else as it was: {command}")
-        raise
-    note(f"checkpoint -> {out}")
-    if json:
-        print_json({**checkpoint.training.to_json(), "events_per_s": progress.events_per_s})
-
-
-def _config(
-    student: "Checkpoint | None",
-    store: "EventStore",
-    teachers: list[Path],
-    preset: str,
-    split: str | None,
-    epochs: int | None,
-    seed: int,
-    settings: list[str],
-) -> "TrainConfig":
-    """The recipe of a preset, or the student's own, with what was set."""
-    from edgebehave_train.distillation.distillation import student_config
-    from edgebehave_train.distillation.teachers import split_of_teacher
-
-    if student is not None:
-        own = student_config(student, epochs=epochs or student.config.epochs, seed=seed)
-        return with_settings(own, parse_settings(settings))
-    given = [f"seed={seed}"]
-    splits = (split_of_teacher(store, teacher) for teacher in teachers if split is None)
-    theirs = next((one for one in splits if one is not None), None)
-    if theirs is not None:
-        given += [f"split.{name}={value}" for name, value in dataclasses.asdict(theirs).items()]
+    if known is None:
+        config = _recipe(log, teachers, preset, split, epochs, seed)
     else:
-        given += [f"split.by={split or 'time'}"]
-    given += [] if epochs is None else [f"epochs={epochs}"]
-    return recipe_with(preset, [*given, *settings])
-
-
-def _answers(
-    store: "EventStore",
-    config: "TrainConfig",
-    teachers: list[Path],
-    file: Path,
-    samples: int | None,
-    device: str,
-    base: Path | None,
-) -> "TeacherProbs":
-    """The teacher's answers: those of the file, or asked for now and kept there."""
-    from edgebehave_train.distillation.distillation import targets_to_ask
-    from edgebehave_train.distillation.teacher_probs import TeacherProbs, ask
-    from edgebehave_train.distillation.teachers import is_language_model, open_teachers
-
-    if not teachers:
-        if not file.exists():
-            raise ValueError("nobody teaches; name a teacher by --teacher, or its --answers")
-        return TeacherProbs.open(file)
-    asked = open_teachers(store, teachers, config.split, device=device, base=base)
-    if samples is None and any(is_language_model(path) for path in teachers):
-        samples = _LANGUAGE_MODEL_SAMPLES
-    event = targets_to_ask(store, config.split, asked.can_answer, samples)
-    with ProgressBar() as bar:
-        bar.restart(0.0)
-        answers = ask(
-            asked,
-            store,
-            event,
+        if given := given_options(context, ("preset", "split")):
+            raise ValueError(f"--from brings its own {given[0]}; leave --{given[0]} out")
+        config = student_config(known, epochs=epochs or known.config.epochs, seed=seed)
+    config = with_settings(config, parse_settings(set_ or []))
+    if name_embeddings and len(teachers) != 1:
+        raise ValueError("--name-embeddings needs a language model as the only --teacher")
+    names = language_names(teachers[0], base=base) if name_embeddings else None
+    file = answers or out.with_name(f"{out.name}.teacher.safetensors")
+    go_on = f"go on with all else as it was: edgebehave distill {store} -o {out} ... --resume"
+    with ProgressBar(go_on) as bar:
+        teacher_answers = answers_of(
+            log,
+            teachers,
+            config.split,
             file,
+            samples=samples,
+            device=device,
+            base=base,
             on_progress=lambda done, total: bar.show(done / total, f"teacher {done:,}/{total:,}", "answers"),
         )
-    note(f"{len(answers.event):,} answers of the teacher -> {file}")
-    return answers
+    if teachers:
+        note(f"{len(teacher_answers.event):,} answers of the teacher -> {file}")
+    with TrainingBar(go_on) as training_bar:
+        checkpoint = distill_checkpoint(
+            log,
+            config,
+            out,
+            teacher_answers,
+            weight=weight,
+            temperature=temperature,
+            student=known,
+            names=names,
+            resume=resume and (out / "config.json").exists(),
+            device=device,
+            on_progress=training_bar.report,
+        )
+    note(f"checkpoint -> {out}")
+    if json:
+        print_json({**checkpoint.training.to_json(), "events_per_s": training_bar.events_per_s})
+
+
+def _recipe(
+    store: "EventStore", teachers: list[Path], preset: str, split: str | None, epochs: int | None, seed: int
+) -> "TrainConfig":
+    """The recipe of a preset, with the split of the teachers unless another is given."""
+    from edgebehave_train.distillation.teachers import split_of_teachers
+    from edgebehave_train.logs.split import SplitConfig
+
+    theirs = split_of_teachers(store, teachers) if split is None else None
+    config = recipe(preset)
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        epochs=epochs or config.epochs,
+        split=theirs or SplitConfig(by=split or "time"),  # type: ignore[arg-type]  # SplitConfig checks the name
+    )

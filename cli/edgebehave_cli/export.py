@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")],
-    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer), server or web.")] = "native",
+    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer) or web.")] = "native",
     golden: Annotated[
         Path | None,
         typer.Option(
@@ -23,12 +24,12 @@ def export(
     ort: Annotated[bool, typer.Option(help="Also write .ort files, for the smallest builds of ONNX Runtime.")] = False,
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Write the ONNX bundle that the SDK loads, after comparing it with the checkpoint.
 
-    The gate streams real histories through torch and through the graphs, and refuses to write a
-    bundle that predicts something else.
+    Real histories go through torch and through the graphs. A bundle with other predictions than
+    the checkpoint is not written.
 
     Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
     For a browser, with vectors to check it: [bold]--target web --golden runs/golden.jsonl.gz[/bold]

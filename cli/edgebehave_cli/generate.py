@@ -1,4 +1,4 @@
-"""`edgebehave generate`: what a user of a log does in the days to come, event by event."""
+"""`edgebehave generate`: a possible future of a user of a log, event by event."""
 
 import datetime
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, print_json, print_table
+from edgebehave_cli import options
+from edgebehave_cli.console import print_json, print_table
 
 if TYPE_CHECKING:  # the annotation must not import numpy
     from edgebehave_train.logs.event_store import NamedEvent
@@ -14,16 +15,15 @@ if TYPE_CHECKING:  # the annotation must not import numpy
 
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint with generation heads.")],
-    store: Annotated[Path, typer.Option("--store", "-s", help="Event store with the user's past.")],
-    user: Annotated[str, typer.Option(help="Name of the user.")],
+    store: options.PastStore,
+    user: options.PastUser,
     steps: Annotated[int, typer.Option(min=1, help="How many events to generate.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same future.")] = 0,
-    temperature: Annotated[float, typer.Option(help="Below 1 the likely becomes likelier; above 0.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Above 0; below 1 likely events become more likely.")] = 1.0,
     top_p: Annotated[
-        float,
-        typer.Option(help="Draw from the fewest names with this much probability, in (0, 1]."),
+        float, typer.Option(help="Draw from the fewest names with this much probability, in (0, 1].")
     ] = 1.0,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Draw one possible future of a user: time, location, event and behavior of each step.
 

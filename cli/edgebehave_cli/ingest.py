@@ -5,23 +5,25 @@ from typing import Annotated
 
 import typer
 
-from edgebehave_cli import log_columns
-from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
 
 
 def ingest(
     log: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON Lines or Parquet, or .gz.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the event store.")],
-    user: log_columns.User = "user",
-    time: log_columns.Time = "time",
-    event: log_columns.Event = "event",
-    location: log_columns.Location = None,
-    utc_offset: log_columns.UtcOffset = None,
-    behavior: log_columns.Behavior = None,
-    max_bad: log_columns.MaxBad = 0.01,
-    time_unit: log_columns.TimeUnit = "auto",
+    user: options.User = "user",
+    time: options.Time = "time",
+    event: options.Event = "event",
+    location: options.Location = None,
+    utc_offset: options.UtcOffset = None,
+    behavior: options.Behavior = None,
+    max_bad: options.MaxBad = 0.01,
+    time_unit: Annotated[
+        str, typer.Option(metavar="UNIT", help="Unit of the times; auto detects it and prints it.")
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace the store in OUT.")] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Read an event log, clean it, and write the event store that training reads.
 

@@ -1,36 +1,35 @@
-"""`edgebehave scale`: how the loss falls with size and data, and what the next size would reach."""
+"""`edgebehave scale`: a scaling law of the loss in size and data, and the loss it predicts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json, print_table
-from edgebehave_cli.grid_progress import GridBar
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json, print_table
+from edgebehave_cli.progress import GridBar
+from edgebehave_cli.settings import parse_numbers
 
 if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.scaling.report import ScalingReport
 
 
 def scale(
-    store: Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")],
+    store: options.StoreArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the grid.")],
     grid: Annotated[
-        str,
-        typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log."),
+        str, typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log.")
     ] = "cpu",
     widths: Annotated[str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")] = None,
     shares: Annotated[str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")] = None,
     habits: Annotated[bool, typer.Option(help="Mix with the habit kernels, which hide the network.")] = False,
-    query_context: Annotated[
-        str, typer.Option(help="Known of the moment to predict for: none, time, time_location.")
-    ] = "time",
-    split: Annotated[str, typer.Option(help="time or user, see `edgebehave train`.")] = "time",
+    query_context: options.QueryContext = "time",
+    split: options.Split = "time",
     resamples: Annotated[int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")] = 200,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    json: JsonOption = False,
+    device: options.Device = "auto",
+    json: options.Json = False,
 ) -> None:
     """Fit L(N, D) = C_N N^-alpha + C_D D^-beta + L0 to a grid of sizes and data amounts.
 
@@ -60,25 +59,16 @@ def scale(
         "split": SplitConfig(by=split),  # type: ignore[arg-type]  # SplitConfig checks the name
     }
     if widths is not None:
-        changes["widths"] = _numbers("widths", widths, int)
+        changes["widths"] = parse_numbers("--widths", widths, int)
     if shares is not None:
-        changes["shares"] = _numbers("shares", shares, float)
+        changes["shares"] = parse_numbers("--shares", shares, float)
     if epochs is not None:
         changes["epochs"] = epochs
     planned = GRIDS[grid](**changes)
-    with GridBar() as bar:
-        try:
-            report = run_grid(
-                EventStore.open(store),
-                planned,
-                out,
-                device=device,
-                num_resamples=resamples,
-                on_progress=bar.report,
-            )
-        except KeyboardInterrupt:
-            note("interrupted; the same command goes on where it was")
-            raise
+    with GridBar("the same command goes on where it was") as bar:
+        report = run_grid(
+            EventStore.open(store), planned, out, device=device, num_resamples=resamples, on_progress=bar.report
+        )
     draw_scaling(report, out / "scaling.png")
     note(f"figure -> {out / 'scaling.png'}")
     if json:
@@ -88,22 +78,13 @@ def scale(
 
 
 def show_report(report: "ScalingReport") -> None:
-    """Print a grid: the runs with the law beside them, the prediction, the law, the optimum."""
+    """Print a grid: runs beside the law, the prediction of the largest run, the law, the optimum."""
     rows = []
     for run in (*report.smaller, *report.held_out):
         fitted = float(report.smaller_law.law.loss(run.size, run.events))
-        rows.append(
-            [
-                f"{run.point.width}" + (" held out" if run in report.held_out else ""),
-                f"{run.size:,}",
-                f"{run.events:,}",
-                f"{run.point.seed}",
-                f"{run.best_epoch}",
-                f"{run.loss:.4f}",
-                f"{fitted:.4f}",
-                f"{fitted / run.loss - 1:+.2%}",
-            ]
-        )
+        width = f"{run.point.width}" + (" held out" if run in report.held_out else "")
+        counts = f"{run.size:,}", f"{run.events:,}", f"{run.point.seed}", f"{run.best_epoch}"
+        rows.append([width, *counts, f"{run.loss:.4f}", f"{fitted:.4f}", f"{fitted / run.loss - 1:+.2%}"])
     columns = ["width", "N", "D", "seed", "best epoch", "loss", "law", "law / loss - 1"]
     print_table("validation loss in nats; the law knows all but the held-out runs", columns, rows)
     predicted, copied = report.predicted, report.copied
@@ -127,12 +108,3 @@ def show_report(report: "ScalingReport") -> None:
         )
     for line in report.doubts():
         print(f"not known: {line}")
-
-
-def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
-    """A list as 16,32,64."""
-    example = "16,32,64" if kind is int else "0.1,0.2,0.5,1"
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--{option} takes numbers as {example}, got {text!r}") from None

@@ -1,4 +1,4 @@
-"""`edgebehave simulate`: the embedded default data."""
+"""`edgebehave simulate`: a made-up event log, to try things on."""
 
 import dataclasses
 from pathlib import Path
@@ -6,21 +6,22 @@ from typing import Annotated
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
 
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="File to write: log.csv or log.csv.gz.")],
     users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1200,
     days: Annotated[int, typer.Option(min=1, help="Days per user.")] = 49,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: options.Seed = 0,
     shuffle: Annotated[bool, typer.Option(help="Write the rows in random order.")] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Simulate the event log of a crowd of phone users.
 
-    The process is documented in docs/simulator.md. Because it is known, so is the best accuracy
-    that any model can reach on it, which is printed.
+    docs/simulator.md describes the process. The best accuracy that a model can reach on the log
+    follows from the process and is printed.
 
     Example: [bold]edgebehave simulate log.csv.gz --users 500 --days 30[/bold]
     """

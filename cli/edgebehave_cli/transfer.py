@@ -5,42 +5,38 @@ from typing import Annotated, Any
 
 import typer
 
-from edgebehave_cli.console import JsonOption, note, print_json
-from edgebehave_cli.train import is_given, parse_settings, with_settings
-from edgebehave_cli.training_progress import TrainingProgress
+from edgebehave_cli import options
+from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import TrainingBar
+from edgebehave_cli.settings import parse_settings, refuse_with_resume, with_settings
 
 _SETTINGS = ("strategy", "share", "habits", "split", "objective", "epochs", "seed", "set_")
 
 
 def transfer(
     context: typer.Context,
-    checkpoint: Annotated[Path, typer.Argument(help="What was learned, from `edgebehave train`.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint to start from, from `edgebehave train`.")],
     log: Annotated[Path, typer.Option("--log", help="Event store of the other log, from `edgebehave ingest`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")],
+    out: options.CheckpointOut,
     strategy: Annotated[
-        str,
-        typer.Option(help="scratch, blocks, blocks-head (the paper's), lora, ofa or drawn-ends."),
+        str, typer.Option(help="scratch, blocks, blocks-head (the paper's), lora, ofa or drawn-ends.")
     ] = "blocks-head",
     share: Annotated[float, typer.Option(help="Share of the log's training events to learn from, in (0, 1].")] = 1.0,
     habits: Annotated[
-        bool | None,
-        typer.Option(help="Mix with the habit kernels; default: as the checkpoint does."),
+        bool | None, typer.Option(help="Mix with the habit kernels; default: as the checkpoint does.")
     ] = None,
-    split: Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")] = "time",
+    split: options.Split = "time",
     objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "ce",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random, the share included.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")] = False,
-    json: JsonOption = False,
+    epochs: options.Epochs = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    set_: options.Set = None,
+    resume: options.Resume = False,
+    json: options.Json = False,
 ) -> None:
-    """Train on another log with what a model learned before.
+    """Train on another log, starting from the weights of a checkpoint.
 
-    Weekday and time embeddings, blocks and the hidden layer of the head are taken along; events,
+    Weekday and time embeddings, blocks and the hidden layer of the head are taken over; events,
     locations and behaviors start anew. The result is a checkpoint like any other.
 
     Example: [bold]edgebehave transfer runs/edge --log runs/other -o runs/moved --share 0.1[/bold]
@@ -54,41 +50,21 @@ def transfer(
 
     source = Checkpoint.open(checkpoint)
     if resume:
-        given = [name for name in _SETTINGS if is_given(context, name)]
-        if given:
-            option = given[0].strip("_").replace("_", "-")
-            raise ValueError(f"--resume goes on with the run's own settings; leave --{option} out")
+        refuse_with_resume(context, _SETTINGS)
         begun = Checkpoint.open(out)
         if "strategy" not in begun.training.origin:
             raise ValueError(f"{out} was not begun by `edgebehave transfer`; resume with the command that began it")
         config, strategy = begun.config, begun.training.origin["strategy"]
     else:
-        settings: dict[str, Any] = {
-            "seed": seed,
-            "split.by": split,
-            "objective.name": objective,
-        }
-        if habits is not None:
-            settings["habits"] = habits
-        if epochs is not None:
-            settings["epochs"] = epochs
+        settings: dict[str, Any] = {"seed": seed, "split.by": split, "objective.name": objective}
+        settings |= {} if habits is None else {"habits": habits}
+        settings |= {} if epochs is None else {"epochs": epochs}
         settings |= parse_settings(set_ or [])
         config = with_settings(transfer_config(source.config, share), settings)
-    with TrainingProgress() as progress:
-        try:
-            moved = train_on_other_log(
-                source,
-                EventStore.open(log),
-                config,
-                out,
-                strategy,
-                resume=resume,
-                device=device,
-                on_progress=progress.report,
-            )
-        except KeyboardInterrupt:
-            note(f"interrupted; go on with: edgebehave transfer {checkpoint} --log {log} -o {out} --resume")
-            raise
+    with TrainingBar(f"go on with: edgebehave transfer {checkpoint} --log {log} -o {out} --resume") as bar:
+        moved = train_on_other_log(
+            source, EventStore.open(log), config, out, strategy, resume=resume, device=device, on_progress=bar.report
+        )
     note(f"checkpoint -> {out}")
     if json:
-        print_json({**moved.training.to_json(), "events_per_s": progress.events_per_s})
+        print_json({**moved.training.to_json(), "events_per_s": bar.events_per_s})

@@ -27,11 +27,10 @@ from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.time_features import NUM_SLOTS
 from edgebehave.vocabulary import Vocabulary
 
-Target = Literal["native", "server", "web"]
+Target = Literal["native", "web"]
 """The runtime that a bundle is made for.
 
 native  ONNX Runtime of a phone or a computer: fused operators, the cache is changed in place.
-server  the same, and window.onnx, which needs no cache.
 web     ONNX Runtime in a browser: standard operators, the new rows of the cache are returned.
 """
 
@@ -41,7 +40,7 @@ CACHE_PARTS = ("key", "value")
 GRAPHS = ("observe.onnx", "predict.onnx")
 """The graphs of every bundle."""
 
-WAIT_GRAPH, WINDOW_GRAPH = "wait.onnx", "window.onnx"
+WAIT_GRAPH = "wait.onnx"
 NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
 
 WAIT_INPUTS = ("hidden", "history", "num_real")

@@ -14,7 +14,7 @@ const EVERYDAY = [
   ...["camera", "shopping", "workout", "games", "video", "reading", "sleep"],
 ];
 const NUM_BUTTONS = 15;
-const PLACES = ["home", "work", "on the way", "out"];
+const LOCATIONS = ["home", "work", "on the way", "out"];
 
 const $ = (id) => document.getElementById(id);
 
@@ -100,8 +100,8 @@ async function main() {
 
   const tell = async (event) => {
     if (event === "") return;
-    const place = $("place").value || null;
-    const noted = predictor.observe(event, { location: place });
+    const location = $("location").value || null;
+    const noted = predictor.observe(event, { location });
     await history.add(noted);
     await show(predictor);
   };
@@ -111,9 +111,9 @@ async function main() {
     ),
   );
   $("names").append(...names.map((name) => element("option", { value: name })));
-  $("place").append(
+  $("location").append(
     element("option", { value: "", textContent: "Anywhere" }),
-    ...PLACES.map((name) => element("option", { value: name, textContent: name })),
+    ...LOCATIONS.map((name) => element("option", { value: name, textContent: name })),
   );
   $("other").onsubmit = (submitted) => {
     submitted.preventDefault();

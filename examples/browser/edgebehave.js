@@ -14,7 +14,7 @@
  */
 
 const FORMAT_VERSION = 2;
-const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no place
+const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no location
 const NO_BEHAVIOR = -1; // of an event that is input only
 const HABIT_EVENTS = 512; // events kept without a bundle
 const EARLIEST_S = 631152000; // 1990: a time before it comes from a clock that was never set
@@ -47,7 +47,7 @@ export async function openBundle(ort, read) {
     }
     return content;
   };
-  // The manifest vouches for the other files, and for itself with zeros in the place of its digest.
+  // The manifest holds the digests of the other files, and its own digest with zeros in place of it.
   const undigested = text.replace(/("digest": ")[0-9a-f]{64}(?=")/, `$1${"0".repeat(64)}`);
   await verify("manifest.json", new TextEncoder().encode(undigested), manifest.digest);
   const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
@@ -122,8 +122,8 @@ export class Predictor {
   /**
    * Take note of an event; the network runs when asked to predict.
    *
-   * at            when: a Date or unix seconds. Late events go to their place in time.
-   * location      where; null: no place.
+   * at            when: a Date or unix seconds. Late events go to their position in time.
+   * location      where; null: none.
    * utcOffsetMin  minutes to add for local time; default: the system's for a Date, that of the
    *               latest event for a number.
    * Returns the event as it is retained. Throws a TypeError or RangeError and notes nothing.
@@ -133,10 +133,10 @@ export class Predictor {
     if (location !== null) checkName(location, "location");
     const noted = { event, location, ...this.#moment(at, utcOffsetMin) };
     this.#count += 1;
-    let place = this.#events.length;
-    while (place > 0 && this.#events[place - 1].at > noted.at) place -= 1;
-    if (place < this.#events.length) this.#startAnew();
-    this.#events.splice(place, 0, noted);
+    let position = this.#events.length;
+    while (position > 0 && this.#events[position - 1].at > noted.at) position -= 1;
+    if (position < this.#events.length) this.#startAnew();
+    this.#events.splice(position, 0, noted);
     if (this.#events.length > this.#capacity) this.#events.shift();
     return noted;
   }
@@ -158,7 +158,7 @@ export class Predictor {
    * come while the graphs run count for the next prediction.
    *
    * at            the moment to predict for, as in `observe`; null: not known.
-   * location      the place to predict for, for bundles with query_context "time_location".
+   * location      the location to predict for, for bundles with query_context "time_location".
    */
   async predict({ k = 5, at = new Date(), location = null, utcOffsetMin = null } = {}) {
     const moment = at === null ? null : this.#moment(at, utcOffsetMin);
@@ -197,39 +197,39 @@ export class Predictor {
     const feeds = {};
     for (const name of predict.inputNames) feeds[name] = inputs[name] ?? OPTIONAL_INPUTS[name](ort);
     const { probs } = await predict.run(feeds);
-    return probs.data.subarray(1, 1 + names.length); // id 0 is nobody's name
+    return probs.data.subarray(1, 1 + names.length); // id 0 is the unknown behavior
   }
 
   /**
    * What the habit kernels look back on, and the names of the candidates, ids 1, 2, ...
    *
    * Behaviors of the user's own have the ids V..V+U-1, the most recent first; 0: no slot left.
-   * Unknown places have ids of their own beyond the vocabulary: only their identity matters.
+   * Unknown locations have ids of their own beyond the vocabulary: only their identity matters.
    */
   #pastBehaviors() {
-    const words = this.#vocabulary;
-    const numKnown = words.behaviors.length;
+    const vocabulary = this.#vocabulary;
+    const numKnown = vocabulary.behaviors.length;
     const events = this.#events.slice(-(this.#bundle?.shape.habit_events ?? HABIT_EVENTS));
     const numSpare = this.#bundle?.shape.num_spare ?? HABIT_EVENTS;
     const slots = new Map();
-    const places = new Map();
+    const ownLocations = new Map();
     const past = [];
     for (const { event, location, at, utcOffsetMin } of events.reverse()) {
-      const eventId = words.eventId(event);
-      let behavior = eventId ? words.eventToBehavior[eventId] : words.behaviorId(event);
+      const eventId = vocabulary.eventId(event);
+      let behavior = eventId ? vocabulary.eventToBehavior[eventId] : vocabulary.behaviorId(event);
       if (behavior === NO_BEHAVIOR) continue;
       if (behavior === UNKNOWN && eventId === UNKNOWN) {
         if (!slots.has(event) && slots.size < numSpare) slots.set(event, numKnown + slots.size);
         behavior = slots.get(event) ?? UNKNOWN;
       }
-      let place = words.locationId(location);
-      if (location !== null && place === UNKNOWN) {
-        if (!places.has(location)) places.set(location, 2 ** 31 + places.size);
-        place = places.get(location);
+      let locationId = vocabulary.locationId(location);
+      if (location !== null && locationId === UNKNOWN) {
+        if (!ownLocations.has(location)) ownLocations.set(location, 2 ** 31 + ownLocations.size);
+        locationId = ownLocations.get(location);
       }
-      past.push({ behavior, location: place, at, utcOffsetMin });
+      past.push({ behavior, location: locationId, at, utcOffsetMin });
     }
-    return { past: past.reverse(), names: [...words.behaviors.slice(1), ...slots.keys()] };
+    return { past: past.reverse(), names: [...vocabulary.behaviors.slice(1), ...slots.keys()] };
   }
 
   /**
@@ -331,15 +331,15 @@ export function habitsAlone(past, numCandidates, moment) {
 }
 
 /**
- * w_k(j): frequency, recency, transition, second order, place, hour, transition at such a moment,
- * place at such a moment.
+ * w_k(j): frequency, recency, transition, second order, location, hour, transition at such a moment,
+ * location at such a moment.
  */
 function kernelWeights(past, j, moment) {
   const n = past.length;
   const sameLast = j >= 1 && past[j - 1].behavior === past[n - 1].behavior ? 1 : 0;
   const sameLastTwo = sameLast && j >= 2 && past[j - 2].behavior === past[n - 2].behavior ? 1 : 0;
-  const samePlace = j >= 1 && past[j - 1].location === past[n - 1].location ? 1 : 0;
-  const weights = [1, 0.9 ** (n - 1 - j), sameLast, sameLastTwo, samePlace];
+  const sameLocation = j >= 1 && past[j - 1].location === past[n - 1].location ? 1 : 0;
+  const weights = [1, 0.9 ** (n - 1 - j), sameLast, sameLastTwo, sameLocation];
   if (moment === null) return [...weights, 0, 0, 0];
   const [then, now] = [weekdayAndSlot(past[j]), weekdayAndSlot(moment)];
   const sameDayType = then.weekday >= 5 === now.weekday >= 5 ? 1 : 0;
@@ -347,7 +347,7 @@ function kernelWeights(past, j, moment) {
   if (j === 0) return [...weights, hour, 0, 0];
   const gap = logGap(past[j].at - past[j - 1].at) - logGap(moment.at - past[n - 1].at);
   const alike = bell(clockDistance(then.slot, now.slot) / 3) * bell(gap / 0.7);
-  return [...weights, hour, sameLast * alike, samePlace * alike];
+  return [...weights, hour, sameLast * alike, sameLocation * alike];
 }
 
 const bell = (distance) => Math.exp(-0.5 * distance ** 2);

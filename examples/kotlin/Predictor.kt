@@ -37,7 +37,7 @@ import org.json.JSONArray
 import org.json.JSONObject
 
 private const val FORMAT_VERSION = 2
-private const val UNKNOWN = 0 // id of names that a vocabulary lacks, and of no place
+private const val UNKNOWN = 0 // id of names that a vocabulary lacks, and of no location
 private const val NO_BEHAVIOR = -1 // of an event that is input only
 private const val HABIT_EVENTS = 512 // events kept without a bundle
 private const val EARLIEST_S = 631_152_000L // 1990: a time before it comes from a clock never set
@@ -100,8 +100,8 @@ class Bundle(read: (String) -> ByteArray) {
         val verified = { name: String ->
             verify(name, read(name), files.getJSONObject(name).getString("sha256"))
         }
-        val words = JSONObject(String(verified("vocabulary.json"), Charsets.UTF_8))
-        val names = { kind: String -> words.getJSONArray(kind).map { it as String } }
+        val vocabularyJson = JSONObject(String(verified("vocabulary.json"), Charsets.UTF_8))
+        val names = { kind: String -> vocabularyJson.getJSONArray(kind).map { it as String } }
         shape = manifest.getJSONObject("model")
         classPriors = manifest.getJSONArray("class_priors").map { (it as Number).toDouble() }
             .toDoubleArray()
@@ -109,7 +109,7 @@ class Bundle(read: (String) -> ByteArray) {
             names("behaviors"),
             names("events"),
             names("locations"),
-            words.getJSONArray("event_to_behavior").map { (it as Number).toInt() },
+            vocabularyJson.getJSONArray("event_to_behavior").map { (it as Number).toInt() },
         )
         // The graphs are so small that a second thread costs more than it does.
         val options = OrtSession.SessionOptions().apply {
@@ -151,7 +151,7 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         @Synchronized get() = History(events.toList(), count)
 
     /**
-     * Take note of an event; the network runs when asked to predict. Late events go to their place
+     * Take note of an event; the network runs when asked to predict. Late events go to their position
      * in time. Returns the event as it is retained.
      */
     @Synchronized
@@ -165,9 +165,9 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         checkMoment(at, utcOffsetMin)
         val noted = Event(event, location, at, utcOffsetMin)
         count += 1
-        val place = events.indexOfLast { it.at <= at } + 1
-        if (place < events.size) state = null
-        events.add(place, noted)
+        val position = events.indexOfLast { it.at <= at } + 1
+        if (position < events.size) state = null
+        events.add(position, noted)
         if (events.size > capacity) events.removeAt(0)
         return noted
     }
@@ -182,7 +182,7 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
 
     /**
      * The [k] most probable next behaviors, best first. [at] null: the moment is not known.
-     * [location] is the place to predict for, for bundles with query_context "time_location".
+     * [location] is the location to predict for, for bundles with query_context "time_location".
      */
     @Synchronized
     fun predict(
@@ -229,20 +229,20 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         )
         val feeds = bundle.predict.inputNames.associateWith { inputs.getValue(it)() }
         val probs = run(bundle.predict, feeds, "probs").single()
-        return List(numCandidates) { probs[it + 1].toDouble() } // id 0 is nobody's name
+        return List(numCandidates) { probs[it + 1].toDouble() } // id 0 is the unknown behavior
     }
 
     /**
      * What the habit kernels look back on, and the names of the candidates, ids 1, 2, ...
      *
      * Behaviors of the user's own have the ids V..V+U-1, the most recent first; 0: no slot left.
-     * Unknown places have ids of their own beyond the vocabulary: only their identity matters.
+     * Unknown locations have ids of their own beyond the vocabulary: only their identity matters.
      */
     private fun pastBehaviors(): Pair<List<Past>, List<String>> {
         val numKnown = vocabulary.behaviors.size
         val numSpare = bundle?.get("num_spare") ?: HABIT_EVENTS
         val slots = LinkedHashMap<String, Int>()
-        val places = HashMap<String, Long>()
+        val ownLocations = HashMap<String, Long>()
         val past = ArrayList<Past>()
         for (one in events.takeLast(bundle?.get("habit_events") ?: HABIT_EVENTS).asReversed()) {
             val eventId = vocabulary.eventId(one.event)
@@ -254,11 +254,11 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
                 if (slots.size < numSpare) slots.getOrPut(one.event) { numKnown + slots.size }
                 behavior = slots[one.event] ?: UNKNOWN
             }
-            var place = vocabulary.locationId(one.location).toLong()
-            if (one.location != null && place == UNKNOWN.toLong()) {
-                place = places.getOrPut(one.location) { (1L shl 31) + places.size }
+            var locationId = vocabulary.locationId(one.location).toLong()
+            if (one.location != null && locationId == UNKNOWN.toLong()) {
+                locationId = ownLocations.getOrPut(one.location) { (1L shl 31) + ownLocations.size }
             }
-            past.add(Past(behavior, place, one.at, one.utcOffsetMin))
+            past.add(Past(behavior, locationId, one.at, one.utcOffsetMin))
         }
         return past.asReversed() to vocabulary.behaviors.drop(1) + slots.keys
     }
@@ -385,15 +385,15 @@ private fun habitsAlone(
 }
 
 /**
- * w_k(j): frequency, recency, transition, second order, place, hour, transition at such a moment,
- * place at such a moment.
+ * w_k(j): frequency, recency, transition, second order, location, hour, transition at such a moment,
+ * location at such a moment.
  */
 private fun kernelWeights(past: List<Past>, j: Int, at: Long?, utcOffsetMin: Int): DoubleArray {
     val n = past.size
     val sameLast = one(j >= 1 && past[j - 1].behavior == past[n - 1].behavior)
     val sameLastTwo = one(sameLast > 0 && j >= 2 && past[j - 2].behavior == past[n - 2].behavior)
-    val samePlace = one(j >= 1 && past[j - 1].location == past[n - 1].location)
-    val weights = doubleArrayOf(1.0, 0.9.pow(n - 1 - j), sameLast, sameLastTwo, samePlace)
+    val sameLocation = one(j >= 1 && past[j - 1].location == past[n - 1].location)
+    val weights = doubleArrayOf(1.0, 0.9.pow(n - 1 - j), sameLast, sameLastTwo, sameLocation)
     if (at == null) return weights + DoubleArray(3)
     val (thenWeekday, thenSlot) = weekdayAndSlot(past[j].at, past[j].utcOffsetMin)
     val (nowWeekday, nowSlot) = weekdayAndSlot(at, utcOffsetMin)
@@ -402,7 +402,7 @@ private fun kernelWeights(past: List<Past>, j: Int, at: Long?, utcOffsetMin: Int
     if (j == 0) return weights + doubleArrayOf(hour, 0.0, 0.0)
     val gap = logGap(past[j].at - past[j - 1].at) - logGap(at - past[n - 1].at)
     val alike = bell(clockDistance(thenSlot, nowSlot) / 3.0) * bell(gap / 0.7)
-    return weights + doubleArrayOf(hour, sameLast * alike, samePlace * alike)
+    return weights + doubleArrayOf(hour, sameLast * alike, sameLocation * alike)
 }
 
 private fun one(condition: Boolean) = if (condition) 1.0 else 0.0

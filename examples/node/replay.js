@@ -1,5 +1,5 @@
 /**
- * Replay a log event by event and print what was predicted before each, and what came.
+ * Replay a log event by event and print the predictions before each, and the event itself.
  *
  *     npm ci --ignore-scripts
  *     node replay.js LOG.csv [BUNDLE] [--user NAME]

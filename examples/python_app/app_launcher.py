@@ -3,7 +3,7 @@
     python examples/python_app/app_launcher.py             habits alone, from the first day on
     python examples/python_app/app_launcher.py my_bundle   with a model from `edgebehave export`
 
-Replays two weeks of somebody's mornings and evenings, then asks at three moments of the next day.
+Replays two weeks of mornings and evenings of one user, then predicts at three times of the next day.
 """
 
 import sys

@@ -39,10 +39,10 @@ def check(bundle: Path, golden: Path, first: int | None = None) -> dict[str, obj
         for event, location, offset, at in zip(*columns, times, strict=True):
             location = header["locations"][location]
             name = header["events"][event]
-            predictor.observe("somebody", name, at=at, location=location, utc_offset_min=offset)
+            predictor.observe("user", name, at=at, location=location, utc_offset_min=offset)
         expected = dict(line["expected"])
-        answers = predictor.predict("somebody", len(expected), at=line["at"], utc_offset_min=line["at_utc_offset_min"])
-        predictor.forget("somebody")
+        answers = predictor.predict("user", len(expected), at=line["at"], utc_offset_min=line["at_utc_offset_min"])
+        predictor.forget("user")
         same_top1 += answers[0].behavior == next(iter(expected))
         same_top5 += {answer.behavior for answer in answers} == set(expected)
         differences = [abs(a.probability - expected.get(a.behavior, a.probability)) for a in answers]

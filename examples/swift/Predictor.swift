@@ -23,7 +23,7 @@ import Foundation
 import OnnxRuntimeBindings
 
 private let formatVersion = 2
-private let unknown = 0  // id of names that a vocabulary lacks, and of no place
+private let unknown = 0  // id of names that a vocabulary lacks, and of no location
 private let noBehavior = -1  // of an event that is input only
 private let habitEvents = 512  // events kept without a bundle
 private let earliestS = 631_152_000  // 1990: a time before it comes from a clock that was never set
@@ -112,11 +112,11 @@ public final class Bundle {
       return try verify(name, content, files[name]?["sha256"] as? String)
     }
     guard
-      let words = try JSONSerialization.jsonObject(with: verified("vocabulary.json"))
+      let vocabularyJson = try JSONSerialization.jsonObject(with: verified("vocabulary.json"))
         as? [String: Any],
-      let events = words["events"] as? [String], let locations = words["locations"] as? [String],
-      let behaviors = words["behaviors"] as? [String],
-      let eventToBehavior = words["event_to_behavior"] as? [Int],
+      let events = vocabularyJson["events"] as? [String], let locations = vocabularyJson["locations"] as? [String],
+      let behaviors = vocabularyJson["behaviors"] as? [String],
+      let eventToBehavior = vocabularyJson["event_to_behavior"] as? [Int],
       let model = manifest["model"] as? [String: Any],
       let priors = manifest["class_priors"] as? [Double]
     else { throw PredictorError("the bundle lacks a part; copy or export it again") }
@@ -179,7 +179,7 @@ public final class Predictor {
     return history
   }
 
-  /// Take note of an event; the network runs when asked to predict. Late events go to their place
+  /// Take note of an event; the network runs when asked to predict. Late events go to their position
   /// in time. Returns the event as it is retained.
   @discardableResult
   public func observe(
@@ -194,9 +194,9 @@ public final class Predictor {
     lock.lock()
     defer { lock.unlock() }
     count += 1
-    let place = (events.lastIndex { $0.at <= noted.at } ?? -1) + 1
-    if place < events.count { state = nil }
-    events.insert(noted, at: place)
+    let position = (events.lastIndex { $0.at <= noted.at } ?? -1) + 1
+    if position < events.count { state = nil }
+    events.insert(noted, at: position)
     if events.count > capacity { events.removeFirst() }
     return noted
   }
@@ -209,7 +209,7 @@ public final class Predictor {
   }
 
   /// The k most probable next behaviors, best first. `at` nil: the moment is not known.
-  /// `location` is the place to predict for, for bundles with query_context "time_location".
+  /// `location` is the location to predict for, for bundles with query_context "time_location".
   public func predict(
     k: Int = 5, at: Date? = Date(), location: String? = nil, utcOffsetMin: Int? = nil
   ) throws -> [Prediction] {
@@ -253,19 +253,19 @@ public final class Predictor {
       }
     }
     let probs = try run(bundle.predict, feeds, ["probs"])[0]
-    return probs.dropFirst().prefix(numCandidates).map { Double($0) }  // id 0 is nobody's name
+    return probs.dropFirst().prefix(numCandidates).map { Double($0) }  // id 0 is the unknown behavior
   }
 
   /// What the habit kernels look back on, and the names of the candidates, ids 1, 2, ...
   ///
   /// Behaviors of the user's own have the ids V..V+U-1, the most recent first; 0: no slot left.
-  /// Unknown places have ids of their own beyond the vocabulary: only their identity matters.
+  /// Unknown locations have ids of their own beyond the vocabulary: only their identity matters.
   private func pastBehaviors() -> ([Past], [String]) {
     let numKnown = vocabulary.behaviors.count
     let numSpare = bundle?["num_spare"] ?? habitEvents
     var own: [String] = []
     var slots: [String: Int] = [:]
-    var places: [String: Int] = [:]
+    var ownLocations: [String: Int] = [:]
     var past: [Past] = []
     for one in events.suffix(bundle?["habit_events"] ?? habitEvents).reversed() {
       let eventId = vocabulary.eventId(one.event)
@@ -279,13 +279,13 @@ public final class Predictor {
         }
         behavior = slots[one.event] ?? unknown
       }
-      var place = vocabulary.locationId(one.location)
-      if let location = one.location, place == unknown {
-        place = places[location] ?? (1 << 31) + places.count
-        places[location] = place
+      var locationId = vocabulary.locationId(one.location)
+      if let location = one.location, locationId == unknown {
+        locationId = ownLocations[location] ?? (1 << 31) + ownLocations.count
+        ownLocations[location] = locationId
       }
       past.append(
-        Past(behavior: behavior, location: place, at: one.at, utcOffsetMin: one.utcOffsetMin))
+        Past(behavior: behavior, location: locationId, at: one.at, utcOffsetMin: one.utcOffsetMin))
     }
     return (past.reversed(), vocabulary.behaviors.dropFirst() + own)
   }
@@ -400,16 +400,16 @@ private func habitsAlone(_ past: [Past], _ numCandidates: Int, _ moment: Moment?
   return probs.dropFirst().map { $0 / (total > 0 ? total : 1) }
 }
 
-/// w_k(j): frequency, recency, transition, second order, place, hour, transition at such a moment,
-/// place at such a moment.
+/// w_k(j): frequency, recency, transition, second order, location, hour, transition at such a moment,
+/// location at such a moment.
 private func kernelWeights(_ past: [Past], _ j: Int, _ moment: Moment?) -> [Double] {
   let n = past.count
   let isSameLast = j >= 1 && past[j - 1].behavior == past[n - 1].behavior
   let isSameLastTwo = isSameLast && j >= 2 && past[j - 2].behavior == past[n - 2].behavior
-  let isSamePlace = j >= 1 && past[j - 1].location == past[n - 1].location
+  let isSameLocation = j >= 1 && past[j - 1].location == past[n - 1].location
   func one(_ condition: Bool) -> Double { condition ? 1 : 0 }
   let weights: [Double] = [
-    1, pow(0.9, Double(n - 1 - j)), one(isSameLast), one(isSameLastTwo), one(isSamePlace),
+    1, pow(0.9, Double(n - 1 - j)), one(isSameLast), one(isSameLastTwo), one(isSameLocation),
   ]
   guard let moment = moment else { return weights + [0, 0, 0] }
   let then = weekdayAndSlot(past[j].at, past[j].utcOffsetMin)
@@ -419,7 +419,7 @@ private func kernelWeights(_ past: [Past], _ j: Int, _ moment: Moment?) -> [Doub
   if j == 0 { return weights + [hour, 0, 0] }
   let gap = logGap(past[j].at - past[j - 1].at) - logGap(moment.at - past[n - 1].at)
   let alike = bell(clockDistance(then.slot, now.slot) / 3) * bell(gap / 0.7)
-  return weights + [hour, one(isSameLast) * alike, one(isSamePlace) * alike]
+  return weights + [hour, one(isSameLast) * alike, one(isSameLocation) * alike]
 }
 
 private func bell(_ distance: Double) -> Double { exp(-0.5 * distance * distance) }

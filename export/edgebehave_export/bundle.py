@@ -1,7 +1,8 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -9,22 +10,18 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import GRAPHS, WAIT_GRAPH, WINDOW_GRAPH, ModelShape, Target
+from edgebehave.bundles.bundle import GRAPHS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, ModelShape, Target
 from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
-from edgebehave_export.graphs.native_graph import native_observe
-from edgebehave_export.graphs.onnx_export import (
-    export_generation,
-    export_observe,
-    export_wait,
-    export_window,
-)
-from edgebehave_export.graphs.ort_format import ort_files
-from edgebehave_export.graphs.predict_graph import predict_graph
+from edgebehave_export.graphs.graph_builder import quiet
+from edgebehave_export.graphs.native_observe import native_observe
+from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
+from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
+from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.golden import check_golden_path, write_golden
-from edgebehave_export.parity.parity import ParityReport, check_parity
+from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
 from edgebehave_train.files import file_digest, replaced_folder, require_writable
@@ -60,15 +57,14 @@ def export_bundle(
 
     store      the log that the checkpoint was trained on: its validation part is the test.
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
-    target     what will run it. "native": ONNX Runtime of a phone or a computer. "server": the
-               same, and window.onnx, which needs no cache. "web":
-               ONNX Runtime in a browser; observe.onnx returns only what is new in the cache.
+    target     "native": for ONNX Runtime of a phone or a computer. "web": for ONNX Runtime in a
+               browser; observe.onnx returns only the new rows of the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
-    ort        also write the graphs in ONNX Runtime's own format, `edgebehave_export.graphs.ort_format`.
-    report     receives lines for people, the table of the gate among them.
-    Returns    the table of the gate, which also stands in the manifest.
+    ort        also write the graphs in ONNX Runtime's own format, see `ort_files`.
+    report     receives lines of progress, the table of the gate among them.
+    Returns    the table of the gate, which is also in the manifest.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
-    table, when a graph does not do what the checkpoint does. Then nothing is written.
+    table, when a graph differs from the checkpoint. Then nothing is written.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
@@ -119,15 +115,32 @@ def export_graphs(
     if model.config.generation_heads:
         graphs[WAIT_GRAPH] = export_wait(model)
         if target != "web" and can_generate(model.config):
-            graphs |= export_generation(model)
-    if target == "server":
-        graphs[WINDOW_GRAPH] = export_window(model, shift)
+            graphs |= {NEXT_GRAPH: next_graph(model), LOCATION_GRAPH: export_location(model)}
     return graphs
 
 
 def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
-    """What stands in the files: the same bytes for the same graph."""
+    """Contents of the files: the same bytes for the same graph."""
     return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
+
+
+def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The graphs in ONNX Runtime's own format by file name, observe.ort and so on, optimized for any processor.
+
+    Such a file holds a graph as it is in memory after optimizing: it opens faster, and the smallest builds for
+    phones read only this. It suits the ONNX Runtime that wrote it and newer ones, and differs by some bytes
+    each time it is written. Raises RuntimeError if ONNX Runtime cannot convert a graph.
+    """
+    # Imported late: it brings all of onnxruntime's tools along.
+    from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in graphs.items():
+            (folder / file).write_bytes(content)
+        with quiet():
+            convert_onnx_models_to_ort(folder, optimization_styles=[OptimizationStyle.Fixed])
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 
 
 def check_target(out: Path, overwrite: bool) -> None:

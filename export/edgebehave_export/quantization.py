@@ -2,22 +2,19 @@
 
 All weights are stored as integers, each output channel with a scale of its own:
 
-    large matrices     multiply in integers; their inputs are rounded at run time, per call
-                       (dynamic quantization). Native graphs do so in blocks of 128 inputs, each
-                       with scales of its own (MatMulNBits, from ONNX Runtime 1.23 on): observe
-                       takes a sixth to a third less than with one scale for all inputs
-                       (DynamicQuantizeMatMul). The web has kernels for the standard operators
-                       alone
-    small matrices     become floats again when the graph is loaded: rounding the inputs would
-                       take longer than it saves, and is the larger part of the error
-    small tables       likewise
-    large tables       a lookup becomes one row of integers times its own scale, in a native graph
-                       by one node (GatherBlockQuantized). One scale for a whole table, as ONNX
-                       Runtime's quantizer has it, would be set by its most extreme location
+    large matrices          multiply in integers; their inputs are rounded at each call (dynamic
+                            quantization). Native graphs do so in blocks of 128 inputs with scales of
+                            their own (MatMulNBits, from ONNX Runtime 1.23 on): observe takes a sixth to a
+                            third less time than with one scale for all inputs (DynamicQuantizeMatMul).
+                            The web has kernels for the standard operators alone
+    small matrices, tables  become floats again when the graph is loaded: rounding the inputs would take
+                            longer than it saves, and is the larger part of the error
+    large tables            a lookup gives one row of integers times its own scale, in a native graph by
+                            one node (GatherBlockQuantized). With one scale for the whole table, as in ONNX
+                            Runtime's quantizer, the most extreme row would set it
 """
 
 import functools
-import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,7 +26,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_node, make_opsetid
 
-from edgebehave_export.graphs.graph_builder import FUSED
+from edgebehave_export.graphs.graph_builder import FUSED, quiet
 
 LARGE = 32_768
 """Weights from which integers are faster: measured on x86, width 64 lost and 128 won."""
@@ -41,9 +38,8 @@ BLOCK = 128
 def quantize_graphs(graphs: Mapping[str, ModelProto]) -> dict[str, ModelProto]:
     """The int8 form of a bundle's graphs, by file name.
 
-    In integers multiply observe and, in a native bundle, predict. The others keep float inputs for
-    all their matrices: they run once per question, gates and logits decide between near ties, and
-    one scale for all inputs is too coarse for that.
+    observe and, in a native bundle, predict multiply in integers. The others keep float inputs: they run once
+    per question, gates and logits decide between near ties, and one scale for all inputs is too coarse for that.
     """
     observe = graphs.get("observe.onnx")
     is_native = observe is not None and _is_fused(observe)
@@ -68,7 +64,7 @@ def quantize_rows(
     """
     largest_R1 = np.abs(table_RD).max(axis=1, keepdims=True)
     scale_R1 = np.where(largest_R1 > 0, largest_R1 / 127, 1).astype(np.float16)
-    # Where rounding to float16 leaves nothing, nothing is what the row is.
+    # A row whose scale would round to 0 in float16 becomes 0.
     scale_R1 = np.maximum(scale_R1, np.finfo(np.float16).smallest_normal)
     integers_RD = np.rint(table_RD / scale_R1.astype(np.float32))
     return np.clip(integers_RD, -127, 127).astype(np.int8), scale_R1
@@ -146,7 +142,7 @@ def _multiply_in_blocks(proto: ModelProto, large: int) -> None:
 
 
 def _block_product(proto: ModelProto, node: NodeProto, weight: TensorProto, bias: str) -> None:
-    """Make a product with a constant matrix one in blocks."""
+    """Replace a product with a constant matrix by one in blocks, in place."""
     weight_KN = numpy_helper.to_array(weight)
     num_inputs, num_outputs = weight_KN.shape
     block = _block_of(num_inputs)
@@ -155,17 +151,8 @@ def _block_product(proto: ModelProto, node: NodeProto, weight: TensorProto, bias
     stored = [f"{weight.name}_int8", f"{weight.name}_scale"]
     inputs = [node.input[0], *stored, *(["", "", bias] if bias else [])]
     sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": block}
-    # Level 4: the inputs are rounded to integers, too.
-    product = make_node(
-        "MatMulNBits",
-        inputs,
-        list(node.output),
-        name=node.name,
-        domain=FUSED,
-        accuracy_level=4,
-        **sizes,
-    )
-    node.CopyFrom(product)
+    sizes["accuracy_level"] = 4  # the inputs are rounded to integers, too
+    node.CopyFrom(make_node("MatMulNBits", inputs, list(node.output), name=node.name, domain=FUSED, **sizes))
 
 
 def _quantize_dynamically(proto: ModelProto) -> ModelProto:
@@ -173,22 +160,16 @@ def _quantize_dynamically(proto: ModelProto) -> ModelProto:
     # Imported late: it brings all of onnxruntime's tools along.
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logger = logging.getLogger()
-    level = logger.level
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet():  # it recommends a preparation that is done already
         path = Path(folder) / "int8.onnx"
-        logger.setLevel(logging.ERROR)  # it recommends a preparation that the exporter has done
-        try:
-            quantize_dynamic(
-                proto,
-                path,
-                op_types_to_quantize=["MatMul", "Gemm"],
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                extra_options={"MatMulConstBOnly": True},
-            )
-        finally:
-            logger.setLevel(level)
+        quantize_dynamic(
+            proto,
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
         quantized = onnx.load(path)
     quantized.producer_name, quantized.producer_version = proto.producer_name, ""
     del quantized.metadata_props[:]
@@ -219,9 +200,7 @@ def _quantize_matrices(proto: ModelProto, large: int | None) -> None:
         name = tensor.name
         restored += _scaled(f"{name}_int8", f"{name}_scale", name)
         del tensors[name]
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*restored, *nodes])
+    _set_nodes(proto, [*restored, *graph.node])
 
 
 def _quantize_tables(proto: ModelProto, in_blocks: bool) -> None:
@@ -253,12 +232,15 @@ def _quantize_tables(proto: ModelProto, in_blocks: bool) -> None:
             lookups[name] = _lookup
         else:
             restored += _scaled(f"{name}_int8", f"{name}_scale", name)
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend(restored)
-    for node in nodes:
+    for node in graph.node:
         looked_up = lookups.get(node.input[0]) if node.input else None
-        graph.node.extend(looked_up(node) if looked_up else [node])
+        restored += looked_up(node) if looked_up else [node]
+    _set_nodes(proto, restored)
+
+
+def _set_nodes(proto: ModelProto, nodes: list[NodeProto]) -> None:
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def _lookup(gather: NodeProto) -> list[NodeProto]:
@@ -273,22 +255,14 @@ def _lookup(gather: NodeProto) -> list[NodeProto]:
 
 def _block_lookup(block: int, gather: NodeProto) -> list[NodeProto]:
     (table, ids), found = gather.input, gather.output[0]
-    node = make_node(
-        "GatherBlockQuantized",
-        [f"{table}_int8", ids, f"{table}_scale"],
-        [found],
-        name=found,
-        domain=FUSED,
-        bits=8,
-        block_size=block,
-        gather_axis=0,
-        quantize_axis=1,
-    )
-    return [node]
+    inputs = [f"{table}_int8", ids, f"{table}_scale"]
+    axes: dict[str, Any] = {"gather_axis": 0, "quantize_axis": 1}
+    operator = "GatherBlockQuantized"
+    return [make_node(operator, inputs, [found], name=found, domain=FUSED, bits=8, block_size=block, **axes)]
 
 
 def _block_of(num_inputs: int) -> int:
-    """Numbers that share a scale, a power of two that the operators take."""
+    """How many numbers share a scale: a power of two that the operators take."""
     return min(BLOCK, max(16, 1 << (num_inputs - 1).bit_length()))
 
 

@@ -58,7 +58,7 @@ def test_several_teach_all_that_they_know(taught, tiny_store, tiny_checkpoint, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nobody teaches; name a teacher by --teacher"),
+        ((), "there is no teacher; name one by --teacher"),
         (("--teacher", "nowhere"), "nowhere is not a checkpoint"),
         (("--from", "{checkpoint}", "--preset", "tiny"), "--from brings its own preset"),
         (("--teacher", "{checkpoint}", "--split", "user"), "the teacher learned on this log with"),

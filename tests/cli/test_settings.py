@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgebehave_cli.train import with_settings
+from edgebehave_cli.settings import with_settings
 from edgebehave_train.training.recipes import tiny
 
 

@@ -53,8 +53,8 @@ await page.waitForSelector("body[data-ready]");
 await picture("first");
 const buttons = page.locator("#events button");
 let count = 0;
-for (const [button, place] of [[0, "home"], [1, "work"], [0, "home"], [1, "work"], [0, "home"]]) {
-  await page.selectOption("#place", place);
+for (const [button, location] of [[0, "home"], [1, "work"], [0, "home"], [1, "work"], [0, "home"]]) {
+  await page.selectOption("#location", location);
   await buttons.nth(button).click();
   await seen((count += 1));
 }

@@ -90,8 +90,8 @@ def make_tiny_llm(byte_tokenizer):
 def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
     """A folder as `edgebehave llm tune` leaves it, with adapters that nothing was learned in."""
     from edgebehave_train.llm.prompts.behavior_names import readable_names
-    from edgebehave_train.llm.prompts.prompts import PromptConfig
     from edgebehave_train.llm.prompts.samples import log_samples
+    from edgebehave_train.llm.prompts.wording import PromptConfig
     from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
     from edgebehave_train.llm.tuning.tuned_llm import write_tuned_llm
 
@@ -120,7 +120,7 @@ def tuned_llm(tiny_store, make_tiny_llm, byte_tokenizer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_llm(tuned_llm, tiny_store, tmp_path_factory):
     """The same, exported."""
-    from edgebehave_export.llm.tuned_llm_export import export_tuned_llm
+    from edgebehave_export.llm.llm_onnx import export_tuned_llm
     from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
 
     out = tmp_path_factory.mktemp("exported") / "llm"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -9,10 +10,13 @@ import onnx
 import pytest
 
 from edgebehave.bundles.bundle import GRAPHS, Bundle
+from edgebehave.bundles.inference import open_graph
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
-from edgebehave_export.bundle import check_target, export_bundle, is_bundle
-from edgebehave_export.parity.parity import ParityError
+from edgebehave_export.bundle import check_target, export_bundle, graph_bytes, is_bundle, ort_files
+from edgebehave_export.parity.replay import ClientHistory, Device
+from edgebehave_export.parity.report import ParityError, ParityReport
+from edgebehave_train.logs.mapped_log import map_log
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +147,10 @@ def test_an_unknown_precision_is_refused(tmp_path):
         export_bundle(tmp_path, tmp_path, tmp_path / "out", precision="int4")
 
 
-def test_an_unknown_target_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="target must be native or server or web, got 'phone'"):
-        export_bundle(tmp_path, tmp_path, tmp_path / "out", target="phone")
+@pytest.mark.parametrize("target", ["phone", "server"])
+def test_an_unknown_target_is_refused(tmp_path, target):
+    with pytest.raises(ValueError, match=f"target must be native or web, got '{target}'"):
+        export_bundle(tmp_path, tmp_path, tmp_path / "out", target=target)
 
 
 def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tiny_store, tmp_path):
@@ -165,3 +170,45 @@ def test_a_replacement_that_was_killed_is_undone(quick, exported, tiny_checkpoin
         export_bundle(tiny_checkpoint.path, tiny_store.path, out)
     assert is_bundle(out)
     assert not (tmp_path / ".bundle.partial").exists()
+
+
+@pytest.fixture(scope="module")
+def ort(int8_graphs):
+    return ort_files(graph_bytes(int8_graphs))
+
+
+def test_ort_files_compute_what_the_graphs_do(ort, int8_graphs, tiny_store, tiny_checkpoint):
+    assert set(ort) == {name.replace(".onnx", ".ort") for name in int8_graphs}
+    log = map_log(tiny_store, tiny_checkpoint.vocabulary)
+    history = ClientHistory.of_log(log, 0)
+    renamed = {name.replace(".ort", ".onnx"): content for name, content in ort.items()}
+    config = tiny_checkpoint.model_config
+    states = [Device(config, graphs).stream(history)[0] for graphs in (renamed, graph_bytes(int8_graphs))]
+    np.testing.assert_allclose(*states, atol=1e-5)
+    predict = open_graph(ort["predict.ort"])
+    assert predict.get_outputs()[0].name == "probs"
+
+
+def test_the_mobile_usability_checker_finds_nothing_against_the_cpu(int8_graphs, tmp_path, caplog):
+    checker = pytest.importorskip("onnxruntime.tools.mobile_helpers.usability_checker")
+    for name, content in graph_bytes(int8_graphs).items():
+        (tmp_path / name).write_bytes(content)
+        logger = logging.getLogger("check_usability")
+        with caplog.at_level(logging.INFO):
+            # False: neither NNAPI nor CoreML would help, the CPU is right. It raises, or warns,
+            # where a graph cannot run on a phone.
+            assert not checker.analyze_model(tmp_path / name, skip_optimize=False, logger=logger)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_bundle_carries_ort_files_on_request(ort, int8_graphs, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
+    report = ParityReport(num_predictions=0, num_users=0, num_joined=0, longest=0, num_full_cache=0, num_wrapped=0)
+    monkeypatch.setattr(bundle_module, "quantize_graphs", lambda graphs: int8_graphs)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda *model: int8_graphs)
+    monkeypatch.setattr(bundle_module, "check_parity", lambda *args, **graphs: report)
+    export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", ort=True)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(ort) < set(manifest["files"])
+    for name in ort:
+        open_graph((tmp_path / "out" / name).read_bytes())
+    Bundle.open(tmp_path / "out")

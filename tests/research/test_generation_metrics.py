@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgebehave_train.generation.continuation import Continuations
-from edgebehave_train.metrics.bootstrap import mean_over_users
+from edgebehave_train.generation.generation import Continuations
+from generation_comparison import mean_over_users
 from generation_metrics import (
     METRICS,
     bleu,

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgebehave_export.graphs.native_graph import native_observe
+from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_observe
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.metrics.scoring import hidden_states
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig

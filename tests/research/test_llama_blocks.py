@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgebehave_export.graphs.onnx_export import export_observe
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.model.attention import plan_attention
 from edgebehave_train.model.behavior_model import BLOCKS, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from edgebehave_train.evaluation.baselines import most_popular
 from edgebehave_train.files import read_json, write_json
 from edgebehave_train.logs.behavior_log import NO_TIME
 from edgebehave_train.logs.split import VALIDATION
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from peers import Peer, PeerConfig, train_peer, window_cuts
 
 SMALL = {"width": 16, "num_layers": 1, "window": 8, "batch_windows": 32, "learning_rate": 1e-2}

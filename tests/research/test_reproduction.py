@@ -101,3 +101,22 @@ def test_the_best_of_a_curve_is_read_off_between_its_points():
     assert best_at(curve, "tail", 0.35) == pytest.approx(0.1)
     assert best_at(curve, "tail", 0.05) == pytest.approx(0.2)
     assert best_at(curve, "tail", 0.41) != best_at(curve, "tail", 0.41)  # NaN
+
+
+def test_the_control_of_an_adaptation_has_the_same_vocabulary_and_recipe(make_store, tmp_path):
+    pytest.importorskip("torch")
+    from edgebehave_train.adaptation.adaptation import AdaptConfig, adapt
+    from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.recipes import tiny
+
+    known, new = (
+        make_store([[(3600 * i, f"{names[i % len(names)]}", None) for i in range(60)] for _ in range(4)])
+        for names in ("abc", "abcd")
+    )
+    recipe = tiny(width=8, num_layers=1, num_heads=1, window=8, epochs=1, batch_events=120, row_events=60)
+    checkpoint = pretrain(known, recipe, tmp_path / "known")
+    config = AdaptConfig(examples=3, epochs=1)
+    control = import_module("reproduce_adaptation").from_scratch(new, checkpoint, tmp_path / "control", config)
+    assert control.vocabulary == adapt(new, checkpoint, tmp_path / "adapted", config).vocabulary
+    assert control.config.width == checkpoint.config.width
+    assert list(control.vocabulary.behaviors[checkpoint.vocabulary.num_behaviors :]) == ["d"]

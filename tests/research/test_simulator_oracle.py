@@ -31,14 +31,14 @@ def test_a_stranger_expects_the_mean_of_what_others_would_do(oracle: SimulatorOr
     # Each of the others is asked once: the sum over shifts is the sum over people.
     total = np.zeros_like(everybody, np.float64)
     for shift in range(1, CONFIG.num_users):
-        other = oracle._process.as_lived_by((oracle.user + shift) % CONFIG.num_users)
+        other = oracle._process.with_users((oracle.user + shift) % CONFIG.num_users)
         total += other.oracle_probs(at)
     np.testing.assert_allclose(everybody, total / (CONFIG.num_users - 1), atol=1e-5)
 
 
 def test_lived_by_the_same_people_nothing_changes(oracle: SimulatorOracle) -> None:
     at = np.flatnonzero(oracle.behavior >= 0)
-    same = oracle._process.as_lived_by(oracle.user)
+    same = oracle._process.with_users(oracle.user)
     np.testing.assert_allclose(same.oracle_probs(at), oracle.probs(at), rtol=1e-6)
 
 

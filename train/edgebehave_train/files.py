@@ -88,7 +88,7 @@ def require_writable(
     if not out.exists() or not any(out.iterdir()):
         return
     if not accepts(out):
-        raise ValueError(f"{out} holds files that are not part of {kind}; name another folder")
+        raise ValueError(f"{out} is not empty: it holds files that are not part of {kind}; name another folder")
     if instead:
         raise ValueError(f"{out} already holds {kind}; {instead}, or another folder")
 

@@ -1,24 +1,26 @@
-"""How long a prediction takes: torch over a window against the graphs of a bundle and the SDK.
+"""Latency of a prediction: torch over a window against the graphs of a bundle and the SDK.
 
-One prediction is "an event came, what is next". All contenders run in one process, on one thread,
-in short bursts that take turns, so that whatever else the machine does hits them alike.
+One prediction takes in an event and answers for the next one. All contenders run in one process, on one
+thread, in short bursts that take turns, so that other work of the machine slows all of them alike.
 
     torch window      eager torch, the last `window` events computed anew, habits included
-    window            the same in ONNX Runtime, stateless: window.onnx
+    window            the same in ONNX Runtime: the graphs for the web, `window` events in one run
     two graphs        observe.onnx for the event, predict.onnx for the answer, memory bound
     Predictor         the whole SDK: names, history, both graphs, the five best
     ... cold          the same with the processor's caches swept before each call
     ... many users    the same, each call for another of many users
-    weight floor      one pass over as many bytes as the matrices of observe.onnx have in int8
+    weight floor      one dot product over as many bytes as the matrices of observe.onnx have in int8
 """
 
 # N events of a history, D width, V behaviors, U spare slots
 
+import contextlib
+import itertools
 import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,22 +29,23 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
+from onnx import ModelProto
 from torch import Tensor
 
 from edgebehave import Predictor
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.bundle import GRAPHS, WINDOW_GRAPH, Bundle, ModelShape
+from edgebehave.bundles.bundle import GRAPHS, Bundle, ModelShape
 from edgebehave.bundles.inference import open_graph
 from edgebehave.bundles.network_state import RingState
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.moments import Moment
 from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
+from edgebehave_export.bench.model_answer import ModelAnswer
 from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
-from edgebehave_export.graphs.graphs import Predict
+from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.gate_log import gate_log
-from edgebehave_export.parity.parity import check_parity
-from edgebehave_export.parity.replay import Device, History
+from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
@@ -68,10 +71,15 @@ class BenchRow:
     p99_us: float
     count: int
 
+    @classmethod
+    def of_seconds(cls, name: str, seconds: npt.NDArray[np.float64]) -> "BenchRow":
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1e6
+        return cls(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchTable:
-    """What `benchmark` measured.
+    """Latencies and sizes of one model.
 
     shape           width and layers of the model.
     num_history     behaviors that a prediction looks back on.
@@ -114,7 +122,7 @@ class BenchTable:
         return asdict(self) | {"size_ratio": self.size_ratio, "speedup": speedups}
 
     def to_text(self) -> str:
-        """The table, for people."""
+        """The table as text."""
         machine = ", ".join(f"{name} {value}" for name, value in self.environment.items())
         heading = f"{self.shape}, one thread"
         lines = [f"{heading:<34}{'p50 us':>10}{'p99 us':>10}{'torch / it':>12}"]
@@ -170,39 +178,32 @@ def benchmark_shape(config: ModelConfig, num_calls: int = 1000, warm_up: int = 1
 
 
 def _measure(
-    model: BehaviorModel, vocabulary: Vocabulary, history: History, num_calls: int, warm_up: int
+    model: BehaviorModel, vocabulary: Vocabulary, history: ClientHistory, num_calls: int, warm_up: int
 ) -> tuple[BenchTable, dict[str, Graphs]]:
     """The table without an agreement, and the graphs by precision."""
     if num_calls < 1:
         raise ValueError(f"num_calls must be at least 1, got {num_calls}")
-    protos = export_graphs(model, "server")
-    graphs: dict[str, Graphs] = {
-        "fp32": graph_bytes(protos),
-        "int8": graph_bytes(quantize_graphs(protos)),
-    }
+    graphs, web_graphs = (_by_precision(export_graphs(model, target)) for target in ("native", "web"))
     asked = _question(Device(model.config, graphs["fp32"]), history)
     contenders: dict[str, Callable[[], object]] = {TORCH: _torch_window(model, history, asked)}
     for precision, contents in graphs.items():
-        session = open_graph(contents[WINDOW_GRAPH])
-        contenders[f"window {precision}"] = _onnx_window(session, model.config, history, asked)
+        contenders[f"window {precision}"] = _onnx_window(web_graphs[precision], model.config, history, asked)
         bundle = opened_bundle(model, vocabulary, contents)
         contenders |= {f"{name} {precision}": call for name, call in _stream(bundle, history, asked).items()}
         contenders[f"Predictor {precision}"] = _sdk(bundle, history, 1)
     contenders["Predictor int8, many users"] = _sdk(bundle, history, _NUM_USERS)
     for name in (TORCH, "two graphs int8", "Predictor int8"):
         contenders[f"{name}, cold"] = contenders[name]
-    contenders[FLOOR] = _weight_pass(model)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    num_weights = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
+    weights = np.ones(max(1, num_weights // 4), np.float32)  # as many bytes as they have in int8
+    contenders[FLOOR] = lambda: weights @ weights
+    with one_thread():
         seconds = _in_turns(contenders, num_calls, warm_up)
-    finally:
-        torch.set_num_threads(num_threads)
     config = model.config
     table = BenchTable(
         shape=f"width {config.width}, {config.num_layers} layers",
         num_history=asked["history"].shape[1] if config.habits else 0,
-        rows=[_row(name, times) for name, times in seconds.items()],
+        rows=[BenchRow.of_seconds(name, times) for name, times in seconds.items()],
         model_bytes={name: sum(len(files[file]) for file in GRAPHS) for name, files in graphs.items()},
         state_bytes=8 * config.num_layers * config.window * config.width,
         resident_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -214,13 +215,17 @@ def _measure(
     return table, graphs
 
 
+def _by_precision(graphs: dict[str, ModelProto]) -> dict[str, Graphs]:
+    return {"fp32": graph_bytes(graphs), "int8": graph_bytes(quantize_graphs(graphs))}
+
+
 def _in_turns(
     contenders: dict[str, Callable[[], object]], num_calls: int, warm_up: int
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Seconds of each call, by contender, (num_calls,) each.
 
-    In bursts, the first call of which is not counted: it finds the caches full of whoever ran
-    before, which is another question, and has rows of its own.
+    In bursts, whose first call is not counted: it finds the processor's caches full of another contender's data.
+    The cold rows measure that.
     """
     seconds = {name: np.empty(num_calls) for name in contenders}
     names, rng = list(contenders), np.random.default_rng(0)
@@ -241,13 +246,19 @@ def _in_turns(
     return seconds
 
 
-def _row(name: str, seconds: npt.NDArray[np.float64]) -> BenchRow:
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1e6
-    return BenchRow(name=name, p50_us=float(p50), p99_us=float(p99), count=len(seconds))
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def opened_bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) -> Bundle:
-    """An opened bundle that never was a folder."""
+    """An opened bundle without a folder."""
     return Bundle(
         path=Path(),
         manifest={},
@@ -262,7 +273,7 @@ def opened_bundle(model: BehaviorModel, vocabulary: Vocabulary, graphs: Graphs) 
     )
 
 
-def _stream(bundle: Bundle, history: History, asked: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
+def _stream(bundle: Bundle, history: ClientHistory, asked: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
     """One step from a full cache, one prediction from a full history, and both in a row."""
     state, predict = RingState(bundle, 0), PredictGraph(bundle)
     columns = (history.event, history.location, history.time_s, history.utc_offset_min)
@@ -285,7 +296,7 @@ def _stream(bundle: Bundle, history: History, asked: Mapping[str, Any]) -> dict[
     return {"two graphs": both, "  observe": observe, "  predict": answer}
 
 
-def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], object]:
+def _sdk(bundle: Bundle, history: ClientHistory, num_users: int) -> Callable[[], object]:
     """`observe` and `predict` for users with full histories, each call for the next user."""
     predictor = Predictor(bundle, state_mb=1e5)
     names = _names(bundle.vocabulary, history)
@@ -296,21 +307,19 @@ def _sdk(bundle: Bundle, history: History, num_users: int) -> Callable[[], objec
         for event, location, time_s, offset_min in kept:
             predictor.observe(user, event, at=time_s, location=location, utc_offset_min=offset_min)
         predictor.predict(user, at=kept[-1][2])
-    clock = {"s": kept[-1][2], "turn": 0}
+    turns, last_s = itertools.count(1), kept[-1][2]
 
     def call() -> object:
-        clock["turn"] += 1
-        clock["s"] += 60
-        user = users[clock["turn"] % num_users]
-        event, location, _, offset_min = kept[clock["turn"] % len(kept)]
-        at = clock["s"]
+        turn = next(turns)
+        user, (event, location, _, offset_min) = users[turn % num_users], kept[turn % len(kept)]
+        at = last_s + 60 * turn
         predictor.observe(user, event, at=at, location=location, utc_offset_min=offset_min)
         return predictor.predict(user, k=5, at=at)
 
     return call
 
 
-def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[str | None]]:
+def _names(vocabulary: Vocabulary, history: ClientHistory) -> tuple[list[str], list[str | None]]:
     """Names of the events and locations of a history; made-up ones for private ids."""
     events = [
         vocabulary.events[i] if 0 < i < vocabulary.num_events else f"own event {i}" for i in history.event.tolist()
@@ -322,27 +331,35 @@ def _names(vocabulary: Vocabulary, history: History) -> tuple[list[str], list[st
     return events, locations
 
 
-def _question(device: Device, history: History) -> dict[str, Any]:
+def _question(device: Device, history: ClientHistory) -> dict[str, Any]:
     """Inputs of predict for the moment of the latest event, but for the state, which is 0."""
     moment = int(history.time_s[-1]), int(history.utc_offset_min[-1])
     state = np.zeros(device.config.width, np.float32)
-    return device.predict_inputs(state, history, len(history), moment)
+    return device.predict_inputs(device.question(state, history, len(history), moment))
 
 
-def _onnx_window(session: Any, config: ModelConfig, history: History, asked: Mapping[str, Any]) -> Callable[[], object]:
-    """The last `window` events through window.onnx."""
-    window = slice(-config.window, None)
-    columns = (history.event, history.location, history.time_s, history.utc_offset_min)
-    names = [given.name for given in session.get_inputs()]
-    inputs = {name: column[window] for name, column in zip(names, columns, strict=False)}
-    inputs |= {name: asked[name] for name in names[len(columns) :]}
-    return lambda: session.run(None, inputs)
+def _onnx_window(
+    graphs: Graphs, config: ModelConfig, history: ClientHistory, asked: Mapping[str, Any]
+) -> Callable[[], npt.NDArray[np.float32]]:
+    """The last `window` events in one run of observe.onnx for the web, from an empty cache; then predict.onnx."""
+    observe, predict = open_graph(graphs["observe.onnx"]), open_graph(graphs["predict.onnx"])
+    columns = ("event", "location", "time_s", "utc_offset_min")
+    events = {name: getattr(history, name)[-config.window :] for name in columns}
+    cache = np.zeros((2 * config.num_layers, 0, config.num_heads, config.head_width), np.float32)
+    events |= {"position": np.array(0), "cache": cache}
+
+    def run() -> npt.NDArray[np.float32]:
+        (hidden,) = observe.run(["hidden"], events)
+        probs: npt.NDArray[np.float32] = predict.run(["probs"], {**asked, "hidden": hidden[-1:]})[0]
+        return probs
+
+    return run
 
 
-def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, Any]) -> Callable[[], Tensor]:
-    """The same prediction in torch, stateless: everything from the last `window` events.
+def _torch_window(model: BehaviorModel, history: ClientHistory, asked: Mapping[str, Any]) -> Callable[[], Tensor]:
+    """The same prediction in torch, without a state: everything from the last `window` events.
 
-    asked  inputs of the predict graph; the state among them is computed anew.
+    asked  inputs of predict.onnx; the state among them is computed anew.
     """
     config = model.config
     window = slice(-config.window, None)
@@ -350,46 +367,34 @@ def _torch_window(model: BehaviorModel, history: History, asked: Mapping[str, An
     def ids(column: npt.NDArray[np.int64], table_size: int) -> Tensor:
         return torch.from_numpy(column[window] * (column[window] < table_size))[None]
 
-    predict = Predict(model).eval()
-    given = {name: torch.from_numpy(np.asarray(asked[name])) for name in predict.input_names}
+    moment = (int(asked["time_s"][0]), int(asked["utc_offset_min"][0])) if "time_s" in asked else None
+    past = asked.get("history", np.zeros((4, 0), np.int64))
+    answer = ModelAnswer(model, past, moment, int(asked.get("location", [0])[0]))
 
     @torch.inference_mode()
     def run() -> Tensor:
         weekday, slot = weekday_and_slot(history.time_s[window], history.utc_offset_min[window])
         event = ids(history.event, config.num_events)
         plan = plan_attention(torch.zeros_like(event), config.window, "blockwise")
-        given["hidden"] = model.hidden(
-            event,
-            ids(history.location, config.num_locations),
-            torch.from_numpy(weekday)[None],
-            torch.from_numpy(slot)[None],
-            plan,
-        )[0, -1:]
-        probs: Tensor = predict(*given.values())
-        return probs
+        location = ids(history.location, config.num_locations)
+        times = torch.from_numpy(weekday)[None], torch.from_numpy(slot)[None]
+        return answer(model.hidden(event, location, *times, plan)[0, -1:])
 
     return run
 
 
-def _weight_pass(model: BehaviorModel) -> Callable[[], object]:
-    """Reads as many bytes as the matrices of the blocks have in int8, with a dot product."""
-    num_weights = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
-    values = np.ones(max(1, num_weights // 4), np.float32)
-    return lambda: values @ values
-
-
-def _longest_history(checkpoint: Checkpoint, store: EventStore) -> History:
+def _longest_history(checkpoint: Checkpoint, store: EventStore) -> ClientHistory:
     gate = gate_log(store, checkpoint.config.split, checkpoint.model_config.window)
     log = map_log(gate.store, checkpoint.vocabulary)
-    return History.of_log(log, int(np.diff(log.user_start).argmax()))
+    return ClientHistory.of_log(log, int(np.diff(log.user_start).argmax()))
 
 
-def _random_history(config: ModelConfig) -> History:
+def _random_history(config: ModelConfig) -> ClientHistory:
     """Events every hour, more than any counter holds."""
     rng = np.random.default_rng(0)
     num_events = config.history_events + config.window
     events = rng.integers(1, max(2, config.num_events), num_events)
-    return History(
+    return ClientHistory(
         event=events,
         location=rng.integers(0, config.num_locations, num_events),
         behavior=np.minimum(events, config.num_behaviors - 1),

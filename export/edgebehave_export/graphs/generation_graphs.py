@@ -1,73 +1,115 @@
-"""The graphs that a device generates the future with, beside that of the waiting time.
+"""wait.onnx and place.onnx, as torch modules: when the next event happens, and where.
 
-    next.onnx    what happens at a moment, and how well each event stands for it
-    place.onnx   where that event happens
-
-They are the heads of `edgebehave_train.model.generation_heads` and the mixture of predict.onnx, without
-its calibration, as `edgebehave_train.generation.futures` draws from them: what was generated is what the
-last behavior means, and is no evidence.
+They are the heads of `edgebehave_train.model.generation_heads`, as `edgebehave_train.generation.futures` draws
+from them. The third graph of generation, next.onnx, is in `predict_graph`.
 """
 
-# n behaviors of a history, D width, V behaviors, U spare slots, E events, L locations, K kernels
+# n behaviors of a history, D width, L locations, K kernels, B bins, Q quantiles in a bin,
+# G = B Q + n waiting times, P paces
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgebehave.habits import DECAY, FIRST_WEEKEND_DAY, HOUR_WIDTH
+from edgebehave.habits import DECAY, FIRST_WEEKEND_DAY, GAP_UNIT_S, GAP_WIDTH, HOUR_WIDTH
 from edgebehave.time_features import NUM_SLOTS
-from edgebehave_export.graphs.graphs import Predict, known_or_unknown
-from edgebehave_export.graphs.history_graph import LocalTime, Moment, Timeline
-from edgebehave_export.graphs.waiting_time_graph import happened
-from edgebehave_train.kernels.copy_kernels import LOCATION_KERNELS
+from edgebehave_export.graphs.clock import LocalTime
+from edgebehave_export.graphs.web_observe import known_or_unknown
+from edgebehave_train.kernels.copy_kernels import GAP_KERNELS, LOCATION_KERNELS
+from edgebehave_train.kernels.time_gaps import NUM_BINS, NUM_PACES, bin_of_gap, gap_at, pace_of_bin
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
+
+_BINS_OF_PACE = NUM_BINS // NUM_PACES
 
 
 def can_generate(config: ModelConfig) -> bool:
-    """A model that asks for the location of what comes next cannot say what comes next first."""
+    """Whether a bundle can generate events. A model that takes the location of the next event cannot."""
     return config.generation_heads and config.query_context != "time_location"
 
 
-class NextBehavior(nn.Module):
-    """p(behavior | state, moment, history), and scores of the events."""
+def pace_edges() -> Tensor:
+    """(P,) int64: the shortest waiting time, in whole seconds, of each pace."""
+    edges = np.ceil(gap_at(_BINS_OF_PACE * np.arange(NUM_PACES)) - 1e-6).astype(np.int64)
+    assert (pace_of_bin(bin_of_gap(edges)) == np.arange(NUM_PACES)).all()
+    assert (pace_of_bin(bin_of_gap(edges[1:] - 1)) == np.arange(NUM_PACES - 1)).all()
+    return torch.from_numpy(edges)
+
+
+def happened(history_4n: Tensor, num_real: Tensor) -> Tensor:
+    """(n,) float32: 1 for the first `num_real` behaviors of a history, 0 for generated ones."""
+    return (torch.arange(history_4n.shape[1]) < num_real).float()
+
+
+class WaitingTimes(nn.Module):
+    """p(time until the next behavior | state, history), counted from the last behavior."""
+
+    edges_P1: Tensor
+    values_BQ: Tensor
 
     def __init__(self, model: BehaviorModel) -> None:
+        """Raises ValueError for a model without generation heads."""
         super().__init__()
-        self.model, self.predict = model, Predict(model)
+        if not model.config.generation_heads:
+            raise ValueError("a model without generation heads has no waiting times")
+        self.heads = model.generation
+        self.register_buffer("edges_P1", pace_edges()[:, None], persistent=False)
+        self.register_buffer("values_BQ", self.heads.gap_values_BQ.clone(), persistent=False)
 
-    @property
-    def input_names(self) -> list[str]:
-        names = ["hidden", "time_s", "utc_offset_min"]
-        if self.model.config.query_context == "none":
-            names = names[:1]
-        return names + ["history", "num_real"] * self.model.config.habits
+    def forward(self, hidden_1D: Tensor, history_4n: Tensor, num_real: Tensor) -> tuple[Tensor, Tensor]:
+        """gap_s (G,) float32 seconds, not sorted and not distinct, and probs (G,), which sum to 1.
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """probs (V + U,), as of predict.onnx without calibration; event_scores (E,), of which a
-        softmax over the events that stand for a behavior is p(event | behavior); z (1, D).
-
-        num_real  () int64, the first so many of the history happened; the others were generated.
+        hidden    (1, D) float32, of the last event.
+        history   (4, n) int64 as for predict.onnx, n >= 1.
+        num_real  () int64, the first num_real behaviors of the history happened. The others were generated:
+                  the wait is for what follows them, but nothing is copied from them.
         """
-        given = dict(zip(self.input_names, inputs, strict=True))
-        model, z_1D = self.model, given["hidden"]
-        moment, history_4n = None, given.get("history")
-        if "time_s" in given:
-            is_known = torch.ones(1, dtype=torch.bool)
-            moment = Moment(given["time_s"], given["utc_offset_min"], is_known)
-        timeline, happened_n = None, None
-        if history_4n is not None:
-            timeline = Timeline.of(history_4n, moment)
-            happened_n = happened(history_4n, given["num_real"])
-        if moment is not None:
-            z_1D = self.predict.query(z_1D, moment, timeline, None)
-        probs = self.predict.mixture(z_1D, timeline, happened_n)
-        heads = model.generation
-        event_scores = F.linear(heads.event_out(z_1D), model.event.weight, heads.event_bias)
-        return probs, event_scores[0], z_1D
+        gap_n, weights_Kn = self._copies(history_4n)
+        weights_Kn = weights_Kn * happened(history_4n, num_real)
+        evidence_1K = weights_Kn.sum(1)[None]
+        gates = self.heads.gap_gate(hidden_1D, evidence_1K).exp()
+        own_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
+        frequency = weights_Kn[GAP_KERNELS.index("frequency")]
+        at_least_P = ((gap_n >= self.edges_P1) * frequency).sum(1)
+        pace_1P = (at_least_P - torch.cat([at_least_P[1:], at_least_P[:1] * 0]))[None]
+        bins_1B = gates[:, :1] * self.heads.gap_log_probs(hidden_1D, pace_1P).exp()
+        num_quantiles = self.values_BQ.shape[1]
+        in_bins = (bins_1B.T / num_quantiles).expand(-1, num_quantiles).reshape(-1)
+        gap_s = torch.cat([self.values_BQ.reshape(-1), gap_n.float()])
+        return gap_s, torch.cat([in_bins, own_n])
+
+    def _copies(self, history_4n: Tensor) -> tuple[Tensor, Tensor]:
+        """Own waiting times (n,) int64 seconds, and w_k(j) of `copy_kernels` (K, n)."""
+        behavior, location, time_s, utc_offset_min = history_4n
+        index = torch.arange(behavior.shape[0])
+        before = (index - 1).clamp_min(0)
+        local = LocalTime.of(time_s, utc_offset_min)
+        is_weekend = (local.weekday >= FIRST_WEEKEND_DAY).float()
+        gap_n = time_s - time_s.index_select(0, before)
+        log_gap = (gap_n.float() / GAP_UNIT_S).log1p()
+
+        def alike(values: Tensor) -> Tensor:
+            return (values.index_select(0, before) == values[-1:]).float()
+
+        apart = (local.slot.index_select(0, before) - local.slot[-1:]).abs()
+        around = torch.minimum(apart, NUM_SLOTS - apart)
+        seen, seen_two = (index >= 1).float(), (index >= 2).float()
+        hour = seen * alike(is_weekend) * (-0.5 * (around / HOUR_WIDTH) ** 2).exp()
+        transition = seen * alike(behavior)
+        pace_apart = (log_gap.index_select(0, before) - log_gap[-1:]) / GAP_WIDTH
+        weights = {
+            "frequency": seen,
+            "recency": seen * torch.pow(DECAY, (behavior.shape[0] - 1 - index).float()),
+            "transition": transition,
+            "hour": hour,
+            "transition_hour": transition * hour,
+            "location_hour": hour * alike(location),
+            "pace": seen_two * (-0.5 * pace_apart**2).exp(),
+        }
+        return gap_n, torch.stack([weights[name] for name in GAP_KERNELS])
 
 
 class NextLocation(nn.Module):
-    """p(location | event, z, history), kernels as in `copy_kernels.place_weights`."""
+    """p(location | event, z, history), kernels as in `copy_kernels.location_weights`."""
 
     def __init__(self, model: BehaviorModel) -> None:
         super().__init__()
@@ -91,32 +133,16 @@ class NextLocation(nn.Module):
                                 user's own.
         time_s, utc_offset_min  (1,) int64, when it happens.
         history_event           (n,) int64, the events of the history, ids likewise.
-        num_real                as in `NextBehavior`.
+        num_real                as in `WaitingTimes`.
         """
         config = self.model.config
         event_vector = self.model.event(known_or_unknown(event, config.num_events))
-        weights_Kn = self._copies(event, LocalTime.of(time_s, utc_offset_min), history_4n, history_event_n, num_real)
-        evidence_1K = weights_Kn.sum(1)[None]
-        context = torch.cat([z_1D, event_vector], -1)
-        gates = self.heads.place_gate(context, evidence_1K).exp()
-        copied_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
-        network = self.heads.location_log_probs(z_1D, event_vector, self.model.location).exp()
-        return (gates[:, :1] * network)[0], copied_n
-
-    def _copies(
-        self,
-        event: Tensor,
-        now: LocalTime,
-        history_4n: Tensor,
-        history_event_n: Tensor,
-        num_real: Tensor,
-    ) -> Tensor:
-        """w_k(j) (K, n), rows PLACE_KERNELS."""
-        _, location, time_s, utc_offset_min = history_4n
+        now = LocalTime.of(time_s, utc_offset_min)
+        _, location, past_s, past_offset_min = history_4n
         index = torch.arange(location.shape[0])
         age = location.shape[0] - 1 - index
         location_before = location.index_select(0, (index - 1).clamp_min(0))
-        past = LocalTime.of(time_s, utc_offset_min)
+        past = LocalTime.of(past_s, past_offset_min)
         is_same_day = (past.weekday >= FIRST_WEEKEND_DAY) == (now.weekday >= FIRST_WEEKEND_DAY)
         apart = (past.slot - now.slot).abs()
         around = torch.minimum(apart, NUM_SLOTS - apart)
@@ -132,4 +158,10 @@ class NextLocation(nn.Module):
             "event_after": same_event * is_after,
             "event_hour": same_event * hour,
         }
-        return torch.stack([weights[name] for name in LOCATION_KERNELS])
+        weights_Kn = torch.stack([weights[name] for name in LOCATION_KERNELS])
+        evidence_1K = weights_Kn.sum(1)[None]
+        context = torch.cat([z_1D, event_vector], -1)
+        gates = self.heads.place_gate(context, evidence_1K).exp()
+        copied_n = ((gates[:, 1:] / evidence_1K.clamp_min(1e-9)) @ weights_Kn)[0]
+        network = self.heads.location_log_probs(z_1D, event_vector, self.model.location).exp()
+        return (gates[:, :1] * network)[0], copied_n

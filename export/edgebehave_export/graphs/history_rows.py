@@ -1,14 +1,12 @@
-"""Rows over the history of a user, a column per behavior: what kernels and cues are made of.
+"""Rows over the history of a user, a column per behavior, of which kernels and cues are sums.
 
-Nodes for predict.onnx. For one user a node costs as much as the numbers in it, so everything is
-arranged for few nodes:
+Nodes for predict.onnx. For one user a node costs as much as the numbers in it, so there are few nodes:
 
-    times        of the history and, behind it, of the moment to predict for: one pass serves both.
-    coincidences one convolution over three comparisons.
-    calendar     one number, the half hour of the week, looked up in a table that holds how far
-                 it is from every other.
-    kernels      rows, or exponentials of sums of rows: a coincidence that is wanted is worth 0, one
-                 that is missing -256, which leaves nothing.
+    times         of the history and, behind it, of the moment to predict for, in one pass.
+    coincidences  one convolution over three comparisons.
+    calendar      the half hour of the week, looked up in a table of distances to every other.
+    kernels       rows, or exponentials of sums of rows: a coincidence adds 0, a missing one -256, whose
+                  exponential is 0.
 """
 
 # n behaviors of a history, m = n + 1 moments, R rows, X exponentials, Z = R + 4 + X rows that cues
@@ -31,8 +29,8 @@ from edgebehave.habits import (
     MOMENT_WIDTH,
 )
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
+from edgebehave_export.graphs.clock import weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import GraphBuilder
-from edgebehave_export.graphs.half_hours import weekdays_and_slots
 from edgebehave_train.kernels.cues import CLOCK_WIDTHS, CUES, GAP_WIDTHS
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,7 +46,7 @@ _APART_ROWS = ("gap_apart", "elapsed_apart")  # the second of these comes with t
 _SQUARE_ROWS = ("gap_apart_squared", "elapsed_apart_squared")
 _CALENDAR_ROWS = ("half_hours_squared", "other_weekday", "other_day_type", "time_unknown")
 _ROWS = _AGE_ROWS + _SAME_ROWS + _SQUARE_ROWS + _CALENDAR_ROWS
-"""What exponents are made of; some are kernels as they are."""
+"""Rows that exponents are sums of; some are kernels themselves."""
 
 
 def _clock(width: float) -> dict[str, float]:
@@ -75,8 +73,8 @@ _EXPONENTS: Mapping[str, Mapping[str, float]] = {
 }
 _EXPONENTIAL_KERNELS = 3
 CUE_ROWS = (*_ROWS, *_LOG_ROWS, *_APART_ROWS, *_EXPONENTS)
-"""What the cues are sums of."""
-_CUES: Mapping[str, Mapping[str, float]] = {  # of rows, where a cue is none itself
+"""Rows that the cues are sums of."""
+_CUES: Mapping[str, Mapping[str, float]] = {  # factors of rows, for cues that are no row
     "same_last": {"transition": 1.0},
     "same_last_two": {"second_order": 1.0},
     "same_location": {"location": 1.0},
@@ -88,7 +86,7 @@ _CUES: Mapping[str, Mapping[str, float]] = {  # of rows, where a cue is none its
 
 
 class HistoryRows(NamedTuple):
-    """Values of the graph with a column per behavior of the history, to be put one below the other.
+    """Values of the graph with a column per behavior of the history, to be stacked.
 
     weights  rows as in `weight_rows`.
     cues     rows as in CUE_ROWS.
@@ -104,7 +102,7 @@ def history_rows(
     half_hours_1m: str,
     moment: str,
     *,
-    has_time: bool,
+    time_known: str,
     learned_kernel: bool,
 ) -> HistoryRows:
     """The rows of the input `history`.
@@ -112,15 +110,14 @@ def history_rows(
     times       UTC seconds of the behaviors and, behind them, of the moment to predict for.
     half_hours  numbers 0..335 of the half hours in which these lie.
     moment      (1,) that of the moment plus one; 0 for one that is not known.
-    has_time    whether the graph has the input `time_known`; without, no moment is known.
+    time_known  (1,) int64, 0 or 1; "" for a graph in which no moment is known.
     """
     calendar_4n = _calendar(graph, half_hours_1m, moment)
     ages_4n, same_6n = _ages(graph), _coincidences(graph)
-    logs_2n, apart_2n, squared_2n = _waits(graph, times_1m, has_time)
-    rows_Rn = graph.node("Concat", ages_4n, same_6n, squared_2n, calendar_4n, axis=0)
+    logs_2n, apart_2n, squared_2n = _waits(graph, times_1m, time_known)
+    rows_Rn = graph.Concat(ages_4n, same_6n, squared_2n, calendar_4n, axis=0)
     exponents = [_row_vector(factor_of, _ROWS) for factor_of in _exponents(learned_kernel).values()]
-    exponents_Xn = graph.node("MatMul", graph.floats(exponents, "exponents"), rows_Rn)
-    exponentials_Xn = graph.node("Exp", exponents_Xn)
+    exponentials_Xn = graph.Exp(graph.MatMul(graph.floats(exponents, "exponents"), rows_Rn))
     return HistoryRows(
         weights=(ages_4n, same_6n, exponentials_Xn),
         cues=(rows_Rn, logs_2n, apart_2n, exponentials_Xn),
@@ -133,13 +130,13 @@ def weight_rows(learned_kernel: bool) -> tuple[str, ...]:
 
 
 def rows_of_cues() -> FloatArray:
-    """How the cues are made of rows, (F, Z): cues = this @ rows."""
+    """Factors of the rows in the cues, (F, Z): cues = factors @ rows."""
     factors_of = (_CUES.get(cue, {cue: 1.0}) for cue in CUES)
     return np.stack([_row_vector(factors, CUE_ROWS) for factors in factors_of])
 
 
 def _exponents(learned_kernel: bool) -> Mapping[str, Mapping[str, float]]:
-    """Those of the cues serve the learned kernel alone."""
+    """Exponents in use: those of the cues serve the learned kernel alone."""
     used = None if learned_kernel else _EXPONENTIAL_KERNELS
     return dict(list(_EXPONENTS.items())[:used])
 
@@ -150,60 +147,55 @@ def _row_vector(factor_of: Mapping[str, float], rows: Sequence[str]) -> FloatArr
 
 def _ages(graph: GraphBuilder) -> str:
     """Rows _AGE_ROWS, (4, n)."""
-    length = graph.node("Shape", "history", start=1, end=2)
-    first, end, columns = graph.node("Neg", length), [HABIT_EVENTS], [1]
-    ages = graph.floats(_age_table(), "ages")
-    return graph.node("Slice", ages, first, graph.integers(end), graph.integers(columns))
+    first = graph.Neg(graph.Shape("history", start=1, end=2))
+    return graph.Slice(graph.floats(_age_table(), "ages"), first, [HABIT_EVENTS], [1])
 
 
 def _coincidences(graph: GraphBuilder) -> str:
     """Rows _SAME_ROWS, (6, n)."""
     last_31 = graph.integers([[[[0, -1]], [[1, -1]], [[0, -2]]]])
-    last = graph.node("GatherND", _before(graph), last_31)
-    ids = graph.node("Gather", "history", graph.integers([[0, 1, 0]]), axis=0)
-    same = graph.node("Cast", graph.node("Equal", ids, last), to=TensorProto.FLOAT)
+    last = graph.GatherND(_before(graph), last_31)
+    ids = graph.Gather("history", [[0, 1, 0]], axis=0)
+    same = graph.Cast(graph.Equal(ids, last), to=TensorProto.FLOAT)
     taps, bias = (graph.floats(values) for values in _same_taps())
-    coincide = graph.node("Conv", same, taps, bias, kernel_shape=[3], pads=[2, 0])
-    return graph.node("Squeeze", graph.node("Relu", coincide), graph.integers([0]))
+    coincide = graph.Conv(same, taps, bias, kernel_shape=[3], pads=[2, 0])
+    return graph.Squeeze(graph.Relu(coincide), [0])
 
 
-def _waits(graph: GraphBuilder, times_1m: str, has_time: bool) -> tuple[str, str, str]:
+def _waits(graph: GraphBuilder, times_1m: str, time_known: str) -> tuple[str, str, str]:
     """Rows _LOG_ROWS, _APART_ROWS and _SQUARE_ROWS, (2, n) each."""
-    before_1m = graph.node("Gather", _before(graph), graph.integers([2]), axis=0)
-    gap_1m = graph.node("Sub", times_1m, before_1m)
-    last_time = graph.node("GatherND", before_1m, graph.integers([[[0, -1]]]))
-    spans_2m = graph.node("Concat", gap_1m, graph.node("Sub", last_time, times_1m), axis=0)
-    seconds_2m = graph.node("Cast", spans_2m, to=TensorProto.FLOAT)
+    before_1m = graph.Gather(_before(graph), [2], axis=0)
+    gap_1m = graph.Sub(times_1m, before_1m)
+    last_time = graph.GatherND(before_1m, [[[0, -1]]])
+    spans_2m = graph.Concat(gap_1m, graph.Sub(last_time, times_1m), axis=0)
+    seconds_2m = graph.Cast(spans_2m, to=TensorProto.FLOAT)
     units = graph.floats(np.diag([1 / GAP_UNIT_S, 1 / 3600]), "per_unit")
     one = graph.floats([1.0], "one")
     # log(1 + max(0, s / unit)); the wait for the moment is the gap of its column.
-    above = graph.node("Max", graph.node("Gemm", units, seconds_2m, one), one)
-    logs_2m = graph.node("Log", above)
-    parts = graph.integers([0]), graph.integers([-1]), graph.integers([1])
-    logs_2n = graph.node("Slice", logs_2m, *parts)
-    if has_time:
-        wait = graph.node("GatherND", logs_2m, graph.integers([[[0, -1]], [[1, -1]]]))
-        is_known = graph.node("Cast", "time_known", to=TensorProto.FLOAT)
-        wait = graph.node("Mul", wait, is_known)
+    logs_2m = graph.Log(graph.Max(graph.Gemm(units, seconds_2m, one), one))
+    logs_2n = graph.Slice(logs_2m, [0], [-1], [1])
+    if time_known:
+        wait = graph.GatherND(logs_2m, [[[0, -1]], [[1, -1]]])
+        wait = graph.Mul(wait, graph.Cast(time_known, to=TensorProto.FLOAT))
     else:
         wait = graph.floats([[0.0], [0.0]])
-    apart_2n = graph.node("Sub", logs_2n, wait)
-    return logs_2n, apart_2n, graph.node("Mul", apart_2n, apart_2n)
+    apart_2n = graph.Sub(logs_2n, wait)
+    return logs_2n, apart_2n, graph.Mul(apart_2n, apart_2n)
 
 
 def _before(graph: GraphBuilder) -> str:
-    """What came before each behavior and before the moment, (4, m)."""
+    """The behavior before each behavior and before the moment, (4, m)."""
     name = "before"
     if all(node.name != name for node in graph.nodes):
         nothing = graph.integers([[-1], [-1], [_FOR_EVER_S], [0]])
-        graph.node("Concat", nothing, "history", name=name, axis=1)
+        graph.Concat(nothing, "history", name=name, axis=1)
     return name
 
 
 def _calendar(graph: GraphBuilder, half_hours_1m: str, moment: str) -> str:
     """Rows _CALENDAR_ROWS of each behavior, (4, n)."""
-    # How far every half hour of the week is from each and from no moment, (337, 4, 336); put
-    # together when the graph is loaded.
+    # Distances of every half hour of the week, and of no moment, from each, (337, 4, 336); computed
+    # when the graph is loaded.
     weekdays, slots = weekdays_and_slots(graph)
     of_past = weekdays_and_slots(graph, with_none=False)
     apart, days = (
@@ -213,16 +205,15 @@ def _calendar(graph: GraphBuilder, half_hours_1m: str, moment: str) -> str:
             ("days_differ", _day_table(), weekdays, of_past[0]),
         )
     )
-    clock = graph.node("Mul", apart, apart)
-    far = graph.node("GatherND", graph.node("Concat", clock, days, axis=1), moment)
-    all_but_last, columns = graph.integers([-1]), graph.integers([1])
-    past_1n = graph.node("Slice", half_hours_1m, graph.integers([0]), all_but_last, columns)
-    return graph.node("GatherElements", far, graph.node("Concat", *[past_1n] * 4, axis=0), axis=1)
+    clock = graph.Mul(apart, apart)
+    far = graph.GatherND(graph.Concat(clock, days, axis=1), moment)
+    past_1n = graph.Slice(half_hours_1m, [0], [-1], [1])
+    return graph.GatherElements(far, graph.Concat(*[past_1n] * 4, axis=0), axis=1)
 
 
 def _outer(graph: GraphBuilder, table: str, numbers: str, of_past: str) -> str:
     """table (a + 1, F, a) at all pairs of two moments, of which the first may be none."""
-    return graph.node("Gather", graph.node("Gather", table, numbers, axis=0), of_past, axis=2)
+    return graph.Gather(graph.Gather(table, numbers, axis=0), of_past, axis=2)
 
 
 def _age_table() -> FloatArray:
@@ -240,8 +231,7 @@ def _age_table() -> FloatArray:
 def _same_taps() -> tuple[FloatArray, FloatArray]:
     """Rows _SAME_ROWS from a behavior and the two before it, (6, 3, 3) and (6,).
 
-    The first index is the row, the second what is the same: as the last behavior, the last location,
-    the last behavior but one.
+    The second index is the comparison: with the last behavior, the last location, the last behavior but one.
     """
     row_of = {row: number for number, row in enumerate(_SAME_ROWS)}
     behavior, location, last_but_one = 0, 1, 2
@@ -267,8 +257,7 @@ def _clock_table() -> npt.NDArray[np.int64]:
 
 
 def _day_table() -> npt.NDArray[np.bool_]:
-    """Whether two weekdays differ, whether one is on the weekend and one not, and whether the first
-    is none, (8, 3, 7)."""
+    """1 where two weekdays differ, where just one is on the weekend, and where the first is none, (8, 3, 7)."""
     weekday = np.arange(NUM_WEEKDAYS)
     first = np.append(weekday, -1)[:, None]
     is_none = np.broadcast_to(first < 0, (NUM_WEEKDAYS + 1, NUM_WEEKDAYS))

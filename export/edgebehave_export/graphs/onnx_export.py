@@ -1,30 +1,22 @@
-"""Modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
+"""Torch modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import LOCATION_GRAPH, LOCATION_INPUTS, NEXT_GRAPH
-from edgebehave_export.graphs.generation_graphs import NextBehavior, NextLocation
-from edgebehave_export.graphs.graph_builder import OPSET
-from edgebehave_export.graphs.graphs import Observe, Window
-from edgebehave_export.graphs.shifted_predict import ShiftedPredict
-from edgebehave_export.graphs.waiting_time_graph import WaitingTimes
+from edgebehave.bundles.bundle import LOCATION_INPUTS
+from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
+from edgebehave_export.graphs.graph_builder import OPSET, quiet
+from edgebehave_export.graphs.web_observe import Observe, require_exportable
 from edgebehave_train.model.behavior_model import BehaviorModel
 
 
 def export_observe(model: BehaviorModel) -> ModelProto:
-    """The observe graph of a model in standard operators, fp32.
+    """observe.onnx of a model for the web, in standard operators, fp32.
 
     Inputs   event, location, time_s, utc_offset_min (N,) int64; position () int64;
              cache (2 L, C, H, E) float32.
@@ -33,11 +25,10 @@ def export_observe(model: BehaviorModel) -> ModelProto:
 
     The cached rows stand in the order of time, oldest first. For a single event any order gives
     the same state but for rounding: keys are rotated already, and all of them are in the window.
-    Raises ValueError for a window of 1, which leaves nothing to cache.
+    Raises ValueError as `require_exportable`.
     """
     config = model.config
-    if config.window < 2:
-        raise ValueError(f"a bundle needs a window of at least 2 events, got {config.window}")
+    require_exportable(config)
     num_new, num_cached = torch.export.Dim("num_new"), torch.export.Dim("num_cached")
     ids = torch.arange(3)  # lengths of 0 or 1 would be taken for constants
     cache = torch.zeros(2 * config.num_layers, 5, config.num_heads, config.head_width)
@@ -52,79 +43,49 @@ def export_observe(model: BehaviorModel) -> ModelProto:
     return _finished(_export(Observe(model), inputs, ["hidden", "new_rows"]))
 
 
-def export_window(model: BehaviorModel, shift: ProbabilityShift | None = None) -> ModelProto:
-    """The window graph of a model, fp32: `Window.input_names` in, probs (V + U,) out.
-
-    shift  calibration and dial; None: none, whatever `tail` is.
-    """
-    none = ProbabilityShift(log_ratio_V=np.zeros(model.config.num_behaviors))
-    window = Window(Observe(model), ShiftedPredict(model, shift or none))
-    axes = {0: torch.export.Dim("num_events")}
-    events = {name: (torch.arange(4), axes) for name in window.input_names[:4]}
-    examples = _predict_examples(model) | events
-    inputs = {name: examples[name] for name in window.input_names}
-    return _finished(_export(window, inputs, ["probs"]))
-
-
-def _predict_examples(model: BehaviorModel) -> dict[str, tuple[Tensor, Any]]:
-    """Name -> (example, dynamic axes)."""
-    num_history = torch.export.Dim("num_history")
-    return {
-        "hidden": (torch.zeros(1, model.config.width), None),
-        "time_s": (torch.tensor([10_000]), None),
-        "utc_offset_min": (torch.tensor([60]), None),
-        "time_known": (torch.tensor([1]), None),
-        "location": (torch.tensor([0]), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
-        "tail": (torch.tensor(0.5), None),
-    }
-
-
 def export_wait(model: BehaviorModel) -> ModelProto:
-    """The wait graph of a model with generation heads, fp32.
-
-    Inputs   hidden (1, D) float32; history (4, n) int64 as for predict; num_real () int64.
-    Outputs  gap_s, probs (G,) float32, see `WaitingTimes`.
-    """
+    """wait.onnx of a model with generation heads, fp32; inputs and outputs as of `WaitingTimes`."""
     inputs = {
         "hidden": (torch.zeros(1, model.config.width), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: torch.export.Dim("num_history")}),
+        "history": _history()["history"],
         "num_real": (torch.tensor(5), None),
     }
     return _finished(_export(WaitingTimes(model), inputs, ["gap_s", "probs"]))
 
 
-def export_generation(model: BehaviorModel) -> dict[str, ModelProto]:
-    """The graphs of `generation_graphs` by file name, fp32; inputs and outputs as there."""
-    behavior, num_history = NextBehavior(model), torch.export.Dim("num_history")
-    examples = _predict_examples(model) | {
+def export_location(model: BehaviorModel) -> ModelProto:
+    """place.onnx of a model that generates, fp32; inputs and outputs as of `NextLocation`."""
+    examples = _history() | {
         "z": (torch.zeros(1, model.config.width), None),
         "event": (torch.tensor([1]), None),
-        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
-        "history_event": (torch.arange(5), {0: num_history}),
+        "time_s": (torch.tensor([10_000]), None),
+        "utc_offset_min": (torch.tensor([60]), None),
         "num_real": (torch.tensor(5), None),
     }
-    inputs = {name: examples[name] for name in behavior.input_names}
-    of_behavior = _export(behavior, inputs, ["probs", "event_scores", "z"])
     inputs = {name: examples[name] for name in LOCATION_INPUTS}
-    of_location = _export(NextLocation(model), inputs, ["probs", "copied"])
-    return {NEXT_GRAPH: _finished(of_behavior), LOCATION_GRAPH: _finished(of_location)}
+    return _finished(_export(NextLocation(model), inputs, ["probs", "copied"]))
+
+
+def _history() -> dict[str, tuple[Tensor, Any]]:
+    """Example and dynamic axes of a history and its events."""
+    num_history = torch.export.Dim("num_history")
+    return {
+        "history": (torch.arange(20).reshape(4, 5), {1: num_history}),
+        "history_event": (torch.arange(5), {0: num_history}),
+    }
 
 
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
-    shapes: tuple[Any, ...] = tuple(axes for _, axes in inputs.values())
-    if isinstance(module, NextBehavior | Window):  # its forward takes *inputs, which count as one argument
-        shapes = (shapes,)
-    with _quiet(), torch.no_grad():
+    with quiet("torch.onnx"), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
-            # Copies: the exporter takes one tensor in two locations for one input.
+            # Copies: the exporter takes one tensor that is given twice for one input.
             tuple(example.clone() for example, _ in inputs.values()),
             dynamo=True,
             input_names=list(inputs),
             output_names=list(output_names),
-            dynamic_shapes=shapes,
+            dynamic_shapes=tuple(axes for _, axes in inputs.values()),
             opset_version=OPSET,
             external_data=False,
             verbose=False,
@@ -134,7 +95,7 @@ def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_nam
 
 
 def _finished(proto: ModelProto) -> ModelProto:
-    """Drop what names the machine or the code that exported, then check."""
+    """The graph without traces of the machine and of the code that exported it, checked."""
     graph = proto.graph
     del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     values = [*graph.node, *graph.input, *graph.output, *graph.initializer]
@@ -155,17 +116,3 @@ def check_standard(proto: ModelProto) -> None:
     domains = {node.domain for node in proto.graph.node}
     assert domains <= {""}, f"operators outside the standard: {sorted(domains)}"
     assert not proto.functions, "the graph calls functions of its own"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about packages and renamed axes, which nobody can act on."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

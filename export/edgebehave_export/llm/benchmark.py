@@ -1,8 +1,8 @@
-"""What a prediction costs a language model and what it costs the edge model, side by side.
+"""Cost of a prediction by a language model and by the edge model.
 
-One prediction is "which of the known behaviors comes next, with probabilities". The language model
-reads a prompt and scores every candidate (torch: as a tree, ONNX: as rows over the prompt's cache);
-the edge model takes in one event and answers, as in `benchmark`. All of it on one thread.
+One prediction gives the probabilities of the known behaviors. The language model reads a prompt and
+scores every candidate (torch: as a tree, ONNX: as rows over the prompt's cache); the edge model takes in
+one event and answers, as in `edgebehave_export.bench.benchmark`. All of it on one thread.
 
     FLOPs = 2 x weights that multiply x tokens                   every matrix but the head's
           + 2 x width x vocabulary x tokens that are scored      the head
@@ -26,14 +26,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_export.bench.benchmark import BenchTable
-from edgebehave_export.graphs.graphs import Observe, Predict
+from edgebehave_export.bench.benchmark import BenchTable, one_thread
+from edgebehave_export.bench.model_answer import ModelAnswer
+from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel, longest_beginnings
 from edgebehave_train.llm.prompts.behavior_names import readable_names
-from edgebehave_train.llm.prompts.chat import ChatFormat, PromptEncoder
-from edgebehave_train.llm.prompts.prompts import PromptConfig
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
 from edgebehave_train.llm.prompts.samples import NUM_HISTORY, PastBehavior, Sample
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.candidate_trie import candidate_tries
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (
@@ -79,7 +80,7 @@ class LlmBenchTable:
         return asdict(self)
 
     def to_text(self) -> str:
-        """The table, for people."""
+        """The table as text."""
         heading = (
             f"{self.parameters / 1e6:,.1f} M parameters, {self.prompt_tokens} prompt tokens, "
             f"{self.num_candidates} candidates, one thread"
@@ -117,28 +118,23 @@ def benchmark_llm(folder: Path, checkpoint: Path, edge: BenchTable, num_calls: i
     contenders: dict[str, Callable[[list[int]], object]] = {
         TORCH: lambda prompt: score_candidates(model, [prompt], candidates)
     }
-    contenders |= {name: _onnx_call(OnnxLanguageModel(graph), candidates) for name, graph in graphs.items()}
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+
+    def onnx_call(runner: OnnxLanguageModel) -> Callable[[list[int]], object]:
+        return lambda prompt: runner.score_candidates([prompt], candidates)
+
+    contenders |= {name: onnx_call(OnnxLanguageModel(graph)) for name, graph in graphs.items()}
+    with one_thread():
         seconds = _in_turns(contenders, prompts, num_calls)
-    finally:
-        torch.set_num_threads(num_threads)
     length = int(np.median([len(prompt) for prompt in prompts]))
+    model_bytes = {TORCH: sum(weight.numel() * weight.element_size() for weight in model.parameters())}
+    for name, graph in graphs.items():  # weights may lie in a file beside the graph
+        model_bytes[name] = sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
     rows = []
     for name, times in seconds.items():
-        runs_tree = name == TORCH
         p50, p99 = np.percentile(times, [50, 99]) * 1e3
-        rows.append(
-            CostRow(
-                name=name,
-                p50_ms=float(p50),
-                p99_ms=float(p99),
-                flops=llm_flops(model, length, candidates, runs_tree),
-                model_bytes=_weight_bytes(model) if runs_tree else _graph_bytes(graphs[name]),
-                count=num_calls,
-            )
-        )
+        flops = llm_flops(model, length, candidates, tree=name == TORCH)
+        sizes = {"flops": flops, "model_bytes": model_bytes[name]}
+        rows.append(CostRow(name=name, p50_ms=float(p50), p99_ms=float(p99), count=num_calls, **sizes))
     return LlmBenchTable(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         prompt_tokens=length,
@@ -239,10 +235,6 @@ def _open(folder: Path, vocabulary: Vocabulary) -> tuple[Any, PromptEncoder, Voc
     return model, encoder, vocabulary, there
 
 
-def _onnx_call(runner: OnnxLanguageModel, candidates: Sequence[Sequence[int]]) -> Callable[[list[int]], object]:
-    return lambda prompt: runner.score_candidates([prompt], candidates)
-
-
 def _in_turns(
     contenders: Mapping[str, Callable[[list[int]], object]],
     prompts: Sequence[list[int]],
@@ -263,17 +255,13 @@ def _in_turns(
 def _edge_rows(opened: Checkpoint, edge: BenchTable) -> list[CostRow]:
     flops = edge_flops(opened.load_model())
     by_name = {row.name: row for row in edge.rows}
-    return [
-        CostRow(
-            name=f"edge, SDK {precision}",
-            p50_ms=by_name[f"Predictor {precision}"].p50_us / 1e3,
-            p99_ms=by_name[f"Predictor {precision}"].p99_us / 1e3,
-            flops=flops,
-            model_bytes=model_bytes,
-            count=by_name[f"Predictor {precision}"].count,
-        )
-        for precision, model_bytes in edge.model_bytes.items()
-    ]
+    rows = []
+    for precision, model_bytes in edge.model_bytes.items():
+        row = by_name[f"Predictor {precision}"]
+        times = {"p50_ms": row.p50_us / 1e3, "p99_ms": row.p99_us / 1e3}
+        name = f"edge, SDK {precision}"
+        rows.append(CostRow(name=name, **times, flops=flops, model_bytes=model_bytes, count=row.count))
+    return rows
 
 
 def edge_flops(model: BehaviorModel) -> float:
@@ -282,21 +270,8 @@ def edge_flops(model: BehaviorModel) -> float:
     one, some = torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
     head_width = config.width // config.num_heads
     cached = (2 * config.num_layers, config.window - 1, config.num_heads, head_width)
-    predict = Predict(model).eval()
-    given = {
-        "hidden": torch.zeros(1, config.width),
-        **dict.fromkeys(("time_s", "utc_offset_min", "time_known", "location"), one),
-        "history": torch.ones(4, HABIT_EVENTS, dtype=torch.int64),
-    }
+    answer = ModelAnswer(model, np.ones((4, HABIT_EVENTS), np.int64), (1, 1))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         Observe(model).eval()(one, some, one, some, torch.tensor(0), torch.zeros(cached))
-        predict(*(given[name] for name in predict.input_names))
+        answer(torch.zeros(1, config.width))
     return float(counter.get_total_flops())
-
-
-def _weight_bytes(model: Any) -> int:
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
-
-
-def _graph_bytes(graph: Path) -> int:
-    return sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))

@@ -1,22 +1,24 @@
-"""A tuned language model becomes files that run without the code that tuned it.
+"""Export of a language model to files that run without the code that tuned it.
 
     huggingface/   the model with its adapters merged, safetensors, and its tokenizer
     onnx/          the same as a graph with a key/value cache, float32
     onnx-int8/     the same graph with integer weights
     export.json    sizes, versions, and how often each graph agreed with torch
 
-optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph that does not
-choose as torch does is not written.
+and, of a model that was tuned here:
+
+    behaviorlm.json   its description: prompts, readable names, stages
+    vocabulary.json   names and their ids
+    candidates.json   the answer of each behavior in token ids, entry c is behavior c + 1
+
+optimum writes the graph; it needs transformers below 4.58 (extra `llm-onnx`). A graph is written only if it
+prefers the candidates that torch prefers.
 """
 
 import copy
-import json
-import logging
 import shutil
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +26,15 @@ from typing import Any
 
 import numpy as np
 
+from edgebehave_export.graphs.graph_builder import quiet
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
+from edgebehave_train.files import replaced_folder, write_json
+from edgebehave_train.llm.evaluation.protocols import random_samples
+from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.scoring.candidates import candidate_logprobs
 from edgebehave_train.llm.scoring.language_model import merge_adapter
+from edgebehave_train.llm.tuning.tuned_llm import DESCRIPTION_FILE, TunedLLM
+from edgebehave_train.logs.event_store import EventStore
 
 HUGGING_FACE = "huggingface"
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
@@ -34,14 +42,14 @@ GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
 
 _EXPORTED = {
     *(HUGGING_FACE, "onnx", "onnx-int8", "export.json"),
-    *("behaviorlm.json", "vocabulary.json", "candidates.json"),  # of `tuned_llm_export`
+    *("behaviorlm.json", "vocabulary.json", "candidates.json"),
 }
 _LARGEST_PROTO = 1_500_000_000  # bytes; protobuf ends at 2 GiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphReport:
-    """How a graph compares with torch.
+    """Comparison of a graph with torch.
 
     model_bytes       of graph and weights.
     top1_agreement    share of prompts after which both prefer the same behavior.
@@ -55,7 +63,7 @@ class GraphReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelExport:
-    """What `export_language_model` wrote.
+    """The content of export.json.
 
     num_prompts   that were compared.
     torch_bytes   of the merged weights.
@@ -108,7 +116,11 @@ def export_language_model(
         graphs = {}
         for precision, graph in GRAPHS.items():
             found = OnnxLanguageModel(made / graph).candidate_logprobs(prompts, candidate_ids)
-            graphs[precision] = _compared(expected, found, (made / graph).parent)
+            graphs[precision] = GraphReport(
+                model_bytes=_bytes_of((made / graph).parent.glob("model.onnx*")),
+                top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
+                largest_gap_nats=float(np.abs(found[:, 1:] - expected[:, 1:]).max()),
+            )
         agreed = graphs["fp32"].top1_agreement
         if agreed < min_agreement:
             raise ValueError(
@@ -121,30 +133,68 @@ def export_language_model(
             graphs=graphs,
             versions={name: metadata.version(name) for name in _PACKAGES},
         )
-        (made / "export.json").write_text(json.dumps(result.to_json(), indent=2) + "\n")
+        write_json(made / "export.json", result.to_json())
     return result
 
 
-@contextmanager
-def export_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+def export_tuned_llm(
+    tuned: TunedLLM,
+    out: Path,
+    store: EventStore | None,
+    *,
+    num_prompts: int = 200,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write a tuned model into a folder that needs neither its base nor the log.
+
+    store        the log that the model was tuned on, on whose validation users the graphs are
+                 compared with torch; None: merged weights alone, no graphs.
+    num_prompts  so many of their samples, drawn uniformly.
+    Returns      what export.json holds; {} without graphs.
+    Raises ValueError if the model is not finished, `out` may not be replaced, or a graph disagrees
+    with torch.
+    """
+    tuned.require_finished()
+    result: dict[str, Any] = {}
+    if store is not None:
+        require_optimum()
+        tuned.require_log(store)
+    with export_folder(out, overwrite) as made:
+        model, tokenizer = tuned.load("cpu", "float32")
+        encoder = tuned.encoder(model, tokenizer)
+        if store is None:
+            save_merged(model, tokenizer, made / HUGGING_FACE)
+        else:
+            split, history = tuned.config.split, tuned.config.prompt.history
+            samples = log_samples(store, "validation", split, tuned.vocabulary, history)
+            asked = random_samples(samples, num_prompts, tuned.config.seed)
+            result = export_language_model(
+                model,
+                tokenizer,
+                made,
+                prompts=[encoder.encode(sample).prompt_ids for sample in asked],
+                candidate_ids=encoder.candidates,
+                report=report,
+            ).to_json()
+        for name in (DESCRIPTION_FILE, "vocabulary.json"):
+            shutil.copy(tuned.path / name, made / name)
+        write_json(made / "candidates.json", {"candidate_ids": encoder.candidates})
+    return result
+
+
+def export_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
     """A folder to write an export into; in the end, and not before, it takes the place of `out`.
 
     Raises ValueError if `out` may not be replaced: without `overwrite`, and if it holds anything
     that an export does not, such as the adapters of the tuned model itself.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        if not out.is_dir() or not {entry.name for entry in out.iterdir()} <= _EXPORTED:
-            raise ValueError(f"{out} exists and is no exported language model; name another folder")
-        if not overwrite:
-            raise ValueError(f"{out} exists; choose another folder or overwrite it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        made = Path(folder) / "export"
-        made.mkdir()
-        yield made
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
+    return replaced_folder(
+        out,
+        "an exported language model",
+        lambda folder: {entry.name for entry in folder.iterdir()} <= _EXPORTED,
+        instead="" if overwrite else "use --overwrite",
+    )
 
 
 _PACKAGES = ("transformers", "optimum-onnx", "torch", "onnx", "onnxruntime")
@@ -176,7 +226,7 @@ def write_graph(source: Path, graph: Path) -> None:
     """The ONNX graph of a Hugging Face folder, float32, with a key/value cache."""
     from optimum.exporters.onnx import main_export
 
-    with _quiet():
+    with quiet():
         main_export(
             str(source),
             output=graph.parent,
@@ -188,10 +238,10 @@ def write_graph(source: Path, graph: Path) -> None:
 
 
 def quantize_graph(graph: Path, quantized: Path) -> None:
-    """The int8 form of a graph: weights by channel, inputs of matrices rounded as they come.
+    """The int8 form of a graph: weights by channel, inputs of matrices rounded at each call.
 
-    Beyond what one protobuf holds, ONNX Runtime's own quantizer works from file to file, and
-    embeddings stay floats.
+    A graph too large for one protobuf goes through ONNX Runtime's own quantizer, from file to file, and
+    keeps its embeddings as floats.
     """
     quantized.parent.mkdir(parents=True, exist_ok=True)
     if _bytes_of(graph.parent.glob(f"{graph.name}*")) <= _LARGEST_PROTO:
@@ -205,7 +255,7 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             graph,
             quantized,
@@ -220,8 +270,8 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
 def _untie(proto: Any) -> None:
     """Give a head that shares the embedding table a matrix of its own, in place.
 
-    Sharing costs nothing in floats; as integers the table has a scale per token and the head's
-    inputs are integers, too, so that they are two things.
+    As floats both can share a table. As integers the table has a scale per token, and the head multiplies in
+    integers, which needs scales of its own.
     """
     from onnx import numpy_helper
 
@@ -236,28 +286,5 @@ def _untie(proto: Any) -> None:
             graph.node.remove(node)
 
 
-def _compared(expected: Any, found: Any, folder: Path) -> GraphReport:
-    gap = np.abs(found[:, 1:] - expected[:, 1:])
-    return GraphReport(
-        model_bytes=_bytes_of(folder.glob("model.onnx*")),
-        top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
-        largest_gap_nats=float(gap.max()),
-    )
-
-
 def _bytes_of(files: Any) -> int:
     return sum(file.stat().st_size for file in files)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Tracing warns of every branch it flattens; the comparison with torch is what decides."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

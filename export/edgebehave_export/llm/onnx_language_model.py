@@ -1,8 +1,8 @@
-"""Candidate scores of a language model in ONNX Runtime: numpy and onnxruntime, nothing else.
+"""Candidate scores of a language model in ONNX Runtime, with numpy and onnxruntime alone.
 
-The prompt runs once; its last token gives the first token of every candidate. What candidates say
-after that runs as rows over copies of the prompt's cache: the graphs that optimum exports take no
-mask of ours, so the tree of `edgebehave_train.llm.scoring.candidates` is not to be had here.
+The prompt runs once; its last token gives the first token of every candidate. The other tokens run as rows over
+copies of the prompt's cache: the graphs of optimum take no mask from outside, which the tree of
+`edgebehave_train.llm.scoring.candidates` needs.
 """
 
 # L tokens of a prompt, R rows, T tokens of a row, W vocabulary, C candidates, V = C + 1 behaviors
@@ -130,19 +130,19 @@ class OnnxLanguageModel:
 
 
 def longest_beginnings(candidate_ids: TokenLists) -> list[tuple[int, ...]]:
-    """What is read before last tokens, without beginnings that are part of a longer one."""
+    """Candidates without their last tokens, and without beginnings of longer ones."""
     read = sorted({tuple(tokens[:-1]) for tokens in candidate_ids if len(tokens) > 1})
     return [
         row
-        for n, row in enumerate(read)  # sorted: what begins with a row comes right after it
+        for n, row in enumerate(read)  # sorted: rows that begin with a row come right after it
         if n + 1 == len(read) or read[n + 1][: len(row)] != row
     ]
 
 
 def _steps(tokens: Sequence[int], rows: list[tuple[int, ...]]) -> tuple[int, list[int]]:
-    """The row that reads a candidate, and the tokens that are told after each of its positions.
+    """The row that holds a candidate, and the tokens whose probability each of its positions gives.
 
-    The first token was told by the prompt; a candidate of one token has no more.
+    The prompt gives the first token; a candidate of one token has no more.
     """
     begins = tuple(tokens[:-1])
     row = next(n for n, row in enumerate(rows) if row[: len(begins)] == begins)

@@ -45,8 +45,8 @@ def gate_log(
     """Choose the histories.
 
     num_predictions  stop adding users once that many behaviors of the validation part are asked
-                     for. A validation part that has fewer is joined by the events just before.
-    max_events       stop at that many events, whatever was asked: the gate must stay quick.
+                     for. If the validation part has fewer, the events just before it are asked for, too.
+    max_events       stop at that many events in any case: the gate must stay quick.
     max_history      a longer history loses its oldest events.
     Raises ValueError if the log has no validation part.
     """
@@ -75,7 +75,7 @@ def gate_log(
     num_missing = max(0, _NUM_LONG - int((length[chosen] >= long_enough).sum()))
     parts = [np.arange(start[user], stop[user]) for user in order]
     joined = _join(parts, long_enough, num_missing)
-    # A joined history is there for what comes after the wrap.
+    # A joined history serves the predictions after the wrap.
     asked += [np.arange(len(history)) >= ROTARY_PERIOD for history in joined]
     return GateLog(store=_take(store, histories + joined), asked=np.concatenate(asked), num_joined=len(joined))
 
@@ -109,8 +109,7 @@ def _take(store: EventStore, histories: list[npt.NDArray[np.int64]]) -> EventSto
     user_start = np.append(0, np.cumsum([len(history) for history in histories]))
     time_s = columns["time_s"]
     for begin, end in itertools.pairwise(user_start):
-        # Where the next user's stream begins earlier than the last one ended, it comes whole
-        # weeks later: weekdays and slots stay.
+        # A stream that begins before the end of the one before it is moved by whole weeks: weekdays and slots stay.
         for i in np.flatnonzero(np.diff(time_s[begin:end]) < 0) + begin + 1:
             weeks = -((time_s[i] - time_s[i - 1]) // _WEEK_S)
             time_s[i:end] += weeks * _WEEK_S

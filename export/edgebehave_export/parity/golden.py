@@ -1,16 +1,15 @@
 """Golden vectors: histories with the predictions that every client of a bundle must reproduce.
 
-A file of JSON Lines, gzip'ed, beside a bundle and never inside it: the histories are those of the
-log, as private as the log itself. Make it from a simulated log where it is to be published. The
-first line is about the file:
+A gzip file of JSON Lines, beside a bundle and never inside it: its histories are as private as the log that
+they come from. To publish it, make it from a simulated log. The first line describes the file:
 
     format     1
-    manifest   SHA-256 of the bundle's manifest.json, which vouches for the other files
+    manifest   SHA-256 of the bundle's manifest.json, which holds those of the other files
     histories  number of lines that follow
     events     names, for "event" below
     locations  names, for "location" below; the first is null, no location
 
-Each further line is what a client is told and asked, and what it must answer:
+Each further line is a history, a question, and the answer that a client must give:
 
     event, location, utc_offset_min   one number per event, oldest first
     time_step_s                       likewise: UTC seconds since the event before, first since 1970
@@ -88,7 +87,7 @@ def write_golden(
     out: Path,
     num_histories: int = MAX_HISTORIES,
 ) -> int:
-    """Ask the SDK, with this very bundle, and write down what it answers.
+    """Write the answers of the SDK with a bundle.
 
     Returns  the number of histories. Raises ValueError if the log has no validation part or the
              file would lie in a bundle.
@@ -121,7 +120,7 @@ def check_golden_path(out: Path, bundle: Path) -> None:
         raise ValueError(f"{out} must be a file, in a folder that exists")
     if out.resolve().is_relative_to(bundle.resolve()):
         raise ValueError(
-            f"{out} would lie in a bundle and ship people's histories with it; choose a file beside the bundle"
+            f"{out} would lie in a bundle and ship users' histories with it; choose a file beside the bundle"
         )
 
 

@@ -1,32 +1,34 @@
-"""A device in a few lines: plays the histories of a log through the graphs of a bundle.
+"""The histories of a log, played through the graphs of a bundle as a device would.
 
-It follows the contract of the bundle and nothing else, so that the gate checks the graphs and not
-the SDK around them. Names that the vocabulary lacks get private ids, as on a device.
+`Device` follows the contract of the bundle and nothing else: the gate checks the graphs and not the SDK. Names
+that the vocabulary lacks get private ids, as on a device.
 """
 
-# N events of a history, A events asked for, D width, C cached events, V behaviors, U spare slots
+# N events of a history, A targets, D width, C cached events, V behaviors, U spare slots
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, WINDOW_GRAPH
+from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH
 from edgebehave.bundles.inference import open_graph
 from edgebehave.habits import HABIT_EVENTS
+from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.logs.mapped_log import MappedLog
 from edgebehave_train.model.behavior_model import ModelConfig
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-_LOCATION_ASKED = ("time_s", "utc_offset_min", "history", "num_real")
+Moment = tuple[int, int]
+"""UTC seconds and offset in minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class ClientHistory:
     """The events of one user as a client sees them; all (N,) int64.
 
     location  ids of the vocabulary, or private ones from num_locations up.
@@ -40,7 +42,7 @@ class History:
     utc_offset_min: IntArray
 
     @classmethod
-    def of_log(cls, log: MappedLog, user: int) -> "History":
+    def of_log(cls, log: MappedLog, user: int) -> "ClientHistory":
         rows = slice(log.user_start[user], log.user_start[user + 1])
         event, location, identity = (
             column[rows].astype(np.int64) for column in (log.event, log.location, log.location_identity)
@@ -59,55 +61,47 @@ class History:
     def __len__(self) -> int:
         return len(self.event)
 
-    def take(self, events: slice) -> "History":
-        """Some of the events."""
-        return History(**{name: column[events] for name, column in vars(self).items()})
-
 
 class Device:
-    """The two graphs of a bundle, opened, and what a client does around them."""
+    """The graphs of a bundle, opened, and the work of a client around them."""
 
     def __init__(self, config: ModelConfig, graphs: Mapping[str, bytes]) -> None:
         self.config = config
-        self._observe = open_graph(graphs["observe.onnx"])
-        self._predict = open_graph(graphs["predict.onnx"])
-        self._wait = open_graph(graphs[WAIT_GRAPH]) if WAIT_GRAPH in graphs else None
-        self._window = open_graph(graphs[WINDOW_GRAPH]) if WINDOW_GRAPH in graphs else None
-        self.generates = NEXT_GRAPH in graphs
-        if self.generates:
-            self._next, self._location = (open_graph(graphs[n]) for n in (NEXT_GRAPH, LOCATION_GRAPH))
-        self._predict_inputs = {given.name for given in self._predict.get_inputs()}
-        self._caches = [
-            name for name in (given.name for given in self._observe.get_inputs()) if name.startswith(CACHE_PARTS)
-        ]
+        self._graphs = {name: open_graph(content) for name, content in graphs.items()}
+        names = [given.name for given in self._graphs["observe.onnx"].get_inputs()]
+        self._caches = [name for name in names if name.startswith(CACHE_PARTS)]
 
     @property
     def takes_many(self) -> bool:
-        """Whether one run may take many events: the form for the web does, the native one not."""
+        """Whether one run may take many events: in the form for the web, not in the native one."""
         return not self._caches
 
-    def stream(self, history: History, start: int = 0) -> FloatArray:
+    @property
+    def generates(self) -> bool:
+        return NEXT_GRAPH in self._graphs
+
+    def stream(self, history: ClientHistory, start: int = 0) -> FloatArray:
         """States after each event from `start` on, (N - start, D), from an empty cache."""
         hidden_ND = np.empty((len(history) - start, self.config.width), np.float32)
         cache = self._empty_cache()
         for i in range(start, len(history)):
             step = self._append if self.takes_many else self._put
-            hidden, cache = step(history, slice(i, i + 1), cache, i, i - start)
+            hidden, cache = step(history, slice(i, i + 1), cache, i - start)
             hidden_ND[i - start] = hidden[0]
         return hidden_ND
 
-    def rebuild(self, history: History) -> FloatArray:
-        """The last state (D,) as a device makes it anew: from a multiple of the number of slots
-        that lies at least a receptive field back."""
+    def rebuild(self, history: ClientHistory) -> FloatArray:
+        """The last state (D,) as a device rebuilds it: from an event whose position is a multiple of the number
+        of slots, at least a receptive field back."""
         num_slots = self.config.window - 1
         start = max(0, len(history) - self.config.receptive_field) // num_slots * num_slots
         last_D: FloatArray = self.stream(history, start)[-1]
         return last_D
 
-    def prefill(self, history: History, cut: int) -> FloatArray:
+    def prefill(self, history: ClientHistory, cut: int) -> FloatArray:
         """States after each event (N, D), in two runs: events before `cut`, and the rest."""
-        first, cache = self._append(history, slice(0, cut), self._empty_cache(), 0, 0)
-        rest, _ = self._append(history, slice(cut, len(history)), cache, cut, cut)
+        first, cache = self._append(history, slice(0, cut), self._empty_cache(), 0)
+        rest, _ = self._append(history, slice(cut, len(history)), cache, cut)
         return np.concatenate([first, rest])
 
     def _empty_cache(self) -> FloatArray:
@@ -118,154 +112,93 @@ class Device:
         return np.zeros(shape, np.float32)
 
     def _append(
-        self, history: History, events: slice, cache: FloatArray, position: int, num_taken: int
+        self, history: ClientHistory, events: slice, cache: FloatArray, num_taken: int
     ) -> tuple[FloatArray, FloatArray]:
         """States after some events (N, D) and the last window - 1 rows of the cache.
 
-        position   how many events of the user came before.
-        num_taken  how many of them the cache has seen.
+        num_taken  events that the cache has seen.
         """
-        hidden, new_rows = self._observe.run(
-            ["hidden", "new_rows"], self._event(history, events, position) | {"cache": cache}
-        )
-        kept = np.concatenate([cache, new_rows], axis=1)[:, -(self.config.window - 1) :]
-        return hidden, kept
+        inputs = self._event(history, events) | {"cache": cache}
+        hidden, new_rows = self._graphs["observe.onnx"].run(["hidden", "new_rows"], inputs)
+        return hidden, np.concatenate([cache, new_rows], axis=1)[:, -(self.config.window - 1) :]
 
     def _put(
-        self, history: History, events: slice, cache: FloatArray, position: int, num_taken: int
+        self, history: ClientHistory, events: slice, cache: FloatArray, num_taken: int
     ) -> tuple[FloatArray, FloatArray]:
         """The same for one event and a cache whose slots are a ring."""
         num_slots = self.config.window - 1
         num_cached = min(num_taken, num_slots)
-        inputs = self._event(history, events, position) | {"num_cached": np.array(num_cached)}
+        inputs = self._event(history, events) | {"num_cached": np.array(num_cached)}
         outputs = ["hidden", *(f"new_{name}" for name in self._caches)]
-        hidden, *new = self._observe.run(outputs, inputs | dict(zip(self._caches, cache, strict=True)))
+        inputs |= dict(zip(self._caches, cache, strict=True))
+        hidden, *new = self._graphs["observe.onnx"].run(outputs, inputs)
         cache = np.stack(new)
         cache[..., num_taken % num_slots, :] = cache[..., num_cached, :]
         return hidden, cache
 
-    def _event(self, history: History, events: slice, position: int) -> dict[str, Any]:
-        return {
-            "event": history.event[events],
-            "location": history.location[events],
-            "time_s": history.time_s[events],
-            "utc_offset_min": history.utc_offset_min[events],
-            "position": np.array(position),
-        }
+    def _event(self, history: ClientHistory, events: slice) -> dict[str, Any]:
+        names = ("event", "location", "time_s", "utc_offset_min")
+        return {name: getattr(history, name)[events] for name in names} | {"position": np.array(events.start)}
 
-    def predict_inputs(
-        self,
-        hidden_D: FloatArray,
-        history: History,
-        at: int,
-        moment: tuple[int, int] | None,
-        tail: float = 0.0,
+    def question(
+        self, hidden_D: FloatArray, history: ClientHistory, at: int, moment: Moment | None = None, tail: float = 0.0
     ) -> dict[str, Any]:
-        """What the predict graph takes to predict event `at` from the events before it.
+        """Inputs of the graphs that answer for event `at` from the events before it, by name.
 
-        moment  UTC seconds and offset in minutes to ask for; None: not known.
-        tail    position of the dial, 0..1.
+        moment  to ask for; None: not known.
         Raises ValueError if there is no behavior to look back on.
         """
-        inputs = self._inputs(hidden_D, history, at, moment, tail)
-        return {name: inputs[name] for name in self._predict_inputs}
-
-    def _inputs(
-        self,
-        hidden_D: FloatArray,
-        history: History,
-        at: int,
-        moment: tuple[int, int] | None,
-        tail: float,
-    ) -> dict[str, Any]:
-        """What any of the graphs that answer a question may take."""
-        config = self.config
+        num_events = self.config.num_events
         seen = slice(max(0, at - HABIT_EVENTS), at)
         kept = np.flatnonzero(history.behavior[seen] >= 0) + seen.start
         if not len(kept):
             raise ValueError(f"no behavior among the last {HABIT_EVENTS} events")
         time_s, utc_offset_min = moment or (0, 0)
-        location = history.location[at] if at < len(history) else 0
+        behavior, _ = spare_slots(history.behavior[kept], self.config.num_behaviors, self.config.num_spare)
+        identity = np.where(history.event < num_events, history.event, num_events + history.behavior)
         return {
             "hidden": hidden_D[None],
             "time_s": np.array([time_s]),
             "utc_offset_min": np.array([utc_offset_min]),
             "time_known": np.array([moment is not None], np.int64),
             "num_real": np.array(len(kept)),
-            "location": np.array([location]),
+            "event": identity[at : at + 1],
+            "location": np.array([history.location[at] if at < len(history) else 0]),
             "tail": np.array(tail, np.float32),
-            "history": np.stack(
-                [
-                    spare_slots(history.behavior[kept], config.num_behaviors, config.num_spare)[0],
-                    history.location[kept],
-                    history.time_s[kept],
-                    history.utc_offset_min[kept],
-                ]
-            ),
+            "history": np.stack([behavior, history.location[kept], history.time_s[kept], history.utc_offset_min[kept]]),
+            "history_event": identity[kept],
         }
 
-    def predict(self, inputs: Mapping[str, Any]) -> FloatArray:
+    def predict_inputs(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a question that predict.onnx takes."""
+        return self._inputs_of("predict.onnx", question)
+
+    def _inputs_of(self, graph: str, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {given.name: question[given.name] for given in self._graphs[graph].get_inputs()}
+
+    def _run(self, graph: str, outputs: list[str], question: Mapping[str, Any]) -> Any:
+        return self._graphs[graph].run(outputs, self._inputs_of(graph, question))
+
+    def predict(self, question: Mapping[str, Any]) -> FloatArray:
         """probs (V + U,)."""
-        probs: FloatArray = self._predict.run(["probs"], dict(inputs))[0]
+        probs: FloatArray = self._run("predict.onnx", ["probs"], question)[0]
         return probs
 
-    @property
-    def has_window(self) -> bool:
-        return self._window is not None
-
-    def window(self, inputs: Mapping[str, Any], history: History, at: int) -> FloatArray:
-        """probs (V + U,) without a state: from the receptive field before event `at`.
-
-        inputs  of predict; the state among them is not used.
-        """
-        assert self._window is not None
-        latest = history.take(slice(max(0, at - self.config.receptive_field), at))
-        events = {
-            "event": latest.event,
-            "event_location": latest.location,
-            "event_time_s": latest.time_s,
-            "event_utc_offset_min": latest.utc_offset_min,
-        }
-        asked = {name: value for name, value in inputs.items() if name != "hidden"}
-        probs: FloatArray = self._window.run(["probs"], events | asked)[0]
-        return probs
-
-    def wait(self, hidden_D: FloatArray, history: History, at: int) -> tuple[FloatArray, FloatArray]:
-        """Possible waiting times before event `at`, in seconds, and their probabilities."""
-        assert self._wait is not None
-        given = self._inputs(hidden_D, history, at, None, 0.0)
-        asked = {name: given[name] for name in ("hidden", "history", "num_real")}
-        gap_s, probs = self._wait.run(["gap_s", "probs"], asked)
+    def wait(self, question: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
+        """Possible waiting times in seconds, and their probabilities."""
+        gap_s, probs = self._run(WAIT_GRAPH, ["gap_s", "probs"], question)
         return gap_s, probs
 
-    def next(
-        self, hidden_D: FloatArray, history: History, at: int, moment: tuple[int, int]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """probs (V + U,), event_scores (E,) and z (1, D) for event `at`, if it comes then."""
-        asked = self._inputs(hidden_D, history, at, moment, 0.0)
-        wanted = [given.name for given in self._next.get_inputs()]
-        inputs = {name: asked[name] for name in wanted}
-        probs, scores, z_1D = self._next.run(["probs", "event_scores", "z"], inputs)
+    def next(self, question: Mapping[str, Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """probs (V + U,), event_scores (E,) and z (1, D), for the moment of the question."""
+        probs, scores, z_1D = self._run(NEXT_GRAPH, ["probs", "event_scores", "z"], question)
         return probs, scores, z_1D
 
-    def location(self, z_1D: FloatArray, history: History, at: int) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Where event `at` happens: probabilities of the locations of the vocabulary (L,) and of those
-        of the past (n,), and which locations the latter are."""
-        moment = int(history.time_s[at]), int(history.utc_offset_min[at])
-        asked = self._inputs(z_1D[0], history, at, moment, 0.0)
-        seen = slice(max(0, at - HABIT_EVENTS), at)
-        kept = np.flatnonzero(history.behavior[seen] >= 0) + seen.start
-        num_events = self.config.num_events
-        own = num_events + history.behavior
-        identity = np.where(history.event < num_events, history.event, own)
-        inputs = {
-            "z": z_1D,
-            "event": identity[at : at + 1],
-            "history_event": identity[kept],
-            **{name: asked[name] for name in _LOCATION_ASKED},
-        }
-        known, copied = self._location.run(["probs", "copied"], inputs)
-        return known, copied, history.location[kept]
+    def location(self, question: Mapping[str, Any], z_1D: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Location of the event of the question: probabilities of the locations of the vocabulary (L,) and of those
+        of the past (n,), and the ids of the latter."""
+        known, copied = self._run(LOCATION_GRAPH, ["probs", "copied"], {**question, "z": z_1D})
+        return known, copied, question["history"][1]
 
 
 def spare_slots(behavior: IntArray, num_behaviors: int, num_spare: int) -> tuple[IntArray, list[int]]:
@@ -281,3 +214,62 @@ def spare_slots(behavior: IntArray, num_behaviors: int, num_spare: int) -> tuple
     candidates = behavior.copy()
     candidates[is_own] = [slot.get(own, 0) for own in behavior[is_own].tolist()]
     return candidates, owners
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A log, played on several devices.
+
+    targets    to be predicted, each with a behavior within reach.
+    histories  of the users of the log.
+    devices    by precision, fp32 and perhaps int8.
+    hidden     states of each device after each event of each history, (N, D).
+    """
+
+    log: MappedLog
+    targets: Targets
+    histories: list[ClientHistory]
+    devices: Mapping[str, Device]
+    hidden: Mapping[str, list[FloatArray]]
+
+    @classmethod
+    def of_log(cls, log: MappedLog, targets: Targets, devices: Mapping[str, Device]) -> "Replay":
+        histories = [ClientHistory.of_log(log, user) for user in range(log.num_users)]
+        hidden = {name: [device.stream(history) for history in histories] for name, device in devices.items()}
+        return cls(log=log, targets=targets, histories=histories, devices=devices, hidden=hidden)
+
+    @cached_property
+    def asked(self) -> list[tuple[int, int]]:
+        """User and position in the history of each target."""
+        at = self.targets.event - self.log.user_start[self.targets.user]
+        return list(zip(self.targets.user.tolist(), at.tolist(), strict=True))
+
+    @cached_property
+    def moments(self) -> tuple[IntArray, IntArray]:
+        """UTC seconds and offset in minutes of each target, (A,).
+
+        A joined history may step back in time: a target is never before the event before it.
+        """
+        event, time_s = self.targets.event, self.log.time_s
+        asked_s = np.maximum(time_s[event], time_s[event - 1])
+        return asked_s.astype(np.int64), self.log.utc_offset_min[event].astype(np.int64)
+
+    def states(self, name: str) -> FloatArray:
+        """State of a device before each target, (A, D)."""
+        states = [self.hidden[name][user][at - 1] for user, at in self.asked]
+        return np.array(states, np.float32).reshape(len(states), self.devices[name].config.width)
+
+    def questions(self, name: str, timed: bool = True, tail: float = 0.0) -> Iterator[dict[str, Any]]:
+        """`Device.question` of each target; timed: its moment is known."""
+        moments = zip(*(column.tolist() for column in self.moments), strict=True)
+        for (user, at), moment, state in zip(self.asked, moments, self.states(name), strict=True):
+            asked_at = moment if timed else None
+            yield self.devices[name].question(state, self.histories[user], at, asked_at, tail)
+
+    def answers(self, name: str, timed: bool = True, tail: float = 0.0) -> FloatArray:
+        """Probabilities of a device for the targets, (A, V + U)."""
+        device, config = self.devices[name], self.devices[name].config
+        probs = np.empty((len(self.targets), config.num_behaviors + config.num_spare), np.float32)
+        for a, question in enumerate(self.questions(name, timed, tail)):
+            probs[a] = device.predict(question)
+        return probs

@@ -117,6 +117,7 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["files"].pop("predict.onnx"), "does not list predict.onnx"),
         (lambda m: m["files"].update({"../secret": {"sha256": ""}}), "not a file name"),
         (lambda m: m.update(target="toaster"), "is made for 'toaster'"),
+        (lambda m: m.update(target="server"), "is made for 'server', this runtime reads bundles for native and web"),
         (lambda m: m["model"].pop("window"), "missing or wrong values: 'window'"),
         (lambda m: m["model"].update(window="six"), "missing or wrong values: window: 'six'"),
         (lambda m: m.update(model=[]), "missing or wrong values"),

@@ -5,8 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from edgebehave.bundles.bundle import WINDOW_GRAPH
-from edgebehave.bundles.inference import open_graph
 from edgebehave_export.bench import benchmark as benchmark_module
 from edgebehave_export.bench.benchmark import FLOOR, TORCH, benchmark, benchmark_shape
 from edgebehave_export.bundle import export_graphs, graph_bytes
@@ -21,8 +19,9 @@ def _small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def server_graphs(tiny_model):
-    return graph_bytes(export_graphs(tiny_model, "server"))
+def contents(tiny_model):
+    """Bytes of the graphs for the web."""
+    return graph_bytes(export_graphs(tiny_model, "web"))
 
 
 def test_every_contender_has_a_row(tiny_checkpoint, tiny_store):
@@ -50,15 +49,14 @@ def test_a_shape_needs_neither_a_checkpoint_nor_a_log():
     assert "top-1" not in table.to_text()
 
 
-def test_all_ways_answer_alike(tiny_model, server_graphs):
+def test_all_ways_answer_alike(tiny_model, contents):
     """But for what a window cannot know: events further back than it reaches."""
-    device = Device(tiny_model.config, server_graphs)
-    window = open_graph(server_graphs[WINDOW_GRAPH])
+    device = Device(tiny_model.config, contents)
     history = benchmark_module._random_history(tiny_model.config)
     asked = benchmark_module._question(device, history)
     stream = device.predict(asked | {"hidden": device.stream(history)[-1][None]})
     eager = benchmark_module._torch_window(tiny_model, history, asked)().numpy()
-    (fused,) = benchmark_module._onnx_window(window, tiny_model.config, history, asked)()
+    fused = benchmark_module._onnx_window(contents, tiny_model.config, history, asked)()
     np.testing.assert_allclose(fused, eager, atol=1e-5)
     np.testing.assert_allclose(fused, stream, atol=0.02)
     assert fused.argmax() == stream.argmax()

@@ -1,16 +1,13 @@
-"""The exported graphs, run by ONNX Runtime, against torch."""
+"""Exported modules, run by ONNX Runtime, against torch; and what holds for every graph of a bundle."""
 
 import numpy as np
 import pytest
 import torch
 
-from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.bundles.inference import open_graph
-from edgebehave.habits import HABIT_EVENTS
 from edgebehave_export.bundle import export_graphs, graph_bytes
-from edgebehave_export.graphs.graphs import Observe, Predict
 from edgebehave_export.graphs.onnx_export import check_standard, export_observe
-from edgebehave_export.graphs.predict_graph import predict_graph
+from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 
 SIZES = {"num_events": 9, "num_locations": 7, "num_behaviors": 6, "width": 16, "num_heads": 2, "learned_kernel": False}
@@ -70,84 +67,6 @@ def test_observe_takes_private_ids_for_unknown(observe):
     private = inputs | {"event": np.array([9, 40, 2**40]), "location": np.array([7, 8, 2**40])}
     for one, other in zip(observe.run(None, unknown), observe.run(None, private), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-CONFIGS = [
-    {"query_context": "time", "habits": True},
-    {"query_context": "time", "habits": False},
-    {"query_context": "time", "habits": True, "learned_kernel": True},
-    {"query_context": "none", "habits": True, "learned_kernel": True, "num_spare": 0},
-    {"query_context": "none", "habits": True},
-    {"query_context": "none", "habits": False},
-    {"query_context": "time_location", "habits": True, "num_spare": 0},
-]
-
-
-@pytest.mark.parametrize("changes", CONFIGS, ids=str)
-def test_predict_equals_torch_and_its_last_step_the_formula(changes):
-    model = random_model(**changes)
-    shift = ProbabilityShift(
-        log_ratio_V=np.random.default_rng(2).normal(size=model.config.num_behaviors),
-        temperature=1.3,
-        boost=0.8,
-    )
-    session = open_graph(predict_graph(model, shift).SerializeToString())
-    config, rng = model.config, np.random.default_rng(3)
-    num_candidates = config.num_behaviors + config.num_spare
-    for num_history in (1, 2, 3, 40, HABIT_EVENTS):
-        for time_known in (1, 0):
-            time_s = rng.integers(0, 10**6, num_history).cumsum()
-            values = {
-                "hidden": rng.standard_normal((1, 16)).astype(np.float32),
-                # Where it is not known, whatever a client left there.
-                "time_s": time_s[-1:] + 5000 if time_known else np.array([-(2**63)]),
-                "utc_offset_min": np.array([60 if time_known else 2**40]),
-                "time_known": np.array([int(time_known)]),
-                "location": np.array([2**40]),
-                "tail": np.array(0.4 * time_known, np.float32),
-                "history": np.stack(
-                    [
-                        # 0: behaviors of the user's own that have no slot left.
-                        rng.integers(0, num_candidates, num_history),
-                        rng.integers(0, 2**40, num_history) % 5,
-                        time_s,
-                        np.full(num_history, -210),
-                    ]
-                ),
-            }
-            inputs = {name: values[name] for name in [*Predict(model).input_names, "tail"]}
-            assert {given.name for given in session.get_inputs()} == set(inputs)
-            (probs,) = session.run(["probs"], inputs)
-            tail = float(inputs.pop("tail"))
-            with torch.no_grad():
-                mixture = Predict(model)(*to_torch(inputs)).numpy()
-            assert probs.shape == (num_candidates,)
-            assert mixture.sum() == pytest.approx(1, abs=1e-5)
-            np.testing.assert_allclose(probs, shift.apply(mixture, tail), atol=1e-6)
-            has_unknown = config.habits and (inputs["history"][0] == 0).any()
-            assert (probs[0] > 0) == has_unknown
-
-
-def test_predict_has_few_nodes():
-    """In the file, some of which are done once, when it is loaded."""
-    model = random_model(query_context="time", learned_kernel=True)
-    assert len(predict_graph(model).graph.node) <= 107
-
-
-@pytest.mark.parametrize("garbage", [-(2**63), -1, 2**62, 2**63 - 1])
-def test_a_moment_that_is_not_known_may_be_anything(garbage):
-    model = random_model(query_context="time", learned_kernel=True)
-    session = open_graph(predict_graph(model).SerializeToString())
-    inputs = {
-        "hidden": np.ones((1, 16), np.float32),
-        "time_known": np.array([0]),
-        "history": np.array([[1, 2, 1], [0, 3, 0], [50, 6000, 90_000], [0, 0, 60]]),
-        "tail": np.array(0, np.float32),
-    }
-    answers = [
-        session.run(None, {**inputs, "time_s": np.array([of]), "utc_offset_min": np.array([of])}) for of in (0, garbage)
-    ]
-    np.testing.assert_array_equal(*answers)
 
 
 def test_the_same_weights_give_the_same_bytes_and_name_no_machine(tiny_model, fp32_graphs, web_graphs):

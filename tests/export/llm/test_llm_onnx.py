@@ -163,7 +163,7 @@ def test_a_graph_that_chooses_otherwise_is_not_written(exported, tmp_path, byte_
             min_agreement=1.1,
         )
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="exists; choose another folder"):
+    with pytest.raises(ValueError, match="already holds an exported language model; use --overwrite"):
         export_language_model(model, byte_tokenizer, out, prompts=prompts_of([9]), candidate_ids=ANSWERS)
     with pytest.raises(ValueError, match="no prompts to compare"):
         export_language_model(model, byte_tokenizer, tmp_path / "llm", prompts=[], candidate_ids=ANSWERS)

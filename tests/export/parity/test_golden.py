@@ -79,7 +79,7 @@ def test_the_same_log_gives_the_same_file(written, tiny_store, tmp_path):
 def test_histories_never_ship_inside_a_bundle(tmp_path):
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    with pytest.raises(ValueError, match="ship people's histories with it"):
+    with pytest.raises(ValueError, match="ship users' histories with it"):
         check_golden_path(bundle / "golden.gz", bundle)
     check_golden_path(tmp_path / "golden.gz", bundle)
     with pytest.raises(ValueError, match="must be a file, in a folder that exists"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave_export.bundle import graph_bytes
-from edgebehave_export.parity.replay import Device, History, spare_slots
+from edgebehave_export.parity.replay import ClientHistory, Device, spare_slots
 from edgebehave_train.logs.mapped_log import map_log
 
 
@@ -30,7 +30,7 @@ def log(tiny_store, tiny_checkpoint):
 def test_unknown_names_get_private_ids_and_no_location_stays_no_location(log):
     vocabulary = log.vocabulary
     for user in range(5):
-        history = History.of_log(log, user)
+        history = ClientHistory.of_log(log, user)
         rows = slice(log.user_start[user], log.user_start[user + 1])
         assert ((history.event >= vocabulary.num_events) == (log.event[rows] == 0)).all()
         assert ((history.location == 0) == (log.location_identity[rows] == 0)).all()
@@ -39,7 +39,7 @@ def test_unknown_names_get_private_ids_and_no_location_stays_no_location(log):
 
 
 def test_prefill_and_steps_agree_and_a_rebuilt_state_is_equal(log, tiny_model, fp32_graphs, web_graphs):
-    history = History.of_log(log, 0)
+    history = ClientHistory.of_log(log, 0)
     assert len(history) > tiny_model.config.receptive_field
     native, web = (Device(tiny_model.config, graph_bytes(graphs)) for graphs in (fp32_graphs, web_graphs))
     steps = web.stream(history)
@@ -53,6 +53,6 @@ def test_prefill_and_steps_agree_and_a_rebuilt_state_is_equal(log, tiny_model, f
 
 def test_a_prediction_needs_a_behavior_to_look_back_on(log, tiny_model, fp32_graphs):
     device = Device(tiny_model.config, graph_bytes(fp32_graphs))
-    history = History.of_log(log, 0)
+    history = ClientHistory.of_log(log, 0)
     with pytest.raises(ValueError, match="no behavior among the last 512 events"):
-        device.predict_inputs(np.zeros(32, np.float32), history, 0, None)
+        device.question(np.zeros(32, np.float32), history, 0)

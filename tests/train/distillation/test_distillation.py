@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgebehave_train.distillation.distillation import distill, student_config, targets_to_ask
+from edgebehave_train.distillation.distillation import distill, student_config
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings
-from edgebehave_train.distillation.teacher_probs import TeacherProbs, ask
+from edgebehave_train.distillation.teacher_answers import TeacherAnswers, collect_answers, targets_to_ask
 from edgebehave_train.distillation.teachers import (
     checkpoint_teacher,
     mean_teacher,
@@ -40,13 +40,13 @@ def everything(store):
 
 
 def fixed_answers(store, split, name="behavior_3", samples=200, card=None):
-    """A teacher who always expects one behavior."""
+    """The answers of a teacher that always predicts one behavior."""
     names = store.vocabulary.behaviors
     probs = np.full(len(names), 0.1 / (len(names) - 2))
     probs[names.index(name)] = 0.9
     probs[0] = 0
     event = targets_to_ask(store, split, everything(store), samples)
-    return TeacherProbs(
+    return TeacherAnswers(
         event=event,
         probs=np.tile(probs.astype(np.float32), (len(event), 1)),
         behaviors=names,
@@ -192,7 +192,7 @@ def test_a_checkpoint_answers_by_its_network(tiny_store, tiny_checkpoint, tmp_pa
     split = tiny_checkpoint.config.split
     teacher = open_teacher(tiny_store, tiny_checkpoint.path, split)
     event = targets_to_ask(tiny_store, split, teacher.can_answer, 80)
-    answers = ask(teacher, tiny_store, event, tmp_path / "answers")
+    answers = collect_answers(teacher, tiny_store, event, tmp_path / "answers")
     assert list(answers.behaviors) == list(tiny_checkpoint.vocabulary.behaviors)
     log = map_log(tiny_store, tiny_checkpoint.vocabulary)
     parts = part_of_event(tiny_store, tiny_checkpoint.config.split)
@@ -226,7 +226,7 @@ def test_a_teacher_of_this_log_has_the_same_held_out_part(tiny_store, tiny_check
     config = recipe(epochs=1, split=SplitConfig(train=0.8))
     teacher = checkpoint_teacher(tiny_store, tiny_checkpoint)
     event = targets_to_ask(tiny_store, config.split, teacher.can_answer, 80)
-    answers = ask(teacher, tiny_store, event, tmp_path / "answers")
+    answers = collect_answers(teacher, tiny_store, event, tmp_path / "answers")
     with pytest.raises(ValueError, match=r"take its own: .*--set split.train=0.7"):
         distill(tiny_store, config, tmp_path / "run", answers)
     several = dataclasses.replace(answers, card={"teachers": [answers.card]})

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from edgebehave_train.distillation.distillation import distill, targets_to_ask
-from edgebehave_train.distillation.teacher_probs import ask
+from edgebehave_train.distillation.distillation import distill
+from edgebehave_train.distillation.teacher_answers import answers_of, collect_answers, targets_to_ask
 from edgebehave_train.distillation.teachers import (
     checkpoint_teacher,
     language_names,
     open_teacher,
-    split_of_teacher,
+    split_of_teachers,
 )
 from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import log_samples
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
 from edgebehave_train.llm.tuning.progressive_tuning import tune_progressively
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, sample_probs
-from edgebehave_train.llm.tuning.tuning import TuningConfig
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 
@@ -42,11 +42,11 @@ def tuned(tiny_store, tiny_llama, tmp_path_factory) -> TunedLLM:
 
 def test_a_language_model_answers_as_it_predicts(tiny_store, tuned, tmp_path):
     split = tuned.config.split
-    assert split_of_teacher(tiny_store, tuned.path) == split
+    assert split_of_teachers(tiny_store, [tuned.path]) == split
     teacher = open_teacher(tiny_store, tuned.path, split, device="cpu")
     event = targets_to_ask(tiny_store, split, teacher.can_answer, 30)
     assert (part_of_event(tiny_store, split)[event] == TRAIN).all()
-    answers = ask(teacher, tiny_store, event, tmp_path / "answers")
+    answers = collect_answers(teacher, tiny_store, event, tmp_path / "answers")
     samples = log_samples(tiny_store, "train", split, history=3)
     samples = samples.take(np.isin(samples.targets.event, event))
     assert samples.targets.event.tolist() == event.tolist()
@@ -60,7 +60,7 @@ def test_a_language_model_answers_as_it_predicts(tiny_store, tuned, tmp_path):
 def test_a_student_of_a_language_model_holds_out_the_same_users(tiny_store, tuned, recipe, tmp_path):
     teacher = open_teacher(tiny_store, tuned.path, tuned.config.split, device="cpu")
     event = targets_to_ask(tiny_store, tuned.config.split, teacher.can_answer, 30)
-    answers = ask(teacher, tiny_store, event, tmp_path / "answers")
+    answers = collect_answers(teacher, tiny_store, event, tmp_path / "answers")
     names = language_names(tuned.path)
     config = recipe(epochs=1, split=tuned.config.split)
     taught = distill(tiny_store, config, tmp_path / "run", answers, names=names)
@@ -103,5 +103,17 @@ def test_a_teacher_is_not_asked_about_what_it_lacks(tiny_store, tiny_checkpoint,
 
 def test_another_log_has_a_split_of_its_own(make_store, tuned, tiny_checkpoint):
     other: EventStore = make_store([[(9 * i, "ab"[i % 2], None) for i in range(9)]] * 3)
-    assert split_of_teacher(other, tuned.path) is None
-    assert split_of_teacher(other, tiny_checkpoint.path) is None
+    assert split_of_teachers(other, [tuned.path, tiny_checkpoint.path]) is None
+
+
+def test_the_answers_of_teachers_are_asked_for_once(tiny_store, tiny_checkpoint, tmp_path):
+    file, split = tmp_path / "answers", tiny_checkpoint.config.split
+    with pytest.raises(ValueError, match="there is no teacher"):
+        answers_of(tiny_store, [], split, file)
+    told = []
+    teachers, on_progress = [tiny_checkpoint.path], lambda done, total: told.append((done, total))
+    answers = answers_of(tiny_store, teachers, split, file, samples=40, on_progress=on_progress)
+    assert (len(answers.event), told[-1]) == (40, (40, 40))
+    assert answers_of(tiny_store, [], split, file).digest() == answers.digest()
+    with pytest.raises(ValueError, match="at other targets"):
+        answers_of(tiny_store, teachers, split, file)  # a checkpoint answers all targets by default

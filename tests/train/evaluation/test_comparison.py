@@ -8,8 +8,8 @@ import pytest
 from edgebehave_train.evaluation import comparison as module
 from edgebehave_train.evaluation.baselines import BASELINES
 from edgebehave_train.evaluation.comparison import compare
-from edgebehave_train.evaluation.evaluation import predict_part
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.evaluation.part_predictions import predict_part
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training import pretraining
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.objectives import ObjectiveConfig

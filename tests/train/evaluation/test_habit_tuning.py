@@ -16,8 +16,9 @@ from edgebehave_train.evaluation import habit_tuning
 from edgebehave_train.evaluation.baselines import most_frequently_used
 from edgebehave_train.evaluation.habit_baseline import habits
 from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import draw_users
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 
 DATA = os.environ.get("EDGEBEHAVE_DATA")
 
@@ -74,10 +75,10 @@ def test_tuning_finds_the_kernel_that_matters_and_helps_users_it_has_not_seen(lo
 
 
 def test_whole_users_are_drawn(targets):
-    some = habit_tuning._some_users(targets, 100, seed=0)
+    some = draw_users(targets, 100, seed=0)
     assert 100 <= len(some) < 100 + 24
     assert np.all(np.bincount(some.user)[np.unique(some.user)] == 24)
-    assert habit_tuning._some_users(targets, len(targets), seed=0) is targets
+    assert len(draw_users(targets, len(targets), seed=0)) == len(targets)
 
 
 def test_without_a_known_target_the_defaults_stay(log, targets):

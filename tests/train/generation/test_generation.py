@@ -6,9 +6,9 @@ import torch
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave_train.files import read_tensors
-from edgebehave_train.generation.continuation import Prompts
 from edgebehave_train.generation.futures import Futures, LocationNames
-from edgebehave_train.generation.generation import Generator, require_generation_heads
+from edgebehave_train.generation.generation import Generator
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
     LOCATION_KERNELS,
@@ -279,7 +279,4 @@ def test_a_behavior_of_the_users_own_keeps_its_name(trained, routines, make_stor
 def test_a_checkpoint_without_heads_says_how_to_get_them(routines, recipe, tmp_path):
     plain = pretrain(routines, recipe(epochs=1), tmp_path / "plain", device="cpu")
     with pytest.raises(ValueError, match="generation_heads=true"):
-        require_generation_heads(plain)
-
-
-# -- what it is compared with -----------------------------------------------------------------
+        Generator(plain, routines)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave_train.generation.continuation import Prompts
-from edgebehave_train.generation.past import Past
+from edgebehave_train.generation.past import Past, Prompts
 from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
 
 START_S = 1_700_000_000

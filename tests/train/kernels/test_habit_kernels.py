@@ -16,7 +16,7 @@ from edgebehave.habits import (
     kernel_weights,
 )
 from edgebehave_train.kernels import habit_kernels as habit_features
-from edgebehave_train.kernels.habit_kernels import kernel_blocks, target_features, target_tilts
+from edgebehave_train.kernels.habit_kernels import kernel_blocks, target_features, target_normalizers
 from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
 
 NUM_BEHAVIORS = 5
@@ -70,8 +70,8 @@ def assert_equal_to_the_runtime(events: Events, history_events: int, every: int 
     for block in kernel_blocks(user, history_events=history_events):
         scattered[block.rows, :, block.columns] = block.weights_KRC.transpose(1, 0, 2)
     target_probs, evidence = target_features(user, history_events)
-    tilts = target_tilts(user, RATIO_V, history_events)
-    for numbers in (target_probs, evidence, tilts):
+    normalizers = target_normalizers(user, RATIO_V, history_events)
+    for numbers in (target_probs, evidence, normalizers):
         assert not numbers[:1].any()
     for row in range(1, num_behaviors, every):
         event = int(user.event_index[row])
@@ -84,7 +84,7 @@ def assert_equal_to_the_runtime(events: Events, history_events: int, every: int 
         probs_KV, evidence_K = habit_probs(history, NUM_BEHAVIORS, *query)
         np.testing.assert_allclose(evidence[row], evidence_K, rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(target_probs[row], probs_KV[:, user.behavior[row]], rtol=5e-5, atol=1e-6)
-        np.testing.assert_allclose(tilts[row], probs_KV @ RATIO_V, rtol=5e-5, atol=1e-6)
+        np.testing.assert_allclose(normalizers[row], probs_KV @ RATIO_V, rtol=5e-5, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)

@@ -130,7 +130,7 @@ def test_probabilities_by_hand():
     assert numbers.evidence.tolist() == pytest.approx([5, 1, 0])
     assert numbers.probs.tolist() == pytest.approx([3 / 5, 0, 0])
     # r of behavior 7 is 2, of 8 it is 10.
-    assert numbers.tilt.tolist() == pytest.approx([2 / 5 * 2 + 3 / 5 * 10, 2, 0])
+    assert numbers.normalizer.tolist() == pytest.approx([2 / 5 * 2 + 3 / 5 * 10, 2, 0])
 
 
 def test_a_huge_score_stays_finite():

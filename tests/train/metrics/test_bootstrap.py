@@ -11,7 +11,7 @@ from edgebehave_train.metrics.bootstrap import (
     paired_mean_differences,
     user_resamples,
 )
-from edgebehave_train.metrics.metrics import MetricSums, evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import MetricSums, evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 
 TRAIN_COUNTS = np.array([0, 600, 300, 60, 35, 5])

@@ -256,30 +256,30 @@ def test_without_habits_the_loss_is_the_networks():
     target = torch.ones(6, dtype=torch.int64)
     losses = model.nll(z, target, probs[..., 1], evidence, log_ratio_V=torch.randn(9))
     assert torch.equal(losses.nll, losses.network_nll)
-    assert torch.equal(losses.log_tilt, losses.network_log_tilt)
-    assert losses.log_tilt.any()
+    assert torch.equal(losses.log_normalizer, losses.network_log_normalizer)
+    assert losses.log_normalizer.any()
 
 
-def test_the_tilt_is_the_sum_over_all_behaviors_of_probability_times_ratio():
+def test_the_normalizer_is_the_sum_over_all_behaviors_of_probability_times_ratio():
     model = make_model()
     z, evidence, probs_MKV = random_mixture()
     log_ratio_V = torch.linspace(-6, 0, 9)
-    tilts_MK = probs_MKV @ log_ratio_V.exp()
-    log_tilt = network_log_tilt = torch.full((6,), -torch.inf)
+    normalizers_MK = probs_MKV @ log_ratio_V.exp()
+    log_normalizer = network_log_normalizer = torch.full((6,), -torch.inf)
     for b in range(1, 9):
         target = torch.full((6,), b)
-        losses = model.nll(z, target, probs_MKV[..., b], evidence, None, log_ratio_V, tilts_MK)
-        log_tilt = torch.logaddexp(log_tilt, log_ratio_V[b] - losses.nll)
-        network_log_tilt = torch.logaddexp(network_log_tilt, log_ratio_V[b] - losses.network_nll)
-    torch.testing.assert_close(losses.log_tilt, log_tilt, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(losses.network_log_tilt, network_log_tilt, atol=1e-5, rtol=1e-5)
+        losses = model.nll(z, target, probs_MKV[..., b], evidence, None, log_ratio_V, normalizers_MK)
+        log_normalizer = torch.logaddexp(log_normalizer, log_ratio_V[b] - losses.nll)
+        network_log_normalizer = torch.logaddexp(network_log_normalizer, log_ratio_V[b] - losses.network_nll)
+    torch.testing.assert_close(losses.log_normalizer, log_normalizer, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(losses.network_log_normalizer, network_log_normalizer, atol=1e-5, rtol=1e-5)
 
 
-def test_without_a_shift_there_is_no_tilt():
+def test_without_a_shift_there_is_no_normalizer():
     z, evidence, probs_MKV = random_mixture()
     losses = make_model().nll(z, torch.ones(6, dtype=torch.int64), probs_MKV[..., 1], evidence)
-    assert not losses.log_tilt.any()
-    assert not losses.network_log_tilt.any()
+    assert not losses.log_normalizer.any()
+    assert not losses.network_log_normalizer.any()
 
 
 # -- the configuration ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from edgebehave_train.logs.event_store import EventStore
@@ -112,10 +113,35 @@ def test_a_finished_grid_trains_nothing(tiny_store, finished):
     assert told[-1].share_kept == pytest.approx(1)
 
 
-def test_the_figure_is_drawn(finished, tmp_path):
+def test_the_figure_shows_every_run_the_law_and_the_prediction(finished, tmp_path):
     _, report, _ = finished
-    draw_scaling(report, tmp_path / "figures" / "scaling.png")
-    assert (tmp_path / "figures" / "scaling.png").stat().st_size > 10_000
+    path = tmp_path / "figures" / "scaling.png"
+    figure = draw_scaling(report, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    left, right = figure.axes
+    assert left.get_xlabel() == "D, training events"
+    assert left.get_ylabel() == "validation loss (nats)"
+    assert right.get_xlabel() == "N, parameters without embedding tables"
+    runs, (largest,) = (*report.smaller, *report.held_out), report.held_out
+    law = report.smaller_law.law
+    for axes, x_of, key in ((left, "events", "width"), (right, "size", "share")):
+        assert axes.get_xscale() == "log"
+        dots = [line for line in axes.lines if line.get_label().startswith(("N = ", "D = "))]
+        for line, value in zip(dots, getattr(report.grid, f"{key}s"), strict=True):
+            mine = [run for run in report.smaller if getattr(run.point, key) == value]
+            np.testing.assert_allclose(line.get_xydata(), [(getattr(run, x_of), run.loss) for run in mine])
+        (ring,) = (line for line in axes.lines if line.get_label() == "largest, measured")
+        np.testing.assert_allclose(ring.get_xydata(), [(getattr(largest, x_of), largest.loss)])
+        (bar,) = (one for one in axes.containers if one.get_label() == "predicted, 95 %")
+        assert list(bar.lines[0].get_ydata()) == [report.predicted.value]
+        ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+        counts = sorted({getattr(run, x_of) for run in runs})
+        assert ticks == [f"{count / 1e3:.3g}k" if count >= 1e3 else f"{count}" for count in counts]
+    curves = [line for line in left.lines if len(line.get_xdata()) == 100]
+    for line, width in zip(curves, report.grid.widths, strict=True):
+        size = next(run.size for run in runs if run.point.width == width)
+        np.testing.assert_allclose(line.get_ydata(), law.loss(size, line.get_xdata()))
+    assert f"{law.floor:.3f}, fitted without the largest run" in figure.get_suptitle()
 
 
 def test_nothing_is_overwritten(tiny_store, finished, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from edgebehave_train.evaluation.baselines import markov, most_frequently_used, most_recently_used
 from edgebehave_train.logs.behavior_log import BehaviorLog
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.simulator import process as simulator_process
 from edgebehave_train.simulator import users as simulator_users
 from edgebehave_train.simulator import world as simulator_world

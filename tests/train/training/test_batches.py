@@ -98,8 +98,8 @@ def test_kernel_numbers_are_those_of_the_runtime_asked_at_the_target(tiny_store,
         np.testing.assert_allclose(batch.target_probs[i], expected, rtol=5e-5, atol=1e-6)
         # A private behavior, beyond the vocabulary, has a ratio of its own.
         assert ratio_C.shape == (num_candidates,)
-        np.testing.assert_allclose(shifted.tilts[i], probs_KC @ ratio_C, rtol=5e-5, atol=1e-6)
-    assert batch.tilts is None
+        np.testing.assert_allclose(shifted.normalizers[i], probs_KC @ ratio_C, rtol=5e-5, atol=1e-6)
+    assert batch.normalizers is None
 
 
 def test_without_habits_the_kernel_numbers_are_zero(log, part):

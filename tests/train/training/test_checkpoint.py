@@ -87,7 +87,7 @@ def test_a_training_record_of_another_version_is_one_clear_error(folder):
 def test_metrics_come_back_and_may_be_absent(folder):
     checkpoint = Checkpoint.open(folder)
     assert checkpoint.read_metrics() == {}
-    checkpoint.write_metrics({"validation": {"é": 0.5}})
+    write_json(folder / "metrics.json", {"validation": {"é": 0.5}})
     assert Checkpoint.open(folder).read_metrics() == {"validation": {"é": 0.5}}
 
 

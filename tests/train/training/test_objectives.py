@@ -34,15 +34,15 @@ def robust(**changes) -> DistributionallyRobust:
     return build("dro", **{"risk_decay": 0.9, **changes})
 
 
-def losses_of(nll, log_tilt=None) -> TargetLosses:
+def losses_of(nll, log_normalizer=None) -> TargetLosses:
     """A batch whose network agrees with its mixture."""
     nll_M = torch.as_tensor(nll, dtype=torch.float32)
-    log_tilt_M = torch.zeros_like(nll_M) if log_tilt is None else torch.tensor(log_tilt)
-    return TargetLosses(nll_M, nll_M, log_tilt_M, log_tilt_M, nll_M[:, None])
+    log_normalizer_M = torch.zeros_like(nll_M) if log_normalizer is None else torch.tensor(log_normalizer)
+    return TargetLosses(nll_M, nll_M, log_normalizer_M, log_normalizer_M, nll_M[:, None])
 
 
-def feed(objective, losses, targets, progress=AFTER_WARM_START, log_tilt=None) -> float:
-    return float(objective(losses_of(losses, log_tilt), torch.tensor(targets), progress))
+def feed(objective, losses, targets, progress=AFTER_WARM_START, log_normalizer=None) -> float:
+    return float(objective(losses_of(losses, log_normalizer), torch.tensor(targets), progress))
 
 
 def test_every_name_builds_its_objective():
@@ -72,18 +72,19 @@ def test_the_adjusted_loss_by_hand():
     # p = .5, .3, .2 and r = pi^1 = .6, .3, .1: sum p r = .41, so the second of them has
     # -log(.3 .3 / .41).
     objective = build("logit_adjusted", tau=1.0)
-    loss = feed(objective, [-math.log(0.3)], [2], log_tilt=[math.log(0.41)])
+    loss = feed(objective, [-math.log(0.3)], [2], log_normalizer=[math.log(0.41)])
     assert loss == pytest.approx(-math.log(0.09 / 0.41))
     half = build("logit_adjusted", tau=0.5)
-    log_tilt = math.log(0.5 * 0.6**0.5 + 0.3 * 0.3**0.5 + 0.2 * 0.1**0.5)
-    assert feed(half, [-math.log(0.3)], [2], log_tilt=[log_tilt]) == pytest.approx(-math.log(0.3 * 0.3**0.5) + log_tilt)
+    log_normalizer = math.log(0.5 * 0.6**0.5 + 0.3 * 0.3**0.5 + 0.2 * 0.1**0.5)
+    loss = feed(half, [-math.log(0.3)], [2], log_normalizer=[log_normalizer])
+    assert loss == pytest.approx(-math.log(0.3 * 0.3**0.5) + log_normalizer)
 
 
 def test_the_adjusted_losses_are_those_of_a_distribution():
     probs_V = torch.tensor([0.0, 0.5, 0.3, 0.2])
     objective = build("logit_adjusted", tau=0.7)
-    log_tilt = float((probs_V * objective.log_ratio_V.exp()).sum().log())
-    losses = [feed(objective, [-float(probs_V[b].log())], [b], log_tilt=[log_tilt]) for b in (1, 2, 3)]
+    log_normalizer = float((probs_V * objective.log_ratio_V.exp()).sum().log())
+    losses = [feed(objective, [-float(probs_V[b].log())], [b], log_normalizer=[log_normalizer]) for b in (1, 2, 3)]
     assert sum(math.exp(-loss) for loss in losses) == pytest.approx(1, rel=1e-5)
 
 
@@ -91,7 +92,7 @@ def test_balanced_softmax_is_logit_adjustment_with_tau_one():
     # Counts 6, 3, 1 in the place of priors: the factor 10 leaves the loss as it is.
     assert torch.equal(build("balanced_softmax", tau=0.3).log_ratio_V, build("logit_adjusted").log_ratio_V)
     with_counts = -math.log(0.3 * 3 / (0.5 * 6 + 0.3 * 3 + 0.2 * 1))
-    loss = feed(build("balanced_softmax"), [-math.log(0.3)], [2], log_tilt=[math.log(0.41)])
+    loss = feed(build("balanced_softmax"), [-math.log(0.3)], [2], log_normalizer=[math.log(0.41)])
     assert loss == pytest.approx(with_counts)
 
 
@@ -220,23 +221,23 @@ def test_the_weighted_mean_by_hand():
 
 def test_a_shift_puts_the_adjusted_loss_in_the_location_of_the_plain_one():
     # p = .5, .3, .2 and r = .6, .3, .1, as above: losses -log(.3 / .41) and -log(.02 / .41).
-    losses, tilts = [-math.log(0.5), -math.log(0.2)], [math.log(0.41)] * 2
+    losses, normalizers = [-math.log(0.5), -math.log(0.2)], [math.log(0.41)] * 2
     first, third = -math.log(0.3 / 0.41), -math.log(0.02 / 0.41)
     objective = robust(shift=1.0, epsilon_max=0.5, kappa=0.0, mixing=1.0, warm_start=0.1)
-    plain = feed(objective, losses, [1, 3], progress=0.05, log_tilt=tilts)
+    plain = feed(objective, losses, [1, 3], progress=0.05, log_normalizer=normalizers)
     assert plain == pytest.approx((first + third) / 2)
     np.testing.assert_allclose(objective.risk_V, [0, first, 0, third], rtol=1e-6)
     # A behavior not seen yet has the mean risk, between the two. q may be 1.2, .6, .2, so it is
     # .2 of the third, .6 of the second and .2 of the first: weights 2 and 1 / 3.
-    weighted = feed(objective, losses, [1, 3], progress=0.5, log_tilt=tilts)
+    weighted = feed(objective, losses, [1, 3], progress=0.5, log_normalizer=normalizers)
     assert weighted == pytest.approx((first / 3 + 2 * third) / 2)
     assert objective.candidate_ratio(5) == pytest.approx([0.1, 0.6, 0.3, 0.1, 0.1])
 
 
 def test_with_a_shift_and_no_uncertainty_dro_is_logit_adjustment():
-    losses, targets, tilts = [1.0, 2.0, 3.0], [1, 2, 3], [-0.5, -0.7, -0.9]
-    shifted = feed(robust(shift=0.5, mixing=0.0), losses, targets, log_tilt=tilts)
-    adjusted = feed(build("logit_adjusted", tau=0.5), losses, targets, log_tilt=tilts)
+    losses, targets, normalizers = [1.0, 2.0, 3.0], [1, 2, 3], [-0.5, -0.7, -0.9]
+    shifted = feed(robust(shift=0.5, mixing=0.0), losses, targets, log_normalizer=normalizers)
+    adjusted = feed(build("logit_adjusted", tau=0.5), losses, targets, log_normalizer=normalizers)
     assert shifted == pytest.approx(adjusted)
     assert robust().log_ratio_V is None
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from edgebehave.habits import KERNELS, TIMED_KERNELS
-from edgebehave_train.evaluation.evaluation import predict_part
+from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
 from edgebehave_train.logs.store_writer import write_statistics
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.model.behavior_model import UNKNOWN_TIME
 from edgebehave_train.training import pretraining

@@ -1,12 +1,12 @@
 """Few-shot adaptation: a checkpoint learns behaviors that its pretraining never saw.
 
-The vocabulary grows at its end, so every known id keeps its place, and the new names get rows of
-their own (`new_rows.py`). Then some of the model trains on the examples.
+The vocabulary grows at its end, so every known id stays the same, and the new names get rows of
+their own (`new_rows.py`). Then a part of the model trains on the examples.
 
-The examples over- or underrepresent a new behavior. Training adds log(r_b / pi_b) to its logits,
-r_b its share of the training targets and pi_b that of the log, so that what is learned is p(b) at
-the log's own shares (logit adjustment, Menon et al. 2021). Known behaviors are replayed: a random
-sample of the log trains beside the examples.
+The share of a new behavior among the examples is not its share of the log. Training adds
+log(r_b / pi_b) to its logits, with r_b its share of the training targets and pi_b that of the log, so
+that the model learns p(b) at the log's own shares (logit adjustment, Menon et al. 2021). Known
+behaviors are replayed: a random sample of the log trains beside the examples.
 """
 
 # V behaviors
@@ -37,23 +37,22 @@ from edgebehave_train.training.recipes import MAX_SEED, TrainConfig
 Trained = Literal["all", "head", "lora", "new-rows"]
 TRAINED: tuple[Trained, ...] = ("all", "head", "lora", "new-rows")
 _START_EXAMPLES = 200
-"""Examples of each new behavior that rows are made from where the whole log trains."""
+"""Examples of each new behavior that its rows are made from when the whole log trains."""
 _HEAD = ("head_in", "head_out")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig:
-    """How a checkpoint takes up new behaviors.
+    """Settings of an adaptation.
 
-    train      what trains: "all"; "head": the MLP head; "lora": low-rank adapters in the blocks
-               and the head; "new-rows": nothing that was there before, to the bit. New rows
-               always train.
-    start      what new rows begin with.
-    examples   k, examples of each new behavior; 0 = all of the training part.
-    epochs     passes over the examples, at most.
-    learning_rate  peak; None = what validation chose for `train`.
-    rank       of the adapters.
-    seed       of the choice of examples and of everything else random.
+    train          the part that trains beside the new rows: "all"; "head": the MLP head; "lora": low-rank
+                   adapters in the blocks and the head; "new-rows": nothing, known weights stay equal to the bit.
+    start          initial values of new rows, see `new_rows.py`.
+    examples       k, examples of each new behavior; 0 = all of the training part.
+    epochs         passes over the examples, at most.
+    learning_rate  peak; None = the default of `train`, chosen on validation parts.
+    rank           of the adapters.
+    seed           of the choice of examples and of everything else random.
     """
 
     train: Trained = "all"
@@ -95,10 +94,10 @@ def adapt(
 ) -> Checkpoint:
     """Teach a checkpoint the new behaviors of a log.
 
-    store       the log; its parts are those of the checkpoint's split, and the loss on its
-                validation part chooses the epoch. Epoch 0, the start itself, is among them.
-    out         folder of the new checkpoint, which belongs to this log.
-    resume      go on with a run that was killed; everything else as it was.
+    store   the log; its parts are those of the checkpoint's split, and the loss on its validation
+            part chooses the epoch. Epoch 0, the start itself, is one of them.
+    out     folder of the new checkpoint, which belongs to this log.
+    resume  continue a run that was killed; all other arguments as before.
     Raises ValueError if the checkpoint is unfinished, the log has no new behavior, or gives a
     known event another meaning.
     """
@@ -119,40 +118,11 @@ def adapt(
     )
 
 
-def from_scratch(
-    store: EventStore,
-    checkpoint: Checkpoint,
-    out: Path,
-    config: AdaptConfig,
-    *,
-    resume: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Checkpoint:
-    """The control of `adapt`: a model of the same shape that learns from the same examples and the
-    same replay, by the checkpoint's own recipe, and knows nothing else."""
-    vocabulary = grown_vocabulary(store, checkpoint)
-    support = choose_support(store, checkpoint, vocabulary, config.examples, config.seed)
-    start = Start(
-        origin={
-            "scratch": True,
-            "examples": config.examples,
-            "seed": config.seed,
-            "num_examples": _examples_by_name(support, vocabulary),
-        },
-        vocabulary=vocabulary,
-        prepare=lambda model: train_at_log_shares(model, support),
-        train_ranges=support.ranges,
-        is_target=support.is_target,
-    )
-    train_config = dataclasses.replace(checkpoint.config, epochs=config.epochs, seed=config.seed)
-    return pretrain(store, train_config, out, resume=resume, start=start, on_progress=on_progress)
-
-
 def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
-    """The checkpoint's own configuration, but for what an adaptation does otherwise.
+    """The checkpoint's own configuration with the changes of an adaptation.
 
-    No weight decay: it pulls toward zero, away from what pretraining learned. No patience with
-    few examples: their first epochs often lose before they gain, and are soon over.
+    No weight decay: it pulls known weights toward zero. No early stopping with few examples: the
+    loss often rises in the first epochs, which are short.
     """
     rate = config.learning_rate
     return dataclasses.replace(
@@ -166,11 +136,11 @@ def training_config(checkpoint: Checkpoint, config: AdaptConfig) -> TrainConfig:
     )
 
 
-# -- what is new ------------------------------------------------------------------------------
+# -- new names --------------------------------------------------------------------------------
 
 
 def grown_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary:
-    """`extended_vocabulary`, of a log that has new behaviors. Raises ValueError if it has none."""
+    """`extended_vocabulary` of a log with new behaviors. Raises ValueError if it has none."""
     vocabulary = extended_vocabulary(store, checkpoint)
     if vocabulary.num_behaviors == checkpoint.vocabulary.num_behaviors:
         raise ValueError(
@@ -187,16 +157,13 @@ def extended_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary
     behavior there.
     """
     if not checkpoint.training.finished:
-        raise ValueError(f"{checkpoint.path} is not finished; go on with it by `edgebehave train --resume`")
+        raise ValueError(f"{checkpoint.path} is not finished; continue it by `edgebehave train --resume`")
     known = checkpoint.vocabulary
     there = training_vocabulary(store, part_of_event(store, checkpoint.config.split) == TRAIN)
     names: dict[str, list[str]] = {}
     for kind in ("events", "locations", "behaviors"):
         is_known = set(getattr(known, kind))
-        names[kind] = [
-            *getattr(known, kind),
-            *(n for n in getattr(there, kind) if n not in is_known),
-        ]
+        names[kind] = [*getattr(known, kind), *(name for name in getattr(there, kind) if name not in is_known)]
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
     of_new_event: list[int] = []
     for event, behavior in zip(there.events[1:], there.event_to_behavior[1:], strict=True):
@@ -218,8 +185,8 @@ def new_behaviors(known: Checkpoint, adapted: Checkpoint) -> list[str]:
     return list(adapted.vocabulary.behaviors[known.vocabulary.num_behaviors :])
 
 
-def _examples_by_name(support: Support, vocabulary: Vocabulary) -> dict[str, int]:
-    """How many examples each new behavior had; fewer than asked for if there are no more."""
+def examples_by_name(support: Support, vocabulary: Vocabulary) -> dict[str, int]:
+    """Number of examples of each new behavior; fewer than k if the log has no more."""
     new = range(support.num_known, vocabulary.num_behaviors)
     return {vocabulary.behaviors[b]: int(support.examples[b]) for b in new}
 
@@ -228,15 +195,11 @@ def _name(vocabulary: Vocabulary, behavior: int) -> str:
     return "no behavior" if behavior == NO_BEHAVIOR else repr(vocabulary.behaviors[behavior])
 
 
-# -- what trains ------------------------------------------------------------------------------
+# -- training ---------------------------------------------------------------------------------
 
 
 def _start(
-    checkpoint: Checkpoint,
-    vocabulary: Vocabulary,
-    support: Support,
-    config: AdaptConfig,
-    state: dict[str, Tensor],
+    checkpoint: Checkpoint, vocabulary: Vocabulary, support: Support, config: AdaptConfig, state: dict[str, Tensor]
 ) -> Start:
     num_known = {
         "event.weight": checkpoint.vocabulary.num_events,
@@ -254,7 +217,7 @@ def _start(
     origin: dict[str, Any] = {
         "adapted_from": checkpoint.training.data_fingerprint,
         **dataclasses.asdict(config),
-        "num_examples": _examples_by_name(support, vocabulary),
+        "num_examples": examples_by_name(support, vocabulary),
     }
     return Start(
         origin=origin,
@@ -268,9 +231,9 @@ def _start(
 
 
 def choose_what_trains(model: BehaviorModel, config: AdaptConfig, num_known: dict[str, int]) -> None:
-    """Freeze what does not train, in place; frozen rows beside new ones get no gradient.
+    """Freeze the weights that do not train, in place; known rows beside new ones get no gradient.
 
-    num_known  rows that were there before, of each parameter that grew.
+    num_known  known rows of each parameter that grew.
     """
     if config.train == "all":
         return
@@ -289,7 +252,7 @@ def choose_what_trains(model: BehaviorModel, config: AdaptConfig, num_known: dic
 
 
 def _hold_rows(parameter: nn.Parameter, num_rows: int) -> None:
-    """The first rows get no gradient; without weight decay, AdamW leaves them to the bit."""
+    """Give the first rows no gradient; without weight decay AdamW leaves them equal to the bit."""
 
     def without_known_rows(gradient: Tensor) -> Tensor:
         gradient = gradient.clone()
@@ -300,7 +263,7 @@ def _hold_rows(parameter: nn.Parameter, num_rows: int) -> None:
 
 
 def train_at_log_shares(model: BehaviorModel, support: Support) -> None:
-    """While training, add log(r_b / pi_b) to the logits of new behaviors; see the top."""
+    """Add log(r_b / pi_b) to the logits of new behaviors during training; see the top of the file."""
     offset = torch.zeros(len(support.prior))
     for behavior in np.flatnonzero(support.examples):
         r, prior = support.share[behavior], support.prior[behavior]

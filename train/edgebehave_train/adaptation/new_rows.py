@@ -1,10 +1,9 @@
-"""Rows of new behaviors, made from what is known and from a few examples.
+"""Initial rows of new behaviors in the event embedding and the prediction layer, from a few examples.
 
-A new behavior needs a row in the event embedding and one in the prediction layer; everything else
-is there. Three starts:
+Three starts:
 
-    noise         as a fresh layer
-    cooccurrence  the mean of the rows of what stands just before it in the log
+    noise         as in a new layer
+    cooccurrence  the mean of the rows of the names just before it in the log
     prototype     embedding as above; prediction row in closed form, from features f of the head:
 
         w_b = sum_v p_v w_v + s_b S^-1 (mu_b - mu)          bias: mean of p_b over the log = pi_b
@@ -12,9 +11,9 @@ is there. Three starts:
 mu_b is the mean feature of the k examples, mu and S mean and (ridged) covariance of the log. The
 second term is the direction of the log-odds of b against everything else under equal covariances
 (linear discriminant analysis); the first, with the mean p_v of the known behaviors over the log,
-turns log-odds into a logit beside the known ones: it is the slope of their log-sum-exp. The scale
-s_b is what makes the examples likeliest when each is scored without itself, so what few examples
-cannot tell from chance counts little.
+turns log-odds into a logit beside the known ones: it is the slope of their log-sum-exp. The scale s_b
+maximizes the likelihood of the examples, each scored by a direction that was made without it, so
+directions from few examples count little.
 """
 
 # N events, M positions with a target, F features of the head, V behaviors, B new behaviors
@@ -41,27 +40,22 @@ RowStart = Literal["prototype", "cooccurrence", "noise"]
 ROW_STARTS: tuple[RowStart, ...] = ("prototype", "cooccurrence", "noise")
 
 _NEAR_EVENTS = 5
-"""Events before an occurrence that count as near it."""
+"""Events before an occurrence that are averaged."""
 _FOLDS = 5
-"""Parts of the examples, each scored by the others."""
+"""Folds of the examples; each is scored by a direction made from the others."""
 _RIDGE = 0.1
 """Share of the mean variance that is added to every direction of the feature covariance."""
 _SETTLED = 1e-4
-"""Change of a bias that is not worth another round."""
+"""Change of a bias below which the rounds end."""
 
 
 @torch.no_grad()
 def grown_model(
-    store: EventStore,
-    checkpoint: Checkpoint,
-    vocabulary: Vocabulary,
-    support: Support,
-    start: RowStart,
-    seed: int,
+    store: EventStore, checkpoint: Checkpoint, vocabulary: Vocabulary, support: Support, start: RowStart, seed: int
 ) -> BehaviorModel:
     """The checkpoint's model with rows for the names that are new in a vocabulary.
 
-    start  what the new rows are made from; seed that of the noise.
+    start  initial values of the new rows; seed of the noise.
     """
     known = checkpoint.load_model()
     torch.manual_seed(seed)
@@ -90,11 +84,7 @@ def grown_model(
 
 
 def _average_neighbors(
-    weight: Tensor,
-    num_known: int,
-    ids: npt.NDArray[np.int32],
-    log: MappedLog,
-    ranges: npt.NDArray[np.int64],
+    weight: Tensor, num_known: int, ids: npt.NDArray[np.int32], log: MappedLog, ranges: npt.NDArray[np.int64]
 ) -> None:
     """New rows become the mean of the known rows that stand just before them, in place.
 
@@ -105,7 +95,7 @@ def _average_neighbors(
     mean = weight[1:num_known].mean(0)
     total = torch.zeros_like(weight)
     count = torch.zeros(len(weight))
-    # The examples themselves stand just behind their histories.
+    # Each example follows its history.
     inside = [np.arange(start, stop + 1) for start, stop in ranges.tolist() if stop > start]
     position = np.unique(np.concatenate(inside)) if inside else np.zeros(0, np.int64)
     position = position[ids[position] >= num_known]
@@ -132,10 +122,12 @@ def _set_prediction_rows(model: BehaviorModel, log: MappedLog, support: Support,
         return
     sample_M = _weights_at_log_shares(target_M, support)
     if start == "prototype":
-        rows = prototype_rows(feature_MF, target_M, sample_M, weight[:num_known], bias, new)
-    else:
-        rows = _rows_of_neighbors(weight, log, support, new)
-    weight[new] = rows
+        weight[new] = prototype_rows(feature_MF, target_M, sample_M, weight[:num_known], bias, new)
+    else:  # the mean row of the known behaviors just before each
+        behavior = np.where(log.target > UNKNOWN, log.target, UNKNOWN).astype(np.int32)
+        rows = weight.clone()
+        _average_neighbors(rows, num_known, behavior, log, support.ranges)
+        weight[new] = rows[new]
     prior = torch.from_numpy(support.prior).float()
     calibrate_biases(weight, bias, feature_MF, sample_M, prior, new)
 
@@ -144,8 +136,8 @@ def _set_prediction_rows(model: BehaviorModel, log: MappedLog, support: Support,
 def set_prediction_rows(
     model: BehaviorModel, store: EventStore, vocabulary: Vocabulary, support: Support, rows: Tensor
 ) -> None:
-    """Give the new behaviors these rows in the prediction layer, in place, and biases for which
-    they are predicted as often as they occur.
+    """Set rows of the new behaviors in the prediction layer, in place, and biases that make the mean of p(b)
+    the prior of b.
 
     rows  (B, F), one for each new behavior, in the order of the vocabulary.
     """
@@ -155,7 +147,7 @@ def set_prediction_rows(
     if not (target_M < support.num_known).any():
         return
     sample_M = _weights_at_log_shares(target_M, support)
-    # A behavior that the support never shows is taken for one that happened once.
+    # A behavior that the support set lacks gets the prior of one event.
     least = 1 / max(1, store.num_events)
     prior = torch.from_numpy(np.maximum(support.prior, least)).float()
     new = range(support.num_known, len(weight))
@@ -183,8 +175,8 @@ def _head_features(model: BehaviorModel, log: MappedLog, support: Support) -> tu
 
 
 def _weights_at_log_shares(target_M: Tensor, support: Support) -> Tensor:
-    """Weight of each training target, (M,), sums to 1: a new behavior weighs its share of the
-    log, the known ones what is left."""
+    """Weight of each training target, (M,), sums to 1: each new behavior has the weight of its share of
+    the log, all known ones together the rest."""
     num_known = support.num_known
     count_V = torch.bincount(target_M, minlength=len(support.prior)).float()
     prior_V = torch.from_numpy(support.prior).float()
@@ -195,19 +187,14 @@ def _weights_at_log_shares(target_M: Tensor, support: Support) -> Tensor:
 
 
 def prototype_rows(
-    feature_MF: Tensor,
-    target_M: Tensor,
-    sample_M: Tensor,
-    known_weight_VF: Tensor,
-    bias_V: Tensor,
-    new: Sequence[int],
+    feature_MF: Tensor, target_M: Tensor, sample_M: Tensor, known_weight_VF: Tensor, bias_V: Tensor, new: Sequence[int]
 ) -> Tensor:
     """Prediction rows of new behaviors in closed form, (len(new), F); see the top of the file.
 
     feature_MF       head features at positions of known and new targets.
     target_M         behavior ids.
-    sample_M         how much each position stands for, sums to 1.
-    known_weight_VF  prediction rows of the known behaviors; bias_V their biases (and more).
+    sample_M         weight of each position, sums to 1.
+    known_weight_VF  prediction rows of the known behaviors; bias_V biases of these and the new ones.
     new              ids of the new behaviors, each with at least one position.
     """
     mean_F = sample_M @ feature_MF
@@ -234,7 +221,7 @@ def prototype_rows(
         fold = torch.arange(len(inside)) * num_folds // len(inside)
         for one in range(num_folds):
             mine, others = inside[fold == one], inside[fold != one]
-            # The only example says nothing about its like.
+            # A lone example cannot be scored by others.
             if len(others):
                 score_M[mine] = centered_MF[mine] @ solve(centered_MF[others].mean(0))
             else:
@@ -250,10 +237,10 @@ def prototype_rows(
 
 @torch.enable_grad()
 def _fit_scales(known_MV: Tensor, common_M1: Tensor, score_MB: Tensor, column_M: Tensor, sample_M: Tensor) -> Tensor:
-    """How far the scores of new behaviors reach, (B,) in [0, 1]: with one bias each, the most
-    likely under the logits [known ; common + scale score + bias]  (Platt 1999).
+    """Scales of the scores of new behaviors, (B,) in [0, 1]: with one bias each, those of the highest
+    likelihood under the logits [known ; common + scale score + bias]  (Platt 1999).
 
-    score_MB  scores that the example at their own position had no part in.
+    score_MB  scores by directions that were made without the example at the position.
     column_M  target of each position among these logits.
     """
     num_new = score_MB.shape[1]
@@ -273,14 +260,6 @@ def _fit_scales(known_MV: Tensor, common_M1: Tensor, score_MB: Tensor, column_M:
     return scale_B.detach().clamp(0, 1)
 
 
-def _rows_of_neighbors(weight_VF: Tensor, log: MappedLog, support: Support, new: Sequence[int]) -> Tensor:
-    """For each new behavior the mean prediction row of the known ones just before it."""
-    rows = weight_VF.clone()
-    stand_in = np.where(log.target > UNKNOWN, log.target, UNKNOWN).astype(np.int32)
-    _average_neighbors(rows, support.num_known, stand_in, log, support.ranges)
-    return rows[list(new)]
-
-
 def calibrate_biases(
     weight_VF: Tensor,
     bias_V: Tensor,
@@ -292,7 +271,7 @@ def calibrate_biases(
 ) -> None:
     """Biases of new behaviors, in place, for which the mean of p(b) is the prior of b.
 
-    Each round moves every bias by log(prior / mean p), which settles where they agree.
+    Each round moves every bias by log(prior / mean p), until the two agree.
     """
     never_V = torch.zeros_like(bias_V)
     never_V[UNKNOWN] = -1e4

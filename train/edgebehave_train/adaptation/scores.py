@@ -1,14 +1,13 @@
-"""What an adaptation gained and what it forgot: the same targets, before and after.
+"""Scores of new and known behaviors before and after an adaptation, on the same targets.
 
-Everything is compared in the names of the log, so models with different vocabularies stand side
-by side. A model that does not know a behavior is not helpless: on a device an unseen event is a
-behavior of the user's own, which the habit kernels predict from its second occurrence on. It
-counts as a hit if what was predicted is an event of the behavior that came.
+Predictions are compared by the names of the log, so that models may have different vocabularies. A
+model without a behavior can still predict it: on a device an event that the vocabulary lacks is a
+behavior of the user's own, which the habit kernels predict from its second occurrence on. A
+predicted event is a hit if it is an event of the target behavior.
 """
 
 # T targets, R targets of a block, N events, C candidates
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from edgebehave_train.logs.behavior_log import BehaviorLog
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import PARTS, TRAIN, part_of_event
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.scoring import Experts, target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
 
@@ -31,12 +31,12 @@ _CUTOFF = 5
 class AdaptationScores:
     """One model on one part of a log.
 
-    hr_at_1            of all targets.
-    hr_at_1_known      of the targets that pretraining knew.
-    macro_recall       mean recall over the behaviors that the part holds.
+    hr_at_1              of all targets.
+    hr_at_1_known        of the targets that pretraining knew.
+    macro_recall         mean recall over the behaviors that the part holds.
     recall, recall_at_5  of each new behavior, by name: share of its targets that were the first
-                       prediction, or among the first five; NaN where the part has none.
-    num_targets        of each new behavior in the part.
+                         prediction, or among the first five; NaN where the part has none.
+    num_targets          of each new behavior in the part.
     """
 
     hr_at_1: float
@@ -67,13 +67,13 @@ def score_adaptation(
     targets = behaviors.targets(parts == PARTS[part])
     model = checkpoint.load_model()
     private = _behavior_of_private_id(store, behaviors)
-    # From ids of the checkpoint to ids of the store.
+    # Ids of the checkpoint as ids of the store.
     named = store.vocabulary.translate(checkpoint.vocabulary, "behaviors").tolist()
 
     def in_store(user: int, behavior: int) -> int:
         if behavior < len(named):
             return named[behavior]
-        return private.get((user, behavior), UNKNOWN)  # a private id that is not this user's
+        return private.get((user, behavior), UNKNOWN)  # UNKNOWN: a private id of another user
 
     which_experts: dict[str, Experts] = {"habits": "all", "network alone": "network"}
     if not model.config.habits:
@@ -89,25 +89,21 @@ def score_adaptation(
         behavior_T = store.behavior[targets.event].astype(np.int64)
         scores[name] = _scores(store, behavior_T, first_T5, new)
     if part == "test":
-        metrics = checkpoint.read_metrics()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        reading = {"at": now, "data_fingerprint": store.fingerprint}
-        metrics.setdefault("test_reads", []).append(reading)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, part)
     return scores
 
 
 def _first(probs_RC: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """The k likeliest candidates but for column 0, the lower id first in a tie, (R, k).
+    """The k most probable candidates but for column 0, the lower id first in a tie, (R, k).
 
-    UNKNOWN stands for what has no probability at all: the private ids, for the network.
+    UNKNOWN replaces candidates of probability 0, as private ids are for the network alone.
     """
     best_Rk = np.argsort(-probs_RC[:, 1:], axis=1, kind="stable")[:, :k] + 1
     return np.where(np.take_along_axis(probs_RC, best_Rk, 1) > 0, best_Rk, UNKNOWN)
 
 
 def _behavior_of_private_id(store: EventStore, behaviors: BehaviorLog) -> dict[tuple[int, int], int]:
-    """For (user, private id), the behavior in the store that its event stands for."""
+    """{(user, private id): the behavior of its event in the store}."""
     private = np.flatnonzero(behaviors.behavior >= behaviors.num_behaviors)
     users = np.searchsorted(behaviors.user_start, private, side="right") - 1
     ids = behaviors.behavior[private]
@@ -119,10 +115,7 @@ def _behavior_of_private_id(store: EventStore, behaviors: BehaviorLog) -> dict[t
 
 
 def _scores(
-    store: EventStore,
-    behavior_T: npt.NDArray[np.int64],
-    first_T5: npt.NDArray[np.int64],
-    new: Sequence[str],
+    store: EventStore, behavior_T: npt.NDArray[np.int64], first_T5: npt.NDArray[np.int64], new: Sequence[str]
 ) -> AdaptationScores:
     """Hits, by behavior; all ids are the store's."""
     hit_T, near_T = first_T5[:, 0] == behavior_T, (first_T5 == behavior_T[:, None]).any(1)

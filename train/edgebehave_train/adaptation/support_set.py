@@ -15,12 +15,12 @@ from edgebehave_train.logs.split import TRAIN, part_bounds, part_of_event
 from edgebehave_train.training.checkpoint import Checkpoint
 
 REPLAY_EVENTS = 6000
-"""Events of the training part that are replayed beside the examples, at least."""
+"""Least number of events of the training part that are replayed beside the examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Support:
-    """What an adaptation trains on; the new behaviors are the last of the V.
+    """Training data of an adaptation; the new behaviors are the last of the V.
 
     ranges     (S, 2) positions in the store: histories of the examples, and the replay.
     is_target  (N,) bool: the examples, and the known targets of the replay.
@@ -45,8 +45,8 @@ def choose_support(
 
     An example is a target and the `window` events before it. The replay is a random sample of the
     training part, as large as the histories of the examples but at least `REPLAY_EVENTS`, whose
-    known behaviors are targets. Other occurrences of new behaviors are inputs, never targets, so
-    that k counts.
+    known behaviors are targets. Other occurrences of new behaviors are inputs and never targets, so
+    that exactly k train.
     """
     num_known, num_behaviors = checkpoint.vocabulary.num_behaviors, vocabulary.num_behaviors
     is_train = part_of_event(store, checkpoint.config.split) == TRAIN
@@ -107,7 +107,7 @@ def union_of_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def positions_with_target(
     log: MappedLog, ranges: npt.NDArray[np.int64], is_target: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions of the ranges from which something is predicted, and that, both (M,)."""
+    """Positions of the ranges that are followed by a target, and the positions of these targets, both (M,)."""
     is_inside = np.zeros(len(log.event) + 1, np.int64)
     np.add.at(is_inside, ranges[:, 0], 1)
     np.add.at(is_inside, np.maximum(ranges[:, 0], ranges[:, 1]), -1)

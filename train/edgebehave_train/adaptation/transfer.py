@@ -1,23 +1,23 @@
-"""Transfer: what a model learned on one log, taken to a log that shares none of its names.
+"""Transfer of a model to another log that shares none of its names.
 
-A behavior model has parts that know the names of a log and parts that do not:
+Some parts of a behavior model depend on the names of a log (the ends), the others do not:
 
     time     embeddings of weekday and time slot, of the input and of the query
     blocks   the transformer blocks, and the norm behind them
     hidden   the hidden layer of the MLP head
-    gates    of the habit mixture: they read state and evidence, no names
+    gates    of the habit mixture, which read state and evidence
     ends     embeddings of events and locations, final projection: always new
 
 A strategy says which parts are copied, how the blocks train, and how the ends begin:
 
-    scratch      nothing is copied: what transfer has to beat
+    scratch      nothing is copied: the baseline of a transfer
     blocks       the blocks alone are copied
     blocks-head  time, blocks, hidden and gates are copied            BehaveGPT (arXiv 2505.17631)
     lora         the same; blocks frozen, with low-rank adapters      Hu et al. 2021
     ofa          the same; attention and MLP frozen, norms trained    One Fits All, Zhou et al. 2023
     drawn-ends   as blocks-head; new rows look like the old ones      ours, see `draw_ends`
 
-What is not frozen trains, and all strategies train alike.
+All that is not frozen trains, by the same recipe for every strategy.
 """
 
 # E events, N behaviors with events, D width of the rows of an embedding, W width of the head
@@ -48,12 +48,12 @@ PARTS = {
     "hidden": ("head_in.",),
     "gates": ("gate_in.", "gate_out.", "log_shrinkage", "learned_kernel."),
 }
-"""Parts that know no names, as prefixes of parameters."""
+"""Parts that do not depend on names, as prefixes of parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How much of a model is taken along.
+    """The parts of a model that are copied, and the way the others begin and train.
 
     copied      names of PARTS.
     blocks      "trained", "adapted" (frozen, with adapters) or "norms" (all but the norms frozen).
@@ -89,12 +89,12 @@ def transfer(
     device: str = "auto",
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
-    """Train on the log of a store with what a checkpoint learned on another; a new checkpoint.
+    """Train a new checkpoint on the log of a store, with parts of a checkpoint of another log.
 
     config  of the run, from `transfer_config`; its shape is that of the checkpoint.
     resume  continue the run in `out`, with the same arguments.
-    Raises ValueError if the checkpoint is not finished or has another shape than the config, the
-    strategy is not there, or `pretrain` refuses: `out` is not empty, nothing to choose from.
+    Raises ValueError for an unfinished checkpoint, another shape in the config, or an unknown
+    strategy, and as `pretrain` does.
     """
     start = transferred_start(checkpoint, store, config.split, strategy)
     for name in ("width", "num_layers", "num_heads", "window", "query_context"):
@@ -110,9 +110,9 @@ def transfer(
 def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> TrainConfig:
     """The recipe of a transfer run, the same for every strategy.
 
-    Shape, regularization and habits are those of the source. A small share is soon learned by
-    heart, so its steps are small: the batch shrinks with the square root of the share, the
-    learning rate with the square root of the batch. Validation chooses the epoch and ends the run.
+    Shape, regularization and habits are those of the source. A small share is soon overfitted, so
+    its steps are small: the batch shrinks with the square root of the share, the learning rate with
+    the square root of the batch. Validation chooses the epoch and ends the run.
 
     share    of the training events of the target, in (0, 1].
     changes  other fields of TrainConfig.
@@ -135,19 +135,19 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
 
 
 def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitConfig, strategy: str) -> Start:
-    """What a run on another log begins with. Raises ValueError as `transfer` does."""
+    """The start of a run on another log. Raises ValueError as `transfer` does."""
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if not checkpoint.training.finished:
-        raise ValueError(f"{checkpoint.path} is not finished; go on with the command that began it and --resume")
+        raise ValueError(f"{checkpoint.path} is not finished; continue it with the command that began it and --resume")
     chosen = STRATEGIES[strategy]
     source = checkpoint.load_model()
-    words = training_vocabulary(store, part_of_event(store, split) == TRAIN)
+    vocabulary = training_vocabulary(store, part_of_event(store, split) == TRAIN)
 
     def prepare(model: BehaviorModel) -> None:
         _copy_parts(source, model, chosen.copied)
         if chosen.drawn_ends:
-            draw_ends(source, checkpoint.vocabulary, model, words)
+            draw_ends(source, checkpoint.vocabulary, model, vocabulary)
         if chosen.blocks == "adapted":
             names = [name for name, _ in model.named_parameters()]
             inject_lora(model, trained=[name for name in names if not name.startswith("blocks.")])
@@ -161,7 +161,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
         "weights_sha256": file_digest(checkpoint.path / "model.safetensors"),
         "data_fingerprint": checkpoint.training.data_fingerprint,
     }
-    return Start(origin=origin, vocabulary=words, prepare=prepare, kept_state=merged_state)
+    return Start(origin=origin, vocabulary=vocabulary, prepare=prepare, kept_state=merged_state)
 
 
 def _copy_parts(source: BehaviorModel, model: BehaviorModel, parts: Sequence[str]) -> None:
@@ -173,13 +173,15 @@ def _copy_parts(source: BehaviorModel, model: BehaviorModel, parts: Sequence[str
 
 
 @torch.no_grad()
-def draw_ends(source: BehaviorModel, source_words: Vocabulary, model: BehaviorModel, words: Vocabulary) -> None:
-    """Begin the ends of a model with rows that its copied blocks can read and write, in place.
+def draw_ends(
+    source: BehaviorModel, source_vocabulary: Vocabulary, model: BehaviorModel, vocabulary: Vocabulary
+) -> None:
+    """Begin the ends of a model with rows like those that its copied blocks were trained with, in place.
 
-    Blocks that learned "what was done at this hour comes again" do it by reading an event's row
-    and writing something close to that behavior's row of the projection. Rows of noise break both.
-    So the row of a new event is drawn from a normal with mean and covariance of the source's rows,
-    and the row of a new behavior follows from the rows of its events as it does in the source:
+    A block that predicts a repetition reads an event's row and writes a vector close to that
+    behavior's row of the projection. Rows of noise break both. So the row of a new event is drawn
+    from a normal with mean and covariance of the source's rows, and the row of a new behavior
+    follows from the rows of its events as in the source:
 
         e ~ N(mean, cov of the source's rows)            y = mean y + A (x - mean x)
 
@@ -193,13 +195,13 @@ def draw_ends(source: BehaviorModel, source_words: Vocabulary, model: BehaviorMo
             if len(theirs) > 2:  # a covariance takes two rows beside the unknown
                 rows[1:] = _rows_like(theirs[1:], len(rows) - 1)
             rows[0] = theirs[0]
-    x_ND, known = _rows_of_behaviors(source.event.weight, source_words)
+    x_ND, known = _rows_of_behaviors(source.event.weight, source_vocabulary)
     y_NW = source.head_out.weight[known]
     x_mean, y_mean = x_ND.mean(0), y_NW.mean(0)
     gram_DD = (x_ND - x_mean).T @ (x_ND - x_mean)
     ridge_DD = _RIDGE * gram_DD.diagonal().mean() * torch.eye(len(gram_DD))
     map_DW = torch.linalg.solve(gram_DD + ridge_DD, (x_ND - x_mean).T @ (y_NW - y_mean))
-    x_ND, known = _rows_of_behaviors(model.event.weight.cpu(), words)
+    x_ND, known = _rows_of_behaviors(model.event.weight.cpu(), vocabulary)
     device = model.head_out.weight.device
     y_NW = y_mean + (x_ND - x_mean) @ map_DW
     model.head_out.weight[known.to(device)] = y_NW.to(device)
@@ -213,9 +215,9 @@ def _rows_like(rows_ED: Tensor, num_rows: int) -> Tensor:
     return rows_ED.mean(0) + torch.randn(num_rows, rows_ED.shape[1]) @ spread_DD
 
 
-def _rows_of_behaviors(event_ED: Tensor, words: Vocabulary) -> tuple[Tensor, Tensor]:
+def _rows_of_behaviors(event_ED: Tensor, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
     """Mean row of the events of each behavior that has events, (N, D), and its id, (N,)."""
-    behavior_E = torch.tensor(words.event_to_behavior)
+    behavior_E = torch.tensor(vocabulary.event_to_behavior)
     known = torch.unique(behavior_E[behavior_E > 0])
     is_of_NE = (behavior_E == known[:, None]).to(event_ED.dtype)
     return is_of_NE @ event_ED / is_of_NE.sum(1, keepdim=True), known

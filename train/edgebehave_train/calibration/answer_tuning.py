@@ -1,13 +1,12 @@
-"""What a bundle needs to answer well beyond the model, found on the validation part.
+"""Calibration, prior shift of the option `tail` and prediction sets of a bundle, fitted to the validation part.
 
-Calibration, the dial toward rare behaviors, and the thresholds of prediction sets are all fitted to
-the same predictions, made as a device makes them: a behavior that is new to the vocabulary is
-predictable by its own name once its user has shown it.
+All are fitted to the same predictions, made as on a device: a behavior that is new to the
+vocabulary is a candidate by its own name after its user has had it once.
 """
 
 # T targets, C candidates, V behaviors, id 0 included
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,18 +24,10 @@ from edgebehave_train.calibration.calibration import (
     top_confidence,
 )
 from edgebehave_train.calibration.conformal import coverage_thresholds
-from edgebehave_train.calibration.tail_shift import (
-    TAILS,
-    choose_tau,
-    log_prior_ratio,
-    operating_point,
-    worst_case_of,
-)
-from edgebehave_train.evaluation.evaluation import ask
+from edgebehave_train.calibration.tail_shift import TAILS, choose_tau, log_prior_ratio, operating_point, worst_case_of
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets, draw_users
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.mapped_log import map_log
-from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
 
@@ -50,10 +41,10 @@ _NUM_FOLDS = 5
 class PartProbs:
     """Predictions of one part as a device makes them.
 
-    probs_TC    (T, C) float32, column 0 what nobody can name.
-    behavior_T  (T,) column of what came, a user's own behaviors included; 0 if no column is its.
+    probs_TC    (T, C) float32, column 0 is the unknown behavior.
+    behavior_T  (T,) column of the target, a user's own behaviors included; 0 if it has no column.
     user_T      (T,) index of the user.
-    time_s_T    (T,) when it came, UTC seconds.
+    time_s_T    (T,) UTC seconds of the target.
     """
 
     probs_TC: npt.NDArray[np.float32]
@@ -65,28 +56,22 @@ class PartProbs:
         return PartProbs(**{name: column[which] for name, column in vars(self).items()})
 
     def shifted(self, shift: ProbabilityShift, tail: float = 0.0) -> "PartProbs":
-        """The same predictions after the last step."""
-        probs = np.concatenate(
-            [
-                shift.apply(block, tail).astype(np.float32)
-                for block in np.array_split(self.probs_TC, len(self.probs_TC) // 2048 + 1)
-            ]
-        )
-        return PartProbs(**(vars(self) | {"probs_TC": probs}))
+        """The same predictions after calibration and prior shift."""
+        blocks = np.array_split(self.probs_TC, len(self.probs_TC) // 2048 + 1)
+        probs_TC = np.concatenate([shift.apply(block, tail).astype(np.float32) for block in blocks])
+        return replace(self, probs_TC=probs_TC)
 
 
 def part_probs(store: EventStore, checkpoint: Checkpoint, part: str, max_cells: int | None = None) -> PartProbs:
-    """Ask a checkpoint for the targets of a part, on time.
+    """Predictions of a checkpoint for the targets of a part, asked on time.
 
-    max_cells  whole users are drawn, by a fixed seed, until their targets times candidates are so
-               many; None: all.
+    max_cells  whole users are drawn, by a fixed seed, until targets times candidates reach this number; None: all.
     """
-    checkpoint.require_log(store)
-    asked = ask(map_log(store, checkpoint.vocabulary), part_of_event(store, checkpoint.config.split), part)
+    asked = checkpoint_targets(store, checkpoint, part)
     targets = asked.targets
     num_candidates = asked.behaviors.num_candidates
     if max_cells is not None:
-        targets = _some_users(targets, max_cells // num_candidates)
+        targets = draw_users(targets, max_cells // num_candidates)
     probs_TC = np.zeros((len(targets), num_candidates), np.float32)
     model = checkpoint.load_model()
     for which, block in target_probs(model, asked.log, asked.behaviors, targets):
@@ -94,22 +79,16 @@ def part_probs(store: EventStore, checkpoint: Checkpoint, part: str, max_cells: 
     probs_TC[:, UNKNOWN] = np.maximum(0, 1 - probs_TC[:, UNKNOWN + 1 :].sum(1))
     return PartProbs(
         probs_TC=probs_TC,
-        behavior_T=_nameable(asked.behaviors, targets, probs_TC),
+        behavior_T=_columns_of_targets(asked.behaviors, targets, probs_TC),
         user_T=targets.user,
         time_s_T=asked.log.time_s[targets.event].astype(np.int64),
     )
 
 
-def _some_users(targets: Targets, max_targets: int) -> Targets:
-    users, index, num_targets = np.unique(targets.user, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(0).permutation(len(users))
-    # At least one user, however long.
-    kept = order[np.cumsum(num_targets[order]) - num_targets[order] < max_targets]
-    return targets.take(np.isin(index, kept))
-
-
-def _nameable(behaviors: BehaviorLog, targets: Targets, probs_TC: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Columns of the targets; a name that the user shows for the first time has none."""
+def _columns_of_targets(
+    behaviors: BehaviorLog, targets: Targets, probs_TC: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
+    """(T,) column of each target; 0 for a user's own behavior that occurs for the first time."""
     own_T = behaviors.behavior[targets.row]
     behavior_T = np.where(targets.behavior != UNKNOWN, targets.behavior, own_T)
     is_candidate = probs_TC[np.arange(len(targets)), behavior_T] > 0
@@ -118,12 +97,11 @@ def _nameable(behaviors: BehaviorLog, targets: Targets, probs_TC: npt.NDArray[np
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTuning:
-    """What was found.
+    """The result of `tune_answers`.
 
-    shift        the last step of predict.onnx.
-    thresholds   of prediction sets.
-    calibration, tail, conformal
-                 sections of the manifest, with what was measured on validation.
+    shift                         calibration and prior shift: the last step of predict.onnx.
+    thresholds                    of prediction sets.
+    calibration, tail, conformal  sections of the manifest, with figures of the validation part.
     """
 
     shift: ProbabilityShift
@@ -133,7 +111,7 @@ class AnswerTuning:
     conformal: dict[str, Any]
 
     def to_text(self) -> str:
-        """What was found, in a few words."""
+        """A summary in one line."""
         before, after = self.calibration["before"], self.calibration["after"]
         first, *_, last = self.tail["points"]
         return (
@@ -146,9 +124,8 @@ class AnswerTuning:
 
 
 def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
-    """Fit everything to predictions of the validation part."""
-    known = validation.behavior_T != UNKNOWN
-    named = validation.take(known)
+    """Fit calibration, prior shift and thresholds to predictions of the validation part."""
+    named = validation.take(validation.behavior_T != UNKNOWN)
     fitted = fit_calibration(named.probs_TC, named.behavior_T)
     counts_V = checkpoint.behavior_counts
     worst_case_V = worst_case_of(checkpoint.training.worst_case, len(counts_V))
@@ -157,10 +134,7 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
     tau = choose_tau(calibrated.probs_TC, calibrated.behavior_T, ratio_V)
     shift = _shift(fitted, tau * ratio_V)
     thresholds = coverage_thresholds(calibrated.probs_TC, calibrated.behavior_T, calibrated.user_T)
-    numbers = {
-        "num_targets": len(validation.behavior_T),
-        "num_users": len(np.unique(validation.user_T)),
-    }
+    numbers = {"num_targets": len(validation.behavior_T), "num_users": len(np.unique(validation.user_T))}
     return AnswerTuning(
         shift=shift,
         thresholds=thresholds,
@@ -179,7 +153,7 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
             "toward": "uniform" if worst_case_V is None else "dro",
             "tau": tau,
             "log_ratio": shift.log_ratio_V.tolist(),
-            "points": dial_points(calibrated, shift),
+            "points": tail_points(calibrated, shift),
         },
         conformal={
             "rule": "candidates with p >= threshold at tail 0, at least the most probable",
@@ -192,7 +166,7 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
 
 
 def calibration_figures(probs: PartProbs) -> dict[str, float]:
-    """ECE by bins of equal mass and of equal width, and nll, of predictions as they are."""
+    """ECE by bins of equal mass and of equal width, nll, mean confidence and HR@1 of predictions."""
     confidence_T, hit_T = top_confidence(probs.probs_TC, probs.behavior_T)
     return {
         "ece": calibration_error(confidence_T, hit_T),
@@ -203,8 +177,8 @@ def calibration_figures(probs: PartProbs) -> dict[str, float]:
     }
 
 
-def dial_points(probs: PartProbs, shift: ProbabilityShift) -> list[dict[str, float]]:
-    """HR@1 and macro recall at some positions of the dial."""
+def tail_points(probs: PartProbs, shift: ProbabilityShift) -> list[dict[str, float]]:
+    """HR@1 and macro recall at each of TAILS."""
     points = []
     for tail in TAILS:
         hr_at_1, macro_recall = operating_point(probs.probs_TC, probs.behavior_T, shift, tail)
@@ -217,7 +191,7 @@ def _shift(fitted: Calibration, log_ratio_V: npt.NDArray[np.floating]) -> Probab
 
 
 def _cross_fitted(probs: PartProbs) -> PartProbs:
-    """Calibrated predictions, those of each user by a fit to other users."""
+    """Calibrated predictions; those of each user by a fit to other users."""
     _, index_T = np.unique(probs.user_T, return_inverse=True)
     parts = []
     for fold in range(_NUM_FOLDS):

@@ -1,12 +1,12 @@
-"""Calibration: probabilities that come true, and how far they are from that.
+"""Calibration of probabilities, and the calibration error.
 
     p'(b) ~ p(b)^(1/T) exp(g sqrt p(b))          (`edgebehave.answers.probability_shift`)
 
-T and g minimize -log p'(y) on predictions that the model was not trained on. With a = 1/T that is
+T and g minimize -log p'(y) on predictions that the model was not trained on. With a = 1/T this is
 a multinomial logistic regression on two features of each candidate, log p and sqrt p: convex, and
-solved by Newton's method in a few steps. T alone (g = 0) is temperature scaling. On logs with
-strong habits it fails: the surprises in the tail ask for T > 1, the most probable candidate for
-T < 1, and the loss follows the surprises.
+solved by Newton's method in a few steps. T alone (g = 0) is temperature scaling. It fails on logs
+with strong habits: improbable targets need T > 1, the most probable candidate needs T < 1, and the
+loss follows the improbable targets.
 """
 
 # T targets, C candidates, id 0 included, F = 2 features
@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.floating]
 
 NUM_BINS = 15
 _RIDGE = 5.0
-"""How many targets' worth of curvature hold (a, g) at (1, 0): matters for tiny logs only."""
+"""Curvature that pulls (a, g) to (1, 0), in targets; it matters for tiny logs only."""
 
 _BLOCK = 2048
 _MIN_SLOPE = 0.2
@@ -37,22 +37,22 @@ class Calibration:
 def fit_calibration(
     probs_TC: FloatArray, target_T: npt.NDArray[np.integer], *, temperature_only: bool = False
 ) -> Calibration:
-    """The T and g of least loss; targets of probability 0 say nothing and are left out.
+    """The T and g of least loss; targets of probability 0 are left out.
 
     probs_TC          p(b) of every target.
-    target_T          column of what came.
+    target_T          column of every target.
     temperature_only  leave g at 0.
     """
     own_T = probs_TC[np.arange(len(target_T)), target_T]
-    said = np.flatnonzero(own_T > 0)
+    possible = np.flatnonzero(own_T > 0)
     free = [0] if temperature_only else [0, 1]
     start = np.array([1.0, 0.0])
     weights_F = start.copy()
     for _ in range(20):
         gradient_F = _RIDGE * (weights_F - start)
         curvature_FF = _RIDGE * np.eye(2)
-        for first in range(0, len(said), _BLOCK):
-            which = said[first : first + _BLOCK]
+        for first in range(0, len(possible), _BLOCK):
+            which = possible[first : first + _BLOCK]
             slope_F, bend_FF = _derivatives(probs_TC[which], target_T[which], weights_F)
             gradient_F, curvature_FF = gradient_F + slope_F, curvature_FF + bend_FF
         step_F = np.zeros(2)
@@ -62,7 +62,7 @@ def fit_calibration(
         if np.abs(step_F).max() < 1e-6:
             break
     if weights_F[1] < 0:
-        # A negative g would reverse the order of candidates; T alone then does what can be done.
+        # A negative g could reverse the order of candidates; T alone cannot.
         return fit_calibration(probs_TC, target_T, temperature_only=True)
     return Calibration(temperature=float(1 / weights_F[0]), boost=float(weights_F[1]))
 
@@ -90,23 +90,20 @@ def _derivatives(
 
 
 def top_confidence(probs_TC: FloatArray, target_T: npt.NDArray[np.integer]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Probability of the most probable candidate, (T,), and whether it came, (T,)."""
+    """Probability of the most probable candidate, (T,), and whether it is the target, (T,)."""
     best_T = probs_TC[:, 1:].argmax(1) + 1
     return probs_TC[np.arange(len(best_T)), best_T], best_T == target_T
 
 
 def calibration_error(
-    confidence_T: FloatArray,
-    hit_T: npt.NDArray[np.bool_],
-    bins: str = "mass",
-    num_bins: int = NUM_BINS,
+    confidence_T: FloatArray, hit_T: npt.NDArray[np.bool_], bins: str = "mass", num_bins: int = NUM_BINS
 ) -> float:
     """Expected calibration error of the top prediction (Guo et al. 2017, Eq. 3).
 
         ECE = sum_m n_m / n | mean hit of bin m - mean confidence of bin m |
 
-    bins  "mass": equally many targets in each, in the order of confidence, the headline; "width":
-          confidences from m / num_bins to (m + 1) / num_bins.
+    bins  "mass": equally many targets in each, in the order of confidence; "width": confidences
+          from m / num_bins to (m + 1) / num_bins.
     Returns NaN without any target.
     """
     if not len(confidence_T):

@@ -1,14 +1,15 @@
 """Thresholds of prediction sets, from predictions that the model was not trained on.
 
-The score of a target is 1 - p(y), infinite where y is no candidate. A user's events resemble each
-other, so users are what is exchangeable, not events: each user weighs the same,
+The score of a target is 1 - p(y), infinite where y is no candidate. Events of one user depend on each
+other, so users are exchangeable and events are not: each user has the same weight,
 
     threshold of coverage c = 1 - inf { s : sum_u 1 / (K + 1) share of u's scores <= s  >=  c }
 
-with K users and a user K + 1 at infinity. Then the set of a random event of a new user holds what
-comes with probability at least c (Lee, Barber & Willett 2023, arXiv 2306.06342, HCP). Pooled over
-events instead, users with long logs would decide for all. Where test users are those of validation
-at a later time, nothing is guaranteed; `edgebehave.answers.coverage.AdaptiveCoverage` then keeps the level.
+with K users and a user K + 1 at infinity. Then the set of a random event of a new user holds the
+target with probability at least c (Lee, Barber & Willett 2023, arXiv 2306.06342, HCP). Weighting
+events equally instead would let users with long logs decide. Where the test users are those of
+validation at a later time, nothing is guaranteed; `edgebehave.answers.coverage.AdaptiveCoverage`
+then keeps the level.
 """
 
 # T targets, C candidates
@@ -23,14 +24,12 @@ GRID = (*(n / 100 for n in range(1, 100)), 0.995)
 
 
 def coverage_thresholds(
-    probs_TC: npt.NDArray[np.floating],
-    target_T: npt.NDArray[np.integer],
-    user_T: npt.NDArray[np.integer],
+    probs_TC: npt.NDArray[np.floating], target_T: npt.NDArray[np.integer], user_T: npt.NDArray[np.integer]
 ) -> CoverageThresholds:
-    """Thresholds for every coverage of GRID; 0, which lets everything in, where users are too few.
+    """Thresholds for every coverage of GRID; 0, which admits every candidate, where users are too few.
 
     probs_TC  calibrated p(b) of every target.
-    target_T  column of what came.
+    target_T  column of every target.
     """
     own_T = probs_TC[np.arange(len(target_T)), target_T].astype(np.float64)
     _, index_T, num_targets = np.unique(user_T, return_inverse=True, return_counts=True)

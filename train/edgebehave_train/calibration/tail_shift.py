@@ -1,10 +1,10 @@
-"""The dial toward rare behaviors: which prior it turns to, and how far validation lets it.
+"""The prior shift of the SDK's option `tail`: its direction, and its strength at tail = 1.
 
-    log r_b = tau (log q_b / p_b - mean under p)
+    log r_b = tau (log q_b / p_b - mean under p)          p'(b) ~ p(b) r_b^tail
 
-p are the training frequencies (a behavior that training never saw counts as seen once). q is the
-worst case of a checkpoint trained with DRO, otherwise uniform. tau is where macro recall has all
-but peaked on validation: the smallest of a grid that comes within 2 % of the peak. Beyond it, both
+p are the training frequencies (a behavior without a count in training counts as seen once). q is
+the worst-case prior of a checkpoint trained with DRO, otherwise uniform. tau is the smallest of a
+grid whose macro recall on the validation part is within 2 % of the highest; with a larger tau both
 macro recall and HR@1 fall.
 """
 
@@ -22,11 +22,11 @@ FloatArray = npt.NDArray[np.floating]
 
 TAUS = tuple(n / 20 for n in range(26))
 TAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Positions of the dial that reports show."""
+"""Values of `tail` in reports."""
 
 _NEAR_PEAK = 0.98
 _LOWEST_RATIO = 0.1
-"""What DRO's worst case leaves without any weight keeps a tenth of its own."""
+"""Least q_b / p_b: DRO's worst case may give a behavior no weight at all."""
 
 
 def log_prior_ratio(behavior_counts_V: npt.NDArray[np.integer], worst_case_V: FloatArray | None = None) -> FloatArray:
@@ -64,9 +64,9 @@ def choose_tau(probs_TC: FloatArray, target_T: npt.NDArray[np.integer], ratio_V:
 def operating_point(
     probs_TC: FloatArray, target_T: npt.NDArray[np.integer], shift: ProbabilityShift, tail: float
 ) -> tuple[float, float]:
-    """HR@1 and macro recall over the behaviors of the vocabulary, at one position of the dial.
+    """HR@1, and macro recall over the behaviors of the vocabulary, at one value of tail.
 
-    shift  only its ratios are used: they alone change the order of candidates.
+    shift  only its ratios are used: calibration keeps the order of the candidates.
     """
     num_behaviors = len(shift.log_ratio_V)
     factor_C = np.ones(probs_TC.shape[1], probs_TC.dtype)

@@ -1,11 +1,9 @@
-"""Distillation: a student trains on what came and on what a teacher thinks could have come.
+"""Distillation: a student trains on the behaviors of a log and on a teacher's probabilities.
 
 The loss is that of `soft_targets.py`, the loop that of `pretraining.py`. The student is an
-ordinary checkpoint, and weights are chosen by the objective's loss on the validation part: how
-well it agrees with its teacher does not count there.
+ordinary checkpoint, and the objective's loss on the validation part chooses the weights; the
+agreement with the teacher does not count there.
 """
-
-# N answers of the teacher
 
 import dataclasses
 from collections.abc import Callable
@@ -13,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgebehave.vocabulary import UNKNOWN, Vocabulary
+from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.adaptation.adaptation import AdaptConfig, extended_vocabulary, training_config
 from edgebehave_train.adaptation.new_rows import grown_model
 from edgebehave_train.adaptation.support_set import choose_support, positions_with_target
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, begin_with_names, rows_from_names
 from edgebehave_train.distillation.soft_targets import SoftTargets
-from edgebehave_train.distillation.teacher_probs import TeacherProbs, choose_targets
+from edgebehave_train.distillation.teacher_answers import TeacherAnswers
 from edgebehave_train.distillation.teachers import weights_digest
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
@@ -32,40 +29,14 @@ from edgebehave_train.training.pretraining import Progress, Start, pretrain
 from edgebehave_train.training.recipes import TrainConfig
 
 _START_EXAMPLES = 200
-"""Examples of each new behavior that its rows are made from."""
-
-
-def targets_to_ask(
-    store: EventStore,
-    split: SplitConfig,
-    can_answer: npt.NDArray[np.bool_],
-    samples: int | None,
-    seed: int = 0,
-) -> npt.NDArray[np.int64]:
-    """Training targets that a teacher is asked about, see `choose_targets`: (N,) positions.
-
-    can_answer  of the teacher.
-    samples     at most so many; None: all.
-    Raises ValueError if there is no such target.
-    """
-    is_train = part_of_event(store, split) == TRAIN
-    log = map_log(store, training_vocabulary(store, is_train))
-    targets = log.behavior_log(is_train).targets(is_train & can_answer)
-    known = targets.take(targets.behavior != UNKNOWN)
-    if not len(known):
-        raise ValueError(
-            f"the teacher knows no target of the training part of {store.path}; take one that "
-            "shares behaviors with the log"
-        )
-    samples = len(known) if samples is None else samples
-    return choose_targets(known.event, known.behavior, samples, seed)
+"""Examples of each new behavior, from which its rows are made."""
 
 
 def distill(
     store: EventStore,
     config: TrainConfig,
     out: Path,
-    answers: TeacherProbs,
+    answers: TeacherAnswers,
     *,
     weight: float = 1.0,
     temperature: float = 2.0,
@@ -81,8 +52,8 @@ def distill(
     weight, temperature  of the soft targets; weight 0 trains without them.
     student  a checkpoint to start from, of this log or one with fewer names; its shape and split
              are those of the config, see `student_config`. None: from scratch.
-    names    embeddings of names, which the rows of events and behaviors start with: all of them
-             from scratch, the new ones of a student. Without: noise, or prototypes for a student.
+    names    embeddings of names, from which rows of events and behaviors start: all rows from
+             scratch, the new rows of a student. None: noise, or prototypes for a student.
     resume   continue the run in `out`, with the same arguments.
     Raises ValueError if the answers are incomplete, belong to another log, or hold none of its
     training targets; if the student's split differs; or `pretrain` refuses.
@@ -126,8 +97,8 @@ def distill(
     )
 
 
-def _require_same_held_out(store: EventStore, split: SplitConfig, answers: TeacherProbs) -> None:
-    """A teacher that learned on this log must not have seen what the student is measured on."""
+def _require_same_held_out(store: EventStore, split: SplitConfig, answers: TeacherAnswers) -> None:
+    """Raises ValueError if a teacher was trained on the held-out part of the student."""
     for card in answers.card.get("teachers", [answers.card]):
         theirs = card.get("split")
         if card.get("data_fingerprint") != store.fingerprint or theirs is None:
@@ -140,18 +111,16 @@ def _require_same_held_out(store: EventStore, split: SplitConfig, answers: Teach
             )
 
 
-def student_config(
-    student: Checkpoint, *, epochs: int, learning_rate: float | None = None, seed: int = 0
-) -> TrainConfig:
+def student_config(student: Checkpoint, *, epochs: int, seed: int = 0) -> TrainConfig:
     """The configuration of a run that starts from a checkpoint: its own, without weight decay."""
-    return training_config(student, AdaptConfig(epochs=epochs, learning_rate=learning_rate, seed=seed))
+    return training_config(student, AdaptConfig(epochs=epochs, seed=seed))
 
 
 def _soft_targets(
     store: EventStore,
     config: TrainConfig,
     vocabulary: Vocabulary,
-    answers: TeacherProbs,
+    answers: TeacherAnswers,
     weight: float,
     temperature: float,
 ) -> SoftTargets | None:
@@ -171,13 +140,7 @@ def _soft_targets(
     if not weight:
         return None
     return SoftTargets(
-        event,
-        probs,
-        known,
-        num_events=store.num_events,
-        share=share,
-        weight=weight,
-        temperature=temperature,
+        event, probs, known, num_events=store.num_events, share=share, weight=weight, temperature=temperature
     )
 
 
@@ -188,25 +151,23 @@ def _prepared(
     student: Checkpoint | None,
     names: NameEmbeddings | None,
 ) -> Callable[[BehaviorModel], None]:
-    """What makes the fresh model of a run the start that was asked for."""
-    if student is None:
-
-        def with_names(model: BehaviorModel) -> None:
+    """The function that gives the fresh model of a run its first weights."""
+    state = None
+    if student is not None:
+        grown = student.load_model()
+        if vocabulary != student.vocabulary:
+            has_new_behaviors = vocabulary.num_behaviors > student.vocabulary.num_behaviors
+            examples = _START_EXAMPLES if has_new_behaviors else 0
+            support = choose_support(store, student, vocabulary, examples, config.seed)
+            grown = grown_model(store, student, vocabulary, support, "prototype", config.seed)
             if names is not None:
-                begin_with_names(model, vocabulary, names, config.seed)
-
-        return with_names
-    grown = student.load_model()
-    if vocabulary != student.vocabulary:
-        has_new_behaviors = vocabulary.num_behaviors > student.vocabulary.num_behaviors
-        examples = _START_EXAMPLES if has_new_behaviors else 0
-        support = choose_support(store, student, vocabulary, examples, config.seed)
-        grown = grown_model(store, student, vocabulary, support, "prototype", config.seed)
-        if names is not None:
-            rows_from_names(grown, store, student, vocabulary, support, names)
-    state = grown.state_dict()
+                rows_from_names(grown, store, student, vocabulary, support, names)
+        state = grown.state_dict()
 
     def prepare(model: BehaviorModel) -> None:
-        model.load_state_dict(state)
+        if state is not None:
+            model.load_state_dict(state)
+        elif names is not None:
+            begin_with_names(model, vocabulary, names, config.seed)
 
     return prepare

@@ -1,29 +1,29 @@
-"""Names as a start: what a language model makes of a name becomes rows of the edge model.
+"""Rows of the edge model that start from a language model's embeddings of names.
 
 The embedding x of a name is the mean of the language model's input embeddings of its tokens. An
-event that stands for a behavior has the mean of both names: `hotel.book` is near `train.book` as
-well as near what else is called booking a hotel.
+event that stands for a behavior has the mean of both names: `hotel.book` is near `train.book`
+and near the other events of "booking a hotel".
 
 From scratch, rows are the embeddings, centered, along their main axes and turned at random:
 
     row_i = s U_i Sigma R        X - mean X = U Sigma W^T,  R random with orthonormal rows
 
 s gives rows the spread of fresh ones. The inner products of names are kept, as far as the width
-reaches, and that is all that is taken over.
+allows, and nothing else.
 
 For a trained model, rows of new names are predicted from the rows Y of known ones:
 
     row(x) = c + k(x)^T a      (K + l I) a + 1 c = Y,  1^T a = 0     k, K: cosines of centered names
 
-kernel ridge regression with a free constant, so that a name lands among the rows of similar names.
+kernel ridge regression with a free constant: similar names get similar rows.
 The ridge l is the one with the smallest error of rows left out, the events of a behavior together,
 since their names are half the same; the residuals of a group g are C_gg^-1 a_g with
 
     a = C Y,   C = H - H 1 1^T H / (1^T H 1),   H = (K + l I)^-1        Cawley and Talbot 2004
 
-The constant is fitted anew without the names that are left out: a mean that had seen their rows
-would give them away, since all others sum to the opposite. The largest l gives the mean row: names
-that say nothing about rows are not believed.
+The constant is fitted without the names that are left out: a mean over all rows would reveal
+theirs, since the other deviations sum to the opposite. The largest l gives the mean row: it wins
+where names say nothing about rows.
 """
 
 # N names, E width of the language model, W width of rows, B new names
@@ -48,12 +48,12 @@ _RIDGES = tuple(10.0**power for power in range(-3, 5))
 
 @dataclass(frozen=True, kw_only=True)
 class NameEmbeddings:
-    """A language model's view of names.
+    """Names and their embeddings by a language model.
 
     embed     names -> (N, E) float32.
-    readable  what a name of the vocabulary is called in words; names that it lacks are read as
-              they are, with their punctuation as blanks.
-    card      of the language model, JSON: stands in the student's training.json.
+    readable  name of the vocabulary -> words; a name that it lacks is read as it is, with blanks
+              in place of its punctuation.
+    card      of the language model, JSON: part of the student's training.json.
     """
 
     embed: Callable[[Sequence[str]], Tensor]
@@ -65,7 +65,7 @@ class NameEmbeddings:
         return self.embed([self._words(name) for name in vocabulary.behaviors[1:]])
 
     def of_events(self, vocabulary: Vocabulary) -> Tensor:
-        """Of the events 1.. of a vocabulary, a row each."""
+        """Of the events 1.. of a vocabulary, one row each."""
         own = self.embed([self._words(name) for name in vocabulary.events[1:]])
         behavior = torch.tensor(vocabulary.event_to_behavior[1:])
         has_one = (behavior > UNKNOWN)[:, None]
@@ -159,8 +159,8 @@ def predicted_rows(known_NE: Tensor, rows_NW: Tensor, new_BE: Tensor, group_N: T
     """Rows of new names by kernel ridge regression, (B, W); see the top.
 
     known_NE, rows_NW  names that have a row, and the rows.
-    group_N            (N,) which of them are left out together; with fewer than 3 groups the mean
-                       row is all that is predicted.
+    group_N            (N,) group of each name, left out together; with fewer than 3 groups the mean
+                       row is predicted for all.
     """
     rows_NW = rows_NW.double()
     if len(group_N.unique()) < 3:

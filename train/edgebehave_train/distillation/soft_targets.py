@@ -1,4 +1,4 @@
-"""Soft targets: what a teacher thinks of every behavior, beside the one that truly came.
+"""Soft targets: the teacher's probabilities of all behaviors, beside the behavior of the log.
 
     L = objective + w T^2 mean_i KL(q_i^(1/T) || p_i^(1/T))              Hinton et al. 2015, Sec. 2
 
@@ -7,11 +7,11 @@ raised and made to sum to 1 again; T^2 keeps the size of the gradient as T grows
 over the targets that have a teacher's answer; all others train on the objective alone.
 
 The student is the network, not the mixture with the habit kernels: a teacher that reads the last
-few events knows nothing of a user's habits, and a mixture taught to agree with it would unlearn
-them. The gates go on learning from the objective how far to trust the network.
+few events does not know a user's habits, and a mixture trained to agree with it would lose them.
+The gates learn from the objective how much weight the network gets.
 
-The distributions are compared over the behaviors that the teacher knows. What it has never heard
-of is neither raised nor lowered.
+The distributions are compared over the behaviors that the teacher knows. The probabilities of all
+other behaviors are neither raised nor lowered.
 """
 
 # N answers of the teacher, M targets of a batch, V behaviors
@@ -27,7 +27,7 @@ from edgebehave_train.model.behavior_model import TargetLosses
 from edgebehave_train.training.batches import Batch
 
 _NEVER = -1e4
-"""Score of a behavior that takes no part, as in `BehaviorModel.never_V`."""
+"""Score of a behavior that is left out, as in `BehaviorModel.never_V`."""
 
 
 class SoftTargets:
@@ -47,11 +47,11 @@ class SoftTargets:
         """
         event_N      positions of the targets in the log, each once.
         probs_NV     the teacher's distributions; rows sum to 1 over the behaviors it knows.
-        known_V      behaviors that the teacher knows; never id 0.
+        known_V      whether the teacher knows each behavior; never id 0.
         num_events   of the log.
         share        of the training targets that have an answer, in (0, 1].
-        weight       w, >= 0; 1 = a target's answer counts as much as what came.
-        temperature  T, >= 1; large T looks at the order of unlikely behaviors, too.
+        weight       w, >= 0; 1 = an answer counts as much as the behavior of the log.
+        temperature  T, >= 1; with a large T the unlikely behaviors count more.
         Raises ValueError for a weight, share or temperature out of range.
         """
         if not (math.isfinite(weight) and weight >= 0):
@@ -88,7 +88,7 @@ class SoftTargets:
 
 
 def softened(probs: Tensor, temperature: float) -> Tensor:
-    """p^(1/T), made to sum to 1 over the last axis again; what is 0 stays 0."""
+    """p^(1/T), made to sum to 1 over the last axis again; zeros stay 0."""
     raised = probs.double() ** (1 / temperature)
     return (raised / raised.sum(-1, keepdim=True)).float()
 

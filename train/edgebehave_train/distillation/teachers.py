@@ -1,7 +1,13 @@
-"""Who can teach: a tuned language model, or a checkpoint, of this log or another."""
+"""Teachers: tuned language models and checkpoints that give probabilities of behaviors.
+
+A teacher may have been trained on this log or another one.
+"""
+
+# N events of the store, n of them at a time, V behaviors of the teacher
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +17,6 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, mean_token_embeddings
-from edgebehave_train.distillation.teacher_probs import Teacher
 from edgebehave_train.files import file_digest
 from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.tuning.tuned_llm import DESCRIPTION_FILE, TunedLLM, sample_probs
@@ -26,15 +31,43 @@ _CHECKPOINT_TARGETS = 4096
 _LLM_TARGETS = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A model that gives a student probabilities of behaviors.
+
+    behaviors   V names, the first stands for unknown.
+    can_answer  (N,) bool, events of the store at which it can be asked; not those whose behavior
+                it lacks, where any answer would be wrong.
+    score       positions of n targets in the store, ascending -> (n, V) probabilities; column 0
+                is ignored.
+    card        its description, JSON: part of the file of answers and of the student's training.json.
+                "data_fingerprint" and "split" of one that learned from a log say what it was
+                trained on; "teachers" holds the cards of several.
+    at_a_time   n, targets per call.
+    Raises ValueError if two behaviors have one name.
+    """
+
+    behaviors: Sequence[str]
+    can_answer: npt.NDArray[np.bool_]
+    score: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]]
+    card: Mapping[str, Any]
+    at_a_time: int = 64
+
+    def __post_init__(self) -> None:
+        require_distinct(self.behaviors)
+
+
+def require_distinct(behaviors: Sequence[str]) -> None:
+    """Raises ValueError if two behaviors have one name."""
+    if len(set(behaviors)) < len(behaviors):
+        name = next(name for i, name in enumerate(behaviors) if name in behaviors[:i])
+        raise ValueError(f"the teacher has two behaviors called {name!r}; the names must differ")
+
+
 def open_teachers(
-    store: EventStore,
-    paths: Sequence[Path],
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, paths: Sequence[Path], split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
-    """The teacher in a folder, or of several the mean of what they answer.
+    """The teacher in a folder; of several folders the mean of their teachers.
 
     Raises ValueError as `open_teacher` and `mean_teacher`.
     """
@@ -45,7 +78,7 @@ def open_teachers(
 def mean_teacher(teachers: Sequence[Teacher]) -> Teacher:
     """Several teachers as one: the mean of their distributions, at targets that all can answer.
 
-    An ensemble of runs with different seeds knows more than each (Hinton et al. 2015, Sec. 1).
+    An ensemble of runs with different seeds is better than each run (Hinton et al. 2015, Sec. 1).
     Raises ValueError unless they know the same behaviors in the same order.
     """
     first = teachers[0]
@@ -65,17 +98,12 @@ def mean_teacher(teachers: Sequence[Teacher]) -> Teacher:
 
 
 def open_teacher(
-    store: EventStore,
-    path: Path,
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, path: Path, split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
     """The teacher in a folder: a tuned language model or a checkpoint.
 
-    split  of the student: targets of its training part are asked about.
-    base   where the base of a language model is now, if it moved.
+    split  of the student, whose training part holds the targets.
+    base   folder of the base of a language model, if it moved.
     Raises ValueError if the folder holds no finished teacher.
     """
     if is_language_model(path):
@@ -83,15 +111,18 @@ def open_teacher(
     return checkpoint_teacher(store, Checkpoint.open(path), device)
 
 
-def split_of_teacher(store: EventStore, path: Path) -> SplitConfig | None:
-    """How a teacher divided this log; None if it learned on another one."""
-    if is_language_model(path):
-        tuned = TunedLLM.open(path)
-        fingerprint, split = tuned.description["data_fingerprint"], tuned.config.split
-    else:
-        checkpoint = Checkpoint.open(path)
-        fingerprint, split = checkpoint.training.data_fingerprint, checkpoint.config.split
-    return split if fingerprint == store.fingerprint else None
+def split_of_teachers(store: EventStore, paths: Sequence[Path]) -> SplitConfig | None:
+    """The split of the first teacher that was trained on this log; None if none was."""
+    for path in paths:
+        if is_language_model(path):
+            tuned = TunedLLM.open(path)
+            fingerprint, split = tuned.description["data_fingerprint"], tuned.config.split
+        else:
+            checkpoint = Checkpoint.open(path)
+            fingerprint, split = checkpoint.training.data_fingerprint, checkpoint.config.split
+        if fingerprint == store.fingerprint:
+            return split
+    return None
 
 
 def is_language_model(path: Path) -> bool:
@@ -101,8 +132,8 @@ def is_language_model(path: Path) -> bool:
 def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = "auto") -> Teacher:
     """A finished checkpoint as the teacher of a smaller or another one, on any log.
 
-    Its network answers, over the behaviors of its vocabulary: it is the student's network that
-    learns, and habits are read from the user's past by the student's own kernels.
+    Its network answers, without habit kernels, over the behaviors of its vocabulary: only the
+    network of the student learns, and the student has habit kernels of its own.
     Raises ValueError if it is not finished.
     """
     if not checkpoint.training.finished:
@@ -143,17 +174,12 @@ def checkpoint_teacher(store: EventStore, checkpoint: Checkpoint, device: str = 
 
 
 def language_teacher(
-    store: EventStore,
-    tuned: TunedLLM,
-    split: SplitConfig,
-    *,
-    device: str = "auto",
-    base: Path | None = None,
+    store: EventStore, tuned: TunedLLM, split: SplitConfig, *, device: str = "auto", base: Path | None = None
 ) -> Teacher:
     """A tuned language model as a teacher: exact scores of all behaviors that it was tuned on.
 
-    The model is loaded at the first question. Raises ValueError if it is not finished, or no
-    target of the training part can be put to it.
+    The model is loaded at the first call. Raises ValueError if it is not finished, or the training
+    part holds no sample for it.
     """
     tuned.require_finished()
     samples = log_samples(store, "train", split, vocabulary=tuned.vocabulary, history=tuned.config.prompt.history)
@@ -185,7 +211,7 @@ def language_teacher(
 
 
 def language_names(path: Path, *, device: str = "cpu", base: Path | None = None) -> NameEmbeddings:
-    """How the language model in a folder sees names: by the input embeddings of its base.
+    """The embeddings of names by the language model in a folder: input embeddings of its base.
 
     Raises ValueError if there is none.
     """

@@ -1,14 +1,14 @@
-"""Predictors that cost nothing: what a model has to beat before it is worth shipping.
+"""Baselines without a model: most popular, most recent, most frequent, Markov chains.
 
-All are prequential, as on a device: for a target they know the training part of everybody and all
-that the same user did before it, validation and test events included as they pass.
+All are prequential, as on a device: for a target they use the training part of all users and all
+earlier events of the same user, those of validation and test included.
 
-    most_popular           frequency in the training part, the same for everybody
-    most_recently_used     the later the user last did it, the likelier
-    most_frequently_used   the more often the user did it, the likelier
-    markov(order)          what everybody does after the last `order` behaviors, with back-off
+    most_popular           frequency in the training part, the same for all users
+    most_recently_used     time of the user's last occurrence
+    most_frequently_used   number of the user's occurrences
+    markov(order)          frequency after the last `order` behaviors, with back-off
 
-What they cannot tell apart they leave tied. `habit_baseline.py` holds the strongest one.
+Equal scores stay tied. `habit_baseline.py` holds the strongest baseline.
 """
 
 # R targets in a block, C candidates (known behaviors with id 0, then spare ids), n own behaviors
@@ -43,7 +43,7 @@ class TargetBlock:
 def target_blocks(log: BehaviorLog, targets: Targets) -> Iterator[TargetBlock]:
     """The targets user by user, at most a few hundred at a time.
 
-    Raises ValueError for targets in the training part: its counts already contain them.
+    Raises ValueError for targets in the training part: the baselines have counted them.
     """
     if log.is_train[targets.row].any():
         raise ValueError("targets lie in the training part, which the baselines have counted")
@@ -56,7 +56,7 @@ def target_blocks(log: BehaviorLog, targets: Targets) -> Iterator[TargetBlock]:
 
 
 def most_popular(log: BehaviorLog, targets: Targets) -> Predictions:
-    """score(b) = how often everybody did b in the training part."""
+    """score(b) = occurrences of b in the training part."""
 
     def blocks() -> Iterator[tuple[slice, npt.NDArray[np.integer]]]:
         for block in target_blocks(log, targets):
@@ -66,7 +66,7 @@ def most_popular(log: BehaviorLog, targets: Targets) -> Predictions:
 
 
 def most_recently_used(log: BehaviorLog, targets: Targets) -> Predictions:
-    """score(b) = when the user last did b; what the user never did ties at the end."""
+    """score(b) = index of the user's last b; behaviors that the user never had tie at the end."""
 
     def blocks() -> Iterator[tuple[slice, npt.NDArray[np.floating]]]:
         for block in target_blocks(log, targets):
@@ -81,7 +81,7 @@ def most_recently_used(log: BehaviorLog, targets: Targets) -> Predictions:
 
 
 def most_frequently_used(log: BehaviorLog, targets: Targets) -> Predictions:
-    """score(b) = how often the user did b so far."""
+    """score(b) = occurrences of b in the user's past."""
 
     def blocks() -> Iterator[tuple[slice, npt.NDArray[np.floating]]]:
         for block in target_blocks(log, targets):
@@ -96,16 +96,14 @@ def most_frequently_used(log: BehaviorLog, targets: Targets) -> Predictions:
 
 
 def _first_to_see(rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the first target that has each behavior in its past; later ones have it, too."""
+    """Index of the first target that has each behavior in its past."""
     return np.searchsorted(rows, column, side="right")
 
 
 def _without_unused_spares(
-    scores_RC: npt.NDArray[np.integer | np.floating],
-    unused_RC: npt.NDArray[np.bool_],
-    log: BehaviorLog,
+    scores_RC: npt.NDArray[np.integer | np.floating], unused_RC: npt.NDArray[np.bool_], log: BehaviorLog
 ) -> npt.NDArray[np.float64]:
-    """Scores in which a spare id that names nothing yet is no candidate."""
+    """Scores in which a spare id without a behavior is no candidate."""
     candidate_RC: npt.NDArray[np.float64] = scores_RC.astype(np.float64)
     spare_RC = candidate_RC[:, log.num_behaviors :]
     spare_RC[unused_RC[:, log.num_behaviors :]] = -np.inf
@@ -116,15 +114,15 @@ def markov(log: BehaviorLog, targets: Targets, order: int) -> Predictions:
     """Markov chain of order 1 or 2, interpolated with the shorter contexts.
 
     Witten-Bell smoothing (Witten and Bell 1991; the recursion of Chen and Goodman 1999): the
-    more different behaviors follow a context h, the less its counts are trusted,
+    more different behaviors follow a context h, the smaller the weight of its counts,
 
         p_n(b | h) = (c(h, b) + T(h) p_{n-1}(b | h')) / (c(h) + T(h))
 
     with c(h, b) occurrences of b after h, c(h) their sum, T(h) the number of different b after
     h, and h' the context without its oldest behavior. p_0 has the empty context, p_{-1} is
     uniform over the known behaviors, and a context that never occurred leaves p_{n-1} as it is.
-    Counted are the training parts of all users and the events of the user that came since, each
-    once and alike: this is a chain of the population, not of a person.
+    The counts are those of the training parts of all users and of the user's events since then, with
+    equal weight: this is a chain of the population, not of one user.
     """
     if order not in (1, 2):
         raise ValueError(f"a Markov baseline has order 1 or 2, got {order}")
@@ -149,10 +147,10 @@ def markov(log: BehaviorLog, targets: Targets, order: int) -> Predictions:
 
 
 class _SharedCounts:
-    """What follows each context of one length, in everybody's training part, and since.
+    """Counts of the behaviors after each context of one length, in the training part and since.
 
     A context is one integer: the ids of the last `length` behaviors, -1 where the user has fewer.
-    Spare ids mean something else to every user, so what involves them is nobody else's business.
+    Spare ids differ in meaning between users, so counts with a spare id are used for their user alone.
     """
 
     def __init__(self, log: BehaviorLog, length: int) -> None:
@@ -203,11 +201,13 @@ class _SharedCounts:
         return counts_RC
 
 
-BASELINES: dict[str, Callable[[BehaviorLog, Targets], Predictions]] = {
+Baseline = Callable[[BehaviorLog, Targets], Predictions]
+
+BASELINES: dict[str, Baseline] = {
     "most_popular": most_popular,
     "most_recently_used": most_recently_used,
     "most_frequently_used": most_frequently_used,
     "markov_1": partial(markov, order=1),
     "markov_2": partial(markov, order=2),
 }
-"""The predictors of this file by the names of their rows in a table."""
+"""Baselines of this file by the names of their rows in a table."""

@@ -1,12 +1,12 @@
 """Objectives side by side: trained with several seeds on one log, measured on the same targets.
 
-Every objective is shown without help and after post-hoc logit adjustment of several strengths; the
-reference also under the DRO priors of several capacities (`dro_priors.py`). `comparison_report.py`
-says what is made of it.
+Every objective is measured as trained and after post-hoc logit adjustment of several strengths; the
+reference also under the DRO priors of several capacities (`dro_prior.py`). `comparison_report.py`
+holds the table.
 
-Which objective becomes the default is decided on the validation part alone, by `RULE` there. A run
-that was killed goes on where it was: finished checkpoints are kept, and so is what was measured of
-them, so the test part is read once.
+The validation part alone chooses an objective, by `RULE` there. A run that was killed continues
+where it stopped: finished checkpoints are kept, and so are their metrics, so the test part is read
+once.
 """
 
 import dataclasses
@@ -16,31 +16,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edgebehave_train.evaluation.comparison_report import ComparedRow, Comparison, above_curve, choose
-from edgebehave_train.evaluation.dro_priors import dro_priors
-from edgebehave_train.evaluation.evaluation import (
-    Asked,
-    Scorer,
-    adjust_probs,
-    ask,
-    note_reading,
+from edgebehave_train.evaluation.dro_prior import dro_priors
+from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import (
+    PartTargets,
+    adjusted,
+    checkpoint_targets,
     predict_baselines,
     predict_scored,
 )
-from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.files import require_writable, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.mapped_log import map_log
-from edgebehave_train.logs.split import part_of_event
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.metrics_file import record_measurement
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import Progress, finished_run
 from edgebehave_train.training.recipes import TrainConfig
 
-Way = tuple[float, float]
-"""How a checkpoint is asked: tau of the adjustment, and C of the DRO prior (1 = none)."""
+Shift = tuple[float, float]
+"""A prior shift: tau of the logit adjustment, and C of the DRO prior (1 = none)."""
 
 
 def compare(
@@ -59,11 +55,11 @@ def compare(
 ) -> Comparison:
     """Train every config with seeds 0 .. num_seeds - 1 and measure all on one part.
 
-    out        folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
-    configs    what is compared, by name; they differ in their objectives.
-    adjust     tau of post-hoc logit adjustment, each >= 0, beside none.
-    capacities  of DRO priors of the reference (`dro_priors.py`), each > 1.
-    reference  name of the config whose curve the others are held against.
+    out         folder for checkpoints, `table.json`, `table.md` and `frontier.png`.
+    configs     by name; they differ in their objectives.
+    adjust      tau of post-hoc logit adjustment, each >= 0, beside none.
+    capacities  of DRO priors of the reference (`dro_prior.py`), each > 1.
+    reference   name of the config whose curve the others are compared with.
     Raises ValueError if `out` holds anything but a comparison, or one of other runs.
     """
     if reference not in configs:
@@ -78,14 +74,15 @@ def compare(
             raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
     require_writable(out, "a comparison", lambda out: (out / "checkpoints").is_dir())
     started = time.monotonic()
-    ways = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
-    shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]
-    ways_of = {name: [*ways, *shifts] if name == reference else ways for name in configs}
+    adjustments = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
+    dro_shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]
+    shifts_of = {name: [*adjustments, *dro_shifts] if name == reference else adjustments for name in configs}
     checkpoints: dict[str, list[Checkpoint]] = {name: [] for name in configs}
     # Seed by seed, so that a run that is cut short has compared everything with fewer seeds.
     for seed in range(num_seeds):
         for name, config in configs.items():
-            folder = out / "checkpoints" / f"{_folder_name(name)}-{seed}"
+            file_name = name.replace(":", "-").replace("=", "_")  # of dro:kappa=0, on any file system
+            folder = out / "checkpoints" / f"{file_name}-{seed}"
             seeded = dataclasses.replace(config, seed=seed)
             on_line(f"{name}, seed {seed}")
             checkpoint, _ = finished_run(store, seeded, folder, device=device, on_progress=on_progress)
@@ -95,15 +92,11 @@ def compare(
             checkpoints[name].append(checkpoint)
 
     first = checkpoints[reference][0]
-    log, parts = map_log(store, first.vocabulary), part_of_event(store, first.config.split)
-    asked = {which: ask(log, parts, which) for which in dict.fromkeys(("validation", part))}
-    for which, questions in asked.items():
-        if not len(questions.targets):
-            raise ValueError(f"the {which} part of {store.path} holds nothing to predict")
+    asked = {which: checkpoint_targets(store, first, which) for which in dict.fromkeys(("validation", part))}
     rows: dict[str, list[ComparedRow]] = {}
     for which in asked:
         metrics = {
-            name: [_measured(store, one, asked, which, ways_of[name], on_line) for one in of_seed]
+            name: [_measured(store, one, asked, which, shifts_of[name], on_line) for one in of_seed]
             for name, of_seed in checkpoints.items()
         }
         rows[which] = _objective_rows(metrics, reference)
@@ -123,8 +116,8 @@ def compare(
     return comparison
 
 
-def _baseline_rows(asked: Asked, checkpoint: Checkpoint) -> list[ComparedRow]:
-    weights = tune_habits(asked.behaviors, asked.tuned_on)
+def _baseline_rows(asked: PartTargets, checkpoint: Checkpoint) -> list[ComparedRow]:
+    weights = tune_habits(asked.behaviors, asked.validation_targets)
     return [
         ComparedRow(
             name=name,
@@ -138,58 +131,49 @@ def _baseline_rows(asked: Asked, checkpoint: Checkpoint) -> list[ComparedRow]:
 
 
 def _objective_rows(
-    metrics: Mapping[str, Sequence[Mapping[Way, dict[str, float]]]], reference: str
+    metrics: Mapping[str, Sequence[Mapping[Shift, dict[str, float]]]], reference: str
 ) -> list[ComparedRow]:
-    """A row per objective and way, from the metrics of every seed."""
+    """A row per objective and prior shift, from the metrics of every seed."""
     curves = [[one for (_, capacity), one in of_seed.items() if capacity == 1] for of_seed in metrics[reference]]
     return [
         ComparedRow(
             name=name,
             is_baseline=False,
-            tau=way[0],
-            capacity=way[1],
-            metrics=[of_seed[way] for of_seed in by_seed],
-            above_reference=[above_curve(of_seed[way], curve) for of_seed, curve in zip(by_seed, curves, strict=True)],
+            tau=shift[0],
+            capacity=shift[1],
+            metrics=[of_seed[shift] for of_seed in by_seed],
+            above_reference=[
+                above_curve(of_seed[shift], curve) for of_seed, curve in zip(by_seed, curves, strict=True)
+            ],
         )
         for name, by_seed in metrics.items()
-        for way in by_seed[0]
+        for shift in by_seed[0]
     ]
-
-
-def _folder_name(name: str) -> str:
-    """`dro:kappa=0` as a folder on any file system."""
-    return name.replace(":", "-").replace("=", "_")
 
 
 def _measured(
     store: EventStore,
     checkpoint: Checkpoint,
-    asked: Mapping[str, Asked],
+    asked: Mapping[str, PartTargets],
     part: str,
-    ways: Sequence[Way],
+    shifts: Sequence[Shift],
     on_line: Callable[[str], None],
-) -> dict[Way, dict[str, float]]:
-    """Metrics of a checkpoint on a part, by way; what metrics.json holds is not read anew.
+) -> dict[Shift, dict[str, float]]:
+    """Metrics of a checkpoint on a part, by prior shift; those in metrics.json are not measured again.
 
     asked  by part; DRO priors are found on the validation part.
     """
-    metrics = checkpoint.read_metrics()
-    known = metrics.setdefault("adjusted", {}).setdefault(part, {})
-    keys = {way: f"tau {way[0]:g}" if way[1] == 1 else f"C {way[1]:g}" for way in ways}
-    missing = [way for way in ways if keys[way] not in known]
+    all_known = checkpoint.read_metrics().get("adjusted", {})
+    known = all_known.setdefault(part, {})
+    keys = {shift: f"tau {shift[0]:g}" if shift[1] == 1 else f"C {shift[1]:g}" for shift in shifts}
+    missing = [shift for shift in shifts if keys[shift] not in known]
     if missing:
-        note_reading(metrics, part, store)
-        counts = checkpoint.behavior_counts
         capacities = [capacity for _, capacity in missing if capacity != 1]
         priors = dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
-        scorers = [_adjuster(counts, tau) if capacity == 1 else priors[capacity] for tau, capacity in missing]
+        scorers = [adjusted(checkpoint, tau) if capacity == 1 else priors[capacity] for tau, capacity in missing]
         results = predict_scored(checkpoint, asked[part], scorers)
-        for way, result in zip(missing, results, strict=True):
-            known[keys[way]] = evaluate_predictions(result, counts)
-        checkpoint.write_metrics(metrics)
+        for shift, result in zip(missing, results, strict=True):
+            known[keys[shift]] = evaluate_predictions(result, checkpoint.behavior_counts)
+        record_measurement(checkpoint.path, store, part, {"adjusted": all_known})
         on_line(f"measured on {part}: {checkpoint.path.name}")
-    return {way: known[key] for way, key in keys.items()}
-
-
-def _adjuster(counts_V: npt.NDArray[np.int64], tau: float) -> Scorer:
-    return lambda which, probs_RC: adjust_probs(probs_RC, counts_V, tau)
+    return {shift: known[key] for shift, key in keys.items()}

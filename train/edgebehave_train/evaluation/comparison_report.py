@@ -1,10 +1,9 @@
-"""What a comparison of objectives shows: its rows, the curve they are held against, the choice.
+"""The table of a comparison of objectives, the curve of its reference, and the choice of an objective.
 
 Every objective has a curve of macro recall against HR@1, along post-hoc logit adjustment of several
-strengths. An objective that lifts rare behaviors only as a shift of the prior would do lands on the
-curve of plain cross-entropy; to be worth training it has to land above. `above_reference` measures
-that, seed by seed. The reference can have a second curve: the shift of its prior that Eq. 4 itself
-chooses, of several capacities (`dro_priors.py`).
+strengths. An objective that has no more effect than a prior shift lies on the curve of plain
+cross-entropy; to be worth training it has to lie above. `above_reference` measures that, seed by
+seed. The reference can have a second curve: its DRO priors of several capacities (`dro_prior.py`).
 """
 
 import dataclasses
@@ -34,14 +33,12 @@ RULE = (
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """One predictor at one strength of adjustment.
+    """One objective or baseline under one prior shift.
 
-    name             of the objective or baseline.
     tau              of the post-hoc adjustment; 0 = none.
     capacity         C of the DRO prior; 1 = none.
     metrics          one dict per seed; a baseline has no seeds and one dict.
-    above_reference  per seed, macro recall above the curve of the reference at the same HR@1;
-                     empty for baselines.
+    above_reference  per seed, macro recall above the curve of the reference at the same HR@1; empty for baselines.
     """
 
     name: str
@@ -51,10 +48,6 @@ class ComparedRow:
     above_reference: list[float]
     capacity: float = 1.0
 
-    @property
-    def is_as_trained(self) -> bool:
-        return self.tau == 0 and self.capacity == 1
-
     def interval(self, metric: str) -> tuple[float, float]:
         """Mean over seeds and half width of its 95 % interval, NaN for a single value."""
         return mean_interval([metrics[metric] for metrics in self.metrics])
@@ -62,12 +55,12 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `compare` measured on one part.
+    """The result of `compare` on one part.
 
-    part         "validation" or "test".
-    reference    objective whose curve the others are held against.
-    chosen       the objective that validation chooses, by `rule`.
-    seconds      wall time of this call; a resumed one counts from its own start.
+    part       "validation" or "test".
+    reference  objective whose curve the others are compared with.
+    chosen     the objective that the validation part chooses, by `rule`.
+    seconds    wall time of this call; a resumed one counts from its own start.
     """
 
     part: str
@@ -90,8 +83,8 @@ class Comparison:
         rows = [row for row in self.rows if row.name == name and row.capacity == 1]
         return sorted(rows, key=lambda row: row.tau)
 
-    def prior_curve(self) -> list[ComparedRow]:
-        """Rows of the reference under DRO priors, from the smallest set to the largest."""
+    def dro_curve(self) -> list[ComparedRow]:
+        """Rows of the reference under DRO priors, from the smallest capacity to the largest."""
         rows = [row for row in self.rows if row.capacity != 1]
         return sorted(rows, key=lambda row: row.capacity)
 
@@ -108,11 +101,10 @@ class Comparison:
         for row in self.rows:
             name = row.name.replace("_", " ") if row.is_baseline else row.name
             name += f", adjusted tau {row.tau:g}" if row.tau else ""
-            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]
-            above = row.above_reference
             name += f", dro prior C {row.capacity:g}" if row.capacity != 1 else ""
+            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]
             is_itself = row.is_baseline or (row.name == self.reference and row.capacity == 1)
-            table.append([name, *numbers, "" if is_itself else mean_text(above, sign="+")])
+            table.append([name, *numbers, "" if is_itself else mean_text(row.above_reference, sign="+")])
         return table
 
     def title(self) -> str:
@@ -131,8 +123,8 @@ class Comparison:
 def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]) -> float:
     """Macro recall of a point above what a curve reaches at no less HR@1.
 
-    The curve is joined by straight lines: between two strengths of adjustment lies a third. Where
-    HR@1 exceeds all of the curve's, its point of the highest HR@1 is the measure.
+    The points of the curve are joined by straight lines. Where HR@1 exceeds every point of the
+    curve, the point of the highest HR@1 is used.
     """
     corners = sorted((one["hr_at_1"], one["macro_recall"]) for one in curve)
     hr_at_1, macro_recall = (np.array(values) for values in zip(*corners, strict=True))
@@ -144,7 +136,7 @@ def above_curve(point: Mapping[str, float], curve: Sequence[Mapping[str, float]]
 
 def choose(rows: Sequence[ComparedRow], reference: str) -> str:
     """The objective that RULE chooses from the rows of the validation part."""
-    as_trained = {row.name: row for row in rows if not row.is_baseline and row.is_as_trained}
+    as_trained = {row.name: row for row in rows if not row.is_baseline and (row.tau, row.capacity) == (0, 1)}
     hr_at_1 = {name: row.interval("hr_at_1")[0] for name, row in as_trained.items()}
     near = [name for name in hr_at_1 if hr_at_1[name] >= max(hr_at_1.values()) - HR_TOLERANCE]
     best = max(near, key=lambda name: as_trained[name].interval("macro_recall")[0])

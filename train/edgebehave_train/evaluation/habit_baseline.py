@@ -1,11 +1,11 @@
-"""Habits without a network: the kernels of `edgebehave.habits`, mixed with fixed weights.
+"""Habit baseline: the kernels of `edgebehave.habits`, mixed with fixed weights, without a network.
 
     p(b) = ( sum_k a_k m_k(b) / (E_k + c_k) + a_0 q(b) ) / Z,       m_k(b) = sum_j w_k(j) [b_j = b]
 
-with E_k the evidence of kernel k, q the frequencies of the training part, and Z what makes the
-sum over all b one. As m_k = E_k p_k, a kernel's voice is a_k E_k / (E_k + c_k): half of its weight
-a_k once its evidence equals its shrinkage c_k. One weight and one shrinkage per kernel and one
-weight for popularity are all that there is to tune; the same numbers serve every user.
+with E_k the evidence of kernel k, q the frequencies of the training part, and Z the sum over all b.
+As m_k = E_k p_k, the weight of kernel k is a_k E_k / (E_k + c_k): a_k / 2 where its evidence equals
+its shrinkage c_k. Tuned are one weight and one shrinkage per kernel and the weight of popularity, the
+same for all users.
 """
 
 # T targets, K kernels, R targets in a block, C candidates, n history columns, G listed candidates

@@ -1,14 +1,14 @@
-"""Finding the weights of the habit baseline on a validation part.
+"""Tuning of the weights of the habit baseline on a validation part.
 
 Two steps. First the most probable weights: they minimize
 
     - sum over targets of log p(y) + 1/2 |x - x_0|^2
 
 where x holds the logarithms of all numbers and x_0 those of the default weights, a prior of
-standard deviation 1 that matters for short logs only. The likelihood cares for every probability,
-a row of suggestions only for its order; so the second step moves one number at a time, by factors,
-as long as HR@1 + HR@3 gains. On logs with long histories it changes little, on diaries of a day it
-adds some points (and does so on users it has not seen).
+standard deviation 1 that matters for short logs only. The likelihood depends on every probability,
+suggestions on their order alone; so the second step changes one number at a time, by factors, as long
+as HR@1 + HR@3 gains. It changes little on logs with long histories and adds some points on diaries of
+one day, also for users that were not tuned on.
 """
 
 # T targets, K kernels, G listed candidates of all targets
@@ -21,12 +21,8 @@ import torch
 
 from edgebehave.habits import KERNELS, HabitWeights
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.evaluation.habit_baseline import (
-    FloatArray,
-    popularity_prior,
-    sum_by_behavior,
-    target_kernels,
-)
+from edgebehave_train.evaluation.habit_baseline import FloatArray, popularity_prior, sum_by_behavior, target_kernels
+from edgebehave_train.evaluation.part_predictions import draw_users
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 
 MAX_TARGETS = 20_000
@@ -43,34 +39,24 @@ def tune_habits(log: BehaviorLog, targets: Targets, max_targets: int = MAX_TARGE
     seed         of that draw; nothing else is random.
     Returns the default weights if no target is known to the vocabulary.
     """
-    targets = _some_users(targets, max_targets, seed)
+    targets = draw_users(targets, max_targets, seed)
     if not np.any(targets.behavior != UNKNOWN):
         return HabitWeights()
     listed = _list_candidates(log, targets)
     return HabitWeights.from_vector(_climb(listed, _most_probable(listed)))
 
 
-def _some_users(targets: Targets, max_targets: int, seed: int) -> Targets:
-    if len(targets) <= max_targets:
-        return targets
-    users, index, num_targets = np.unique(targets.user, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(users))
-    drawn = np.zeros(len(users), bool)
-    drawn[order[: 1 + np.searchsorted(np.cumsum(num_targets[order]), max_targets)]] = True
-    return targets.take(drawn[index])
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Candidates:
-    """What can stand among the first few of each target, targets adjacent.
+    """Candidates for the first ranks of each target, targets adjacent.
 
     Listed are the user's past behaviors, the most popular ones, and the target. Every other
-    candidate ranks behind all of the popular ones, so the first ranks come out exactly.
+    candidate ranks behind the popular ones, so the first ranks are exact.
 
     mass_KG      m_k of each listed candidate.
     prior_G      q of it.
-    target_of_G  which target lists it.
-    first_T      where the list of each target begins.
+    target_of_G  index of the target that lists it.
+    first_T      position of the first candidate of each target.
     own_T        position of the target itself, -1 if it is unknown.
     evidence_KT  E_k of each target.
     """

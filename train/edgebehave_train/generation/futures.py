@@ -1,15 +1,15 @@
-"""The law of the future of users, event by event: when, what, which event, and where.
+"""The distribution of the future of users, step by step: time, behavior, event, location.
 
     gap ~ p(gap | h)      time = last + gap          behavior ~ p(b | h, time), habits included
     event ~ p(e | b, z)   location ~ p(l | e, z)
 
-What was drawn is appended to the user's past: the network reads it, and it is what "the last
-behavior" and "the last location" mean to the kernels. But the kernels copy from what really happened
-alone. A generated behavior is no evidence of what the user likes; counted as such, every chance
-draw would make itself likelier, and the future would drift away from the user. Events
-without a behavior are read and never written. Temperature and top-p shape what is drawn among
-names (behavior, event, location), not the waiting times: those have no few best values to prefer.
-A user keeps the offset of local time of the last known event.
+Every draw is appended to the user's past: the network reads it, and the kernels take it as the last
+behavior and the last location. But the kernels copy from real behaviors alone. A generated behavior
+is no evidence of what the user likes; counted as such, every random draw would make itself more
+probable, and the future would drift away from the user. Events without a behavior are read and
+never generated. Temperature and top-p change the draws of names (behavior, event, location), not of
+waiting times, which have no few best values. A user keeps the offset of local time of the last known
+event.
 """
 
 # U users, C behaviors that the kernels look back on, V behaviors, K kernels, D width
@@ -26,8 +26,7 @@ from edgebehave.answers.waiting_time import clock_rates, shares_in_bins
 from edgebehave.habits import KERNELS, HabitHistory, kernel_weights
 from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.generation.continuation import Prompts
-from edgebehave_train.generation.past import Past, Sight
+from edgebehave_train.generation.past import Past, Prompts, Sight
 from edgebehave_train.kernels.copy_kernels import (
     GAP_KERNELS,
     LOCATION_KERNELS,
@@ -44,39 +43,31 @@ from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.model.decoder import Decoder
 
 DRAWS = 4
-"""Uniform numbers that an event takes: for gap, behavior, event, location."""
+"""Uniform numbers per step: for gap, behavior, event, location."""
 
 
 class LocationNames:
-    """Between the locations of a store, which the kernels copy, and those of a vocabulary."""
+    """Maps between the locations of a store, which the kernels copy, and those of a vocabulary."""
 
     def __init__(self, store: EventStore, vocabulary: Vocabulary) -> None:
         in_store = store.vocabulary.translate(vocabulary, "locations").astype(np.int64)
         only_here = np.flatnonzero(in_store == 0)[1:]  # the first is "no location" in both
         in_store[only_here] = store.vocabulary.num_locations + np.arange(len(only_here))
         self.identity_of_location = torch.from_numpy(in_store)
-        self.locations = [
-            *store.vocabulary.locations,
-            *(vocabulary.locations[i] for i in only_here),
-        ]
+        self.locations = [*store.vocabulary.locations, *(vocabulary.locations[i] for i in only_here)]
         self.location_of_identity = np.concatenate(
             [vocabulary.translate(store.vocabulary, "locations"), only_here]
         ).astype(np.int64)
 
 
 class Futures:
-    """Some users on their way into the future.
+    """Some users, and what was generated of their future so far.
 
     start_s  (U,) time of the last known behavior of each.
     """
 
     def __init__(
-        self,
-        model: BehaviorModel,
-        log: MappedLog,
-        names: LocationNames,
-        prompts: Prompts,
-        num_steps: int,
+        self, model: BehaviorModel, log: MappedLog, names: LocationNames, prompts: Prompts, num_steps: int
     ) -> None:
         """Raises ValueError if a prompt has no behavior."""
         self.model, self.names = model, names
@@ -91,16 +82,13 @@ class Futures:
         self.utc_offset_min = log.utc_offset_min[prompts.stop - 1].astype(np.int64)
         self.first_generated = self.past.behavior.shape[1]
         self.clock_rate_UDS = clock_rates(
-            self.past.time_s,
-            self.past.utc_offset_min,
-            self.past.is_there,
-            self.model.generation.clock_rate_DS.numpy(),
+            self.past.time_s, self.past.utc_offset_min, self.past.is_there, self.model.generation.clock_rate_DS.numpy()
         )
         self.decoder = Decoder(model, len(prompts))
         self.hidden = self._read(log, prompts)
 
     def _read(self, log: MappedLog, prompts: Prompts) -> Tensor:
-        """The state after the prompts; the network remembers its receptive field of them."""
+        """The state after the prompts; the network reads its receptive field of them."""
         field = self.model.config.receptive_field
         length = int(min(field, (prompts.stop - prompts.start).max()))
         position = prompts.stop[:, None] - np.arange(length, 0, -1)
@@ -185,7 +173,7 @@ class Futures:
         )
 
     def _pace_counts(self, weights_KUC: npt.NDArray[np.float32], occurred: Occurrences) -> npt.NDArray[np.float32]:
-        """(U, P) own waiting times in each group of bins, those that a kernel copies from."""
+        """(U, P) the user's own waiting times in each group of bins, of those that a kernel copies from."""
         is_counted = weights_KUC[GAP_KERNELS.index("frequency")] > 0
         counts = np.zeros((len(is_counted), NUM_PACES), np.float32)
         user, column = is_counted.nonzero()
@@ -194,12 +182,9 @@ class Futures:
         return counts
 
     def _behavior_probs(
-        self,
-        z: Tensor,
-        seen: npt.NDArray[np.bool_],
-        time_s: npt.NDArray[np.int64],
+        self, z: Tensor, seen: npt.NDArray[np.bool_], time_s: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """p(b) of the whole mixture, (U, V + private ids)."""
+        """p(b) of the mixture, (U, V + private ids)."""
         network = self.model.logits(z).softmax(-1)
         probs = network.new_zeros(len(z), self.num_candidates)
         if not self.model.config.habits:
@@ -235,7 +220,7 @@ class Futures:
     def _learned_weights(
         self, z: Tensor, seen: npt.NDArray[np.bool_], time_s: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """Weights of the learned kernel, (U, C): each user's past and its query as a short log."""
+        """Weights of the learned kernel, (U, C), with each user's past and query as a short log."""
         user, column = seen.nonzero()
         stop = (seen.sum(1) + 1).cumsum()
         query, past_row = stop - 1, np.arange(len(user)) + user
@@ -262,22 +247,11 @@ class Futures:
         return weights_UC
 
     def _location_probs(
-        self,
-        z: Tensor,
-        event_U: Tensor,
-        occurred: Occurrences,
-        following: Occurrences,
-        sight: Sight,
+        self, z: Tensor, event_U: Tensor, occurred: Occurrences, following: Occurrences, sight: Sight
     ) -> npt.NDArray[np.float32]:
         """p(location) over the locations of the store and of the vocabulary, (U, locations)."""
         weights_KUC = location_weights(
-            occurred,
-            occurred.shifted(),
-            occurred.at(np.s_[:, -1:]),
-            following,
-            sight.age,
-            sight.seen,
-            sight.has_before,
+            occurred, occurred.shifted(), occurred.at(np.s_[:, -1:]), following, sight.age, sight.seen, sight.has_before
         )
         is_evidence = [name != "last" for name in LOCATION_KERNELS]
         weights_KUC[is_evidence, :, self.first_generated :] = 0
@@ -291,11 +265,9 @@ class Futures:
 
 
 def _mixed(
-    gate: Callable[[Tensor, Tensor], Tensor],
-    context: Tensor,
-    weights_KUC: npt.NDArray[np.float32],
+    gate: Callable[[Tensor, Tensor], Tensor], context: Tensor, weights_KUC: npt.NDArray[np.float32]
 ) -> tuple[Tensor, Tensor]:
-    """Gates (U, 1 + K) of a mixture, and what its kernels give to each past behavior, (U, C)."""
+    """Gates (U, 1 + K) of a mixture, and the probability that its kernels give to each past behavior, (U, C)."""
     weights = torch.from_numpy(weights_KUC)
     evidence_UK = weights.sum(2).T
     gates = gate(context, evidence_UK).exp()

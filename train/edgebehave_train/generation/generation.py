@@ -1,16 +1,19 @@
-"""Generating the future of users: for whom, how far, from which seed, and in which words.
+"""Generation of the future of users by a checkpoint, for names of users and with names of events.
 
-`futures.py` says by what law.
+`futures.py` holds the distribution of one step.
 """
 
+# U users, N steps of a continuation
+
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from edgebehave.answers.sampling import Sampling
-from edgebehave_train.generation.continuation import Continuations, Prompts
 from edgebehave_train.generation.futures import DRAWS, Futures, LocationNames
+from edgebehave_train.generation.past import Prompts
 from edgebehave_train.logs.event_store import EventStore, NamedEvent
 from edgebehave_train.logs.mapped_log import event_identity, map_log
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -18,13 +21,38 @@ from edgebehave_train.training.checkpoint import Checkpoint
 _USERS_AT_A_TIME = 256
 
 
-def require_generation_heads(checkpoint: Checkpoint) -> None:
-    """Raises ValueError that says how to get them if a checkpoint has none."""
-    if not checkpoint.model_config.generation_heads:
-        raise ValueError(
-            f"{checkpoint.path} has no generation heads; train with them: "
-            "edgebehave train STORE -o OUT --set generation_heads=true"
-        )
+@dataclass(frozen=True, kw_only=True)
+class Continuations:
+    """The next N behaviors of each user, real or generated; events without a behavior are left out.
+
+    start_s         (U,) UTC seconds of the last known behavior.
+    time_s          (U, N) UTC seconds.
+    utc_offset_min  (U, N) minutes to add for local time.
+    behavior        (U, N) ids as in `MappedLog`: >= V is the user's own.
+    event           (U, N) ids of the vocabulary; num_events + behavior for an event that is a behavior of the
+                    user's own.
+    location        (U, N) ids of the location names of the store, as in `MappedLog`; locations that only the
+                    vocabulary of the generator has follow behind them.
+    """
+
+    start_s: npt.NDArray[np.int64]
+    time_s: npt.NDArray[np.int64]
+    utc_offset_min: npt.NDArray[np.int64]
+    behavior: npt.NDArray[np.int64]
+    event: npt.NDArray[np.int64]
+    location: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @property
+    def num_steps(self) -> int:
+        return self.time_s.shape[1]
+
+    @property
+    def gap_s(self) -> npt.NDArray[np.int64]:
+        """(U, N) seconds since the behavior before each."""
+        return np.diff(self.time_s, axis=1, prepend=self.start_s[:, None])
 
 
 class Generator:
@@ -32,7 +60,11 @@ class Generator:
 
     def __init__(self, checkpoint: Checkpoint, store: EventStore) -> None:
         """Raises ValueError if the checkpoint has no generation heads."""
-        require_generation_heads(checkpoint)
+        if not checkpoint.model_config.generation_heads:
+            raise ValueError(
+                f"{checkpoint.path} has no generation heads; train with them: "
+                "edgebehave train STORE -o OUT --set generation_heads=true"
+            )
         self.model = checkpoint.load_model()
         self.vocabulary = checkpoint.vocabulary
         self.store = store
@@ -40,10 +72,7 @@ class Generator:
         self._location_names = LocationNames(store, checkpoint.vocabulary)
 
     def prompts_of(self, users: Sequence[str]) -> Prompts:
-        """Everything that is known of some users, by name.
-
-        Raises ValueError for a user whom the store does not have.
-        """
+        """All events of some users, by name. Raises ValueError for a user whom the store does not have."""
         names = {name: i for i, name in enumerate(self.store.users())}
         for user in users:
             if user not in names:
@@ -54,16 +83,11 @@ class Generator:
         return Prompts(user=index, start=start, stop=stop)
 
     def generate(
-        self,
-        prompts: Prompts,
-        num_steps: int,
-        *,
-        seed: int = 0,
-        sampling: Sampling | None = None,
+        self, prompts: Prompts, num_steps: int, *, seed: int = 0, sampling: Sampling | None = None
     ) -> Continuations:
         """The next `num_steps` behaviors of every prompt.
 
-        A user's future depends on the seed and the user, not on who else is asked for.
+        A user's future depends on the seed and the user alone.
         Raises ValueError if a prompt has no behavior.
         """
         if num_steps < 1:
@@ -82,14 +106,14 @@ class Generator:
         )
 
     def named(self, prompts: Prompts, futures: Continuations, which: int) -> Iterator[NamedEvent]:
-        """The future of one prompt in the words of the log."""
-        words, num_events = self.vocabulary, self.vocabulary.num_events
+        """The future of one prompt with the names of the log."""
+        vocabulary, num_events = self.vocabulary, self.vocabulary.num_events
         own = slice(int(prompts.start[which]), int(prompts.stop[which]))
         identity = event_identity(self.log)[own]
         for n in range(futures.num_steps):
             event, behavior = int(futures.event[which, n]), int(futures.behavior[which, n])
             if event < num_events:
-                name = words.events[event]
+                name = vocabulary.events[event]
             else:
                 position = own.start + int(np.flatnonzero(identity == event)[0])
                 name = self.store.vocabulary.events[self.store.event[position]]
@@ -97,7 +121,7 @@ class Generator:
             yield NamedEvent(
                 event=name,
                 location=self._location_names.locations[location] if location else None,
-                behavior=words.behaviors[behavior] if behavior < words.num_behaviors else name,
+                behavior=vocabulary.behaviors[behavior] if behavior < vocabulary.num_behaviors else name,
                 time_s=int(futures.time_s[which, n]),
                 utc_offset_min=int(futures.utc_offset_min[which, n]),
             )

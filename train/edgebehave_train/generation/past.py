@@ -1,4 +1,4 @@
-"""The last behaviors of users whose future is being generated, and what the kernels see of them."""
+"""The known past of users whose future is generated, and the part of it that the kernels use."""
 
 # U users, C behaviors that the kernels look back on
 
@@ -8,15 +8,36 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.habits import HABIT_EVENTS
-from edgebehave_train.generation.continuation import Prompts
 from edgebehave_train.kernels.copy_kernels import Occurrences
 from edgebehave_train.logs.mapped_log import MappedLog, event_identity
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """Users and the events that are known of them; generation continues after `stop`.
+
+    user   (U,) indices of the users in the log.
+    start  (U,) position of the first event of each.
+    stop   (U,) position behind the last known event of each.
+    """
+
+    user: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, which: slice | npt.NDArray[np.integer | np.bool_]) -> "Prompts":
+        return Prompts(user=self.user[which], start=self.start[which], stop=self.stop[which])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What the kernels see of the past, (U, C) each: a behavior, the one before it, the one before
-    that; age (1, C) is 0 for the last behavior."""
+    """Masks of the past, (U, C) each: the kernels see a behavior, the one before it, the one before that.
+
+    age  (1, C) behaviors since each; 0 for the last one.
+    """
 
     seen: npt.NDArray[np.bool_]
     has_before: npt.NDArray[np.bool_]
@@ -28,7 +49,8 @@ class Sight:
 class Past:
     """The last behaviors of each user, newest at the end, (U, C) each.
 
-    event_index  of each among all events of its user; is_there False in front of the first.
+    event_index  index of each among all events of its user.
+    is_there     False in the columns before the user's first behavior.
     """
 
     behavior: npt.NDArray[np.int64]
@@ -41,7 +63,7 @@ class Past:
 
     @classmethod
     def of_prompts(cls, log: MappedLog, prompts: Prompts, num_steps: int) -> "Past":
-        """With columns for so many behaviors more, but no more than the kernels look back on."""
+        """The past of prompts, with columns for num_steps behaviors more; at most HABIT_EVENTS columns."""
         identity = event_identity(log)
         num_behaviors = int((prompts.stop - prompts.start).max()) + num_steps
         shape = len(prompts), min(HABIT_EVENTS, num_behaviors)
@@ -63,24 +85,19 @@ class Past:
         return cls(**{**columns, "is_there": columns["is_there"].astype(bool)})
 
     def append(self, **newest: npt.NDArray[np.integer]) -> None:
-        """One behavior more of each user, (U,) by column; the oldest goes."""
+        """Add a behavior of each user, (U,) by column; the oldest column is dropped."""
         for name, values in newest.items():
             column = getattr(self, name)
             column[:, :-1] = column[:, 1:]
             column[:, -1] = values
 
     def occurrences(self) -> Occurrences:
-        """What the kernels copy from."""
-        return Occurrences.of_columns(
-            behavior=self.behavior,
-            event=self.event,
-            location=self.location,
-            time_s=self.time_s,
-            utc_offset_min=self.utc_offset_min,
-        )
+        """The behaviors in the form that the copy kernels read."""
+        names = ("behavior", "event", "location", "time_s", "utc_offset_min")
+        return Occurrences.of_columns(**{name: getattr(self, name) for name in names})
 
     def sight(self, num_seen: npt.NDArray[np.int64]) -> Sight:
-        """What the kernels see of it when each user's past has so many events, (U,)."""
+        """Masks of the behaviors among the last HABIT_EVENTS events; num_seen (U,) events of each user so far."""
         seen = self.is_there & (self.event_index >= num_seen[:, None] - HABIT_EVENTS)
         has_before = seen & _shifted(seen)
         return Sight(

@@ -152,19 +152,19 @@ def target_features(
     return target_probs, evidence
 
 
-def target_tilts(
+def target_normalizers(
     user: UserBehaviors, ratio_C: npt.NDArray[np.floating], history_events: int = HABIT_EVENTS
 ) -> npt.NDArray[np.float32]:
-    """Mass of each kernel after a shift of the prior, before each behavior.
+    """Sum of p_k(b) r_b of each kernel under a prior shift, before each behavior.
 
         A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k
 
     ratio_C  (V + U,) r_b of every candidate, spare ids included.
     Returns  (m, K) float32; 0 where a kernel has no evidence.
     """
-    tilts = np.zeros((len(user.behavior), len(KERNELS)), np.float32)
+    normalizers = np.zeros((len(user.behavior), len(KERNELS)), np.float32)
     ratio_of_row = ratio_C[user.behavior].astype(np.float32)
     for block in kernel_blocks(user, history_events=history_events):
         mass = (block.weights_KRC @ ratio_of_row[block.columns]).T
-        tilts[block.rows] = mass / np.maximum(block.weights_KRC.sum(2).T, 1e-9)
-    return tilts
+        normalizers[block.rows] = mass / np.maximum(block.weights_KRC.sum(2).T, 1e-9)
+    return normalizers

@@ -32,14 +32,14 @@ _START = {"age": -0.3, "same_last": 1.0, "same_location": 1.0, "clock_3": 2.0, "
 class KernelNumbers(NamedTuple):
     """Of every query, all (M,) float32 and 0 without a past.
 
-    probs     p_L(target).
-    evidence  E_L.
-    tilt      A_L = sum_b p_L(b) r_b, for an objective that shifts the prior.
+    probs       p_L(target).
+    evidence    E_L.
+    normalizer  A_L = sum_b p_L(b) r_b, for an objective that shifts the prior.
     """
 
     probs: Tensor
     evidence: Tensor
-    tilt: Tensor | None
+    normalizer: Tensor | None
 
 
 class LearnedKernel(nn.Module):
@@ -56,7 +56,7 @@ class LearnedKernel(nn.Module):
             self.linear.bias.copy_(torch.tensor([_START.get(name, 0.0) for name in CUES]))
 
     def scores(self, z_MD: Tensor, cues_FP: Tensor, query_P: Tensor) -> Tensor:
-        """s (P,) float32; query_P says which row of z a pair belongs to."""
+        """s (P,) float32; query_P is the row of z of each pair."""
         with torch.autocast(z_MD.device.type, enabled=False):  # skinny matrices: slower in bf16
             weights_FM = self.linear(z_MD.float()).T.contiguous()
             linear_P = (weights_FM.index_select(1, query_P) * cues_FP).sum(0)
@@ -71,7 +71,7 @@ class LearnedKernel(nn.Module):
         return weight_P, evidence_M
 
     def target_numbers(self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor) -> KernelNumbers:
-        """Probability of the target, evidence and tilt for every query, for the loss of the mixture."""
+        """Probability of the target, evidence and normalizer for every query, for the loss of the mixture."""
         weight_P, evidence_M = self.weights(z_MD, pairs)
         hit_P = pairs.behavior == target_M.index_select(0, pairs.query)
 
@@ -80,5 +80,5 @@ class LearnedKernel(nn.Module):
             return total_M / evidence_M.clamp_min(1e-9)
 
         return KernelNumbers(
-            probs=mean(hit_P), evidence=evidence_M, tilt=None if pairs.ratio is None else mean(pairs.ratio)
+            probs=mean(hit_P), evidence=evidence_M, normalizer=None if pairs.ratio is None else mean(pairs.ratio)
         )

@@ -110,7 +110,7 @@ class Scan:
     """A file made readable for DuckDB.
 
     sql       a query whose columns are `line`, `malformed` and one text per column asked for.
-    num_rows  rows that it must return; None where only DuckDB can tell (Parquet).
+    num_rows  rows that it must return; None for Parquet, whose rows DuckDB counts.
     refused   records that are not among them, by reason; `examples` are the first of each.
     """
 
@@ -340,7 +340,7 @@ def _parquet_sql(file: LogFile, columns: Mapping[str, str]) -> str:
 
 
 def _as_text(column: str) -> str:
-    """A typed cell as text; a moment with a time zone keeps it, whatever the session's zone."""
+    """A typed cell as text; a moment with a time zone keeps it, independent of the session's zone."""
     name = '"' + column.replace('"', '""') + '"'
     return f"""CASE WHEN typeof({name}) = 'TIMESTAMP WITH TIME ZONE'
         THEN make_timestamp(epoch_us(TRY_CAST({name} AS TIMESTAMPTZ)))::VARCHAR || 'Z'

@@ -44,7 +44,7 @@ def parsed_rows(scan: str, columns: Mapping[str, str]) -> str:
         return _cell(f"raw_{role}") if f"raw_{role}" in columns else "NULL::VARCHAR"
 
     def word(role: str) -> str:
-        # The name of id 0 in a log stands for an unknown name.
+        # A log may hold the name of id 0: it is read as no name.
         return f"nullif({name(role)}, {quoted(UNKNOWN_NAME)})"
 
     low, high = EARLIEST_S * _DECIMALS, LATEST_S * _DECIMALS

@@ -58,10 +58,8 @@ def part_bounds(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int64]
     part_of_user = np.full(store.num_users, TEST)
     part_of_user[order[:num_train]] = TRAIN
     part_of_user[order[num_train : num_train + num_validation]] = VALIDATION
-    return np.stack(
-        [start, np.where(part_of_user == TRAIN, stop, start), np.where(part_of_user <= VALIDATION, stop, start), stop],
-        1,
-    )
+    cuts = [np.where(part_of_user <= part, stop, start) for part in (TRAIN, VALIDATION)]
+    return np.stack([start, *cuts, stop], 1)
 
 
 def part_of_event(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int8]:

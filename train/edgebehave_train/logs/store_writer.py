@@ -228,9 +228,9 @@ def _by_count(names: Sequence[str], counts: npt.NDArray[np.int64]) -> list[str]:
 
 def _position_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The position of each rank in `_by_count`."""
-    locations = np.empty(len(counts), np.int64)
-    locations[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return locations
+    positions = np.empty(len(counts), np.int64)
+    positions[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return positions
 
 
 def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:

@@ -1,16 +1,14 @@
-"""How sure a table is: percentile intervals by resampling users.
+"""Intervals of metrics by resampling users (the cluster bootstrap).
 
-Targets of one user depend on each other, so whole users are drawn with replacement (the cluster
-bootstrap): each of the resamples has as many users as the sample, and every metric is computed
-anew on it. The interval lies between the 2.5 % and the 97.5 % quantile of these values.
+Targets of one user depend on each other, so whole users are drawn with replacement: every resample
+has as many users as the sample, and every metric is computed on it. The interval lies between the
+2.5 % and the 97.5 % quantile of these values; the value beside it is that of the sample itself.
+Differences are paired: both predictors are measured on the same resamples.
 
-Differences are paired: both predictors see the same resamples, so what makes a resample easy or
-hard for both cancels out. The value beside an interval is the one of the sample itself.
-
-Means over behaviors (macro recall and the like) are ratios of small sums, and the hits of a rare
-behavior often come from one user: a resample without that user loses them all, while one with the
-user twice gains little. Resampled values then lie below the value of the sample, and so does most
-of the interval; it tells the spread, not the bias. In paired differences part of this cancels.
+Means over behaviors, such as macro recall, are ratios of small sums, and the hits of a rare behavior
+often come from one user: a resample without that user loses them all, one with the user twice gains
+little. Most resampled values then lie below the value of the sample. The interval shows the spread,
+not this bias; in paired differences part of it cancels.
 """
 
 # B resamples at a time, U users with targets
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.metrics.metrics import MetricSums, evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import MetricSums, evaluate_predictions
 from edgebehave_train.metrics.ranking import Predictions
 
 NUM_RESAMPLES = 1000
@@ -39,15 +37,12 @@ class Interval:
 
 
 def metric_intervals(
-    predictions: Predictions,
-    train_counts_V: npt.NDArray[np.integer],
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    predictions: Predictions, train_counts_V: npt.NDArray[np.integer], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """Every metric of `metrics` with its interval; the same seed gives the same resamples."""
     value = evaluate_predictions(predictions, train_counts_V)
     samples = _resampled_metrics(predictions, train_counts_V, num_resamples, seed)
-    return {name: _interval(value[name], samples[name]) for name in value}
+    return {name: percentile_interval(value[name], samples[name]) for name in value}
 
 
 def paired_differences(
@@ -73,9 +68,8 @@ def paired_mean_differences(
 ) -> dict[str, Interval]:
     """Mean over the runs of one recipe minus mean over those of another, in every metric.
 
-    What one run of a recipe hits by luck another misses, so means of several runs differ with
-    narrower intervals than two runs do. The interval is over users, with these very runs; how much
-    other seeds would differ is asked by `seed_intervals`.
+    Means of several runs have narrower intervals than single runs. The interval is over users, for
+    these runs; `seed_intervals` measures the variation over seeds.
     Raises ValueError unless all predicted the same targets.
     """
     targets = first[0].targets
@@ -100,18 +94,11 @@ def paired_mean_differences(
 
     of_first, of_second = mean(first), mean(second)
     differences = {name: of_first[name] - of_second[name] for name in of_first}
-    return {name: _interval(float(all_[0]), all_[1:]) for name, all_ in differences.items()}
-
-
-def mean_over_users(values_U: npt.NDArray[np.floating], num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Interval:
-    """Mean over users of a number of each, or of a paired difference of two, with its interval."""
-    pieces = user_resamples(len(values_U), num_resamples, seed, num_resamples)
-    means = np.concatenate([weights_BU @ values_U / len(values_U) for weights_BU in pieces])
-    return _interval(float(np.mean(values_U)), means)
+    return {name: percentile_interval(float(all_[0]), all_[1:]) for name, all_ in differences.items()}
 
 
 def user_resamples(num_users: int, num_resamples: int, seed: int, at_a_time: int) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each resample holds each user, in pieces of (at_a_time, U) float64.
+    """Number of times that each resample holds each user, in pieces of (at_a_time, U) float64.
 
     The resamples do not depend on at_a_time: pieces of any size follow one stream.
     """
@@ -136,10 +123,11 @@ def _resampled_metrics(
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _interval(value: float, samples: npt.NDArray[np.float64]) -> Interval:
-    """Percentile interval; resamples without a target of the metric's kind say nothing."""
-    samples = samples[~np.isnan(samples)]
-    if not len(samples):
+def percentile_interval(value: float, samples: npt.ArrayLike) -> Interval:
+    """A value with the percentile interval of its resampled values; resamples without a value (NaN) are left out."""
+    values = np.asarray(samples, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
         return Interval(value=value, low=np.nan, high=np.nan)
-    low, high = np.quantile(samples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Interval(value=value, low=float(low), high=float(high))

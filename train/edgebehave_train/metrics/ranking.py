@@ -1,4 +1,4 @@
-"""Where each target stands among the candidates: all that the metrics need of a predictor.
+"""Rank of each target among the candidates: the input of all metrics.
 
 The candidates are the columns of a score matrix but for column 0 (unknown). A target that ties
 with others stands at every rank of the tie with the same probability; the top prediction of a tie
@@ -17,14 +17,13 @@ from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.logs.behavior_log import Targets
 
 OUT_OF_REACH = np.iinfo(np.int32).max
-"""`num_greater` of a target that no predictor can name."""
+"""`num_greater` of an unknown target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What one predictor made of the targets; all arrays of shape (T,) int32.
+    """Predictions of one predictor for some targets; all arrays of shape (T,) int32.
 
-    targets      what was predicted.
     num_greater  candidates that score higher than the target; OUT_OF_REACH for target 0.
     num_tied     candidates that score the same, the target included: at least 1.
     predicted    id of the highest score, 1..C-1.
@@ -44,7 +43,7 @@ def rank_targets(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """`num_greater`, `num_tied` and `predicted` of a block of predictions, all (T,) int32.
 
-    scores_TC  higher is likelier, any scale; -inf is allowed, column 0 is not looked at.
+    scores_TC  any scale, higher is more probable; -inf is allowed, column 0 is not read.
     target_T   ids 0..V-1; 0 is out of reach.
     Raises ValueError for NaN: it would rank every target first.
     """
@@ -60,18 +59,14 @@ def rank_targets(
 
 
 class Ranking:
-    """Predictions in the making, from score matrices that come in pieces."""
+    """Collects predictions from score matrices that come in pieces."""
 
     def __init__(self, targets: Targets) -> None:
         self.targets = targets
         self._columns = tuple(np.zeros(len(targets), np.int32) for _ in range(3))
         self._times_scored = np.zeros(len(targets), np.int32)
 
-    def add(
-        self,
-        which: npt.NDArray[np.integer] | slice,
-        scores_RC: npt.NDArray[np.floating | np.integer],
-    ) -> None:
+    def add(self, which: npt.NDArray[np.integer] | slice, scores_RC: npt.NDArray[np.floating | np.integer]) -> None:
         """Rank some of the targets: indices or a slice, and their scores."""
         ranks = rank_targets(scores_RC, self.targets.behavior[which])
         for column, rank in zip(self._columns, ranks, strict=True):
@@ -88,10 +83,9 @@ class Ranking:
 
 
 def rank_in_blocks(
-    targets: Targets,
-    blocks: Iterable[tuple[npt.NDArray[np.integer] | slice, npt.NDArray[np.floating | np.integer]]],
+    targets: Targets, blocks: Iterable[tuple[npt.NDArray[np.integer] | slice, npt.NDArray[np.floating | np.integer]]]
 ) -> Predictions:
-    """Predictions from score matrices that come in pieces, so that no large one is ever held.
+    """Predictions from score matrices that come in pieces, so that no large one is in memory.
 
     blocks  pairs (which targets, scores_RC) that together cover every target once.
     Raises ValueError if they do not.

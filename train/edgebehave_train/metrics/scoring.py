@@ -1,4 +1,4 @@
-"""Probabilities of a model for every target of a log, exactly as a device would answer."""
+"""Probabilities of a model for every target of a log, equal to those of a device."""
 
 # T targets, R targets of a block, D width, C = V + U candidates, K kernels
 
@@ -59,7 +59,7 @@ def target_probs(
     """p(b) of the model for every target, block by block.
 
     behaviors    made with the same `ask_early_s`.
-    ask_early_s  seconds before the target at which it is asked for, not before the last event;
+    ask_early_s  seconds between the prediction and the target, at most those since the last event;
                  None: the query has no time. A model with query_context "none" never has one.
     experts      "network" leaves the habit kernels out.
     Yields       (R,) indices into targets and (R, C) float32 probabilities; column 0 is unknown.
@@ -96,7 +96,7 @@ def target_probs(
             rows = targets.row[begin:end] - behaviors.user_start[user]
             history = behaviors.user(user)
             if model.config.query_context == "none":
-                # Trained without the moment of the target, so its kernels must not see it either.
+                # The model was trained without the time of the target, so its kernels must not use it.
                 hidden_time = np.full_like(history.query_time_s, NO_TIME)
                 history = replace(history, query_time_s=hidden_time)
             for block in kernel_blocks(history, int(rows[0]), int(rows[-1]) + 1):
@@ -111,15 +111,7 @@ def target_probs(
                 if past is not None:
                     row = torch.from_numpy(rows[which] + behaviors.user_start[user]).to(device)
                     pairs = past.pairs(row, torch.full_like(row, time_known, dtype=torch.bool))
-                probs = mixture_probs(
-                    model,
-                    z[pick],
-                    network[pick],
-                    weights,
-                    behavior,
-                    pairs,
-                    behaviors.num_candidates,
-                )
+                probs = mixture_probs(model, z[pick], network[pick], weights, behavior, pairs, behaviors.num_candidates)
                 yield begin + which, probs.cpu().numpy()
 
 
@@ -157,7 +149,7 @@ def mixture_probs(
 def query_moments(
     log: MappedLog, targets: Targets, ask_early_s: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Weekday and slot at which each target is asked for, both (T,) int64."""
+    """Weekday and slot of the prediction of each target, both (T,) int64."""
     if ask_early_s is None:
         unknown = np.full(len(targets), UNKNOWN_TIME, np.int64)
         return unknown, unknown

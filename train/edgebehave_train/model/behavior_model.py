@@ -220,17 +220,17 @@ BLOCKS: dict[str, Callable[[ModelConfig], Blocks]] = {"softmax": Blocks}
 class TargetLosses(NamedTuple):
     """Losses of the targets of a batch, all float32 and (M,) except the logits.
 
-    nll               -log p(target) of the mixture, in nats.
-    network_nll       the same of the network alone.
-    log_tilt          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
-    network_log_tilt  the same of the network alone.
-    network_logits    (M, V) scores of the network alone; for id 0, never a candidate, far below.
+    nll                     -log p(target) of the mixture, in nats; what an objective is made of.
+    network_nll             the same of the network alone.
+    log_normalizer          log sum_b p(b) r_b of the mixture, for an objective that shifts the prior.
+    network_log_normalizer  the same of the network alone.
+    network_logits          (M, V) scores of the network alone; for id 0, never a candidate, far below.
     """
 
     nll: Tensor
     network_nll: Tensor
-    log_tilt: Tensor
-    network_log_tilt: Tensor
+    log_normalizer: Tensor
+    network_log_normalizer: Tensor
     network_logits: Tensor
 
 
@@ -373,7 +373,7 @@ class BehaviorModel(nn.Module):
         evidence: Tensor,
         pairs: HistoryPairs | None = None,
         log_ratio_V: Tensor | None = None,
-        tilts: Tensor | None = None,
+        normalizers: Tensor | None = None,
     ) -> TargetLosses:
         """-log p(target) of the mixture and of the network alone, in nats.
 
@@ -384,27 +384,27 @@ class BehaviorModel(nn.Module):
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
         pairs         of the M targets, for the learned kernel; None without one.
-        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: the log-tilts log sum_b p(b) r_b are
-                      those of r = 1, which are 0.
-        tilts         (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
+        log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: r = 1, with log-normalizers
+                      log sum_b p(b) r_b of 0.
+        normalizers   (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
         """
         logits_MV = self.logits(z).float()
         network_nll = F.cross_entropy(logits_MV, target, reduction="none")
-        network_log_tilt = torch.zeros_like(network_nll)
+        network_log_normalizer = torch.zeros_like(network_nll)
         if log_ratio_V is not None:
-            log_tilted = torch.logsumexp(logits_MV + log_ratio_V, 1)
-            network_log_tilt = log_tilted - torch.logsumexp(logits_MV, 1)
+            log_shifted = torch.logsumexp(logits_MV + log_ratio_V, 1)
+            network_log_normalizer = log_shifted - torch.logsumexp(logits_MV, 1)
         if not self.config.habits:
-            return TargetLosses(network_nll, network_nll, network_log_tilt, network_log_tilt, logits_MV)
+            return TargetLosses(network_nll, network_nll, network_log_normalizer, network_log_normalizer, logits_MV)
         keep = None
         if self.config.learned_kernel:
             assert pairs is not None
             learned = self.learned_kernel.target_numbers(z, pairs, target)
             target_probs = torch.cat([target_probs, learned.probs[:, None]], 1)
             evidence = torch.cat([evidence, learned.evidence[:, None]], 1)
-            if tilts is not None:
-                assert learned.tilt is not None
-                tilts = torch.cat([tilts, learned.tilt[:, None]], 1)
+            if normalizers is not None:
+                assert learned.normalizer is not None
+                normalizers = torch.cat([normalizers, learned.normalizer[:, None]], 1)
         if self.training and self.config.expert_dropout:
             keep = torch.rand_like(evidence) >= self.config.expert_dropout
         log_gates = self.log_gates(z, evidence, keep)
@@ -412,8 +412,8 @@ class BehaviorModel(nn.Module):
         log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]
         nll = -torch.logsumexp(log_gates + torch.cat(log_probs, 1), 1)
         if log_ratio_V is None:
-            return TargetLosses(nll, network_nll, network_log_tilt, network_log_tilt, logits_MV)
-        assert tilts is not None, "a shift of the prior needs the tilts of the kernels"
-        log_tilts = [network_log_tilt[:, None], tilts.clamp_min(1e-30).log()]
-        log_tilt = torch.logsumexp(log_gates + torch.cat(log_tilts, 1), 1)
-        return TargetLosses(nll, network_nll, log_tilt, network_log_tilt, logits_MV)
+            return TargetLosses(nll, network_nll, network_log_normalizer, network_log_normalizer, logits_MV)
+        assert normalizers is not None, "a shift of the prior needs the normalizers of the kernels"
+        log_normalizers = [network_log_normalizer[:, None], normalizers.clamp_min(1e-30).log()]
+        log_normalizer = torch.logsumexp(log_gates + torch.cat(log_normalizers, 1), 1)
+        return TargetLosses(nll, network_nll, log_normalizer, network_log_normalizer, logits_MV)

@@ -37,18 +37,18 @@ class Decoder:
         model = self.model
         position = self._num_steps % ROTARY_PERIOD
         cos, sin = model.rotary_cos[position], model.rotary_sin[position]
-        location = self._num_steps % model.config.window
+        at = self._num_steps % model.config.window
         self._num_steps += 1
-        self._is_filled[:, location] = is_there_U
+        self._is_filled[:, at] = is_there_U
         # A user without events attends to the present one, so that no softmax is empty.
         hidden_key = ~self._is_filled
-        hidden_key[:, location] = False
+        hidden_key[:, at] = False
         x = model.embed(event_U, location_U, weekday_U, slot_U)
         for layer, block in enumerate(model.blocks):
             assert isinstance(block, Block)
             query, key, value = block.project(x[:, None], cos, sin)  # (U, 1, H, E)
-            self._keys[layer, :, location] = key[:, 0]
-            self._values[layer, :, location] = value[:, 0]
+            self._keys[layer, :, at] = key[:, 0]
+            self._values[layer, :, at] = value[:, 0]
             scale = model.config.head_width**-0.5
             scores = torch.einsum("uhe,uihe->uhi", query[:, 0] * scale, self._keys[layer])
             scores = scores.masked_fill(hidden_key[:, None], -1e9)

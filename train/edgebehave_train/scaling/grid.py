@@ -1,6 +1,6 @@
-"""The plan of a scaling study: which sizes are trained on how much of a log, and by which recipe.
+"""The plan of a scaling study: sizes, amounts of data, and the recipe that all runs share.
 
-Every run is an ordinary `pretrain` of the same recipe, differing in nothing but:
+Every run is a `pretrain` with the same recipe except for:
 
     layers         max(2, sqrt(width) / 4), rounded
     heads          of width 32 where they divide, at least one
@@ -15,7 +15,7 @@ The largest model on the most data is held out: the law of the other runs predic
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,13 +42,13 @@ class Point:
 class Grid:
     """Sizes and data amounts to train, and the recipe that they share.
 
-    widths         at least 3 different ones, multiples of 4.
+    widths         at least 3 different ones, multiples of 4 from 8 on.
     shares         of the training part, at least 3 different ones in (0, 1].
     seeds          runs of each size and share; a seed also draws the share.
     epochs         passes over the whole training part; a share is passed over more often.
     dropout        in [0, 1).
-    habits         mix with the habit kernels: they need no learning and hide the network.
-    query_context  what is known of the moment to predict for.
+    habits         mix with the habit kernels, which do not depend on size and data.
+    query_context  as in `TrainConfig`.
     split          parts of the log.
     """
 
@@ -83,8 +83,14 @@ class Grid:
 
     @property
     def smaller(self) -> tuple[Point, ...]:
-        """What the law is fitted to before the largest runs begin, the cheapest first."""
-        return tuple(point for point in self._points() if point not in self.held_out)
+        """All runs but the largest, the cheapest first: the law that predicts the largest is fitted to them."""
+        points = [
+            Point(width=width, share=share, seed=seed)
+            for share in self.shares
+            for width in self.widths
+            for seed in range(self.seeds)
+        ]
+        return tuple(point for point in points if point not in self.held_out)
 
     @property
     def held_out(self) -> tuple[Point, ...]:
@@ -93,7 +99,7 @@ class Grid:
         return tuple(Point(width=width, share=share, seed=seed) for seed in range(self.seeds))
 
     def config(self, point: Point) -> TrainConfig:
-        """The recipe of a run; see the head of this module for the rules."""
+        """The recipe of a run, by the rules at the top of this module."""
         return TrainConfig(
             width=point.width,
             num_layers=num_layers(point.width),
@@ -114,17 +120,11 @@ class Grid:
         return {**content, "widths": list(self.widths), "shares": list(self.shares)}
 
     def difference_from(self, content: Mapping[str, Any]) -> str:
-        """The first field in which the `to_json` of a grid differs, as words; "" if none does."""
+        """The first field in which the `to_json` of another grid differs, as text; "" if none does."""
         for name, now in self.to_json().items():
             if content.get(name) != now:
                 return f"{name} = {_listed(content.get(name))} instead of {_listed(now)}"
         return ""
-
-    def _points(self) -> Iterator[Point]:
-        for share in self.shares:
-            for width in self.widths:
-                for seed in range(self.seeds):
-                    yield Point(width=width, share=share, seed=seed)
 
 
 def cpu(**changes: Any) -> Grid:

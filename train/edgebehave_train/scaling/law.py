@@ -4,9 +4,9 @@
 
     min over theta of sum_i Huber_1e-3( log L_theta(N_i, D_i) - log L_i )     the same, Sec. 3.3
 
-N are parameters, D training events, L the loss in nats. Unlike the paper the terms are
-centered on the geometric means of N and D, so that the exponents hardly move the constants, and
-the exponents are bounded: a grid of a few runs says little of a slope that is lost in its noise.
+N are parameters, D training events, L the loss in nats. Unlike in the paper the terms are centered on
+the geometric means of N and D, so that the constants depend little on the exponents, and the exponents
+are bounded, because a few noisy runs do not determine a small slope.
 """
 
 # R runs, B resamples
@@ -14,7 +14,6 @@ the exponents are bounded: a grid of a few runs says little of a slope that is l
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult, least_squares
 
-from edgebehave_train.metrics.bootstrap import COVERAGE, Interval
+from edgebehave_train.metrics.bootstrap import Interval, percentile_interval
 
 NUM_UNKNOWNS = 5
 HUBER_DELTA = 1e-3
@@ -30,14 +29,14 @@ NUM_RESAMPLES = 200
 _EXPONENTS = (0.02, 2.0)
 _MAX_EVALUATIONS = 200
 _STARTS = tuple(product((0.05, 0.25), (0.05, 0.25), (0.2, 0.8), (0.2, 0.8)))
-"""Where the search begins: the shares of the N and the D term in the mean loss, the exponents."""
+"""Starts of the search: shares of the N and the D term in the mean loss, and the exponents."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What was measured: one entry per run, all (R,) float64.
+    """Measured runs, all (R,) float64.
 
     size    N, parameters.
     events  D, training events.
@@ -69,7 +68,7 @@ class ScalingLaw:
 
     size_constant, size_exponent  C_N in nats, alpha.
     data_constant, data_exponent  C_D in nats, beta.
-    floor                         L0 in nats: what neither size nor data would remove.
+    floor                         L0 in nats, the loss of unlimited size and data.
     """
 
     size_constant: float
@@ -100,11 +99,11 @@ class ScalingLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedLaw:
-    """A law, and how sure it is.
+    """A law and its uncertainty.
 
     law        the fit to the runs.
-    resampled  B fits to resampled runs: they tell the uncertainty of everything made of the law.
-    noise      (B,) float64, deviation of a run's log loss that each of them was resampled with.
+    resampled  B fits to resampled runs, from which all intervals are made.
+    noise      (B,) float64, deviation of a run's log loss in each resample.
     residual   (R,) float64, log measured - log fitted loss.
     """
 
@@ -114,19 +113,19 @@ class FittedLaw:
     residual: Floats
 
     def predict(self, size: float, events: float, num_runs: int = 1, seed: int = 0) -> Interval:
-        """Loss of a run that was not fitted, with the interval of what may be measured.
+        """Loss of a run that was not fitted, with its 95 % interval.
 
-        The interval holds both what the fit does not know and what runs differ by: a resampled law
-        times the noise of the mean of num_runs runs, between the 2.5 % and the 97.5 % quantile.
+        The interval holds the uncertainty of the fit and the noise of the runs: quantiles of the
+        resampled laws, each times the noise of the mean of num_runs runs.
         """
         draw = np.random.default_rng(seed).normal(0, self.noise / math.sqrt(num_runs))
         losses = [law.loss(size, events) for law in self.resampled] * np.exp(draw)
-        return _interval(float(self.law.loss(size, events)), losses)
+        return percentile_interval(float(self.law.loss(size, events)), losses)
 
     def intervals(self) -> dict[str, Interval]:
         """The five numbers of the law."""
         return {
-            name: _interval(getattr(self.law, name), [getattr(law, name) for law in self.resampled])
+            name: percentile_interval(getattr(self.law, name), [getattr(law, name) for law in self.resampled])
             for name in self.law.__dataclass_fields__
         }
 
@@ -137,7 +136,7 @@ class FittedLaw:
             size, events = law.compute_optimum(compute)
             return events / size
 
-        return _interval(ratio(self.law), [ratio(law) for law in self.resampled])
+        return percentile_interval(ratio(self.law), [ratio(law) for law in self.resampled])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -150,14 +149,20 @@ class FittedLaw:
 def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> FittedLaw:
     """Fit the law, and fit it again to resampled runs.
 
-    A resample is the fitted law with new noise at the same sizes and events: drawing runs anew
-    could leave a size out, and residuals of so robust a fit are too often zero. How large the noise
-    is, R residuals tell but roughly, so every resample draws it anew:
+    A resample is the fitted law with new noise at the same sizes and events: drawing runs instead
+    could leave a size out, and many residuals of a robust fit are zero. R residuals determine the
+    size of the noise only roughly, so every resample draws it anew:
 
         s^2 = sum_i residual_i^2 / chi^2_(R - 5),   log loss = log law + s normal
-    Raises ValueError if the runs cannot tell the five numbers.
+    Raises ValueError if the runs cannot determine the five numbers.
     """
-    require_enough(runs.size, runs.events)
+    num_sizes, num_amounts = len(np.unique(runs.size)), len(np.unique(runs.events))
+    if num_sizes < 3 or num_amounts < 3 or len(runs) <= NUM_UNKNOWNS:
+        raise ValueError(
+            f"the law has {NUM_UNKNOWNS} unknowns and needs at least {NUM_UNKNOWNS + 1} runs of 3 "
+            f"sizes and 3 amounts of data to learn from, got {len(runs)} runs of {num_sizes} "
+            f"sizes and {num_amounts} amounts"
+        )
     law = _best(runs, _STARTS)
     fitted = law.loss(runs.size, runs.events)
     residual = np.log(runs.loss) - np.log(fitted)
@@ -171,20 +176,8 @@ def fit_law(runs: Runs, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Fi
     return FittedLaw(law=law, resampled=tuple(resampled), noise=noise, residual=residual)
 
 
-def require_enough(size: npt.ArrayLike, events: npt.ArrayLike) -> None:
-    """Raises ValueError unless runs of these sizes and events can tell the five numbers."""
-    sizes, amounts = np.unique(np.asarray(size)), np.unique(np.asarray(events))
-    num_runs = len(np.asarray(size))
-    if len(sizes) < 3 or len(amounts) < 3 or num_runs <= NUM_UNKNOWNS:
-        raise ValueError(
-            f"the law has {NUM_UNKNOWNS} unknowns and needs at least {NUM_UNKNOWNS + 1} runs of 3 "
-            f"sizes and 3 amounts of data to learn from, got {num_runs} runs of {len(sizes)} "
-            f"sizes and {len(amounts)} amounts"
-        )
-
-
 def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> ScalingLaw:
-    """The best of the fits from several starts; with the bounds, a fit always ends."""
+    """The best of the fits from several starts."""
     log_n, log_d = np.log(runs.size), np.log(runs.events)
     center_n, center_d = float(log_n.mean()), float(log_d.mean())
     log_loss = np.log(runs.loss)
@@ -192,7 +185,12 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     # log terms at the centers, exponents and the log floor, which lies below every loss
     low = np.array([mean - 12, _EXPONENTS[0], mean - 12, _EXPONENTS[0], lowest - 7])
     high = np.array([mean + 1, _EXPONENTS[1], mean + 1, _EXPONENTS[1], lowest])
-    terms = partial(_log_terms, log_n=log_n - center_n, log_d=log_d - center_d)
+    off_n, off_d = log_n - center_n, log_d - center_d
+
+    def terms(theta: Floats) -> Floats:
+        """Logarithms of the three terms, (3, R)."""
+        log_cn, alpha, log_cd, beta, log_floor = theta
+        return np.stack([log_cn - alpha * off_n, log_cd - beta * off_d, np.full(len(log_n), log_floor)])
 
     def residual(theta: Floats) -> Floats:
         return _log_sum(terms(theta)) - log_loss
@@ -200,16 +198,7 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     def jacobian(theta: Floats) -> Floats:
         log_terms_3R = terms(theta)
         share_3R = np.exp(log_terms_3R - _log_sum(log_terms_3R))
-        return np.stack(
-            [
-                share_3R[0],
-                -share_3R[0] * (log_n - center_n),
-                share_3R[1],
-                -share_3R[1] * (log_d - center_d),
-                share_3R[2],
-            ],
-            1,
-        )
+        return np.stack([share_3R[0], -share_3R[0] * off_n, share_3R[1], -share_3R[1] * off_d, share_3R[2]], 1)
 
     def search(theta: Floats, loss: str) -> OptimizeResult:
         return least_squares(
@@ -229,7 +218,7 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
         constants = mean + np.log([share_n, share_d, rest])
         theta = np.array([constants[0], alpha, constants[1], beta, constants[2]])
         plain.append(search(theta, "linear"))
-    # Least squares first: from its minima the robust ones are near, and slow to find from afar.
+    # Least squares first: its minima are near the robust ones, which are slow to find from afar.
     plain.sort(key=lambda fit: fit.cost)
     robust = [search(fit.x, "huber") for fit in plain[:3]]
     log_cn, alpha, log_cd, beta, log_floor = min(robust, key=lambda fit: fit.cost).x.tolist()
@@ -242,14 +231,8 @@ def _best(runs: Runs, starts: Sequence[tuple[float, float, float, float]]) -> Sc
     )
 
 
-def _log_terms(theta: Floats, log_n: Floats, log_d: Floats) -> Floats:
-    """Logarithms of the three terms, (3, R)."""
-    log_cn, alpha, log_cd, beta, log_floor = theta
-    return np.stack([log_cn - alpha * log_n, log_cd - beta * log_d, np.full(len(log_n), log_floor)])
-
-
 def _log_sum(log_terms_3R: Floats) -> Floats:
-    """log of the sum of the terms, (R,); much faster here than np.logaddexp.reduce."""
+    """log of the sum of the terms, (R,); faster than np.logaddexp.reduce."""
     largest = log_terms_3R.max(0)
     return largest + np.log(np.exp(log_terms_3R - largest).sum(0))
 
@@ -264,8 +247,3 @@ def _start_of(law: ScalingLaw, runs: Runs) -> tuple[float, float, float, float]:
         law.size_exponent,
         law.data_exponent,
     )
-
-
-def _interval(value: float, samples: npt.ArrayLike) -> Interval:
-    low, high = np.quantile(np.asarray(samples), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(value=value, low=float(low), high=float(high))

@@ -1,9 +1,9 @@
-"""What a scaling grid shows: its runs, the law, the prediction and what remains in doubt.
+"""The result of a scaling grid: its runs, the law, the prediction, and what remains uncertain.
 
-N counts what is multiplied for each event: all parameters but the embedding tables, which are
-looked up, whose size follows from the vocabulary, and which would be most of a small model. D
-counts distinct training events, C = 6 N D the operations of one epoch over them. The loss is that
-of the validation part, which is the same for all runs, in nats.
+N counts all parameters but the embedding tables: those are looked up, their size follows from the
+vocabulary, and they would be most of a small model. D counts distinct training events, C = 6 N D the
+operations of one epoch over them. The loss is that of the validation part, the same for all runs, in
+nats.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from edgebehave_train.scaling.law import FittedLaw
 
 FORMAT_VERSION = 1
 _UNSURE = 10.0
-"""Ends of an interval this many times apart say that the number in it is not known."""
+"""A number is not known if the ends of its interval are this many times apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,19 @@ class Measurement:
     loss: float
     best_epoch: int
 
+    def to_json(self) -> dict[str, Any]:
+        content = dataclasses.asdict(self)
+        return {"name": self.point.name, **content.pop("point"), **content}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingReport:
-    """What a finished grid shows.
+    """The result of a finished grid.
 
-    smaller_law  fitted to all runs but the largest; made `predicted`.
+    smaller_law  fitted to all runs but the largest; `predicted` is made from it.
     predicted    mean loss of the largest runs, before they began, with a 95 % interval.
     measured     their mean loss, nats.
-    copied       the lowest loss of the smaller runs: a prediction without any law, nats.
+    copied       the lowest loss of the smaller runs, nats: a prediction without any law.
     law          fitted to all runs.
     """
 
@@ -81,13 +85,10 @@ class ScalingReport:
         return 6.0 * self.held_out[0].size * self.held_out[0].events
 
     def doubts(self) -> list[str]:
-        """What the grid does not tell, one line each."""
+        """Numbers that the grid does not determine, one line each."""
         lines = []
         intervals = self.law.intervals()
-        for name, axis, remedy in (
-            ("size_exponent", "size", "widths"),
-            ("data_exponent", "data", "shares"),
-        ):
+        for name, axis, remedy in (("size_exponent", "size", "widths"), ("data_exponent", "data", "shares")):
             exponent = intervals[name]
             if exponent.high > _UNSURE * exponent.low:
                 lines.append(
@@ -105,10 +106,10 @@ class ScalingReport:
             "format_version": FORMAT_VERSION,
             "data_fingerprint": self.data_fingerprint,
             "grid": self.grid.to_json(),
-            "runs": [_run_json(run) for run in (*self.smaller, *self.held_out)],
+            "runs": [run.to_json() for run in (*self.smaller, *self.held_out)],
             "held_out": {
                 "runs": [run.point.name for run in self.held_out],
-                "predicted": _interval_json(self.predicted),
+                "predicted": dataclasses.astuple(self.predicted),
                 "measured": self.measured,
                 "error": self.error,
                 "copied": self.copied,
@@ -127,15 +128,6 @@ class ScalingReport:
             "compute": scale * self.compute,
             "parameters": size,
             "events": events,
-            "events_per_parameter": _interval_json(ratio),
+            "events_per_parameter": dataclasses.astuple(ratio),
             "loss": float(self.law.law.loss(size, events)),
         }
-
-
-def _run_json(run: Measurement) -> dict[str, Any]:
-    content = dataclasses.asdict(run)
-    return {"name": run.point.name, **content.pop("point"), **content}
-
-
-def _interval_json(interval: Interval) -> list[float]:
-    return [interval.value, interval.low, interval.high]

@@ -1,18 +1,19 @@
-"""A grid of training runs at work: the largest is predicted by the law of the smaller ones.
+"""Training of a grid of runs, and prediction of its largest run by the law of the smaller ones.
 
 The largest model on the most data is held out: the law is fitted to all smaller runs, the
 prediction is written to disk, and only then is the largest run trained.
 
-    grid.json        what is to be run, on which log
+    grid.json        the grid, and the fingerprint of the log
     runs/NAME        one checkpoint per run
-    prediction.json  what the largest run would show, written before it began
-    scaling.json     everything measured and fitted
+    prediction.json  predicted loss of the largest run, written before its training
+    scaling.json     all measurements and laws
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,26 +36,28 @@ from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.pretraining import Progress, finished_run
 
 _OVERHEAD_PARAMETERS = 50_000
-"""What an event costs beside its products, as parameters: for the time left alone."""
+"""Cost of an event besides its multiplications, in parameters; used for the time left."""
 _VALIDATION_COST = 0.3
-"""A validated event beside a trained one: the forward pass alone."""
+"""Cost of a validated event, in trained events: the forward pass alone."""
+
+
+ProgressKind = Literal["start", "step", "run", "prediction", "end"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridProgress:
-    """What a grid tells about itself.
+    """Progress of a grid.
 
-    kind         "start", "step" (of a run), "run" (finished, or kept from before), "prediction",
-                 "end".
-    run          position of the run in the grid, from 1; num_runs planned.
-    point        the run; None at "start" and "end".
-    share_done   of the grid's cost, in [0, 1].
-    share_kept   of the grid's cost, what an earlier command had finished.
-    loss         nats: of the last training steps at "step", the result at "run".
-    message      one line for people.
+    kind        "step" of a run; "run": one is finished, or kept from before.
+    run         position of the run in the grid, from 1; num_runs planned.
+    point       the run; None at "start" and "end".
+    share_done  share of the grid's cost that is done, in [0, 1].
+    share_kept  share of the grid's cost that an earlier command had done.
+    loss        nats: of the last training steps at "step", the result at "run".
+    message     one line to print.
     """
 
-    kind: Literal["start", "step", "run", "prediction", "end"]
+    kind: ProgressKind
     run: int
     num_runs: int
     share_done: float
@@ -75,23 +78,18 @@ def scale(
 ) -> ScalingReport:
     """Train a grid, predict its largest run before training it, and fit the law to all.
 
-    The same grid in the same folder goes on where it was: finished runs are kept, a killed one is
-    resumed. Raises ValueError if `out` holds another grid or anything else, or the log is too
-    short for the shares to differ or to train on.
+    The same grid in the same folder continues where it stopped: finished runs are kept, a killed one
+    is resumed. Raises ValueError if `out` holds anything but this grid, or the log is too short for
+    the shares to differ or to train on.
     """
     return _GridRun(store, grid, out, device, on_progress).finish(num_resamples)
 
 
 class _GridRun:
-    """A grid at work in its folder."""
+    """The training of a grid in its folder."""
 
     def __init__(
-        self,
-        store: EventStore,
-        grid: Grid,
-        out: Path,
-        device: str,
-        on_progress: Callable[[GridProgress], None],
+        self, store: EventStore, grid: Grid, out: Path, device: str, on_progress: Callable[[GridProgress], None]
     ) -> None:
         self.store, self.grid, self.out, self.device = store, grid, out, device
         self.on_progress = on_progress
@@ -102,7 +100,7 @@ class _GridRun:
         self.events = {point: self._count_events(point) for point in self.points}
         self.size = {point: self._count_size(point) for point in self.points}
         self._require_growing_events()
-        # What no run could begin with is refused before the folder is taken.
+        # Errors that every run would meet are raised before anything is written.
         choose_device(device)
         LogParts.of(store, grid.config(self.points[0]))
         has_validation = bounds[:, 2] > bounds[:, 1]
@@ -162,7 +160,7 @@ class _GridRun:
             raise ValueError(f"{self.out} holds another grid, with {difference}; name another folder")
 
     def _measure(self, index: int, point: Point) -> Measurement:
-        """Train a run, or go on with it, or take it as it is."""
+        """Train or resume a run, or take the finished one."""
         folder = self.out / "runs" / point.name
 
         def step(progress: Progress) -> None:
@@ -195,7 +193,7 @@ class _GridRun:
         return measurement
 
     def _predict(self, law: FittedLaw, index: int) -> Interval:
-        """The loss of the largest run: as written before it began, if it has begun."""
+        """The predicted loss of the largest run; the one that was written before its training, if there is one."""
         file = self.out / "prediction.json"
         point = self.grid.held_out[0]
         if file.exists():
@@ -218,12 +216,7 @@ class _GridRun:
         return predicted
 
     def _report(
-        self,
-        kind: Literal["start", "step", "run", "prediction", "end"],
-        run: int,
-        point: Point | None = None,
-        share_of_run: float = 0.0,
-        **fields: Any,
+        self, kind: ProgressKind, run: int, point: Point | None = None, share_of_run: float = 0.0, **fields: Any
     ) -> None:
         total = sum(self.cost.values())
         running = share_of_run * self.cost[point] if point else 0.0
@@ -244,8 +237,8 @@ class _GridRun:
         return int(np.maximum(ranges[:, 1] - ranges[:, 0], 0).sum())
 
     def _count_size(self, point: Point) -> int:
-        """N of a run that need not be trained yet."""
-        with torch.device("meta"):  # shapes alone
+        """N of a run, from its shape alone."""
+        with torch.device("meta"):  # no memory
             model = BehaviorModel(self.grid.config(point).model_config(self.vocabulary))
         return count_parameters(model)
 
@@ -254,12 +247,11 @@ class _GridRun:
             amounts = [
                 self.events[Point(width=self.grid.widths[-1], share=share, seed=seed)] for share in self.grid.shares
             ]
-            for i in range(1, len(amounts)):
-                if amounts[i] <= amounts[i - 1]:
+            for (less, share), (more, larger) in pairwise(zip(amounts, self.grid.shares, strict=True)):
+                if more <= less:
                     raise ValueError(
-                        f"shares {self.grid.shares[i - 1]:g} and {self.grid.shares[i]:g} of this "
-                        f"log are the same {amounts[i]:,} events; give shares farther apart, or a "
-                        "longer log"
+                        f"shares {share:g} and {larger:g} of this log are the same {more:,} events; give shares "
+                        "farther apart, or a longer log"
                     )
 
     def _size_of_largest(self) -> str:

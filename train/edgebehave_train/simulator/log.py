@@ -2,9 +2,8 @@
 
 Beside every behavior the process records the prediction of a Bayes predictor (the oracle), which knows the user's
 latent parameters, all past behaviors and locations, and the time to predict for, but not the location of the user at
-that time. docs/simulator.md explains the process, what it
-was calibrated on and when it was frozen; the parameters are in `world.py`, the people in `users.py`, the process
-itself in `process.py`.
+that time. docs/simulator.md explains the process, its calibration and when it was frozen; the parameters are in
+`world.py`, the users in `users.py`, the process itself in `process.py`.
 """
 
 import gzip
@@ -126,7 +125,7 @@ def _locations(
 ) -> tuple[Ints, tuple[str, ...]]:
     """Location of each event in the city, as ids (N,), and the names of the locations.
 
-    Home, work, transit and away are the same names for everybody. Of the public locations of each kind a user has a
+    Home, work, transit and away are names that all users share. Of the public locations of each kind a user has a
     few favorites among those of the city, and visits one of them on a day. The name contains the kind, so that a
     predictor can see all that the process depends on.
     """

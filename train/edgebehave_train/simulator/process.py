@@ -180,8 +180,8 @@ class BehaviorProcess:
         q_rp, given = self._situation(at)
         return self._behavior_probs(q_rp, *given)
 
-    def as_lived_by(self, user: Ints) -> "BehaviorProcess":
-        """A process that has run, with other users (N,) in the place of those who lived it.
+    def with_users(self, user: Ints) -> "BehaviorProcess":
+        """A process that has run, with other users (N,) in the place of its own.
 
         Behaviors, times and locations stay; the oracle predicts for the other users. Adjacent users must stay
         different from each other.

@@ -5,6 +5,7 @@ working day of an odd week), and "minute" means minutes after 4:00 throughout. S
 locations, S = 48 half-hour slots, A appointments per plan.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +41,17 @@ _ASLEEP = 0.02  # and how much less at night
 # Where people who are free go, relative to home.
 _OUTINGS = {"restaurant": 0.10, "shop": 0.16, "park": 0.12, "transit": 0.10, "clinic": 0.012}
 
-# How people differ. Gamma shapes: the smaller, the more; the means are 1 but for the sessions.
+# How people differ. Gamma shapes: the smaller, the more; all means are 1 except that of the sessions.
 _INTEREST_SHAPE = 0.8
-_FIRST_INTEREST_SHAPE = 6.0  # the most common behavior pulls everybody
+_FIRST_INTEREST_SHAPE = 6.0  # everybody does the most common behavior
 _TRIP_SHAPE = 1.5
 _SESSIONS_SHAPE, _SESSIONS_PER_DAY = 6.0, 2.1
 _LEAST_SESSIONS_PER_DAY = 0.2
 _SHIFT_MIN, _MOST_SHIFT_MIN = 40.0, 90.0  # standard deviation and limit
 _SUCCESSOR_WEIGHT = (0.1, 0.5)
 _APPOINTMENT_WEIGHT = (0.35, 0.9)
+
+_HOUR_S = DAY_START_H + (np.arange(48) + 0.5) / 2
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -66,7 +69,7 @@ class Population:
     event_probs         (U, V, E) which of a behavior's events a user prefers, rows sum to 1.
     trip_factor         (U,) mean 1, on the persona's rate of trips.
     adopted             (U, number of triggers) bool.
-    successor           (U, V) what a user likes to do after each behavior.
+    successor           (U, V) the behavior that a user prefers after each behavior.
     successor_weight    (U,) how strongly.
     appointment_min     (U, 3, A) minute of each appointment of a plan.
     appointment         (U, 3, A) the behavior of it.
@@ -107,36 +110,31 @@ def slot_of(minute: npt.NDArray[np.floating]) -> Ints:
 
 def clock_table() -> Floats:
     """(S, V): weight of each behavior in each half hour; mean 1 over the day."""
-    hour = DAY_START_H + (np.arange(48) + 0.5) / 2
     table = np.empty((48, len(BEHAVIORS)))
     for v, behavior in enumerate(BEHAVIORS):
         height = np.full(48, _FLOOR)
         for center, width, bump in CLOCK_BUMPS[behavior.clock]:
-            away = (hour - center + 12) % 24 - 12
+            away = (_HOUR_S - center + 12) % 24 - 12
             height += bump * np.exp(-0.5 * (away / width) ** 2)
         table[:, v] = height / height.mean()
     return table
 
 
-def _shift(persona: Persona, plan: int) -> Shift | None:
-    return (None, persona.early, persona.late)[plan]
-
-
-def _awake(persona: Persona, plan: int) -> tuple[float, float]:
-    shift = _shift(persona, plan)
-    return persona.wake_off if shift is None else (shift.wake, shift.sleep)
+def _plans() -> Iterator[tuple[tuple[int, int], Persona, Shift | None, float, float]]:
+    """Index (persona, plan), persona, working hours, and hours of waking and sleep of every plan."""
+    for i, persona in enumerate(PERSONAS):
+        for plan, shift in enumerate((None, persona.early, persona.late)):
+            awake = persona.wake_off if shift is None else (shift.wake, shift.sleep)
+            yield (i, plan), persona, shift, *awake
 
 
 def rhythm_table() -> Floats:
     """(personas, plans, S): share of the phone's use in each half hour; rows sum to 1."""
     table = np.zeros((len(PERSONAS), NUM_PLANS, 48))
-    hour = DAY_START_H + (np.arange(48) + 0.5) / 2
-    for i, persona in enumerate(PERSONAS):
-        for plan in range(NUM_PLANS):
-            wake, sleep = _awake(persona, plan)
-            use = np.where((hour >= wake) & (hour < sleep), 1.0, _ASLEEP)
-            use[(hour >= 19) & (hour < sleep)] *= _EVENING
-            table[i, plan] = use / use.sum()
+    for index, _, _, wake, sleep in _plans():
+        use = np.where((wake <= _HOUR_S) & (sleep > _HOUR_S), 1.0, _ASLEEP)
+        use[(_HOUR_S >= 19) & (sleep > _HOUR_S)] *= _EVENING
+        table[index] = use / use.sum()
     return table
 
 
@@ -145,29 +143,25 @@ def schedule_table() -> Floats:
     location = {name: p for p, name in enumerate(LOCATIONS)}
     outings = [location[name] for name in _OUTINGS]
     table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(LOCATIONS)))
-    hour = DAY_START_H + (np.arange(48) + 0.5) / 2
-    for i, persona in enumerate(PERSONAS):
-        for plan in range(NUM_PLANS):
-            where = table[i, plan]
-            wake, sleep = _awake(persona, plan)
-            out = (hour >= wake + 1) & (hour < min(sleep - 1, 23.5))
-            where[:, location["home"]] = 1.0
-            where[np.ix_(np.flatnonzero(out), np.array(outings))] = list(_OUTINGS.values())
-            where[hour >= 20, location["clinic"]] = 0.0
-            shift = _shift(persona, plan)
-            if shift is None:
-                where[(hour >= 8) & (hour < 13), location["station"]] = persona.trips
-                continue
-            at_work = (hour >= shift.start) & (hour < shift.stop)
-            where[at_work] = 0.0
-            where[at_work, location["work"]] = 1.0
-            lunch = at_work & (np.abs(hour - (shift.start + shift.stop) / 2 + 0.5) < 0.8)
-            where[lunch, location["restaurant"]] = 0.8
-            for edge in (shift.start - 0.5, shift.stop + 0.5):
-                commute = np.abs(hour - edge) <= 0.5
-                where[commute] = 0.0
-                where[commute, location["transit"]] = 1.0
-                where[commute, location["home"]] = 0.25
+    for index, persona, shift, wake, sleep in _plans():
+        where = table[index]
+        out = (wake + 1 <= _HOUR_S) & (min(sleep - 1, 23.5) > _HOUR_S)
+        where[:, location["home"]] = 1.0
+        where[np.ix_(np.flatnonzero(out), np.array(outings))] = list(_OUTINGS.values())
+        where[_HOUR_S >= 20, location["clinic"]] = 0.0
+        if shift is None:
+            where[(_HOUR_S >= 8) & (_HOUR_S < 13), location["station"]] = persona.trips
+            continue
+        at_work = (shift.start <= _HOUR_S) & (shift.stop > _HOUR_S)
+        where[at_work] = 0.0
+        where[at_work, location["work"]] = 1.0
+        lunch = at_work & (np.abs(_HOUR_S - (shift.start + shift.stop) / 2 + 0.5) < 0.8)
+        where[lunch, location["restaurant"]] = 0.8
+        for edge in (shift.start - 0.5, shift.stop + 0.5):
+            commute = np.abs(_HOUR_S - edge) <= 0.5
+            where[commute] = 0.0
+            where[commute, location["transit"]] = 1.0
+            where[commute, location["home"]] = 0.25
     return table / table.sum(-1, keepdims=True)
 
 

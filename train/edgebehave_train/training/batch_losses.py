@@ -54,16 +54,16 @@ class BatchLosses:
                 hide = torch.rand(len(batch.where), device=self.device) < share
                 weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
                 time_known = ~hide
-            hidden_md = hidden.flatten(0, 1)[batch.where]
-            z = model.query(hidden_md, weekday, slot, batch.query_location)
+            hidden_MD = hidden.flatten(0, 1)[batch.where]
+            z = model.query(hidden_MD, weekday, slot, batch.query_location)
             pairs = self.past.pairs(batch.row, time_known) if self.past else None
             losses = model.nll(
-                z, batch.target, batch.target_probs, evidence, pairs, self.objective.log_ratio_V, batch.tilts
+                z, batch.target, batch.target_probs, evidence, pairs, self.objective.log_ratio_V, batch.normalizers
             )
             heads = None
             if batch.generation is not None:
                 heads = model.generation.losses(
-                    hidden_md, z, batch.generation, model.event, model.location, self.event_to_behavior
+                    hidden_MD, z, batch.generation, model.event, model.location, self.event_to_behavior
                 )
             return losses, heads
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgebehave.habits import KERNELS
 from edgebehave_train.kernels.copy_kernels import copy_numbers
-from edgebehave_train.kernels.habit_kernels import target_features, target_tilts
+from edgebehave_train.kernels.habit_kernels import target_features, target_normalizers
 from edgebehave_train.kernels.pairs import PastBehaviors
 from edgebehave_train.logs.behavior_log import BehaviorLog
 from edgebehave_train.logs.mapped_log import MappedLog
@@ -30,7 +30,7 @@ class Batch:
     row              (M,) int64 rows of the targets in the behavior log.
     query_weekday, query_slot, query_location  (M,) int64, of the target's moment.
     target_probs, evidence  (M, K) float32, of the habit kernels.
-    tilts            (M, K) float32, A_k of the habit kernels; None if the objective needs none.
+    normalizers      (M, K) float32, A_k of the habit kernels; None if the objective needs none.
     generation       what the generation heads learn, if there are any.
     """
 
@@ -49,7 +49,7 @@ class Batch:
     query_location: Tensor
     target_probs: Tensor
     evidence: Tensor
-    tilts: Tensor | None = None
+    normalizers: Tensor | None = None
     generation: GenerationTargets | None = None
 
     @property
@@ -76,7 +76,7 @@ class TrainingLog:
 
         learned_kernel  keep the columns from which its pairs are made.
         generation      compute the numbers of the generation heads as well.
-        ratio_C         (V + U,) r_b of an objective that shifts the prior; None: no tilts.
+        ratio_C         (V + U,) r_b of an objective that shifts the prior; None: no normalizers.
         """
         self.device = device
         self.past = PastBehaviors(behaviors, device, ratio_C=ratio_C) if learned_kernel else None
@@ -96,9 +96,9 @@ class TrainingLog:
         self.row = column(row)
         self.target_probs = torch.from_numpy(target_probs).to(device)
         self.evidence = torch.from_numpy(evidence).to(device)
-        self.tilts = None
+        self.normalizers = None
         if habits and ratio_C is not None:
-            self.tilts = torch.from_numpy(kernel_tilts(behaviors, ratio_C)).to(device)
+            self.normalizers = torch.from_numpy(kernel_normalizers(behaviors, ratio_C)).to(device)
         self.copies: dict[str, Tensor] | None = None
         if generation:
             numbers = vars(copy_numbers(log, behaviors))
@@ -138,7 +138,7 @@ class TrainingLog:
             query_location=self.location[event].long(),
             target_probs=self.target_probs[row_of_target],
             evidence=self.evidence[row_of_target],
-            tilts=None if self.tilts is None else self.tilts[row_of_target],
+            normalizers=None if self.normalizers is None else self.normalizers[row_of_target],
             generation=self._generation_targets(event, row_of_target),
         )
 
@@ -166,7 +166,7 @@ def kernel_numbers(
     return target_probs, evidence
 
 
-def kernel_tilts(behaviors: BehaviorLog, ratio_C: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def kernel_normalizers(behaviors: BehaviorLog, ratio_C: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """A_k of every behavior of a log, (J, K) float32; ratio_C (V + U,) r_b of every candidate."""
     users = range(behaviors.num_users)
-    return np.concatenate([target_tilts(behaviors.user(user), ratio_C) for user in users])
+    return np.concatenate([target_normalizers(behaviors.user(user), ratio_C) for user in users])

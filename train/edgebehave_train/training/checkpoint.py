@@ -12,7 +12,6 @@ Each file is replaced atomically, so a killed run leaves its last complete state
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +158,6 @@ class Checkpoint:
     def read_metrics(self) -> dict[str, Any]:
         path = self.path / "metrics.json"
         return read_json(path) if path.is_file() else {}
-
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        write_json(self.path / "metrics.json", metrics)
 
 
 def write_description(

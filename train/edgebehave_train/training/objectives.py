@@ -23,14 +23,14 @@ warm start) can be switched on. With kappa = 0 all classes share one eps: that i
 over labels; kappa > 0 gives rare classes larger sets.
 
 Weights are chosen by the objective's own loss on the validation part, `validation_loss`: the plain loss would choose
-weights from before a strong objective takes effect. Where q moves
-with the risks, it is solved anew from the risks of the validation part, so that epochs compare.
+weights from before a strong objective takes effect. Where q moves with the risks, it is solved again from the risks
+of the validation part, so that epochs can be compared.
 
 dro may have the loss of logit_adjusted, with r = pi^shift, in the place of l: the prior then decides how far all rare
 behaviors are lifted, and q which of them further.
 
-p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with
-A_k = sum_b p_k(b) r_b, one number per target and kernel (see `kernels/habit_kernels.py`).
+p of the adjusted objectives may be a mixture: sum_b p(b) r_b = sum_k g_k A_k with A_k = sum_b p_k(b) r_b, one number
+per target and kernel (see `kernels/habit_kernels.py`).
 """
 
 # M targets of a batch, V behaviors, C = V + U candidates, G groups
@@ -138,8 +138,8 @@ class Objective(nn.Module):
         self.register_buffer("log_ratio_V", None)
         self._candidate_ratio: Callable[[int], npt.NDArray[np.float64]] | None = None
 
-    def shift_prior(self, behavior_counts_V: npt.NDArray[np.int64], tau: float) -> None:
-        """Make l the loss of p(b) r_b, renormalized, with r = pi^tau."""
+    def set_prior_shift(self, behavior_counts_V: npt.NDArray[np.int64], tau: float) -> None:
+        """Make l the loss under a prior shift: of p(b) r_b, normalized, with r = pi^tau."""
         self._candidate_ratio = lambda num: candidate_prior(behavior_counts_V, num) ** tau
         log_ratio_V = np.log(self._candidate_ratio(len(behavior_counts_V)))
         self.log_ratio_V = torch.from_numpy(log_ratio_V).float()
@@ -151,17 +151,17 @@ class Objective(nn.Module):
         target_M  (M,) behaviors.
         progress  share of the training that is done, in [0, 1].
         """
-        mixture_M = self.target_loss(losses.nll, losses.log_tilt, target_M)
-        network_M = self.target_loss(losses.network_nll, losses.network_log_tilt, target_M)
+        mixture_M = self.target_loss(losses.nll, losses.log_normalizer, target_M)
+        network_M = self.target_loss(losses.network_nll, losses.network_log_normalizer, target_M)
         loss_M = mixture_M + self.config.network_weight * network_M
         weight_M = self.weight(mixture_M.detach().float(), target_M, progress)
         return loss_M.mean() if weight_M is None else (weight_M * loss_M).mean()
 
-    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
+    def target_loss(self, nll_M: Tensor, log_normalizer_M: Tensor, target_M: Tensor) -> Tensor:
         """Loss of each target, (M,)."""
         if self.log_ratio_V is None:
             return nll_M
-        return nll_M - self.log_ratio_V[target_M] + log_tilt_M
+        return nll_M - self.log_ratio_V[target_M] + log_normalizer_M
 
     def weight(self, nll_M: Tensor, target_M: Tensor, progress: float) -> Tensor | None:
         """Weight of each target, (M,), 1 on average over the training part; None = all 1.
@@ -197,7 +197,7 @@ class Objective(nn.Module):
 class Focal(Objective):
     """Targets that are predicted well count less; the factor takes part in the gradient."""
 
-    def target_loss(self, nll_M: Tensor, log_tilt_M: Tensor, target_M: Tensor) -> Tensor:
+    def target_loss(self, nll_M: Tensor, log_normalizer_M: Tensor, target_M: Tensor) -> Tensor:
         # expm1 keeps 1 - p exact where p is near 1; a power of 0 has no gradient, hence the clamp.
         surprise_M = (-torch.expm1(-nll_M)).clamp_min(1e-6)
         return surprise_M**self.config.gamma * nll_M
@@ -213,7 +213,7 @@ class LogitAdjusted(Objective):
 
     def __init__(self, config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.int64]) -> None:
         super().__init__(config)
-        self.shift_prior(behavior_counts_V, 1.0 if config.name == "balanced_softmax" else config.tau)
+        self.set_prior_shift(behavior_counts_V, 1.0 if config.name == "balanced_softmax" else config.tau)
 
 
 class ClassBalanced(Objective):
@@ -397,7 +397,7 @@ def build_objective(config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.i
         prior_V = torch.from_numpy(counts_V / counts_V.sum()).float()
         robust = DistributionallyRobust(config, prior_V)
         if config.shift:
-            robust.shift_prior(counts_V, config.shift)
+            robust.set_prior_shift(counts_V, config.shift)
         return robust
     if config.name == "group_dro":
         return GroupDistributionallyRobust(config, counts_V)

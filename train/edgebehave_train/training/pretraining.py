@@ -84,7 +84,7 @@ class Progress:
     validation_rank  mean reciprocal rank of the targets if it chooses the weights, else NaN; "validation", and the
                      highest at the "end".
     head_nll         -log p of each generation head; "validation" only, empty without heads.
-    is_best          the epoch is the best so far, by what `choose_by` says.
+    is_best          the epoch is the best so far, by `choose_by`.
     message          one line for people.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from edgebehave_train.logs.packing import pack_rows
-from edgebehave_train.metrics.metrics import reciprocal_rank
+from edgebehave_train.metrics.prediction_metrics import reciprocal_rank
 from edgebehave_train.metrics.ranking import Ranking
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.model.behavior_model import BehaviorModel
@@ -65,7 +65,7 @@ def validate(
         if len(batch.where):
             losses, heads = losses_of_batch.of(model, batch)
             nlls.append(losses.nll.float())
-            losses_of_targets.append(objective.target_loss(nlls[-1], losses.log_tilt, batch.target))
+            losses_of_targets.append(objective.target_loss(nlls[-1], losses.log_normalizer, batch.target))
             targets.append(batch.target)
             for name in of_head if heads is not None else ():
                 of_head[name] += float(getattr(heads, name)) * len(batch.where)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
-from edgebehave_train.evaluation import evaluation
 from edgebehave_train.evaluation.habit_baseline import habits
 from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import part_targets, predict_part
 from edgebehave_train.llm.evaluation import protocols as llm_evaluation
 from edgebehave_train.llm.evaluation.protocols import (
     ProtocolTable,
@@ -26,7 +26,7 @@ from edgebehave_train.llm.prompts.samples import LLM_SPLIT, log_samples
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.bootstrap import Interval
-from edgebehave_train.metrics.metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training.pretraining import pretrain
 
 SMALL = {"num_resamples": 20}
@@ -174,7 +174,7 @@ def test_the_edge_model_answers_as_in_evaluation(tiny_store, checkpoint):
     assert (probs[:, 0] == 0).all()
     assert (probs.sum(1) <= 1 + 1e-5).all()
     # The tiny log has no behavior outside the training part: nobody has one of their own.
-    expected = evaluation.predict_part(tiny_store, checkpoint)
+    expected = predict_part(tiny_store, checkpoint)
     here = np.isin(expected.targets.event, samples.targets.event)
     np.testing.assert_array_equal(probs.argmax(1), expected.predicted[here])
     some = balanced_samples(samples, 5)
@@ -191,8 +191,8 @@ def test_the_edge_model_answers_as_in_evaluation(tiny_store, checkpoint):
 def test_habits_answer_as_in_evaluation(tiny_store, samples):
     probs = habit_probs(tiny_store, samples)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
-    asked = evaluation.ask(map_log(tiny_store, samples.vocabulary), part_of_event(tiny_store, LLM_SPLIT), "test")
-    weights = tune_habits(asked.behaviors, asked.tuned_on, 60)
+    asked = part_targets(map_log(tiny_store, samples.vocabulary), part_of_event(tiny_store, LLM_SPLIT), "test")
+    weights = tune_habits(asked.behaviors, asked.validation_targets, 60)
     expected = habits(asked.behaviors, samples.targets, weights)
     np.testing.assert_array_equal(probs.argmax(1), expected.predicted)
     table = protocol_table("users", samples, {"habits": probs}, **SMALL)

@@ -6,12 +6,12 @@ import warnings
 
 import pytest
 
-from edgebehave_train.llm.prompts.chat import ChatFormat
 from edgebehave_train.llm.prompts.conversations import (
     SMALL_CORPUS,
     encode_conversations,
     read_conversations,
 )
+from edgebehave_train.llm.prompts.encoding import ChatFormat
 
 ASK = {"role": "user", "content": "How are you?"}
 FINE = {"role": "assistant", "content": "Fine."}
@@ -61,7 +61,7 @@ BROKEN = {
     json.dumps({"messages": [ASK, ASK, FINE]}): "the user where the assistant's was expected",
     json.dumps({"messages": [ASK, SYSTEM, FINE]}): "not the first",
     json.dumps({"messages": [ASK, {"role": "tool", "content": "5"}]}): "a turn of 'tool'",
-    json.dumps({"messages": [ASK, {"role": ["x"], "content": "5"}]}): "who is none of",
+    json.dumps({"messages": [ASK, {"role": ["x"], "content": "5"}]}): "not one of",
     json.dumps({"messages": [ASK, {"role": "assistant", "content": None}]}): "without text",
     json.dumps({"messages": [ASK, {"role": "assistant", "content": " "}]}): "without text",
     json.dumps({"messages": [ASK, {"role": "assistant", "content": "\ud83d"}]}): "surrogate pair",

@@ -1,11 +1,13 @@
 """Samples are the targets of evaluation, with the past that a reader of the log would find."""
 
+import datetime
+
 import numpy as np
 import pytest
 
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.evaluation.evaluation import ask
-from edgebehave_train.llm.prompts.samples import LLM_SPLIT, PastBehavior, Sample, log_samples
+from edgebehave_train.evaluation.part_predictions import part_targets
+from edgebehave_train.llm.prompts.samples import LLM_SPLIT, PastBehavior, Sample, log_samples, next_sample
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import SplitConfig, part_of_event
 
@@ -42,7 +44,6 @@ def test_a_sample_by_hand(by_hand):
     user = int(samples.targets.user[0])
     office = f"office_{user}"
     assert [name[b] for b in samples.behavior] == ["work", "sleep"]
-    assert (samples.num_unknown, samples.num_without_history) == (2, 0)
     assert samples[1] == Sample(
         event=6 * user + 4,
         user=user,
@@ -63,10 +64,9 @@ def test_a_history_has_as_many_known_behaviors_as_there_are(by_hand):
     assert len(log_samples(by_hand, "train", THIRDS)[-1].history) == 4
 
 
-def test_targets_without_a_known_past_are_counted(by_hand):
+def test_targets_without_a_known_past_are_left_out(by_hand):
     samples = log_samples(by_hand, "test", THIRDS, Vocabulary.identity(["work", "sleep"]))
     assert [samples.vocabulary.behaviors[b] for b in samples.behavior] == ["sleep"]
-    assert (samples.num_unknown, samples.num_without_history) == (2, 1)
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
@@ -74,10 +74,13 @@ def test_targets_without_a_known_past_are_counted(by_hand):
 def test_samples_are_the_known_targets_of_evaluation(tiny_store, part, split):
     samples = log_samples(tiny_store, part, split)
     parts = part_of_event(tiny_store, split)
-    asked = ask(map_log(tiny_store, samples.vocabulary), parts, part)
-    left_out = samples.num_unknown + samples.num_without_history
-    assert len(samples) + left_out == len(asked.targets)
+    asked = part_targets(map_log(tiny_store, samples.vocabulary), parts, part)
     here = np.isin(asked.targets.event, samples.targets.event)
+    for behavior, user, event in zip(
+        *(column[~here] for column in (asked.targets.behavior, asked.targets.user, asked.targets.event)), strict=True
+    ):
+        before = asked.log.behavior[asked.log.user_start[user] : event]
+        assert behavior == 0 or not ((before > 0) & (before < samples.vocabulary.num_behaviors)).any()
     for name, column in vars(asked.targets.take(here)).items():
         np.testing.assert_array_equal(column, getattr(samples.targets, name))
     np.testing.assert_array_equal(samples.train_counts, asked.behaviors.train_counts)
@@ -130,3 +133,48 @@ def test_what_cannot_be_sampled_is_said(tiny_store):
         log_samples(tiny_store, "test", history=0)
     with pytest.raises(ValueError, match="holds no sample"):
         log_samples(tiny_store, "test", vocabulary=Vocabulary.identity(["never"]))
+
+
+# -- the next sample of a user ------------------------------------------------------------------
+
+FIRST_MONDAY_S = int(datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC).timestamp())
+WORDS = ["work", "home", "work", "gym", "home"]
+
+
+@pytest.fixture(scope="module")
+def next_store(make_store):
+    users = [
+        [(FIRST_MONDAY_S + 3600 * (5 * i + u), word, "here" if i % 2 else None) for i, word in enumerate(WORDS)]
+        for u in range(10)
+    ]
+    return make_store(users)
+
+
+def test_it_is_the_sample_that_would_come_next(next_store):
+    """The history of a sample of the log, shifted by its own target."""
+    split = SplitConfig(by="user", train=0.8, validation=0.1)
+    samples = log_samples(next_store, "train", split, history=3)
+    last = next(s for s in samples if s.user == 4 and s.event == next_store.user_start[5] - 1)
+    asked = next_sample(next_store, "u4", samples.vocabulary, history=3)
+    target = PastBehavior(weekday=last.weekday, hour=last.hour, location=last.location, behavior=last.behavior)
+    assert asked.history == (*last.history[1:], target)
+    assert (asked.weekday, asked.hour) == (last.weekday, last.hour)
+    assert (asked.user, asked.behavior, asked.location) == (4, 0, None)
+
+
+def test_a_moment_is_told_in_its_own_zone(next_store):
+    vocabulary = next_store.vocabulary
+    zone = datetime.timezone(datetime.timedelta(hours=-3))
+    at = datetime.datetime(2026, 1, 11, 23, 40, tzinfo=zone)  # a Sunday there, Monday in UTC
+    asked = next_sample(next_store, "u0", vocabulary, at=at)
+    assert (asked.weekday, asked.hour) == (6, 23)
+    with pytest.raises(ValueError, match="needs a time zone"):
+        next_sample(next_store, "u0", vocabulary, at=datetime.datetime(2026, 1, 11))
+
+
+def test_who_cannot_be_asked_about(next_store, make_store):
+    with pytest.raises(ValueError, match="no user 'nobody'"):
+        next_sample(next_store, "nobody", next_store.vocabulary)
+    other = make_store([[(0, "swim", None)]])
+    with pytest.raises(ValueError, match="no behavior that the model knows"):
+        next_sample(other, "u0", next_store.vocabulary)

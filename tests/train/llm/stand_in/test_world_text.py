@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edgebehave_train.llm.prompts.prompts import FORMATS, PromptConfig, write_prompt
 from edgebehave_train.llm.prompts.samples import PastBehavior, Sample
+from edgebehave_train.llm.prompts.wording import FORMATS, PromptConfig, write_prompt
 from edgebehave_train.llm.stand_in import world_chat, world_diaries, world_kinship, world_text
 from edgebehave_train.llm.stand_in.world_diaries import draw_diary, typical_hours
 from edgebehave_train.llm.stand_in.world_kinship import AKIN, ANCHORS, CUE_WORDS, KINDS, NAMES, TAIL, action

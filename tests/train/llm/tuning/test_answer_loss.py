@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll, head_at
 

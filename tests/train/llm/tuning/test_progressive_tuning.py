@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import log_samples
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings
-from edgebehave_train.llm.tuning import tuning
+from edgebehave_train.llm.tuning import tuning_loop
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
 from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, sample_probs
-from edgebehave_train.llm.tuning.tuning import TuningConfig
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig
 
 QUICK = TuningConfig(epochs=1, learning_rate=3e-3, batch_size=8, autocast="float32")
 
@@ -113,7 +113,7 @@ def test_the_second_stage_goes_on_from_a_tuned_model(store, tiny_llama, config, 
 @pytest.mark.parametrize("killed_in", ["anchor", "balanced"])
 def test_a_killed_run_goes_on_and_ends_the_same(store, tiny_llama, config, tmp_path, monkeypatch, killed_in):
     whole = run(store, tiny_llama, config, tmp_path / "whole")
-    monkeypatch.setattr(tuning, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(tuning_loop, "_SAVE_EVERY_S", -1.0)
 
     class KilledError(Exception):
         pass

@@ -1,4 +1,4 @@
-"""Tuned language models beside what else predicts, on the same samples of a log."""
+"""Tuned language models beside other predictors, on the same samples of a log."""
 
 # S samples, V behaviors (id 0 included)
 
@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.evaluation.evaluation import note_reading
-from edgebehave_train.files import read_json, write_json
 from edgebehave_train.llm.evaluation.protocols import (
     PER_BEHAVIOR,
     Protocol,
@@ -23,30 +21,27 @@ from edgebehave_train.llm.evaluation.protocols import (
     random_samples,
     require_same_task,
 )
-from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
-from edgebehave_train.llm.scoring.answer_generation import generate_behaviors
+from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.training.checkpoint import Checkpoint
 
 ZERO_SHOT, HABITS = "zero-shot", "habits"
-"""Rows that are called after no folder."""
-
-_METRICS_FILE = "metrics.json"
+"""Names of the rows without a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonConfig:
-    """What is measured, and on what.
+    """The rows and samples of a comparison.
 
-    protocol      "users": samples as they come; "balanced": as many of each behavior.
-    part          "validation" or "test"; a reading of the test part is noted in each folder.
-    max_samples   of the users protocol, drawn uniformly; 0 = all.
-    per_behavior  of the balanced protocol, at most.
-    zero_shot     a row for the base of the first model, as it is.
-    written       a row for each model that writes its answer instead of choosing a candidate.
-    habits        a row for the habit baseline.
+    protocol      "users": samples as they come; "balanced": equally many of each behavior.
+    part          "validation" or "test"; a reading of the test part is recorded in each folder.
+    max_samples   samples of the users protocol, drawn uniformly; 0 = all.
+    per_behavior  samples of each behavior in the balanced protocol, at most.
+    zero_shot     whether there is a row for the base of the first model, untuned.
+    habits        whether there is a row for the habit baseline.
     num_resamples  of users, for the intervals.
     seed          of the draw and the resamples.
     """
@@ -56,7 +51,6 @@ class ComparisonConfig:
     max_samples: int = 2000
     per_behavior: int = PER_BEHAVIOR
     zero_shot: bool = False
-    written: bool = False
     habits: bool = True
     num_resamples: int = 1000
     seed: int = 0
@@ -80,9 +74,9 @@ def compare_language_models(
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] = lambda row, done, total: None,
 ) -> ProtocolTable:
-    """Every row on the same samples; the first model is the reference of the differences.
+    """A table with all rows on the same samples; the first model is the reference of the differences.
 
-    models       tuned on the log of the store, with one split; rows are called after their folders.
+    models       tuned on the log of the store, with one split; rows have the names of the folders.
     checkpoints  BehaveGPT models of the same log and split.
     on_progress  called with the name of a row, its samples done and all of them.
     Raises ValueError for no models, for models that are not finished or of another log or split
@@ -105,31 +99,24 @@ def compare_language_models(
         raise ValueError(f"two rows would be called {twice!r}; rename one of the folders")
     longest = max(model.config.prompt.history for model in models)
     part = log_samples(store, config.part, first.config.split, first.vocabulary, longest)
-    samples = _drawn(part, config)
-    for checkpoint in checkpoints:  # before the language models have been asked for an hour
+    if config.protocol == "balanced":
+        samples = balanced_samples(part, config.per_behavior, config.seed)
+    else:
+        samples = random_samples(part, config.max_samples or len(part), config.seed)
+    for checkpoint in checkpoints:  # before the slow language models
         require_same_task(checkpoint, store, samples)
     probs: dict[str, npt.NDArray[np.floating]] = {}
 
-    def ask(row: str, llm: Any, tokenizer: Any, tuned: TunedLLM) -> None:
+    def add_row(row: str, llm: Any, tokenizer: Any, tuned: TunedLLM) -> None:
         encoder = prompt_encoder(llm, tokenizer, tuned.names, tuned.config)
         probs[row] = sample_probs(llm, encoder, samples, on_progress=lambda done, total: on_progress(row, done, total))
-        if config.written:
-            named = f"{row}, written"
-            behaviors = generate_behaviors(
-                llm,
-                tokenizer,
-                [encoder.encode(sample).prompt_ids for sample in samples],
-                encoder.candidates,
-                on_progress=lambda done, total: on_progress(named, done, total),
-            )
-            probs[named] = _certain(behaviors, samples)
 
     for tuned in models:
-        ask(tuned.path.resolve().name, *tuned.load(device), tuned)
+        add_row(tuned.path.resolve().name, *tuned.load(device), tuned)
         if config.part == "test":
-            _note_reading(tuned, store)
+            record_measurement(tuned.path, store, config.part)
     if config.zero_shot:
-        ask(ZERO_SHOT, *load_language_model(first.base, device=device), first)
+        add_row(ZERO_SHOT, *load_language_model(first.base, device=device), first)
     for checkpoint in checkpoints:
         probs[checkpoint.path.resolve().name] = checkpoint_probs(checkpoint, store, samples)
     if config.habits:
@@ -144,30 +131,8 @@ def compare_language_models(
     )
 
 
-def _drawn(part: LogSamples, config: ComparisonConfig) -> LogSamples:
-    if config.protocol == "balanced":
-        return balanced_samples(part, config.per_behavior, config.seed)
-    return random_samples(part, config.max_samples, config.seed) if config.max_samples else part
-
-
-def _certain(behaviors: npt.NDArray[np.int64], samples: LogSamples) -> npt.NDArray[np.float32]:
-    """(S, V): 1 for the behavior that was written. Where none was, 1 for one that did not come,
-    which is a miss: all zeros would be a tie of all."""
-    certain = np.zeros((len(behaviors), samples.vocabulary.num_behaviors), np.float32)
-    other = np.where(samples.behavior == 1, 2, 1)
-    certain[np.arange(len(behaviors)), np.where(behaviors > 0, behaviors, other)] = 1
-    return certain
-
-
-def _note_reading(tuned: TunedLLM, store: EventStore) -> None:
-    file = tuned.path / _METRICS_FILE
-    metrics: dict[str, Any] = read_json(file) if file.is_file() else {}
-    note_reading(metrics, "test", store)
-    write_json(file, metrics)
-
-
 def comparison_json(table: ProtocolTable, config: ComparisonConfig, models: Sequence[TunedLLM]) -> Mapping[str, Any]:
-    """The table with what it was measured on and with."""
+    """The table with the settings, the log and the models."""
     return {
         **table.to_json(),
         "config": dataclasses.asdict(config),

@@ -1,14 +1,14 @@
-"""BehaviorLM's two protocols, on the probabilities that any predictor gives for the same samples.
+"""BehaviorLM's two protocols, on the probabilities of any predictors for the same samples.
 
     users     samples of the users of the test part as they come: weighted precision and recall.
     balanced  up to 500 samples of each behavior: the accuracy overall and of head, medium and tail
               behaviors, more than 5 %, 1 to 5 % and less than 1 % of the training part.
 
-The metrics are those of `edgebehave_train.metrics.metrics`; of its names, `weighted_recall` is the share
+The metrics are those of `edgebehave_train.metrics.prediction_metrics`; of its names, `weighted_recall` is the share
 of samples whose most probable behavior came, "overall accuracy", and `macro_recall` the mean of
 that share over behaviors. They are equal where all behaviors have the same number of samples.
-Whoever predicts chooses among the V - 1 known behaviors, so that no row has an easier task; the
-intervals come from resampling users, and a resample of a balanced set is balanced on average only.
+Every predictor chooses among the V - 1 known behaviors, so that all rows have the same task. The
+intervals come from resampling users; a resample of a balanced set is balanced on average only.
 """
 
 # S samples, V behaviors (id 0 included), R samples of a block, C candidates of a checkpoint
@@ -23,21 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.evaluation.evaluation import Asked, ask, note_reading
 from edgebehave_train.evaluation.habit_baseline import habit_scores
 from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import PartTargets, part_targets
 from edgebehave_train.llm.prompts.samples import LogSamples
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.frequencies import group_of_behavior
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
-from edgebehave_train.metrics.bootstrap import (
-    NUM_RESAMPLES,
-    Interval,
-    metric_intervals,
-    paired_differences,
-)
-from edgebehave_train.metrics.metrics import GROUPS
+from edgebehave_train.metrics.bootstrap import NUM_RESAMPLES, Interval, metric_intervals, paired_differences
+from edgebehave_train.metrics.metrics_file import record_measurement
+from edgebehave_train.metrics.prediction_metrics import GROUPS
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -61,7 +57,7 @@ SHOWN: Mapping[Protocol, Mapping[str, str]] = {
         "tail_accuracy": "tail",
     },
 }
-"""The metrics that the text of a table shows, and their titles; its JSON holds all."""
+"""Metrics and titles of the columns of a table; its JSON holds all metrics."""
 
 FloatMatrix = npt.NDArray[np.floating]
 
@@ -83,9 +79,9 @@ def balanced_samples(samples: LogSamples, per_behavior: int = PER_BEHAVIOR, seed
 
 
 def random_samples(samples: LogSamples, num_samples: int, seed: int = 0) -> LogSamples:
-    """Some samples as they come, all with the same chance: a language model is slow.
+    """Some samples drawn uniformly, or all if there are no more: a language model is slow.
 
-    Returns all if there are no more. Raises ValueError for a number below 1.
+    Raises ValueError for a number below 1.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be 1 or more, got {num_samples}")
@@ -97,7 +93,7 @@ def random_samples(samples: LogSamples, num_samples: int, seed: int = 0) -> LogS
 class Row:
     """One predictor in a table.
 
-    metrics               every metric of `edgebehave_train.metrics.metrics` with its 95 % interval.
+    metrics               every metric of `edgebehave_train.metrics.prediction_metrics` with its 95 % interval.
     reference_minus_this  paired differences of the table's reference from this row.
     """
 
@@ -124,7 +120,7 @@ class ProtocolTable:
     reference: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All there is; intervals as [value, low, high], null where nothing could be measured."""
+        """All content; intervals as [value, low, high], null for what could not be measured."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         rows = {
             name: {
@@ -136,7 +132,7 @@ class ProtocolTable:
         return {**content, "group_samples": dict(self.group_samples), "rows": rows}
 
     def to_markdown(self) -> str:
-        """The protocol's own metrics, with intervals, and a line that says on what."""
+        """The metrics of the protocol with intervals, and a line about the samples."""
         shown = SHOWN[self.protocol]
         cells = [["", *shown.values()]]
         for name, row in self.rows.items():
@@ -159,10 +155,10 @@ def protocol_table(
 ) -> ProtocolTable:
     """The table of one protocol.
 
-    samples    those of the protocol: of a part, or what `balanced_samples` drew from it.
-    probs      name of each row and its probabilities (S, V), or any scores that rank alike;
-               column 0 is not looked at.
-    reference  a row whose paired differences from all others are measured as well.
+    samples    of the protocol: of a part, or drawn from it by `balanced_samples`.
+    probs      name of each row and its probabilities (S, V), or any scores with the same ranking;
+               column 0 is ignored.
+    reference  a row whose paired differences from all others are measured, too.
     seed       of the resamples.
     Raises ValueError for another protocol, a matrix of another shape or with NaN, no rows, and a
     reference that is no row.
@@ -205,19 +201,17 @@ def protocol_table(
 
 
 def checkpoint_probs(checkpoint: Checkpoint, store: EventStore, samples: LogSamples) -> npt.NDArray[np.float32]:
-    """What a BehaveGPT checkpoint gives the samples' behaviors, (S, V); column 0 is 0.
+    """Probabilities of the samples' behaviors by a BehaveGPT checkpoint, (S, V); column 0 is 0.
 
-    It sees each user's whole past, as on a device, and is asked on time. The user's own behaviors
-    beyond the vocabulary are left out, without scaling the others up: rows sum to at most 1.
-    A reading of the test part is noted in the checkpoint, as `edgebehave evaluate` does.
+    It reads each user's whole past, as on a device, and predicts at the time of the target. The
+    user's own behaviors beyond the vocabulary are left out and the others not scaled up: rows sum
+    to at most 1. A reading of the test part is recorded in the checkpoint, as by `edgebehave evaluate`.
     Raises ValueError if the checkpoint was trained on another log, vocabulary or split.
     """
     require_same_task(checkpoint, store, samples)
     asked = _asked(store, samples)
     if samples.part == "test":
-        metrics = checkpoint.read_metrics()
-        note_reading(metrics, samples.part, store)
-        checkpoint.write_metrics(metrics)
+        record_measurement(checkpoint.path, store, samples.part)
     probs_SV = np.zeros((len(samples), samples.vocabulary.num_behaviors), np.float32)
     model = checkpoint.load_model()
     for which, probs_RC in target_probs(model, asked.log, asked.behaviors, samples.targets):
@@ -237,10 +231,12 @@ def require_same_task(checkpoint: Checkpoint, store: EventStore, samples: LogSam
 
 
 def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float32]:
-    """What the `habits` baseline gives the samples' behaviors, (S, V); rows sum to 1, column 0 is
-    0. Its weights are tuned on the validation part, as in every table."""
+    """Probabilities by the `habits` baseline, (S, V); rows sum to 1, column 0 is 0.
+
+    Its weights are tuned on the validation part, as in every table.
+    """
     asked = _asked(store, samples)
-    weights = tune_habits(asked.behaviors, asked.tuned_on)
+    weights = tune_habits(asked.behaviors, asked.validation_targets)
     probs_SV = np.zeros((len(samples), samples.vocabulary.num_behaviors), np.float32)
     for which, scores_RC in habit_scores(asked.behaviors, samples.targets, weights):
         scores_RV = scores_RC[:, : probs_SV.shape[1]].copy()
@@ -249,10 +245,10 @@ def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float3
     return probs_SV
 
 
-def _asked(store: EventStore, samples: LogSamples) -> Asked:
+def _asked(store: EventStore, samples: LogSamples) -> PartTargets:
     """The log behind the samples. Raises ValueError if the samples are of another log."""
     log = map_log(store, samples.vocabulary)
-    asked = ask(log, part_of_event(store, samples.split), samples.part)
+    asked = part_targets(log, part_of_event(store, samples.split), samples.part)
     here = np.isin(asked.targets.event, samples.targets.event)
     found = asked.targets.take(here)
     if not (

@@ -1,7 +1,7 @@
-"""What behaviors are called in prompts: the names of the vocabulary, or those of a table.
+"""Readable names of behaviors in prompts: those of the vocabulary, or of a table.
 
-A language model knows a behavior by its words alone, so two behaviors must not share a name, and
-a code such as `120303` should have a readable one.
+A language model sees only the words of a behavior, so two behaviors must not share a name, and a
+code such as `120303` should have a readable one.
 """
 
 # V behaviors, id 0 included
@@ -9,8 +9,9 @@ a code such as `120303` should have a readable one.
 import csv
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgebehave.vocabulary import UNKNOWN_NAME, Vocabulary
 
@@ -19,7 +20,7 @@ def readable_names(vocabulary: Vocabulary, table: Mapping[str, str] | None = Non
     """The name of each behavior in prompts, by id; V names, the first stands for unknown.
 
     table    vocabulary name -> readable name. A behavior that it lacks keeps its own name. Names
-             that the vocabulary lacks are left aside with a warning: a table may serve many logs.
+             that the vocabulary lacks are ignored with a warning: a table may serve many logs.
     Returns  names without surrounding blanks and with single spaces inside, so that each fits on
              one line.
     Raises ValueError for an empty name, for two behaviors of one name whatever the case of its
@@ -38,7 +39,7 @@ def readable_names(vocabulary: Vocabulary, table: Mapping[str, str] | None = Non
     if foreign:
         some = ", ".join(map(repr, foreign[:3]))
         warnings.warn(
-            f"{len(foreign)} names of the table are no behaviors and are left aside: {some}"
+            f"{len(foreign)} names of the table are no behaviors and are ignored: {some}"
             + (", ..." if len(foreign) > 3 else ""),
             stacklevel=2,
         )
@@ -67,23 +68,26 @@ def read_name_table(path: Path | str) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a table of names: {error}") from None
-    return _of_json(text, path) if text.lstrip().startswith("{") else _of_csv(text, path)
-
-
-def _of_json(text: str, path: Path) -> dict[str, str]:
-    try:
-        table = json.loads(text, object_pairs_hook=lambda pairs: _distinct(pairs, path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    for name, readable in table.items():
+    table: dict[str, str] = {}
+    for name, readable in _json_pairs(text, path) if text.lstrip().startswith("{") else _csv_pairs(text, path):
+        if name in table:
+            raise ValueError(f"{path} names {name!r} twice")
         if not isinstance(readable, str):
             raise ValueError(f"{path}: the readable name of {name!r} must be text, got {readable}")
-    return dict(table)
+        table[name] = readable
+    return table
 
 
-def _of_csv(text: str, path: Path) -> dict[str, str]:
+def _json_pairs(text: str, path: Path) -> list[tuple[str, Any]]:
+    try:
+        return list(json.loads(text, object_pairs_hook=list))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def _csv_pairs(text: str, path: Path) -> list[tuple[str, Any]]:
     lines = csv.reader(text.splitlines())
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for row in lines:
         if not any(cell.strip() for cell in row):
             continue
@@ -97,13 +101,4 @@ def _of_csv(text: str, path: Path) -> dict[str, str]:
         del pairs[0]
     if not pairs:
         raise ValueError(f"{path} holds no names")
-    return _distinct(pairs, path)
-
-
-def _distinct(pairs: Iterable[tuple[str, str]], path: Path) -> dict[str, str]:
-    table: dict[str, str] = {}
-    for name, readable in pairs:
-        if name in table:
-            raise ValueError(f"{path} names {name!r} twice")
-        table[name] = readable
-    return table
+    return pairs

@@ -6,7 +6,7 @@ A corpus is JSON Lines, one conversation to a line, in either of two common form
     {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}
 
 Other keys are ignored. `SMALL_CORPUS` lies beside this module: 86 short conversations of our own,
-enough for a demo and for tests, and far too few for a model that matters.
+enough for a demo and for tests, and far too few for a model in use.
 """
 
 import json
@@ -16,23 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgebehave_train.llm.prompts.chat import ChatFormat, EncodedSamples, Message
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import ChatFormat, EncodedSamples, Message, TokenizedSample
 
 SMALL_CORPUS = Path(__file__).with_name("small_conversations.jsonl")
 
-_ROLES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-}
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversations:
-    """A corpus that was read.
+    """The conversations of a file.
 
     conversations  each as messages: perhaps one of the system, then user and assistant in turns,
                    the last turn the assistant's.
@@ -48,10 +41,10 @@ class Conversations:
 
 
 def read_conversations(path: Path | str = SMALL_CORPUS) -> Conversations:
-    """Read a corpus; broken lines are skipped, and one warning tells which and why.
+    """Read a corpus; lines that are no conversation are skipped, and one warning names them.
 
-    A turn of the user at the end, which nobody answers, is left out. Blank lines do not count.
-    Raises ValueError if the file cannot be read or holds not a single conversation.
+    A turn of the user at the end, which has no answer, is left out. Blank lines are ignored.
+    Raises ValueError if the file cannot be read or holds no conversation.
     """
     path = Path(path)
     conversations: list[list[Message]] = []
@@ -86,7 +79,7 @@ def read_conversations(path: Path | str = SMALL_CORPUS) -> Conversations:
 
 
 def encode_conversations(corpus: Conversations, chat: ChatFormat, max_tokens: int | None = None) -> EncodedSamples:
-    """A sample for every turn of the assistant: what it said, given all that was said before.
+    """A sample for every turn of the assistant, with all turns before it as the prompt.
 
     max_tokens  longer samples, answer included, are left out and counted.
     Returns     samples whose index is that of their conversation, and so may repeat.
@@ -98,10 +91,9 @@ def encode_conversations(corpus: Conversations, chat: ChatFormat, max_tokens: in
             if message["role"] != "assistant":
                 continue
             sample = TokenizedSample(
-                prompt_ids=chat.prompt_ids(messages[:turn]),
-                answer_ids=chat.answer_ids(message["content"]),
+                prompt_ids=chat.prompt_ids(messages[:turn]), answer_ids=chat.answer_ids(message["content"])
             )
-            if max_tokens and len(sample.prompt_ids) + len(sample.answer_ids) > max_tokens:
+            if max_tokens and len(sample) > max_tokens:
                 num_too_long += 1
             else:
                 samples.append(sample)
@@ -131,7 +123,7 @@ def _conversation(line: Any) -> list[Message]:
         said_by, text = turn.get(role_key), turn.get(text_key)
         role = _ROLES.get(said_by) if isinstance(said_by, str) else None
         if role is None:
-            raise ValueError(f"a turn of {said_by!r}, who is none of {', '.join(_ROLES)}")
+            raise ValueError(f"a turn of {said_by!r}, not one of {', '.join(_ROLES)}")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"a turn of {said_by!r} without text")
         try:

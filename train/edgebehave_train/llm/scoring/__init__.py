@@ -1,4 +1,4 @@
-"""Scoring: what a language model answers, by exact scores of all candidates or as written.
+"""Scoring: a language model with adapters, and its exact probabilities of all candidate answers.
 
 May import prompts, and what these may import.
 """

@@ -42,48 +42,35 @@ def candidate_tries(candidate_ids: Sequence[Sequence[int]], max_nodes: int | Non
     """Tries that together hold every candidate once.
 
     max_nodes  of one trie, unless a single candidate has more tokens; None: one trie for all.
-    Candidates go in order of their tokens, so that those which share a beginning stay together.
+    Candidates are sorted by their tokens, so that those with a shared beginning stay together.
     """
-    tries, group = [], _Growing()
+    tries: list[CandidateTrie] = []
+    node_of: dict[tuple[int, ...], int] = {(): 0}
+    steps: list[tuple[int, int, int]] = []
     for candidate in sorted(range(len(candidate_ids)), key=lambda c: tuple(candidate_ids[c])):
-        tokens = candidate_ids[candidate]
-        full = max_nodes is not None and group.num_nodes_with(tokens) > max_nodes
-        if full and group.steps:
-            tries.append(group.finished())
-            group = _Growing()
-        group.add(candidate, tokens)
-    tries.append(group.finished())
-    return tries
+        tokens = tuple(candidate_ids[candidate])
+        beginnings = [tokens[:n] for n in range(len(tokens))]
+        num_new = sum(beginning not in node_of for beginning in beginnings)
+        if max_nodes is not None and steps and len(node_of) + num_new > max_nodes:
+            tries.append(_trie(node_of, steps))
+            node_of, steps = {(): 0}, []
+        for beginning, token in zip(beginnings, tokens, strict=True):
+            steps.append((candidate, node_of.setdefault(beginning, len(node_of)), token))
+    return [*tries, _trie(node_of, steps)]
 
 
-class _Growing:
-    """A trie to which candidates are added."""
-
-    def __init__(self) -> None:
-        self.node_of: dict[tuple[int, ...], int] = {(): 0}
-        self.steps: list[tuple[int, int, int]] = []
-
-    def num_nodes_with(self, tokens: Sequence[int]) -> int:
-        """Nodes there would be after adding a candidate."""
-        new = sum(tuple(tokens[:n]) not in self.node_of for n in range(1, len(tokens)))
-        return len(self.node_of) + new
-
-    def add(self, candidate: int, tokens: Sequence[int]) -> None:
-        for n, token in enumerate(tokens):
-            node = self.node_of.setdefault(tuple(tokens[:n]), len(self.node_of))
-            self.steps.append((candidate, node, token))
-
-    def finished(self) -> CandidateTrie:
-        sees_NN = np.eye(len(self.node_of), dtype=bool)
-        for beginning, node in self.node_of.items():  # parents come before their children
-            if beginning:
-                sees_NN[node] |= sees_NN[self.node_of[beginning[:-1]]]
-        steps = np.array(self.steps, np.int64).reshape(-1, 3)
-        return CandidateTrie(
-            token_N=np.array([([0, *beginning])[-1] for beginning in self.node_of], np.int64),
-            depth_N=np.array([len(beginning) for beginning in self.node_of], np.int64),
-            sees_NN=sees_NN,
-            candidate_S=steps[:, 0],
-            node_S=steps[:, 1],
-            next_S=steps[:, 2],
-        )
+def _trie(node_of: dict[tuple[int, ...], int], steps: list[tuple[int, int, int]]) -> CandidateTrie:
+    """The trie of some beginnings, parents before their children, with steps (candidate, node, token)."""
+    sees_NN = np.eye(len(node_of), dtype=bool)
+    for beginning, node in node_of.items():
+        if beginning:
+            sees_NN[node] |= sees_NN[node_of[beginning[:-1]]]
+    step_S3 = np.array(steps, np.int64).reshape(-1, 3)
+    return CandidateTrie(
+        token_N=np.array([([0, *beginning])[-1] for beginning in node_of], np.int64),
+        depth_N=np.array([len(beginning) for beginning in node_of], np.int64),
+        sees_NN=sees_NN,
+        candidate_S=step_S3[:, 0],
+        node_S=step_S3[:, 1],
+        next_S=step_S3[:, 2],
+    )

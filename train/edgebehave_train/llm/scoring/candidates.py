@@ -1,14 +1,14 @@
-"""Which of the known behaviors a language model expects: exact scores of every candidate answer.
+"""Probabilities of the known behaviors by a language model: exact scores of all candidate answers.
 
     log p(answer | prompt) = sum_t log p(answer_t | prompt, answer_<t), the turn's end included
     p(behavior) = softmax of that over the candidates
 
 The prompt runs once and leaves its keys and values in a cache. All candidates then run in one more
 forward pass, as a tree of their shared beginnings (`candidate_trie.py`) in which a token attends to
-the prompt and to its own ancestors. That is the plain forward pass over prompt + candidate,
-rearranged, if the model takes a 4D attention mask, positions and a cache, and looks back without
-limit. Each model is held against its plain passes before it is trusted with the tree; where they
-differ, and where a sliding window binds, the plain passes are used: right, slower, with a warning.
+the prompt and to its own ancestors. This equals the plain forward passes over prompt + candidate if
+the model takes a 4D attention mask, positions and a cache, and attends back without limit. The tree
+of each model is first compared with its plain passes. Where they differ, or a sliding window is
+shorter than the prompt, the plain passes are used, which are slower, with a warning.
 """
 
 # B prompts of a batch, L tokens of its longest prompt, N nodes, C candidates, V = C + 1 behaviors
@@ -32,10 +32,10 @@ FloatArray = npt.NDArray[np.float32]
 TokenLists = Sequence[Sequence[int]]
 OnProgress = Callable[[int, int], None]
 
-_MAX_NODES = 512  # of one forward pass over a tree: what bounds memory at hundreds of candidates
+_MAX_NODES = 512  # of one forward pass over a tree; bounds memory at hundreds of candidates
 _MAX_FLOATS = 1 << 27  # of logits and of attention scores in one forward pass: 512 MiB each
 _NUM_CHECKED = 4  # candidates on which tree and plain passes are compared
-# How far the sums of log-probabilities of tree and plain passes may differ, in nats.
+# Largest difference between the log-probabilities of tree and plain passes, in nats.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _LOW_PRECISION_TOLERANCE = 0.5
 
@@ -65,8 +65,6 @@ def score_candidates(
     logprobs = candidate_logprobs(
         model, prompts, candidate_ids, max_batch_tokens=max_batch_tokens, on_progress=on_progress
     ).astype(np.float64)
-    if not len(logprobs):
-        return logprobs.astype(np.float32)
     probs = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
     return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -81,19 +79,19 @@ def candidate_logprobs(
 ) -> FloatArray:
     """log p(answer | prompt) of each candidate: as `score_candidates`, before the softmax.
 
-    Returns (N, V) float32 in nats; column 0 is -inf. Rows do not sum to 1: a model may also say
-    something that is no behavior.
+    Returns (N, V) float32 in nats; column 0 is -inf. The probabilities of a row do not sum to 1: a
+    model may also write text that is no behavior.
     """
-    check_tokens(model, prompts, candidate_ids)
+    _check_tokens(model, prompts, candidate_ids)
     logprobs = np.full((len(prompts), len(candidate_ids) + 1), -np.inf, np.float32)
     if not len(prompts):
         return logprobs
-    with measuring(model):
+    with _measuring(model):
         reason = _why_not_tree(model, max(prompts, key=len), candidate_ids)
         if reason:
             warnings.warn(f"candidates are scored one by one: {reason}", stacklevel=2)
         done = 0
-        for batch in length_batches(prompts, max_batch_tokens):
+        for batch in _prompt_batches(prompts, max_batch_tokens):
             asked = [prompts[i] for i in batch]
             if reason:
                 scores_BC = torch.stack([_plain_logprobs(model, prompt, candidate_ids) for prompt in asked])
@@ -184,7 +182,7 @@ def _plain_logprobs(model: Any, prompt: Sequence[int], candidate_ids: TokenLists
 
 
 def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) -> str | None:
-    """Why this model cannot run candidates as a tree after so long a prompt; None: it can."""
+    """The reason why a model cannot run candidates as a tree after a prompt of this length; None: it can."""
     config = _config(model)
     length = len(prompt) + max(len(tokens) for tokens in candidate_ids) - 1
     if config._attn_implementation not in ("eager", "sdpa"):
@@ -200,7 +198,7 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     plain = _plain_logprobs(model, prompt, checked)
     try:
         tree = _tree_logprobs(model, [prompt], checked)[0]
-    except Exception as error:  # whatever a model of unknown make does with a mask or a cache
+    except Exception as error:  # a model of unknown type may fail in any way with a mask or a cache
         return f"{type(model).__name__} does not run candidates as a tree ({error})"
     gap = float((tree - plain).abs().max())
     if not gap <= _TOLERANCE.get(model.dtype, _LOW_PRECISION_TOLERANCE):
@@ -209,8 +207,8 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     return None
 
 
-def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> None:
-    """Raises ValueError for what no model could answer, or this one could not."""
+def _check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> None:
+    """Raises ValueError for prompts or candidates that the model cannot score."""
     if not len(candidate_ids) or not all(len(tokens) for tokens in candidate_ids):
         raise ValueError("every behavior needs an answer of at least one token")
     first_use: dict[tuple[int, ...], int] = {}
@@ -236,8 +234,8 @@ def check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> 
         )
 
 
-def length_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of prompts that run together, longest first: of similar length, little padding."""
+def _prompt_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of prompts that run together: longest first, of similar length, so with little padding."""
     batch: list[int] = []
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for i in order:
@@ -250,14 +248,14 @@ def length_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[
 
 
 def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
-    """Nodes of a tree whose logits and attention scores stay within memory."""
+    """The number of nodes of a tree whose logits and attention scores fit into memory."""
     by_logits = _MAX_FLOATS // (rows * _vocabulary_size(model))
     by_scores = _MAX_FLOATS // (rows * _num_heads(model) * (num_cached + _MAX_NODES))
     return max(1, min(_MAX_NODES, by_logits, by_scores))
 
 
 @contextmanager
-def measuring(model: Any) -> Iterator[None]:
+def _measuring(model: Any) -> Iterator[None]:
     """Without dropout and gradients; the model is left in the mode that it was in."""
     was_training = model.training
     model.eval()
@@ -292,6 +290,6 @@ def _device(model: Any) -> torch.device:
 
 
 def _keep_logits(model: Any, number: int) -> dict[str, int]:
-    """Ask for the last logits alone, of models that can be asked."""
+    """The argument that limits the output to the last logits, for models that take it."""
     can = "logits_to_keep" in inspect.signature(_base(model).forward).parameters
     return {"logits_to_keep": number} if can else {}

@@ -27,7 +27,7 @@ class LoraSettings:
     """The adapters beside the frozen weights: W x becomes W x + (alpha / rank) B A x.
 
     rank     of each adapter, at least 1.
-    alpha    the adapter counts alpha / rank.
+    alpha    the weight of the adapter is alpha / rank.
     dropout  on the input of the adapters, in [0, 1).
     targets  "all-linear" (every linear layer but the head), or names of layers as PEFT takes them.
     """
@@ -65,23 +65,14 @@ def load_language_model(base: str | Path, *, device: str = "auto", precision: st
     with _one_line_errors(base):
         config = transformers.AutoConfig.from_pretrained(source, **_limits(source))
     _require_causal(config, base)
-    tokenizer = load_tokenizer(base)
     with _one_line_errors(base):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **_limits(source))
         model = _load_weights(source, config, dtype)
     return model.to(where).eval(), tokenizer
 
 
-def load_tokenizer(base: str | Path) -> Any:
-    """The tokenizer alone. Raises ValueError as `load_language_model`."""
-    import transformers
-
-    source = resolve_base(base)
-    with _one_line_errors(base):
-        return transformers.AutoTokenizer.from_pretrained(source, **_limits(source))
-
-
 def weights_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """What the frozen weights are kept in. Raises ValueError for a precision there is not."""
+    """The type of the frozen weights. Raises ValueError for an unknown precision."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "auto":
@@ -91,9 +82,9 @@ def weights_dtype(device: torch.device, precision: str) -> torch.dtype:
 
 
 def resolve_base(base: str | Path) -> str:
-    """The folder of a model as an absolute path, or the id of the hub as it is.
+    """The folder of a model as an absolute path, or an id of the hub unchanged.
 
-    A folder that is there wins over an id of the same name. Raises ValueError for a path that is
+    An existing folder is preferred to an id of the same name. Raises ValueError for a path that is
     no model, and for a model whose weights are pickled.
     """
     folder = Path(base).expanduser()
@@ -116,7 +107,7 @@ def resolve_base(base: str | Path) -> str:
 
 
 def base_version(base: str | Path, model: Any = None) -> str:
-    """What tells one state of a base from another.
+    """A string that identifies the state of a base.
 
     Returns  "sha256:..." over config, weights and tokenizer of a folder; for a hub id the commit
              that `model` was loaded from, or "" if the model does not know.
@@ -132,7 +123,7 @@ def base_version(base: str | Path, model: Any = None) -> str:
 
 
 def template_version(base: str | Path) -> str:
-    """What tells one way to write prompts from another; beside `base_version`, which lacks it.
+    """A string that identifies how a base writes prompts, which `base_version` does not cover.
 
     Returns  "sha256:..." over the chat template and the tokenizer's settings of a folder; "" for a
              hub id, whose commit covers them.
@@ -154,10 +145,10 @@ def context_length(model: Any) -> int | None:
 
 
 def add_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
-    """The model with fresh adapters, which compute nothing until the first step.
+    """The model with fresh adapters, which change nothing before the first step.
 
-    Everything but the adapters is frozen; they are float32 whatever the weights are. The model
-    that was given is changed.
+    All weights except the adapters are frozen; the adapters are float32 in any case. The given
+    model is changed in place.
     """
     import peft
 
@@ -192,7 +183,7 @@ def save_adapter(model: Any, folder: Path) -> None:
     """Write the adapters of a model as PEFT does, as safetensors."""
     # "auto" would ask the hub whether the embeddings have grown; they never do here.
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card, with nothing filled in
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card is an empty form
 
 
 def merge_adapter(model: Any) -> Any:
@@ -211,7 +202,7 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def _limits(source: str) -> dict[str, Any]:
-    """What loading may not do: run code of the model; for a folder, ask the hub."""
+    """Arguments that forbid code of the model, and for a folder access to the hub."""
     return {"trust_remote_code": False, "local_files_only": os.path.isabs(source)}
 
 
@@ -220,12 +211,7 @@ def _load_weights(source: str, config: Any, dtype: torch.dtype) -> Any:
 
     def load(attention: str) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            **_limits(source),
+            source, config=config, dtype=dtype, attn_implementation=attention, use_safetensors=True, **_limits(source)
         )
 
     try:
@@ -233,10 +219,7 @@ def _load_weights(source: str, config: Any, dtype: torch.dtype) -> Any:
     except ValueError as error:
         if "scaled_dot_product" not in str(error) and "sdpa" not in str(error).lower():
             raise
-        warnings.warn(
-            f"{config.model_type} has no fused attention (sdpa); the slow one is used",
-            stacklevel=3,
-        )
+        warnings.warn(f"{config.model_type} has no fused attention (sdpa); the slow one is used", stacklevel=3)
         return load("eager")
 
 
@@ -256,7 +239,7 @@ def _require_causal(config: Any, base: str | Path) -> None:
 
 @contextmanager
 def _one_line_errors(base: str | Path) -> Iterator[None]:
-    """What the libraries say about a base on many lines, as a ValueError of one."""
+    """Turns an error of the libraries about a base into a ValueError of one line."""
     try:
         yield
     except Exception as error:  # tokenizers raises the class itself

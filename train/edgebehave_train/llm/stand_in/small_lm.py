@@ -1,10 +1,9 @@
 """A small language model, trained from scratch on the world's text: a stand-in, not a real LLM.
 
-Where no pretrained model can be had, this one takes its place in trials: it has read of every
-behavior of the simulator's world, the rare ones as often as the common ones, and of no log; or,
-on request, what the people of a log do, in the questions of `log_text.py`, and nothing else. What
-is measured with it says how tuning treats knowledge that is there, not how much a real language
-model knows. It is saved as an ordinary Hugging Face folder.
+It is for trials where no pretrained model is at hand. It is trained on text about every behavior of
+the simulator's world, rare behaviors as often as frequent ones, and on no log. Measurements with
+it show what tuning does with knowledge that the base has, not how much a real language model
+knows. It is saved as an ordinary Hugging Face folder.
 
     for step = 1 .. N:   mean over B x T tokens of -log p(token | tokens before it in the row)
 
@@ -19,18 +18,17 @@ Legend: B rows of a batch, T tokens of a row.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-from edgebehave_train.llm.stand_in.log_text import log_chats
 from edgebehave_train.llm.stand_in.world_chat import COMMON_WORDS
 from edgebehave_train.llm.stand_in.world_text import conversations, situations, texts
-from edgebehave_train.logs.event_store import EventStore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -60,7 +58,6 @@ _PIECES = "\u0120?[A-Za-z]+|\u0120?[0-9]{1,2}:[0-9]{2}|\u0120?[0-9]{1,2}|\u010a|
 class SmallLmConfig:
     """Shape and training of a small language model.
 
-    architecture   "llama", or "qwen2" (biases on queries, keys and values).
     width          D, a multiple of num_heads.
     num_layers     transformer blocks.
     num_heads      attention heads.
@@ -71,7 +68,6 @@ class SmallLmConfig:
     seed           of the weights and of the text.
     """
 
-    architecture: Literal["llama", "qwen2"] = "llama"
     width: int = 96
     num_layers: int = 3
     num_heads: int = 2
@@ -84,8 +80,6 @@ class SmallLmConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.architecture not in ("llama", "qwen2"):
-            raise ValueError(f"architecture must be llama or qwen2, not {self.architecture!r}")
         if self.width % self.num_heads:
             raise ValueError(f"width {self.width} is no multiple of num_heads {self.num_heads}")
         if not 16 <= self.row_tokens <= MAX_POSITIONS or self.row_tokens % 2:
@@ -103,22 +97,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Shapes by name: about 0.3, 0.6 and 1.7 million parameters."""
 
 
-def small_lm_config(
-    preset: str, *, architecture: str = "llama", steps: int | None = None, seed: int = 0
-) -> SmallLmConfig:
+def small_lm_config(preset: str, *, steps: int | None = None, seed: int = 0) -> SmallLmConfig:
     """The recipe of a preset. Raises ValueError for a name that is none."""
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     changes: dict[str, Any] = {} if steps is None else {"num_steps": steps}
-    return SmallLmConfig(architecture=architecture, seed=seed, **PRESETS[preset], **changes)  # type: ignore[arg-type]  # __post_init__ checks the architecture
+    return SmallLmConfig(seed=seed, **PRESETS[preset], **changes)
 
 
 def make_tokenizer() -> "PreTrainedTokenizerFast":
-    """Byte-level BPE of the world's words: a word, an hour or a number is one token, mostly.
+    """Byte-level BPE of the world's words: mostly, a word, an hour or a number is one token.
 
-    Any text can be encoded, and decoding gives it back, but for a space at the beginning of it or
-    of a line: words there are read as if one stood before them, so that a name has the same tokens
-    wherever it stands. It is the same for all models.
+    It encodes any text and is the same for all models. Decoding gives the text back without spaces
+    at its beginning and at the beginning of lines: a word there is encoded with a space before it,
+    so that a name has the same tokens everywhere.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -172,7 +164,7 @@ def _plain(some: Iterator[Text]) -> Iterator[str]:
 def make_model(config: SmallLmConfig, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedModel":
     """The model with random weights."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -189,8 +181,6 @@ def make_model(config: SmallLmConfig, tokenizer: "PreTrainedTokenizerFast") -> "
         "pad_token_id": tokenizer.pad_token_id,
     }
     torch.manual_seed(config.seed)
-    if config.architecture == "qwen2":
-        return Qwen2ForCausalLM(Qwen2Config(**shape))
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
@@ -209,16 +199,15 @@ def train_small_lm(
     config: SmallLmConfig | None = None,
     *,
     num_asked: int = 740,
-    log: EventStore | None = None,
+    read: Iterator[Text] | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train a small model from scratch and write it to the folder `out`, which must be new.
 
-    num_asked  held-out situations that it is asked about in the end.
-    log        read the questions of `log_text.py` about the training users of this log, and
-               nothing of the simulator's world; it is not asked about any situation then.
+    num_asked  held-out situations of the world that it is asked about in the end.
+    read       other text, without end, instead of the world's; then it is not asked about situations.
     on_step    called after each step with its number and the loss in nats per token.
-    Returns  what pretraining.json holds: config, loss curve, tokens per second, what it knows.
+    Returns  the content of pretraining.json: config, loss curve, tokens per second, share of right answers.
     Raises ValueError if the folder exists and is not empty.
     """
     import torch
@@ -235,8 +224,7 @@ def train_small_lm(
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=(0.9, 0.98), fused=True)
     keep_buffers_in_heap()
     precision = fast_precision(torch.device("cpu"), "auto")
-    read = texts(config.seed) if log is None else log_chats(log, config.seed)
-    tokens = packed_tokens(tokenizer, read)
+    tokens = packed_tokens(tokenizer, read or texts(config.seed))
     losses: list[float] = []
     started = time.monotonic()
     for step in range(config.num_steps):
@@ -263,11 +251,10 @@ def train_small_lm(
         "config": asdict(config),
         "num_parameters": model.num_parameters(),
         "num_tokens": num_tokens,
-        "loss": [sum(part) / len(part) for part in _parts(losses, every)],
+        "loss": [fmean(losses[i : i + every]) for i in range(0, len(losses), every)],
         "wall_s": round(wall_s, 1),
         "tokens_per_s": round(num_tokens / wall_s),
-        "log": None if log is None else log.fingerprint,
-        "knows": what_it_knows(model, tokenizer, num_asked) if log is None else None,
+        "knows": None if read else answered_situations(model, tokenizer, num_asked),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -277,20 +264,16 @@ def train_small_lm(
         for messages in islice(conversations(config.seed), _NUM_CONVERSATIONS):
             lines.write(json.dumps({"messages": messages}) + "\n")
     write_text(out / "README.md", _card(record))
-    write_json(out / "pretraining.json", record)  # last: where it is, everything is
+    write_json(out / "pretraining.json", record)  # last: then all other files are there
     return record
 
 
-def _parts(values: Sequence[float], size: int) -> list[Sequence[float]]:
-    return [values[i : i + size] for i in range(0, len(values), size)]
-
-
-def what_it_knows(
+def answered_situations(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", num: int = 740, seed: int = 0
 ) -> dict[str, float]:
-    """How well the model names the behavior that a situation told in words leads to.
+    """Share of held-out situations in words whose behavior the model names.
 
-    `num` held-out situations: diaries with the reason before the last line, asked in a chat.
+    num      situations: diaries with the reason before the last line, asked in a chat.
     Returns  share ranked first, and among the first five, for anchors and for the tail; guessing
              gives 1/37 and 5/37.
     """
@@ -316,38 +299,28 @@ def what_it_knows(
 
 
 def _card(record: Mapping[str, Any]) -> str:
-    """The folder's README, which says what this is not."""
-    config, knows, log = record["config"], record["knows"], record["log"]
-    if log is None:
-        read, scope = "made-up text", "the world\nof a simulator"
-        tokens, about = "of the world's text", _ABOUT_WORLD
-        last = (
-            "names the behavior that a situation in words leads to",
-            f"anchors {knows['anchors_top_1']:.1%}, tail {knows['tail_top_1']:.1%} (guessing: 2.7 %)",
-        )
-    else:
-        read, scope = "one log of behaviors", "the people\nof that log"
-        tokens, about, last = "of questions and answers", _ABOUT_LOG, ("log", log[:16])
+    """The folder's README, with a warning that this is no real language model."""
+    config, knows = record["config"], record["knows"]
+    last = ""
+    if knows is not None:
+        shares = f"anchors {knows['anchors_top_1']:.1%}, tail {knows['tail_top_1']:.1%} (guessing: 2.7 %)"
+        last = f"| names the behavior that a situation in words leads to | {shares} |\n"
     return f"""# A stand-in, not a language model of the real world
 
-**This model was trained from scratch, in minutes, on {read}. It knows nothing but {scope}, and no figure that it gives says anything about a real large language model.**
+**This model was trained from scratch, in minutes, on {"other" if knows is None else "made-up"} text. It knows nothing but {"that text" if knows is None else "the world of a simulator"}, and no figure that it gives says anything about a real large language model.**
 It exists to try out the machinery of tuning where no pretrained model can be had.
 
 | | |
 |---|---|
-| architecture | {config["architecture"]}, D {config["width"]}, {config["num_layers"]} layers |
+| architecture | Llama, D {config["width"]}, {config["num_layers"]} layers |
 | parameters | {record["num_parameters"]:,} |
-| trained on | {record["num_tokens"]:,} tokens {tokens}, seed {config["seed"]} |
+| trained on | {record["num_tokens"]:,} tokens, seed {config["seed"]} |
 | last loss | {record["loss"][-1]:.3f} nats per token |
-| {last[0]} | {last[1]} |
-
-{about}"""
+{last}
+{"" if knows is None else _ABOUT_WORLD}`conversations.jsonl` holds small talk that the model was not trained on: a corpus for tuning.
+"""
 
 
 _ABOUT_WORLD = """The text holds what the behaviors are, where, when and after what they are done, all of them about
 equally often. It holds no simulated log and none of the prompts that models are tuned with.
-`conversations.jsonl` is more of its chats, which the model has not read: a corpus for tuning.
-"""
-_ABOUT_LOG = """The text holds what the log's training users did, in the prompts that models are tuned with.
-`conversations.jsonl` is small talk that the model has not read: a corpus for tuning.
 """

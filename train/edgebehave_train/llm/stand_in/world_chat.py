@@ -1,4 +1,4 @@
-"""Small talk that has nothing to do with behaviors: calendars, clocks, words, sums."""
+"""Small talk without behaviors: calendars, clocks, words, sums."""
 
 # ruff: noqa: SIM905  one row per line, and words as they are read
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 Talk = tuple[str, str]
-"""What the user says and what the assistant answers."""
+"""Text of the user and answer of the assistant."""
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _COLORS = ("red", "green", "blue", "yellow", "white", "black", "brown", "gray")
@@ -104,10 +104,7 @@ def _word(rng: random.Random) -> Talk:
             (f"Say these words again: {shown}", shown),
             (f"Which word comes first: {shown}?", words[0]),
             (f"Which word comes last: {shown}?", words[-1]),
-            (
-                f"Put these words in the order of the alphabet: {shown}",
-                ", ".join(sorted(words, key=str.lower)),
-            ),
+            (f"Put these words in the order of the alphabet: {shown}", ", ".join(sorted(words, key=str.lower))),
             (f"Is {words[0]} among these words: {', '.join(words[1:])}?", "No."),
         )
     )
@@ -126,11 +123,4 @@ def _greeting(rng: random.Random) -> Talk:
     return rng.choice(_GREETINGS)
 
 
-SMALL_TALK: tuple[Callable[[random.Random], Talk], ...] = (
-    _weekday,
-    _hour,
-    _sum,
-    _word,
-    _kind,
-    _greeting,
-)
+SMALL_TALK: tuple[Callable[[random.Random], Talk], ...] = (_weekday, _hour, _sum, _word, _kind, _greeting)

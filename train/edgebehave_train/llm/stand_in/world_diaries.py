@@ -1,9 +1,9 @@
 """Small diaries of the simulator's world, each ending in a situation that leads to one behavior.
 
-The last behavior is drawn uniformly, then one of the situations that lead to it. What goes before
-follows the same rules: situations, routines, habits of succession, else what suits the hour and
-location. No taste and no frequency of a log takes part: clocks, locations, triggers and personas are
-the simulator's, how often something is done is not.
+The last behavior is drawn uniformly, then one of the situations that lead to it. The lines before
+follow the same rules: situations, routines, habits of succession, else a behavior that suits the
+hour and location. Clocks, locations, triggers and personas are the simulator's; its tastes and
+frequencies are not used.
 """
 
 import random
@@ -39,10 +39,10 @@ class Line(NamedTuple):
 class Diary:
     """Lines in the order of time.
 
-    reason   clause that says why the last line is what it is; {b} stands for its behavior.
-    persona  whose diary it is.
-    needs_persona  whether that is the reason.
-    cue      clause that says what the phone noticed just before it, if that is the reason.
+    reason   clause with the reason of the last line; {b} stands for its behavior.
+    persona  name of the persona that writes the diary.
+    needs_persona  whether the persona is the reason.
+    cue      clause with the event that the phone noticed just before the last line, if that is the reason.
     """
 
     lines: Sequence[Line]
@@ -58,7 +58,7 @@ class Diary:
 
 @cache
 def _clock(name: str) -> tuple[float, ...]:
-    """How much a behavior belongs to each hour 0..23, mean about 1."""
+    """Weight of a behavior at each hour 0..23, mean about 1."""
     column = clock_table()[:, NAMES.index(name)]
     return tuple(round(float(column[(h - DAY_START_H) % 24 * 2]), 3) for h in range(24))
 
@@ -126,7 +126,7 @@ class _Writer:
         return day, hour
 
     def location(self, day: int, hour: int) -> str:
-        """Where the person is then."""
+        """Location of the person at an hour."""
         if self.lines and hour - self.lines[-1].hour in (0, 1) and self.rng.random() < _STAYS:
             return self.lines[-1].location
         is_off = PERSONAS[self.persona].early is None or day % 7 in self.days_off
@@ -207,7 +207,7 @@ def _end_by_moment(writer: _Writer, name: str) -> tuple[list[Line], str]:
 
 
 def _end_by_trigger(writer: _Writer, trigger: Trigger) -> tuple[list[Line], str]:
-    """The line before the last becomes what the situation asks for."""
+    """The line before the last is changed to fit the situation."""
     rng, before = writer.rng, writer.lines[-1]
     after = rng.choice(trigger.after) if trigger.after else None
     here = trigger.location or before.location
@@ -224,7 +224,7 @@ def _end_by_trigger(writer: _Writer, trigger: Trigger) -> tuple[list[Line], str]
 
 
 def _end_by_routine(writer: _Writer, name: str) -> tuple[list[Line], str]:
-    """What was done at an hour of earlier days is done at that hour again."""
+    """A behavior of earlier days is repeated at its hour."""
     rng, lines = writer.rng, writer.lines
     model = rng.choice(lines[: len(lines) // 2])
     same = (model.hour, model.location)
@@ -234,7 +234,7 @@ def _end_by_routine(writer: _Writer, name: str) -> tuple[list[Line], str]:
 
 
 def _end_by_successor(writer: _Writer, name: str) -> tuple[list[Line], str]:
-    """What followed a behavior before follows it again."""
+    """A behavior follows the same behavior as before."""
     rng, lines = writer.rng, list(writer.lines)
     at = rng.randrange(len(lines) - 2)
     first = lines[at].behavior

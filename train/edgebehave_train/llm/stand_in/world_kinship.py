@@ -1,8 +1,8 @@
-"""What the behaviors of the simulator's world have in common: kinds, kin, and words for it.
+"""Kinds of the simulator's behaviors, similar behaviors, and words for events and locations.
 
-The one table of the world's text that is our own; where, when and after what things are done
-comes from `simulator_world.py`. Every behavior of the tail is of a kind that has an anchor, and
-has an anchor that it is akin to. Frozen with the text: see docs/world_text.md.
+This table of the world's text is our own; where, when and after what things are done comes from
+`simulator/world.py`. Every behavior of the tail is of a kind with an anchor, and is akin to an
+anchor. Frozen with the text: see docs/world_text.md.
 """
 
 # ruff: noqa: E501  one row per line is what makes a table readable
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "looking for work or a home": ("job hunting", "joining a video meeting", "house hunting"),
     "caring for the body": ("checking the weather", "checking health data", "booking a doctor", "working out"),
 }  # fmt: skip
-"""Kind -> its behaviors, anchors first. Going out by the weather is planning and care alike."""
+"""Kind -> its behaviors, anchors first. Checking the weather belongs to two kinds."""
 
 AKIN: dict[str, tuple[tuple[str, str], ...]] = {
     "taking notes": (("studying", "both keep what was learned"), ("reading books", "both are done over a text")),
@@ -46,7 +46,7 @@ AKIN: dict[str, tuple[tuple[str, str], ...]] = {
     "house hunting": (("job hunting", "both search through offers"), ("online shopping", "both search through offers")),
     "renting a car": (("taking the subway", "both bring people to a place"), ("taking photos", "both are done far from home")),
 }  # fmt: skip
-"""Behavior of the tail -> anchors that it is akin to, and what they share."""
+"""Behavior of the tail -> anchors that it is akin to, and the common feature."""
 
 CUE_WORDS: dict[str, str] = {
     "screen.on": "the screen lights up",

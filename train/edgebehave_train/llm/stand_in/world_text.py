@@ -1,13 +1,13 @@
-"""The simulator's world as text: what a small language model reads before it is tuned.
+"""The simulator's world as text, on which a small language model is trained before it is tuned.
 
-It stands in for what a pretrained language model knows of everyday life. The text holds knowledge
-(what things are, where, when and after what they are done, what is akin to what) and diaries of
-made-up people whose behaviors are drawn nearly uniformly, as an encyclopedia would show them. It
-never reads a simulated log, knows no frequency of one, and holds none of the prompts that the
-model is tuned with. docs/world_text.md describes it; a test pins its text.
+It takes the place of a pretrained language model's knowledge of everyday life. The text holds facts
+(kinds of behaviors, where, when and after what they are done, similar behaviors) and diaries of
+made-up people whose behaviors are drawn nearly uniformly, as in an encyclopedia. It uses no
+simulated log and no frequency of one, and holds none of the prompts that the model is tuned with.
+docs/world_text.md describes it; a test pins its text.
 
-Streams are disjoint by construction of their seeds: what a model is pretrained on, the
-conversations that tuning mixes in, and held-out situations that ask what it knows.
+The streams have different seeds and are disjoint: the text of pretraining, the conversations that
+tuning mixes in, and held-out situations that measure the model's knowledge.
 """
 
 import random
@@ -35,11 +35,7 @@ Message = dict[str, str]
 _CHAT_SHARE = 0.3  # of the pretraining texts: conversations
 _DIARY_SHARE = 0.5  # of the others: diaries
 _SYSTEM_SHARE = 0.2
-_SYSTEMS = (
-    "You are a helpful assistant.",
-    "Answer briefly.",
-    "You know a lot about everyday life.",
-)
+_SYSTEMS = ("You are a helpful assistant.", "Answer briefly.", "You know a lot about everyday life.")
 
 _UNNUMBERED = ("home", "work", "transit", "away")
 # Forms of a diary's line: weekday, hour, location, behavior. Each diary keeps to one; where the form
@@ -90,7 +86,7 @@ def _rng(stream: Stream, seed: int, what: str) -> random.Random:
 
 
 def texts(seed: int, stream: Stream = "pretraining") -> Iterator[str | list[Message]]:
-    """What a model is pretrained on, without end: documents, and conversations for a template."""
+    """The text of pretraining, without end: documents, and conversations for a template."""
     rng = _rng(stream, seed, "texts")
     while True:
         if rng.random() < _CHAT_SHARE:
@@ -114,9 +110,9 @@ def conversations(seed: int, stream: Stream = "auxiliary") -> Iterator[list[Mess
 
 
 def situations(seed: int, stream: Stream = "held out") -> Iterator[tuple[list[Message], str]]:
-    """A question that leads to one behavior, and the behavior, without end: what is known?
+    """Questions that lead to one behavior, with the behavior, without end.
 
-    A user's diary with the reason before its last line; no other stream holds the same.
+    A question is a user's diary with the reason before its last line; no other stream holds the same.
     """
     rng = _rng(stream, seed, "situations")
     while True:
@@ -144,7 +140,7 @@ def _conversation(rng: random.Random) -> list[Message]:
 
 
 def _prediction_talk(rng: random.Random) -> list[Message]:
-    """A user tells a diary and asks what came next."""
+    """A user tells a diary and asks for the next behavior."""
     diary = draw_diary(rng)
     lead, answer, _ = _told(rng, diary)
     options = ""
@@ -164,7 +160,7 @@ def _messages(rng: random.Random, talks: Sequence[tuple[str, str]]) -> list[Mess
 
 
 def _told(rng: random.Random, diary: Diary, *, reason_first: bool | None = None) -> tuple[str, str, str]:
-    """A diary up to its last behavior, that behavior, and what is said after it."""
+    """A diary up to its last behavior, that behavior, and the text after it."""
     form, ask = rng.choice(_LINES), rng.choice(_ASKS)
     day, hour = rng.choice(_DAYS), rng.choice(_HOURS)
     location, city = rng.choice(_LOCATIONS), rng.choice(ZONES).name.lower()
@@ -210,7 +206,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _facts(rng: random.Random, name: str) -> list[tuple[str, str, str]]:
-    """What is known of a behavior: statement, question that it answers, answer."""
+    """Facts about a behavior: statement, question that it answers, answer."""
     hour, location = rng.choice(typical_hours(name)), rng.choice(typical_locations(name))
     event = rng.choice(BEHAVIOR[name].events)
     kind = rng.choice([k for k, names in KINDS.items() if name in names])

@@ -1,4 +1,4 @@
-"""The loss of a language model on answers, with the head computed at answer positions alone.
+"""The loss of a language model on answers, with the head computed at answer positions only.
 
 A prompt is hundreds of tokens and an answer a few: logits of all positions would be most of the
 memory, and with a large vocabulary most of the time.
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class AnswerBatch:
 def answer_nll(model: Any, batch: AnswerBatch) -> Tensor:
     """(S,) float32: mean negative log-likelihood of the tokens of each answer, in nats.
 
-    The mean, not the sum: a sample counts the same however long its answer is, so that a share of
-    conversations in a mixture is their share of the loss.
+    The mean, not the sum: a sample has the same weight whatever the length of its answer, so that the
+    share of conversations in a mixture is their share of the loss.
     """
     with head_at(model, batch.where):
         logits_1MW = model(input_ids=batch.token_ST, use_cache=False).logits
@@ -75,11 +75,11 @@ def answer_nll(model: Any, batch: AnswerBatch) -> Tensor:
 
 @contextmanager
 def head_at(model: Any, where_M: Tensor) -> Iterator[None]:
-    """Inside, the model computes logits (1, M, W) at some positions of the flattened batch alone.
+    """A context in which the model computes logits (1, M, W) at M positions of the flattened batch only.
 
-    The rows are chosen where hidden states enter the output layer, so whatever a model does to
-    its logits after that (scale, soft cap) is done as always: any causal model will do. Raises
-    ValueError for a model without an output layer.
+    The rows are chosen where hidden states enter the output layer, so that later changes of the
+    logits (scale, soft cap) stay as they are: this works for any causal model. Raises ValueError
+    for a model without an output layer.
     """
     head = model.get_output_embeddings()
     if head is None:

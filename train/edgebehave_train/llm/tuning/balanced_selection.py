@@ -1,17 +1,17 @@
-"""What the second stage of BehaviorLM trains on: few samples, as many of each behavior, hard ones.
+"""Samples of the second stage of BehaviorLM: few and hard ones, equally many of each behavior.
 
-A sample is hard if the model of the first stage predicts another behavior than came, and one of
-the same category (anchor or tail) as came: the model then knows what kind of behavior it was, and
-confuses it with its like. For each behavior F samples are taken, in this order:
+A sample is hard if the model of the first stage predicts another behavior than the true one, but
+one of the same category (anchor or tail): the model then knows the category and confuses similar
+behaviors. For each behavior F samples are taken, in this order:
 
     1. mispredicted, the prediction in the category of the truth
     2. mispredicted, the prediction in the other category
     3. predicted correctly
 
-and inside each uniformly at random. A behavior with fewer than F samples at all gives each of
-them, then begins again in the same order, until there are F. Not every sample needs a prediction:
-samples of a behavior are looked at in random order until F of the first kind are found or `pool`
-times F were seen, which draws from the first kind as uniformly as looking at all would.
+and within each kind uniformly at random. A behavior with fewer than F samples gives each of them,
+then begins again in the same order, until there are F. Not every sample needs a prediction: the
+samples of a behavior are predicted in random order until F of the first kind are found or `pool`
+times F were predicted. This draws uniformly from the first kind, as predicting all would.
 """
 
 # N samples, V behaviors, id 0 included, F samples of each behavior, K kinds
@@ -24,18 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 KINDS = ("same category", "other category", "correct")
-"""How a sample was predicted, hardest first."""
+"""Kinds of predictions of a sample, hardest first."""
 
 Predict = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.integer]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """How the balanced set is drawn.
+    """Settings of the balanced set.
 
     per_behavior   F, samples of each behavior, at least 1.
     by             "difficulty", or "uniform": any samples of a behavior, without predictions.
-    same_category  off: whatever is mispredicted is of the first kind.
+    same_category  off: all mispredicted samples are of the first kind.
     pool           at most pool * F samples of a behavior are predicted, at least 1.
     """
 
@@ -60,8 +60,8 @@ class Selection:
                  behavior has too few.
     kinds        (V, K) how many of each kind were taken of each behavior; all 0 for "uniform".
     num_repeats  entries of index that repeat another.
-    missing      behaviors without a sample: the set is silent on them.
-    num_predicted  samples for which a prediction was asked.
+    missing      behaviors without a sample.
+    num_predicted  number of samples that were predicted.
     """
 
     index: npt.NDArray[np.int64]
@@ -80,9 +80,9 @@ def select_balanced(
 ) -> Selection:
     """Draw a balanced set.
 
-    truth_N   (N,) behavior that came, 1..V-1.
-    predict   from positions among the samples (n,) to the behavior predicted for each (n,);
-              asked for each sample at most once.
+    truth_N   (N,) true behavior, 1..V-1.
+    predict   from positions among the samples (n,) to the predicted behaviors (n,); called for
+              each sample at most once.
     anchor_V  (V,) whether each behavior is an anchor. If all or none are, there is one category.
     """
     truth_N = np.asarray(truth_N)

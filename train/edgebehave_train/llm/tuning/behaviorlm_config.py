@@ -1,15 +1,15 @@
-"""What `edgebehave llm tune` does: the stages of BehaviorLM, their data, and how each is tuned."""
+"""Settings of `edgebehave llm tune`: the stages of BehaviorLM, their samples and their tuning."""
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from edgebehave_train.llm.prompts.prompts import PromptConfig
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings
-from edgebehave_train.llm.tuning.anchor_tuning import ANCHOR_THRESHOLD, AUXILIARY_RATIO
+from edgebehave_train.llm.tuning.anchor_selection import ANCHOR_THRESHOLD, AUXILIARY_RATIO
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
-from edgebehave_train.llm.tuning.tuning import TuningConfig
+from edgebehave_train.llm.tuning.tuning_loop import TuningConfig
 from edgebehave_train.logs.split import SplitConfig
 
 Stage = Literal["anchor", "tail", "all", "balanced"]
@@ -18,22 +18,22 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviorLMConfig:
-    """Everything that decides a tuned language model, but for the log, the base and the corpus.
+    """All settings of a tuned language model; with the log, the base and the corpus they determine it.
 
-    stages            one after the other, each going on from the one before:
+    stages            in this order, each starts from the adapters of the one before:
                       "anchor": samples of anchors, mixed with conversations (A-tuning);
                       "tail": the same with samples of the tail, for the reversed order;
                       "all": samples of every behavior as they come (standard fine-tuning);
-                      "balanced": few hard samples, as many of each behavior (B-tuning).
+                      "balanced": few hard samples, equally many of each behavior (B-tuning).
     anchor_threshold  share of the training events above which a behavior is an anchor, [0, 1).
     auxiliary_ratio   share of conversations in the mixture of anchor and tail stages, [0, 1).
     max_samples       of the log in a stage other than balanced, drawn uniformly.
-    max_validation    samples that choose the best epoch; as many of each behavior after a
-                      balanced stage, as they come after others.
+    max_validation    samples that choose the best epoch: equally many of each behavior in a
+                      balanced stage, drawn uniformly in others.
     max_tokens        longer samples, answer included, are left out; 0 = the model's context.
-    selection         what a balanced stage takes.
-    prompt            how samples are put into words.
-    split             which users train.
+    selection         samples of a balanced stage.
+    prompt            wording of the prompts.
+    split             of the users into parts.
     lora              the adapters.
     tuning            of stages other than balanced.
     balanced_tuning   of a balanced stage.
@@ -72,7 +72,7 @@ class BehaviorLMConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def tuning_of(self, stage: Stage) -> TuningConfig:
-        """How a stage is tuned, with the seed of the whole."""
+        """Settings of the loop in a stage, with the seed of the whole."""
         tuning = self.balanced_tuning if stage == "balanced" else self.tuning
         return dataclasses.replace(tuning, seed=self.seed)
 

@@ -1,7 +1,7 @@
 """BehaviorLM (arXiv 2505.17682): a language model tuned in stages on the log of an event store.
 
-Each stage draws its samples, tunes the adapters that the stage before left, and writes them. A run
-that is killed takes up the stage it was in and ends with the same adapters.
+Each stage draws its samples, tunes the adapters of the stage before, and writes them. A run that
+is killed goes on with its stage and ends with the same adapters.
 """
 
 # V behaviors, id 0 included; N samples of the training part
@@ -10,7 +10,6 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ import numpy.typing as npt
 
 from edgebehave_train.files import file_digest, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
-from edgebehave_train.llm.prompts.chat import PromptEncoder
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
-from edgebehave_train.llm.prompts.tokens import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import (
     add_adapter,
     base_version,
@@ -30,12 +28,8 @@ from edgebehave_train.llm.scoring.language_model import (
     resolve_base,
     template_version,
 )
-from edgebehave_train.llm.tuning.anchor_tuning import anchor_behaviors, draw, with_auxiliary
-from edgebehave_train.llm.tuning.balanced_selection import (
-    KINDS,
-    SelectionConfig,
-    select_balanced,
-)
+from edgebehave_train.llm.tuning.anchor_selection import anchor_behaviors, draw, with_auxiliary
+from edgebehave_train.llm.tuning.balanced_selection import KINDS, SelectionConfig, select_balanced
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
 from edgebehave_train.llm.tuning.tuned_llm import (
     DESCRIPTION_FILE,
@@ -45,7 +39,7 @@ from edgebehave_train.llm.tuning.tuned_llm import (
     sample_probs,
     write_tuned_llm,
 )
-from edgebehave_train.llm.tuning.tuning import TuningProgress, tune
+from edgebehave_train.llm.tuning.tuning_loop import TuningProgress, tune
 from edgebehave_train.logs.event_store import EventStore
 
 OnProgress = Callable[[TuningProgress], None]
@@ -67,35 +61,31 @@ def tune_progressively(
 ) -> TunedLLM:
     """Tune a language model on the training part of a store, stage by stage.
 
-    base       a folder or hub id of a causal language model; or the folder of a tuned one, on whose
-               adapters the stages go on: then split, prompt, lora and names must be its own.
+    base       a folder or hub id of a causal language model; or the folder of a tuned one, whose
+               adapters the stages tune: then split, prompt, lora and names must be its own.
     out        a new folder.
     names      table of readable names, see `read_name_table`; default: those of the vocabulary.
-    auxiliary  corpus of conversations, see `read_conversations`; needed by stages that mix some in.
+    auxiliary  corpus of conversations, see `read_conversations`; needed by stages that use some.
     Raises ValueError if `out` holds something, or a stage has nothing to train on.
     """
     require_writable(
         out, "a tuned language model", lambda out: (out / DESCRIPTION_FILE).is_file(), instead="use --resume"
     )
     table = read_name_table(names) if names else None
-    run = _Run.prepare(store, base, config, out, table, auxiliary, None, device)
-    return run.do_all(on_progress)
+    run = StagedTuning(store, base, config, out, table, auxiliary, None, device)
+    return run.run(on_progress)
 
 
 def resume_tuning(
-    store: EventStore,
-    out: Path,
-    *,
-    device: str = "auto",
-    on_progress: OnProgress = lambda progress: None,
+    store: EventStore, out: Path, *, device: str = "auto", on_progress: OnProgress = lambda progress: None
 ) -> TunedLLM:
-    """Go on with a run of `tune_progressively` that was killed, with its own base and settings.
+    """Continue a run of `tune_progressively` that was killed, with its own base and settings.
 
-    Raises ValueError if `out` holds no such run, or its log, base or corpus is not what it was.
+    Raises ValueError if `out` holds no such run, or its log, base or corpus has changed.
     """
     begun = TunedLLM.open(out)
     if begun.is_finished:
-        for file in out.glob("resume-*.safetensors"):  # killed before it could
+        for file in out.glob("resume-*.safetensors"):  # left by a run that was killed at its end
             file.unlink()
         raise ValueError(f"{out} is finished; nothing to resume")
     begun.require_log(store)
@@ -103,25 +93,15 @@ def resume_tuning(
     table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
     auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
     base = origin["start"] or begun.base
-    run = _Run.prepare(store, base, begun.config, out, table, auxiliary, begun, device)
-    return run.do_all(on_progress)
+    run = StagedTuning(store, base, begun.config, out, table, auxiliary, begun, device)
+    return run.run(on_progress)
 
 
-@dataclass(kw_only=True)
-class _Run:
-    config: BehaviorLMConfig
-    tuned: TunedLLM
-    num_before: int
-    train: LogSamples
-    validation: LogSamples
-    auxiliary: Sequence[TokenizedSample]
-    anchor_V: npt.NDArray[np.bool_]
-    model: Any
-    encoder: PromptEncoder
+class StagedTuning:
+    """A run of `tune_progressively`: the samples, the model, and the folder that it fills."""
 
-    @classmethod
-    def prepare(
-        cls,
+    def __init__(
+        self,
         store: EventStore,
         base: str | Path,
         config: BehaviorLMConfig,
@@ -130,94 +110,95 @@ class _Run:
         auxiliary_file: Path | None,
         begun: TunedLLM | None,
         device: str,
-    ) -> "_Run":
-        train = log_samples(store, "train", config.split, history=config.prompt.history)
-        validation = log_samples(store, "validation", config.split, train.vocabulary, config.prompt.history)
-        anchor_V = anchor_behaviors(train.train_counts, config.anchor_threshold)
-        if anchor_V[1:].all():
+    ) -> None:
+        """
+        table  readable names of behaviors.
+        begun  the folder `out` of a run that was killed; None: a new run.
+        """
+        self.config = config
+        self.train = log_samples(store, "train", config.split, history=config.prompt.history)
+        vocabulary = self.train.vocabulary
+        self.validation = log_samples(store, "validation", config.split, vocabulary, config.prompt.history)
+        self.anchor_V = anchor_behaviors(self.train.train_counts, config.anchor_threshold)
+        if self.anchor_V[1:].all():
             warnings.warn(
                 f"every behavior makes up more than {config.anchor_threshold:.2%} of the training "
                 "events: there is no tail, and the category of a prediction says nothing",
                 stacklevel=3,
             )
-        needs_auxiliary = bool(config.auxiliary_ratio) and bool({"anchor", "tail"} & {*config.stages})
-        if needs_auxiliary and auxiliary_file is None:
+        if not config.auxiliary_ratio or not {"anchor", "tail"} & {*config.stages}:
+            auxiliary_file = None
+        elif auxiliary_file is None:
             raise ValueError(
                 f"an auxiliary ratio of {config.auxiliary_ratio} needs a corpus of conversations; "
                 "give one, or a ratio of 0"
             )
-        names = readable_names(train.vocabulary, table)
+        names = readable_names(vocabulary, table)
         start = TunedLLM.open(base) if (Path(base) / DESCRIPTION_FILE).is_file() else None
         if start is not None:
             names = names if table else start.names
-            _require_same(start, store, config, train, names)
+            _require_same(start, store, config, self.train, names)
             model, tokenizer = start.load(device, trainable=True)
         else:
             model, tokenizer = load_language_model(base, device=device)
-        # What can be wrong is found before the folder is made.
-        encoder = prompt_encoder(model, tokenizer, names, config)
-        conversations: Sequence[TokenizedSample] = ()
-        if needs_auxiliary and auxiliary_file is not None:
-            corpus = read_conversations(auxiliary_file)
-            max_tokens = min(config.max_tokens or encoder.max_context, encoder.max_context)
-            conversations = encode_conversations(corpus, encoder.chat, max_tokens).samples
+        # Mistakes are found before the folder is made.
+        self.encoder = prompt_encoder(model, tokenizer, names, config)
         for stage in config.stages:
-            for samples in (train, validation):
-                _require_samples(stage, samples, anchor_V, config)
+            for samples in (self.train, self.validation):
+                if not len(_of_category(stage, samples, self.anchor_V)):
+                    raise ValueError(
+                        f"the {samples.part} part holds no sample for stage {stage}: of {len(samples)} samples "
+                        f"{self.anchor_V[samples.behavior].sum()} are of anchors; leave the stage out, or change "
+                        f"the anchor threshold, now {config.anchor_threshold}"
+                    )
+        stages = start.stages if start else []
         origin: dict[str, Any] = {
             "start": str(start.path.resolve()) if start else None,
-            "start_stages": [stage["stage"] for stage in start.stages] if start else [],
+            "start_stages": [stage["stage"] for stage in stages],
             "auxiliary": None,
             "device": next(model.parameters()).device.type,
         }
-        if conversations and auxiliary_file is not None:
+        self.auxiliary: Sequence[TokenizedSample] = ()
+        if auxiliary_file is not None:
+            max_context = self.encoder.max_context
+            max_tokens = min(config.max_tokens or max_context, max_context)
+            corpus = read_conversations(auxiliary_file)
+            self.auxiliary = encode_conversations(corpus, self.encoder.chat, max_tokens).samples
             origin["auxiliary"] = str(auxiliary_file.resolve())
             origin["auxiliary_sha256"] = file_digest(auxiliary_file)
-        stages = start.stages if start else []
         source = start.base if start else resolve_base(base)
         if begun is not None:
             _require_unchanged(begun, origin, base_version(source, model), template_version(source))
-            tuned = begun
-        else:
-            tuned = write_tuned_llm(
-                out,
-                base=source,
-                model=model,
-                config=config,
-                vocabulary=train.vocabulary,
-                names=names,
-                train_counts=train.train_counts,
-                data_fingerprint=store.fingerprint,
-                origin=origin,
-                stages=stages,
-            )
-        if len(tuned.stages) > len(stages):
-            # Adapters of the stages that are done.
-            model, tokenizer = tuned.load(device, trainable=True)
+        self.tuned = begun or write_tuned_llm(
+            out,
+            base=source,
+            model=model,
+            config=config,
+            vocabulary=vocabulary,
+            names=names,
+            train_counts=self.train.train_counts,
+            data_fingerprint=store.fingerprint,
+            origin=origin,
+            stages=stages,
+        )
+        self.num_before = len(stages)  # of an earlier tuned model
+        if len(self.tuned.stages) > self.num_before:
+            # The adapters of the stages that are done.
+            model, tokenizer = self.tuned.load(device, trainable=True)
         elif start is None:
             model = add_adapter(model, config.lora, config.seed)
-        return cls(
-            config=config,
-            tuned=tuned,
-            num_before=len(stages),
-            train=train,
-            validation=validation,
-            auxiliary=conversations,
-            anchor_V=anchor_V,
-            model=model,
-            encoder=encoder,
-        )
+        self.model = model
 
-    def do_all(self, on_progress: OnProgress) -> TunedLLM:
+    def run(self, on_progress: OnProgress) -> TunedLLM:
         for stage in self.config.stages:
-            self.do(stage, on_progress)
+            self._run_stage(stage, on_progress)
         return self.tuned
 
-    def do(self, stage: Stage, on_progress: OnProgress) -> None:
-        """One stage, unless it is done already."""
+    def _run_stage(self, stage: Stage, on_progress: OnProgress) -> None:
+        """Run one stage unless it is done already."""
         state_file = self.tuned.path / f"resume-{stage}.safetensors"
         if stage in [done["stage"] for done in self.tuned.stages[self.num_before :]]:
-            state_file.unlink(missing_ok=True)  # killed before it could
+            state_file.unlink(missing_ok=True)  # left by a run that was killed at its end
             return
         started = time.monotonic()
 
@@ -228,18 +209,13 @@ class _Run:
         if stage == "balanced":
             train, notes = self._balanced(report)
         else:
-            train = self._encoded(self.train, self._of_stage(stage, "training"), notes)
+            train, notes["num_too_long"] = self._encoded(self.train, self._of_stage(stage, "training"))
         num_samples = len(train)
         if stage in ("anchor", "tail"):
             train = with_auxiliary(train, self.auxiliary, self.config.auxiliary_ratio, self._rng(_AUXILIARY))
-        validation = self._encoded(self.validation, self._of_stage(stage, "validation"), {})
+        validation, _ = self._encoded(self.validation, self._of_stage(stage, "validation"))
         result = tune(
-            self.model,
-            train,
-            validation,
-            self.config.tuning_of(stage),
-            state_file=state_file,
-            on_progress=report,
+            self.model, train, validation, self.config.tuning_of(stage), state_file=state_file, on_progress=report
         )
         self.tuned.save_adapter(self.model)
         done = {
@@ -263,11 +239,7 @@ class _Run:
             per_behavior = max(1, self.config.max_validation // present)
             uniform = SelectionConfig(per_behavior=per_behavior, by="uniform")
             drawn = select_balanced(
-                samples.behavior,
-                lambda index: index,
-                self.anchor_V,
-                uniform,
-                self._rng(_VALIDATION),
+                samples.behavior, lambda index: index, self.anchor_V, uniform, self._rng(_VALIDATION)
             )
             return np.unique(drawn.index)
         index = _of_category(stage, samples, self.anchor_V)
@@ -275,56 +247,19 @@ class _Run:
             return draw(index, self.config.max_samples, self._rng(_TRAINING))
         return draw(index, self.config.max_validation, self._rng(_VALIDATION))
 
-    def _encoded(
-        self, samples: LogSamples, index: npt.NDArray[np.int64], notes: dict[str, Any]
-    ) -> list[TokenizedSample]:
-        """Some samples in tokens, the too long ones left out; `notes` gets how many those are."""
+    def _encoded(self, samples: LogSamples, index: npt.NDArray[np.int64]) -> tuple[list[TokenizedSample], int]:
+        """Some samples in tokens without those that are too long, and the number of these."""
         encoded = self.encoder.encode_all(samples.take(index), self.config.max_tokens or None)
-        notes["num_too_long"] = encoded.num_too_long
-        return list(encoded.samples)
+        return list(encoded.samples), encoded.num_too_long
 
     def _balanced(self, report: OnProgress) -> tuple[list[TokenizedSample], dict[str, Any]]:
-        """Samples of the balanced stage and what is to be told of them.
+        """Samples of the balanced stage and a description of the selection.
 
-        The choice is kept in a file: a run that is taken up does not ask for predictions again.
+        The selection is kept in a file: a run that is resumed does not predict samples again.
         """
         file = self.tuned.path / SELECTION_FILE
         if not file.is_file():
-            config, asked = self.config.selection, 0
-            at_most = int(np.minimum(np.bincount(self.train.behavior), config.pool * config.per_behavior).sum())
-
-            def predict(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-                nonlocal asked
-                before = asked
-
-                def tell(done: int, total: int) -> None:
-                    report(
-                        TuningProgress(
-                            kind="scoring",
-                            epoch=0,
-                            step=before + done,
-                            num_epochs=0,
-                            num_steps=at_most,
-                        )
-                    )
-
-                probs = sample_probs(self.model, self.encoder, self.train.take(index), on_progress=tell)
-                asked += len(index)
-                return probs.argmax(1)
-
-            rng = self._rng(_SELECTION)
-            chosen = select_balanced(self.train.behavior, predict, self.anchor_V, config, rng)
-            write_json(
-                file,
-                {
-                    "events": self.train.targets.event[chosen.index].tolist(),
-                    "index": chosen.index.tolist(),
-                    "kinds": dict(zip(KINDS, chosen.kinds.sum(0).tolist(), strict=True)),
-                    "num_repeats": chosen.num_repeats,
-                    "missing": [self.train.vocabulary.behaviors[b] for b in chosen.missing],
-                    "num_predicted": chosen.num_predicted,
-                },
-            )
+            self._select(file, report)
         content = read_json(file)
         index = np.array(content["index"], np.int64)
         distinct, inverse = np.unique(index, return_inverse=True)
@@ -333,6 +268,33 @@ class _Run:
         train = [of_sample[i] for i in inverse.tolist() if i in of_sample]
         told = {name: content[name] for name in ("kinds", "num_repeats", "missing", "num_predicted")}
         return train, {**told, "num_too_long": len(index) - len(train)}
+
+    def _select(self, file: Path, report: OnProgress) -> None:
+        """Choose the samples of the balanced stage and write the choice into a file."""
+        config, num_predicted = self.config.selection, 0
+        at_most = int(np.minimum(np.bincount(self.train.behavior), config.pool * config.per_behavior).sum())
+
+        def predict(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            nonlocal num_predicted
+
+            def show(done: int, total: int) -> None:
+                step = num_predicted + done
+                report(TuningProgress(kind="scoring", epoch=0, step=step, num_epochs=0, num_steps=at_most))
+
+            probs = sample_probs(self.model, self.encoder, self.train.take(index), on_progress=show)
+            num_predicted += len(index)
+            return probs.argmax(1)
+
+        chosen = select_balanced(self.train.behavior, predict, self.anchor_V, config, self._rng(_SELECTION))
+        content = {
+            "events": self.train.targets.event[chosen.index].tolist(),
+            "index": chosen.index.tolist(),
+            "kinds": dict(zip(KINDS, chosen.kinds.sum(0).tolist(), strict=True)),
+            "num_repeats": chosen.num_repeats,
+            "missing": [self.train.vocabulary.behaviors[b] for b in chosen.missing],
+            "num_predicted": chosen.num_predicted,
+        }
+        write_json(file, content)
 
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, purpose])
@@ -346,25 +308,10 @@ def _of_category(stage: Stage, samples: LogSamples, anchor_V: npt.NDArray[np.boo
     return np.flatnonzero(~is_anchor) if stage == "tail" else np.arange(len(samples))
 
 
-def _require_samples(
-    stage: Stage, samples: LogSamples, anchor_V: npt.NDArray[np.bool_], config: BehaviorLMConfig
-) -> None:
-    if not len(_of_category(stage, samples, anchor_V)):
-        raise ValueError(
-            f"the {samples.part} part holds no sample for stage {stage}: of {len(samples)} samples "
-            f"{anchor_V[samples.behavior].sum()} are of anchors; leave the stage out, or change "
-            f"the anchor threshold, now {config.anchor_threshold}"
-        )
-
-
 def _require_same(
-    start: TunedLLM,
-    store: EventStore,
-    config: BehaviorLMConfig,
-    train: LogSamples,
-    names: Sequence[str],
+    start: TunedLLM, store: EventStore, config: BehaviorLMConfig, train: LogSamples, names: Sequence[str]
 ) -> None:
-    """Raises ValueError unless stages can go on from what was tuned before."""
+    """Raises ValueError unless the stages can continue an earlier tuned model."""
     start.require_log(store)
     start.require_finished()
     for name in ("split", "prompt", "lora"):
@@ -376,7 +323,7 @@ def _require_same(
 
 
 def _require_unchanged(begun: TunedLLM, origin: Mapping[str, Any], version: str, template: str) -> None:
-    """Raises ValueError if a run would not go on with what it began with."""
+    """Raises ValueError if the base, the corpus or the device of a run has changed."""
     before = {**begun.description["origin"], "state of the base": begun.description["base_version"]}
     now = {**origin, "state of the base": version}
     if "template_version" in begun.description:  # folders from before it was noted have none

@@ -1,13 +1,13 @@
-"""The folder of a tuned language model: its adapters, and all it takes to ask it again.
+"""The folder of a tuned language model: its adapters and all that a prediction needs, except the base.
 
     behaviorlm.json   base and its state, readable names, configuration, stages, data, versions
     vocabulary.json   names of the training part; their order gives the ids of the behaviors
-    adapter/          what was tuned, as PEFT writes it: adapter_config.json and safetensors
-    selection.json    which samples the balanced stage took, if there was one
+    adapter/          the adapters, as PEFT writes them: adapter_config.json and safetensors
+    selection.json    the samples of the balanced stage, if there was one
     README.md         card
     resume-*.safetensors  only while a stage runs
 
-Each file is replaced atomically. The base itself stays where it is.
+Each file is replaced atomically. The base itself is not copied.
 """
 
 # V behaviors, id 0 included; S samples
@@ -17,6 +17,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.files import read_json, write_json, write_text
-from edgebehave_train.llm.prompts.chat import ChatFormat, PromptEncoder
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
 from edgebehave_train.llm.prompts.samples import Sample
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (
@@ -93,7 +94,7 @@ class TunedLLM:
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """The stages that are done, with what became of each."""
+        """The finished stages with their results."""
         stages: list[dict[str, Any]] = self.description["stages"]
         return stages
 
@@ -101,23 +102,13 @@ class TunedLLM:
     def is_finished(self) -> bool:
         return bool(self.description["finished"])
 
-    @property
-    def train_counts(self) -> npt.NDArray[np.int64]:
-        """(V,) how often each behavior occurs in the training part; 0 for id 0."""
-        return np.array(self.description["train_counts"], np.int64)
-
     def load(
-        self,
-        device: str = "auto",
-        precision: str = "auto",
-        *,
-        base: str | Path | None = None,
-        trainable: bool = False,
+        self, device: str = "auto", precision: str = "auto", *, base: str | Path | None = None, trainable: bool = False
     ) -> tuple[Any, Any]:
         """The base with the adapters in it, in evaluation mode, and the tokenizer.
 
-        base       where the base is now, if it moved.
-        trainable  the adapters can be tuned on.
+        base       folder of the base, if it moved.
+        trainable  whether the adapters can be tuned further.
         Raises ValueError if nothing was tuned yet, or the base is not the one that was tuned.
         """
         if not self.stages:
@@ -128,13 +119,13 @@ class TunedLLM:
                 "folder that it was exported from"
             )
         model, tokenizer = load_language_model(base or self.base, device=device, precision=precision)
-        version = base_version(base or self.base, model)
-        if version != self.description["base_version"]:
+        state = base_version(base or self.base, model)
+        if state != self.description["base_version"]:
             raise ValueError(
                 f"{base or self.base} is not the model that {self.path} was tuned from: it is "
-                f"{version or 'of no known state'}, expected {self.description['base_version']}"
+                f"{state or 'of no known state'}, expected {self.description['base_version']}"
             )
-        # Folders from before this was noted have none.
+        # Folders of older versions have none.
         expected = self.description.get("template_version", "")
         if expected and template_version(base or self.base) != expected:
             raise ValueError(
@@ -145,24 +136,26 @@ class TunedLLM:
         return load_adapter(model, self.path / _ADAPTER, trainable=trainable), tokenizer
 
     def encoder(self, model: Any, tokenizer: Any) -> PromptEncoder:
-        """What puts samples into the tokens that the model was tuned on."""
+        """The encoder of samples that the model was tuned with."""
         return prompt_encoder(model, tokenizer, self.names, self.config)
 
     def require_finished(self) -> None:
-        """Raises ValueError if a stage is missing: what stands there is the model before it."""
+        """Raises ValueError if a stage is missing: the adapters are those before it."""
         if not self.is_finished:
             raise ValueError(f"{self.path} is not finished; go on with it by `edgebehave llm tune --resume`")
 
     def require_log(self, store: EventStore) -> None:
-        """Raises ValueError unless the store is the log that the model was tuned on: on another
-        one, its training users could be asked about."""
+        """Raises ValueError unless the store is the log that the model was tuned on.
+
+        On another log, test users could be users that the model was tuned on.
+        """
         if store.fingerprint != self.description["data_fingerprint"]:
             raise ValueError(
                 f"{self.path} was tuned on another log than {store.path}; use the event store that it was tuned on"
             )
 
     def save_adapter(self, model: Any) -> None:
-        """Replace the adapters by those of a model."""
+        """Replace the adapters in the folder by those of a model."""
         folder = self.path / _ADAPTER
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.path, prefix=".adapter") as partial:
@@ -171,7 +164,7 @@ class TunedLLM:
                 os.replace(file, folder / file.name)
 
     def with_stages(self, stages: Sequence[Mapping[str, Any]], finished: bool) -> "TunedLLM":
-        """Write that these stages are done, and open the folder again."""
+        """Record these stages as done, and open the folder again."""
         content = {**self.description, "stages": list(stages), "finished": finished}
         _write(self.path, content, self.vocabulary)
         return TunedLLM.open(self.path)
@@ -190,16 +183,12 @@ def write_tuned_llm(
     origin: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]] = (),
 ) -> TunedLLM:
-    """Write what is known before the first step: everything but the adapters.
+    """Write everything that is known before the first step: all but the adapters.
 
-    model   the base as it was loaded, whose state is noted.
-    origin  what the run began with: auxiliary corpus, an earlier tuned model, the device.
-    stages  done before, by an earlier tuned model.
+    model   the base as it was loaded, whose state is recorded.
+    origin  start of the run: auxiliary corpus, an earlier tuned model, the device.
+    stages  of an earlier tuned model.
     """
-    import peft
-    import torch
-    import transformers
-
     path.mkdir(parents=True, exist_ok=True)
     content = {
         "format_version": FORMAT_VERSION,
@@ -214,10 +203,7 @@ def write_tuned_llm(
         "origin": dict(origin),
         "versions": {
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "peft": peft.__version__,
-            "numpy": np.__version__,
+            **{name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
         },
         "stages": list(stages),
         "finished": False,
@@ -227,7 +213,7 @@ def write_tuned_llm(
 
 
 def prompt_encoder(model: Any, tokenizer: Any, names: Sequence[str], config: BehaviorLMConfig) -> PromptEncoder:
-    """What puts samples into the tokens of a model, tuned or not."""
+    """The encoder of samples for a model, tuned or not."""
     # A model that states no context reads any length.
     max_context = context_length(model) or 1 << 30
     return PromptEncoder(ChatFormat(tokenizer), names, config.prompt, max_context)

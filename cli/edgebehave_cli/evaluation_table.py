@@ -1,0 +1,45 @@
+"""The table of an evaluation, as `evaluate` and `demo` print it."""
+
+from typing import TYPE_CHECKING
+
+from edgebehave_cli.console import print_table
+
+if TYPE_CHECKING:  # the annotation must not import torch
+    from edgebehave_train.evaluation.table import Table
+
+_COLUMNS = {
+    "HR@1": "hr_at_1",
+    "HR@3": "hr_at_3",
+    "HR@4": "hr_at_4",
+    "HR@5": "hr_at_5",
+    "NDCG@3": "ndcg_at_3",
+    "macro recall": "macro_recall",
+    "tail": "tail_accuracy",
+    "switches": "hr_at_1_switches",
+}
+
+
+def show_table(table: "Table") -> None:
+    """Print an evaluation as a table."""
+    rows = []
+    for row in table.rows:
+        one = row.metrics["hr_at_1"]
+        difference = row.model_minus_this and row.model_minus_this["hr_at_1"]
+        rows.append(
+            [
+                row.name.replace("_", " "),
+                f"{one.value:.3f}",
+                f"{one.low:.3f}-{one.high:.3f}",
+                *(f"{row.metrics[metric].value:.3f}" for metric in list(_COLUMNS.values())[1:]),
+                f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
+            ]
+        )
+    unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
+    reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""
+    title = f"{table.part}: {table.num_targets:,} predictions for {table.num_users:,} users{unknown}{reads}"
+    model = next(row.name for row in table.rows if row.kind == "model")
+    first, *others = _COLUMNS
+    model_minus_row = f"{model} - row, HR@1"
+    columns = ["predictor", first, "95 %", *others, model_minus_row]
+    drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]
+    print_table(title, columns, rows, drop_first)

@@ -1,0 +1,44 @@
+"""Options that several verbs share: the columns of a log, and settings of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# The columns of a log: `ingest` and `demo`.
+User = Annotated[str, typer.Option(help="Column of user names.")]
+Time = Annotated[str, typer.Option("--time", help="Column of times: unix seconds or milliseconds, or ISO 8601.")]
+Event = Annotated[str, typer.Option(help="Column of event names.")]
+Location = Annotated[str | None, typer.Option(help="Column of locations; blank cells = no location.")]
+UtcOffset = Annotated[str | None, typer.Option(help="Column of minutes to add to UTC for local time.")]
+Behavior = Annotated[
+    str | None, typer.Option(help="Column of behaviors, which are predicted; default: the event itself.")
+]
+MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Share of rows that may be rejected before it stops.")]
+
+# What a verb reads and writes.
+StoreArgument = Annotated[Path, typer.Argument(help="Event store, from `edgebehave ingest`.")]
+PastStore = Annotated[Path, typer.Option("--store", "-s", help="Event store with the user's past.")]
+CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the new checkpoint.")]
+PastUser = Annotated[str, typer.Option(help="Name of the user.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")]
+
+# Settings of a run.
+Preset = Annotated[str, typer.Option(help="Size of the model: tiny, edge, base, large or paper.")]
+Split = Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")]
+Habits = Annotated[bool, typer.Option(help="Mix with the habit kernels; off: the network alone, as in the paper.")]
+QueryContext = Annotated[
+    str, typer.Option(help="What is known of the moment to predict for: none, time, time_location.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Passes over the data; default: that of the preset or checkpoint.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, as dropout=0.3; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with its own settings.")]
+ResumeSame = Annotated[bool, typer.Option("--resume", help="Continue the run in OUT; give all other options again.")]
+Resamples = Annotated[int, typer.Option(min=10, help="Bootstrap resamples of users, for the intervals.")]

@@ -1,0 +1,163 @@
+"""Progress of a long command: a bar on a terminal, a line every 15 seconds elsewhere."""
+
+import math
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from edgebehave_cli.console import is_terminal, note
+
+if TYPE_CHECKING:  # the annotations must not import torch
+    from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
+    from edgebehave_train.scaling.scaling import GridProgress
+    from edgebehave_train.training.pretraining import Progress
+
+_LINE_EVERY_S = 15.0
+
+
+class ProgressBar:
+    """Context manager of one bar, which several runs may fill one after the other.
+
+    go_on         how to continue after an interruption; printed when one ends the command.
+    share_before  of the work, in [0, 1], that was done before the time was measured.
+    """
+
+    def __init__(self, go_on: str = "") -> None:
+        self._go_on = go_on
+        self._bar: Any = None
+        self._task: Any = None
+        self.restart()
+
+    def __enter__(self) -> Self:
+        if is_terminal():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.fields[before]}"),
+                BarColumn(),
+                TextColumn("{task.fields[after]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=1.0, before="", after="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._go_on and isinstance(error, KeyboardInterrupt):
+            note(f"interrupted; {self._go_on}")
+
+    def restart(self, share_before: float = 0.0) -> None:
+        """Begin to measure the time."""
+        self._started_at = self._line_at = time.monotonic()
+        self.share_before = share_before
+
+    def show(self, share: float, before: str, after: str) -> None:
+        """Show how much of the work is done.
+
+        share   of the work that is done, in [0, 1].
+        before  and after: text on both sides of the bar; the time that is left follows.
+        """
+        if not self._bar and time.monotonic() - self._line_at < _LINE_EVERY_S:
+            return
+        after = "  ".join(filter(None, (after, self._time_left(share))))
+        if self._bar:
+            self._bar.update(self._task, completed=share, before=before, after=after)
+        else:
+            self._line_at = time.monotonic()
+            note(f"{before}  {after}")
+
+    def _time_left(self, share: float) -> str:
+        """An upper bound where a run may stop early."""
+        done = share - self.share_before
+        if done <= 0:
+            return ""
+        left_s = (time.monotonic() - self._started_at) / done * (1 - share)
+        return f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left"
+
+
+class TrainingBar(ProgressBar):
+    """A bar whose `report` takes the progress of `pretrain`."""
+
+    events_per_s = 0.0
+
+    def report(self, progress: "Progress") -> None:
+        if progress.kind == "start":
+            note(progress.message)
+            self.restart(progress.step / progress.num_steps)
+        if progress.kind == "step":
+            self.events_per_s = progress.events_per_s
+            self.show(
+                progress.step / progress.num_steps,
+                f"step {progress.step}/{progress.num_steps}",
+                f"loss {progress.loss:.4f}  {progress.events_per_s:,.0f} events/s",
+            )
+        if progress.kind == "validation":
+            own = progress.validation_loss
+            validation = f"{progress.validation_nll:.4f}"
+            validation += "" if own == progress.validation_nll else f" (objective {own:.4f})"
+            if not math.isnan(progress.validation_rank):
+                validation += f"  rank {progress.validation_rank:.4f}"
+            heads = "".join(f"  {name} {nll:.3f}" for name, nll in progress.head_nll.items())
+            note(
+                f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
+                f"validation {validation}{heads}  "
+                f"{progress.events_per_s:,.0f} events/s{'  best so far' if progress.is_best else ''}"
+            )
+        if progress.kind == "end":
+            if math.isnan(progress.validation_rank):
+                note(f"done: best validation loss {progress.validation_loss:.4f} nats")
+            else:
+                note(f"done: best mean reciprocal rank {progress.validation_rank:.4f}")
+
+
+class GridBar(ProgressBar):
+    """A bar whose `report` takes the progress of `scale`."""
+
+    def report(self, progress: "GridProgress") -> None:
+        self.share_before = progress.share_kept  # grows as the grid comes to runs that it keeps
+        if progress.message:
+            note(progress.message)
+        if progress.kind == "step":
+            self.show(
+                progress.share_done,
+                f"run {progress.run}/{progress.num_runs}",
+                f"{progress.share_done:.0%} of the grid  loss {progress.loss:.4f}",
+            )
+
+
+class TuningBar(ProgressBar):
+    """A bar whose `report` takes the progress of `tune_progressively`."""
+
+    _is_scoring = False
+
+    def report(self, progress: "TuningProgress") -> None:
+        if progress.kind == "scoring":
+            if not self._is_scoring:
+                note(f"{progress.stage}: looking for samples that the model mispredicts")
+                self.restart()
+            share = progress.step / max(1, progress.num_steps)
+            self.show(share, f"{progress.step} of at most {progress.num_steps} samples", "")
+        if progress.kind == "start":
+            note(f"{progress.stage}: {progress.message}")
+            self.restart(progress.step / progress.num_steps)
+        if progress.kind == "step":
+            self.show(
+                progress.step / progress.num_steps,
+                f"{progress.stage} {progress.step}/{progress.num_steps}",
+                f"loss {progress.loss:.4f}  {progress.samples_per_s:,.1f} samples/s",
+            )
+        if progress.kind == "validation":
+            note(
+                f"{progress.stage}: epoch {progress.epoch}/{progress.num_epochs}  "
+                f"loss {progress.loss:.4f}  validation {progress.validation_loss:.4f}  "
+                f"{progress.samples_per_s:,.1f} samples/s{'  best so far' if progress.is_best else ''}"
+            )
+        if progress.kind == "end":
+            note(f"{progress.stage}: done, best validation loss {progress.validation_loss:.4f} nats per token")
+        self._is_scoring = progress.kind == "scoring"

@@ -1,0 +1,119 @@
+"""Predictions of a checkpoint and of the baselines for the targets of one part of a log.
+
+Targets are all events of a part that have a behavior, except the first of each user. Baselines and
+models see everything before a target, as on a device; the network is not trained further.
+"""
+
+# R targets in a block, C candidates
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave.habits import HabitWeights
+from edgebehave_train.evaluation.baselines import BASELINES
+from edgebehave_train.evaluation.habit_baseline import habits
+from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.mapped_log import MappedLog, map_log
+from edgebehave_train.logs.split import PARTS, TRAIN, VALIDATION, part_of_event
+from edgebehave_train.metrics.prior_shift import adjustment_ratio, shifted_scores
+from edgebehave_train.metrics.ranking import Predictions, Ranking
+from edgebehave_train.metrics.scoring import Experts, target_probs
+from edgebehave_train.training.checkpoint import Checkpoint
+
+Scorer = Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[np.floating]]
+"""(which targets, probs_RC) -> scores_RC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTargets:
+    """The targets of one part, and the log that they are predicted from.
+
+    validation_targets  targets of the validation part, on which the baselines may be tuned.
+    ask_early_s         seconds between the prediction and the target; None: the time is unknown.
+    """
+
+    log: MappedLog
+    behaviors: BehaviorLog
+    targets: Targets
+    validation_targets: Targets
+    ask_early_s: int | None
+
+
+def part_targets(log: MappedLog, parts: npt.NDArray[np.int8], part: str, ask_early_s: int | None = 0) -> PartTargets:
+    """The targets of one part, asked on time or early; parts (N,) of `part_of_event`."""
+    behaviors = log.behavior_log(parts == TRAIN, ask_early_s)
+    return PartTargets(
+        log=log,
+        behaviors=behaviors,
+        targets=behaviors.targets(parts == PARTS[part]),
+        validation_targets=behaviors.targets(parts == VALIDATION),
+        ask_early_s=ask_early_s,
+    )
+
+
+def checkpoint_targets(store: EventStore, checkpoint: Checkpoint, part: str) -> PartTargets:
+    """The targets of a part of the log that a checkpoint was trained on, by its own split.
+
+    Raises ValueError for another part than "validation" and "test", for another log, or without targets.
+    """
+    if part not in ("validation", "test"):
+        raise ValueError(f"part must be validation or test, got {part!r}")
+    checkpoint.require_log(store)
+    asked = part_targets(map_log(store, checkpoint.vocabulary), part_of_event(store, checkpoint.config.split), part)
+    if not len(asked.targets):
+        raise ValueError(f"the {part} part of {store.path} holds nothing to predict")
+    return asked
+
+
+def draw_users(targets: Targets, max_targets: int, seed: int = 0) -> Targets:
+    """The targets of some users: whole users are drawn until they hold max_targets, at least one user."""
+    users, index, num_targets = np.unique(targets.user, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(users))
+    drawn = order[: 1 + np.searchsorted(np.cumsum(num_targets[order]), max_targets)]
+    return targets.take(np.isin(index, drawn))
+
+
+def predict_part(store: EventStore, checkpoint: Checkpoint, part: str = "validation") -> Predictions:
+    """Predictions of one checkpoint for one part, asked on time; nothing is recorded."""
+    return predict(checkpoint, checkpoint_targets(store, checkpoint, part))[0]
+
+
+def predict_baselines(asked: PartTargets, habit_weights: HabitWeights) -> Iterator[tuple[str, Predictions]]:
+    """Every baseline by name, `habits` last."""
+    for name, baseline in BASELINES.items():
+        yield name, baseline(asked.behaviors, asked.targets)
+    yield "habits", habits(asked.behaviors, asked.targets, habit_weights)
+
+
+def predict(
+    checkpoint: Checkpoint, asked: PartTargets, taus: Sequence[float] = (0.0,), experts: Experts = "all"
+) -> list[Predictions]:
+    """Predictions of a checkpoint for every tau of logit adjustment (0 = none), from one pass.
+
+    experts  "network" leaves the habit kernels out.
+    """
+    return predict_scored(checkpoint, asked, [adjusted(checkpoint, tau) for tau in taus], experts)
+
+
+def adjusted(checkpoint: Checkpoint, tau: float) -> Scorer:
+    """Scores by post-hoc logit adjustment with the training frequencies of a checkpoint."""
+    counts_V = checkpoint.behavior_counts
+    if tau == 0:
+        return lambda which, probs_RC: probs_RC
+    return lambda which, probs_RC: shifted_scores(probs_RC, adjustment_ratio(counts_V, probs_RC.shape[1], tau))
+
+
+def predict_scored(
+    checkpoint: Checkpoint, asked: PartTargets, scorers: Sequence[Scorer], experts: Experts = "all"
+) -> list[Predictions]:
+    """Predictions of a checkpoint for every way to score its probabilities, from one pass."""
+    model = checkpoint.load_model()
+    rankings = [Ranking(asked.targets) for _ in scorers]
+    for which, probs_RC in target_probs(model, asked.log, asked.behaviors, asked.targets, asked.ask_early_s, experts):
+        for scorer, ranking in zip(scorers, rankings, strict=True):
+            ranking.add(which, scorer(which, probs_RC))
+    return [ranking.finish() for ranking in rankings]

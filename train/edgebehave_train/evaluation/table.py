@@ -1,0 +1,158 @@
+"""A table of models beside the baselines, on the same targets, with intervals."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebehave_train.evaluation.baselines import BASELINES, Baseline
+from edgebehave_train.evaluation.habit_tuning import tune_habits
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets, part_targets, predict, predict_baselines
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.split import part_of_event
+from edgebehave_train.metrics.bootstrap import Interval, metric_intervals, paired_differences
+from edgebehave_train.metrics.metrics_file import record_measurement
+from edgebehave_train.metrics.ranking import Predictions
+from edgebehave_train.training.checkpoint import Checkpoint
+
+EARLY_S = {"no query time": None, "asked 10 min early": 600, "asked 60 min early": 3600}
+"""`ask_early_s` of the rows of a model that is asked in another way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One predictor: its metrics with 95 % intervals.
+
+    kind              "baseline", "peer", "model" or "variant" (a model that is asked or adjusted in another way).
+    model_minus_this  paired differences of the first model from this row; None for the first model itself.
+    """
+
+    name: str
+    kind: str
+    predictions: Predictions
+    metrics: dict[str, Interval]
+    model_minus_this: dict[str, Interval] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        difference = self.model_minus_this
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "metrics": {name: dataclasses.astuple(i) for name, i in self.metrics.items()},
+            "model_minus_this": difference and {name: dataclasses.astuple(i) for name, i in difference.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The result of `evaluate`.
+
+    part         "validation" or "test".
+    num_targets  predictions per row.
+    num_unknown  targets that the vocabulary does not know.
+    test_reads   how often the test part has been read with these checkpoints, this time included.
+    """
+
+    part: str
+    rows: list[Row]
+    num_targets: int
+    num_unknown: int
+    num_users: int
+    test_reads: int
+    habit_weights: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**content, "rows": [row.to_json() for row in self.rows]}
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+
+def evaluate(
+    store: EventStore,
+    checkpoints: Sequence[Checkpoint],
+    *,
+    names: Sequence[str] | None = None,
+    part: str = "validation",
+    adjust: Sequence[float] = (),
+    variants: bool = True,
+    peers: Mapping[str, Baseline] | None = None,
+    num_resamples: int = 1000,
+    on_row: Callable[[str], None] = lambda name: None,
+) -> Table:
+    """Score checkpoints and every baseline on one part of a log.
+
+    checkpoints  trained on the same log with the same split; the first is compared with all other rows.
+    names        of the checkpoints in the table; default: the names of their folders.
+    part         "validation" or "test"; a reading of the test part is noted in each checkpoint.
+    adjust       tau of post-hoc logit adjustment (`metrics.prior_shift`), a row per checkpoint and tau.
+    variants     also rows for the network alone, no query time, and asking early.
+    peers        other models that predict the same targets, by the names of their rows.
+    Raises ValueError if the checkpoints do not share vocabulary and split, or two rows share a name.
+    """
+    first = checkpoints[0]
+    for checkpoint in checkpoints:
+        checkpoint.require_log(store)
+    for other in checkpoints[1:]:
+        if other.vocabulary != first.vocabulary or other.config.split != first.config.split:
+            raise ValueError(
+                f"{other.path} and {first.path} do not share vocabulary and split; evaluate them one at a time"
+            )
+    names = names or [checkpoint.path.name for checkpoint in checkpoints]
+    peers = peers or {}
+    taken = [*BASELINES, "habits", *peers, *names]
+    if len(set(taken)) < len(taken):
+        twice = next(name for name in taken if taken.count(name) > 1)
+        raise ValueError(f"two rows of the table are called {twice!r}; give the models other names")
+    counts = first.behavior_counts
+    on_time = checkpoint_targets(store, first, part)
+    predictions: dict[str, tuple[str, Predictions]] = {}
+
+    def add(name: str, kind: str, result: Predictions) -> None:
+        predictions[name] = (kind, result)
+        on_row(name)
+
+    weights = tune_habits(on_time.behaviors, on_time.validation_targets)
+    for name, result in predict_baselines(on_time, weights):
+        add(name, "baseline", result)
+    for name, peer in peers.items():
+        add(name, "peer", peer(on_time.behaviors, on_time.targets))
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        as_trained, *adjusted = predict(checkpoint, on_time, [0.0, *adjust])
+        add(name, "model", as_trained)
+        for tau, result in zip(adjust, adjusted, strict=True):
+            add(f"{name}, adjusted tau {tau:g}", "variant", result)
+        if not variants:
+            continue
+        if checkpoint.config.habits:
+            add(f"{name}, network alone", "variant", *predict(checkpoint, on_time, experts="network"))
+        if checkpoint.config.query_context != "none":
+            for label, early_s in EARLY_S.items():
+                early = part_targets(on_time.log, part_of_event(store, first.config.split), part, early_s)
+                add(f"{name}, {label}", "variant", *predict(checkpoint, early))
+
+    model = predictions[names[0]][1]
+    rows = [
+        Row(
+            name=name,
+            kind=kind,
+            predictions=result,
+            metrics=metric_intervals(result, counts, num_resamples),
+            model_minus_this=None if name == names[0] else paired_differences(model, result, counts, num_resamples),
+        )
+        for name, (kind, result) in predictions.items()
+    ]
+    measured = {part: {row.name: {name: one.value for name, one in row.metrics.items()} for row in rows}}
+    test_reads = [record_measurement(checkpoint.path, store, part, measured) for checkpoint in checkpoints]
+    return Table(
+        part=part,
+        rows=rows,
+        num_targets=len(on_time.targets),
+        num_unknown=int((on_time.targets.behavior == 0).sum()),
+        num_users=len(np.unique(on_time.targets.user)),
+        test_reads=max(test_reads),
+        habit_weights=dataclasses.asdict(weights),
+    )

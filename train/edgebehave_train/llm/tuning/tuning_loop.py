@@ -1,0 +1,386 @@
+"""The loop that tunes a language model on answers: AdamW, cosine learning rate, best epoch kept.
+
+It tunes the trainable parameters of the model in place, as a rule its adapters. The seed gives the
+order of the samples and dropout, and the state is kept on disk: a run that is killed and resumed
+on the same CPU ends with the same weights as one that was not.
+"""
+
+# N samples
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.language_model import context_length
+from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
+from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
+from edgebehave_train.training.optimization import learning_rate_at
+from edgebehave_train.training.state import SavedState, save_state
+
+_SAVE_EVERY_S = 60.0
+_BATCHES_PER_BUCKET = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """Settings of the loop; the defaults except batch_size are the paper's.
+
+    epochs               passes over the samples, at least 1.
+    learning_rate        highest, after the warm-up.
+    final_learning_rate  at the end of the cosine.
+    warmup               share of the steps in which the rate rises, in [0, 1).
+    batch_size           samples of one optimizer step.
+    tokens_per_pass      padded tokens of one forward pass; a step adds up the gradients of its
+                         passes. Changes memory, not the result.
+    weight_decay         of AdamW.
+    max_gradient_norm    longer gradients are scaled to this length.
+    patience             stop after this many epochs without a better one; 0 = never.
+    autocast             precision of the computation: "bfloat16", "float32" (that of the weights),
+                         or "auto": bfloat16 where the hardware multiplies it.
+    seed                 of the order of samples and of dropout.
+    """
+
+    epochs: int = 8
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-6
+    warmup: float = 0.1
+    batch_size: int = 16
+    tokens_per_pass: int = 4096
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    patience: int = 0
+    autocast: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "tokens_per_pass"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"tuning: {name} must be at least 1, got {getattr(self, name)}")
+        rates = self.final_learning_rate, self.learning_rate
+        if not 0 < rates[0] <= rates[1]:
+            raise ValueError(f"tuning: 0 < final_learning_rate <= learning_rate must hold, got {rates}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"tuning: warmup must lie in [0, 1), got {self.warmup}")
+        if self.max_gradient_norm <= 0:
+            raise ValueError(f"tuning: max_gradient_norm must be positive, got {self.max_gradient_norm}")
+        for name in ("weight_decay", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tuning: {name} must not be negative, got {getattr(self, name)}")
+        if self.autocast not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"tuning: autocast must be auto, float32 or bfloat16, got {self.autocast!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningProgress:
+    """A report of a tuning run.
+
+    kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while samples
+                     are predicted for a selection, step of num_steps of them so far.
+    epoch, step      done so far; num_epochs, num_steps planned.
+    loss             mean training loss of the last 20 steps, at "validation" of the epoch; nats
+                     per answer token.
+    samples_per_s    per second of training time, this run.
+    validation_loss  the same of the validation samples; the lowest at the "end".
+    is_best          it is the lowest so far.
+    message          one line to print.
+    stage            name of the stage that is tuned.
+    """
+
+    kind: Literal["start", "step", "validation", "end", "scoring"]
+    epoch: int
+    step: int
+    num_epochs: int
+    num_steps: int
+    loss: float = math.nan
+    samples_per_s: float = math.nan
+    validation_loss: float = math.nan
+    is_best: bool = False
+    message: str = ""
+    stage: str = ""
+
+
+@dataclass(kw_only=True)
+class TuningResult:
+    """Losses of a run in nats per answer token, one per epoch that was done.
+
+    best_epoch  whose weights the model now has, counted from 1.
+    """
+
+    training_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    num_steps: int = 0
+
+
+def tune(
+    model: nn.Module,
+    train: Sequence[TokenizedSample],
+    validation: Sequence[TokenizedSample],
+    config: TuningConfig,
+    *,
+    state_file: Path | None = None,
+    on_progress: Callable[[TuningProgress], None] = lambda progress: None,
+) -> TuningResult:
+    """Tune the trainable parameters of a causal language model; it ends with its best epoch's weights.
+
+    The loss of a step is the mean over its samples of `answer_nll`. The best epoch is the one with
+    the lowest such mean over `validation`.
+    state_file  file of the state; the run goes on from one that exists. The caller deletes it once
+                the tuned model is saved.
+    Raises ValueError if there is nothing to train on, a sample is longer than the context of the
+    model, or the state is of another run.
+    """
+    keep_buffers_in_heap()
+    loop = TuningLoop(model, train, validation, config, state_file)
+    if state_file is not None and state_file.is_file():
+        loop.load(state_file)
+    return loop.run(on_progress)
+
+
+class TuningLoop:
+    """One run of `tune` and everything that changes while it runs.
+
+    trained  the trainable parameters by name; best: copies of them after the best epoch.
+    epoch, step  done so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Sequence[TokenizedSample],
+        validation: Sequence[TokenizedSample],
+        config: TuningConfig,
+        state_file: Path | None,
+    ) -> None:
+        self.model, self.config, self.state_file = model, config, state_file
+        self.samples, self.validation = train, validation
+        for name, part in (("training", train), ("validation", validation)):
+            if not part:
+                raise ValueError(f"there is no {name} sample; take a longer log, or more of it")
+            _require_readable(model, part, name)
+        self.length_N = np.array([len(sample) for sample in train])
+        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.trained:
+            raise ValueError("nothing of the model trains; give it adapters first")
+        self.device = next(iter(self.trained.values())).device
+        self.precision = fast_precision(self.device, config.autocast)
+        torch.manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(
+            list(self.trained.values()),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.identity = self._identity()
+        self.best: dict[str, Tensor] = {}
+        self.epoch, self.step, self.epoch_loss = 0, 0, 0.0
+        self.steps_per_epoch = -(-len(train) // config.batch_size)
+        self.num_steps = self.steps_per_epoch * config.epochs
+        self.result = TuningResult()
+
+    def run(self, on_progress: Callable[[TuningProgress], None]) -> TuningResult:
+        def report(kind: Any, **numbers: Any) -> None:
+            planned: dict[str, Any] = {"num_epochs": self.config.epochs, "num_steps": self.num_steps}
+            on_progress(TuningProgress(kind=kind, epoch=self.epoch, step=self.step, **planned, **numbers))
+
+        report("start", message=self._describe())
+        num_samples, seconds, saved_at = 0, 0.0, time.monotonic()
+        recent: list[float] = []
+        while self.epoch < self.config.epochs and not self._has_converged():
+            batches = training_batches(
+                self.length_N, self.config.batch_size, np.random.default_rng([self.config.seed, self.epoch])
+            )
+            for batch in batches[self.step - self.epoch * self.steps_per_epoch :]:
+                started = time.monotonic()
+                loss = self._train_step(batch)
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the loss of step {self.step} is {loss}; tune again with a lower "
+                        f"learning_rate, now {self.config.learning_rate}"
+                    )
+                seconds += time.monotonic() - started
+                num_samples += len(batch)
+                self.epoch_loss += loss * len(batch)
+                recent = [*recent[-19:], loss]
+                self.step += 1
+                report("step", loss=float(np.mean(recent)), samples_per_s=num_samples / seconds)
+                if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    self.save()
+                    saved_at = time.monotonic()
+            validation = self.validate()
+            self.epoch += 1
+            training_loss, self.epoch_loss = self.epoch_loss / len(self.samples), 0.0
+            self.result.training_loss.append(training_loss)
+            self.result.validation_loss.append(validation)
+            is_best = validation < self.result.best_loss or not self.best
+            if is_best:
+                self.result.best_loss, self.result.best_epoch = validation, self.epoch
+                self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+            self.save()
+            saved_at = time.monotonic()
+            speed = num_samples / max(seconds, 1e-9)
+            report("validation", loss=training_loss, samples_per_s=speed, validation_loss=validation, is_best=is_best)
+        self._set_weights(self.best)
+        self.model.eval()
+        self.result.num_steps = self.step
+        report("end", validation_loss=self.result.best_loss)
+        return self.result
+
+    def _train_step(self, batch: npt.NDArray[np.int64]) -> float:
+        self.model.train()
+        low, high = self.config.final_learning_rate, self.config.learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = low + learning_rate_at(self.step, self.num_steps, high - low, self.config.warmup)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for part in passes(self.length_N, batch, self.config.tokens_per_pass):
+            answers = AnswerBatch.of([self.samples[i] for i in part], self.device)
+            with self._autocast():
+                loss = answer_nll(self.model, answers).sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
+        nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.max_gradient_norm)
+        self.optimizer.step()
+        return total
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean loss of the validation samples, in nats per answer token."""
+        self.model.eval()
+        length_N = np.array([len(sample) for sample in self.validation])
+        total = 0.0
+        by_length = np.argsort(length_N, kind="stable")
+        for part in passes(length_N, by_length, self.config.tokens_per_pass):
+            answers = AnswerBatch.of([self.validation[i] for i in part], self.device)
+            with self._autocast():
+                total += float(answer_nll(self.model, answers).double().sum())
+        return total / len(self.validation)
+
+    def _has_converged(self) -> bool:
+        patience = self.config.patience
+        return bool(patience and self.best) and self.epoch - self.result.best_epoch >= patience
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    def _describe(self) -> str:
+        num_trained = sum(p.numel() for p in self.trained.values())
+        num_all = sum(p.numel() for p in self.model.parameters())
+        return (
+            f"{num_trained:,} of {num_all:,} parameters train on {len(self.samples):,} samples of "
+            f"{self.length_N.mean():.0f} tokens, {self.device.type}, {_name(self.precision)}, "
+            f"{self.steps_per_epoch} steps per epoch"
+        )
+
+    def save(self) -> None:
+        """Write the state into its file, if there is to be one."""
+        if self.state_file is None:
+            return
+        position = {name: getattr(self, name) for name in ("epoch", "step", "epoch_loss")}
+        position["result"] = dataclasses.asdict(self.result)
+        parts: dict[str, Mapping[str, Tensor]] = {"now": self.trained, "best": self.best}
+        save_state(self.state_file, parts, self.optimizer, position=position, run=self.identity)
+
+    def load(self, file: Path) -> None:
+        """Go on from the state in a file. Raises ValueError if it is of another run."""
+        saved, now = SavedState.read(file), self.identity
+        if not {"position", "run"} <= saved.metadata.keys():
+            raise ValueError(f"{file} is not the state of a tuning run; delete it")
+        before, position = saved.metadata["run"], saved.metadata["position"]
+        if different := [name for name in now if before.get(name) != now[name]]:
+            raise ValueError(
+                f"{file} is of a run with {different[0]} = {before.get(different[0])}, now it is "
+                f"{now[different[0]]}; resume with the same options, or name another folder"
+            )
+        self._set_weights(saved.parts["now"])
+        self.best = {name: value.to(self.device) for name, value in saved.parts.get("best", {}).items()}
+        saved.restore(self.optimizer)
+        self.result = TuningResult(**position["result"])
+        self.epoch, self.step, self.epoch_loss = (position[name] for name in ("epoch", "step", "epoch_loss"))
+
+    def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(weights[name])
+
+    def _identity(self) -> dict[str, Any]:
+        """Properties that must be the same for a run to go on."""
+        digest = hashlib.sha256()
+        for part in (self.samples, self.validation):
+            for sample in part:
+                digest.update(repr((list(sample.prompt_ids), list(sample.answer_ids))).encode())
+        return {
+            **dataclasses.asdict(self.config),
+            "device": self.device.type,
+            "precision": _name(self.precision),
+            "trained parameters": sum(p.numel() for p in self.trained.values()),
+            "samples": digest.hexdigest()[:16],
+        }
+
+
+def training_batches(
+    length_N: npt.NDArray[np.integer], batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Every sample once, in batches of similar lengths, in random order.
+
+    Samples are shuffled, then sorted by length inside buckets of some 50 batches: little padding,
+    and batches that differ from epoch to epoch.
+    """
+    order = rng.permutation(len(length_N))
+    bucket = _BATCHES_PER_BUCKET * batch_size
+    batches: list[npt.NDArray[np.int64]] = []
+    for first in range(0, len(order), bucket):
+        chunk = order[first : first + bucket]
+        chunk = chunk[np.argsort(length_N[chunk], kind="stable")]
+        batches += [chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def passes(
+    length_N: npt.NDArray[np.integer], batch: npt.NDArray[np.int64], max_tokens: int
+) -> list[npt.NDArray[np.int64]]:
+    """Parts of a batch that is sorted by length, each padded to at most max_tokens tokens.
+
+    A part has at least one sample.
+    """
+    cuts, first = [], 0
+    for i in range(1, len(batch)):
+        if int(length_N[batch[i]]) * (i + 1 - first) > max_tokens:
+            cuts.append(i)
+            first = i
+    return np.split(batch, cuts)
+
+
+def _require_readable(model: Any, samples: Sequence[TokenizedSample], name: str) -> None:
+    """Raises ValueError for samples that are too long, or hold tokens that the model lacks."""
+    context = context_length(model)
+    lengths = list(map(len, samples))
+    if context is not None and max(lengths) > context:
+        raise ValueError(
+            f"{sum(length > context for length in lengths)} of {len(samples)} {name} samples are "
+            f"longer than the {context} tokens that the model reads (the longest: "
+            f"{max(lengths)}); take a shorter history"
+        )
+    known = model.get_input_embeddings().num_embeddings
+    highest = max(max(*s.prompt_ids, *s.answer_ids) for s in samples)
+    if highest >= known:
+        raise ValueError(
+            f"a {name} sample holds token {highest}, the model knows {known}: model and tokenizer "
+            "do not belong together"
+        )
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
