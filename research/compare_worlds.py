@@ -9,9 +9,11 @@ lies between them), the tables of docs/random_worlds.md, and docs/figures/random
 A user counts with the first `length` events, and is compared with the first `length` events of the worlds.
 """
 
+import argparse
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from typing import Any
 import duckdb
 import matplotlib
 
-matplotlib.use("Agg")
+matplotlib.use("Agg")  # no screen is needed to write a file
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +30,15 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig, ingest
 from edgebehave_train.simulator.random_worlds import random_worlds
 from edgebehave_train.simulator.traits import NO_LOCATION, TRAITS, traits_of
+from edgebehave_train.simulator.world_ranges import (
+    KINDS,
+    LocationRanges,
+    MixedRanges,
+    NameRanges,
+    Ranges,
+    TimeRanges,
+    WeighedRanges,
+)
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "research/random_worlds.json"
@@ -38,6 +50,8 @@ NUM_WORLDS = 2000
 LENGTHS = (20, 50, 256)
 LOW, HIGH = 5, 95
 """Percentiles of the worlds between which a real user should lie."""
+
+RANGES = (Ranges, TimeRanges, LocationRanges, NameRanges, MixedRanges, WeighedRanges)
 
 FloatArray = npt.NDArray[np.float64]
 Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -169,9 +183,8 @@ def users_tables(data: Path) -> dict[str, dict[int, FloatArray]]:
     return tables
 
 
-def measure(
-    data: Path, of_worlds: Mapping[int, FloatArray], of_users: dict[str, dict[int, FloatArray]]
-) -> dict[str, Any]:
+def measure(of_worlds: Mapping[int, FloatArray], of_users: Mapping[str, Mapping[int, FloatArray]]) -> dict[str, Any]:
+    """Percentiles of the worlds, and for every log and length what of its users lies between them."""
     measured: dict[str, Any] = {
         "seed": SEED,
         "num_worlds": NUM_WORLDS,
@@ -219,74 +232,114 @@ def traits_table_text(measured: Mapping[str, Any], length: int = max(LENGTHS)) -
     return "\n".join(lines)
 
 
+def ranges_table() -> str:
+    """Every range of the prior; those of a kind where they differ from `any`."""
+    others = [kind for kind in KINDS if kind != "any"]
+    lines = [f"| trait | any | {' | '.join(others)} |", "|---" * (2 + len(others)) + "|"]
+    lines.append("| share of the worlds | " + " | ".join(f"{KINDS[kind][0]:g}" for kind in ("any", *others)) + " |")
+
+    def add(name: str, values: list[Any]) -> None:
+        if isinstance(values[0], RANGES):
+            for field in fields(values[0]):
+                add(f"{name}.{field.name}".lstrip("."), [getattr(value, field.name) for value in values])
+            return
+        own = ["" if value == values[0] else str(value) for value in values[1:]]
+        lines.append(f"| {name} | {values[0]} | {' | '.join(own)} |")
+
+    add("", [KINDS[kind][1] for kind in ("any", *others)])
+    return "\n".join(lines)
+
+
 def with_tables(page: str, measured: Mapping[str, Any]) -> str:
     """The page with the tables between their markers replaced."""
-    for name, table in (("coverage", coverage_table(measured)), ("traits", traits_table_text(measured))):
+    for name, table in (
+        ("coverage", coverage_table(measured)),
+        ("traits", traits_table_text(measured)),
+        ("ranges", ranges_table()),
+    ):
         before, begin, rest = page.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
         if not (begin and end):
             raise ValueError(f"{PAGE} has no place for the table {name!r}")
-        page = before + begin + table + end + after
+        page = f"{before}{begin}{table}\n{end}{after}"
     return page
 
 
-# What a log axis shows better: (trait, smallest value that the axis tells from 0).
-_LOG_AXES = {"num_names": 1, "median_gap_s": 1, "events_per_day": 1, "num_locations": 1}
-_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LOG_AXES = {"num_names", "median_gap_s", "events_per_day", "num_locations"}
+"""Traits on an axis of logarithms; their values are 0 or at least 1, and 0 is drawn at 1/2."""
+_WORLDS, _SHORT_WORLDS = "#BBBBBB", "#0072B2"
+_COLORS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MAX_TICKS = 60
 
 
 def draw(of_worlds: Mapping[int, FloatArray], of_users: Mapping[str, Mapping[int, FloatArray]], path: Path) -> None:
-    """For each trait the histogram of the worlds (256 events), and below it one row of ticks, its users, for each log.
+    """For each trait the histogram of the worlds (256 events), and below it a row of ticks for the users of each log.
 
-    A log without users of 256 events is shown with its own length, and named with it.
+    A log without users of so many events is shown with its first 20, beside the outline of the worlds of 20 events.
+    Bars that reach the upper edge are taller than they are drawn.
     """
-    columns = 4
-    rows = -(-(len(TRAITS) + 1) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(13, 2.35 * rows), layout="constrained")
-    length = max(LENGTHS)
-    shown = {
-        log if length in tables else f"{log} ({max(tables)} events)": tables[
-            length if length in tables else max(tables)
-        ]
+    long, short = max(LENGTHS), min(LENGTHS)
+    colors = iter(_COLORS)
+    rows = {
+        log if long in tables else f"{log} ({short} events)": (
+            tables.get(long, tables.get(short)),
+            next(colors) if long in tables else _SHORT_WORLDS,
+        )
         for log, tables in of_users.items()
     }
+    num_columns = 4
+    figure, axes = plt.subplots(
+        -(-(len(TRAITS) + 1) // num_columns), num_columns, figsize=(13, 12), layout="constrained"
+    )
     for i, (trait, axis) in enumerate(zip(TRAITS, axes.flat, strict=False)):
-        floor = _LOG_AXES.get(trait)
-        values = of_worlds[length][:, i]
-        values = values[~np.isnan(values)]
-
-        def placed(x: FloatArray, floor: int | None = floor) -> FloatArray:
-            """Zeros of a log axis are drawn at half of its smallest value."""
-            return x if floor is None else np.where(x < floor, floor / 2, x)
-
-        everything = np.concatenate([values, *(table[:, i] for table in shown.values())])
-        low, high = np.nanmin(placed(everything)), np.nanmax(placed(everything))
-        bins = np.linspace(low, high, 41) if floor is None else np.geomspace(low, high, 41)
-        counts, _, _ = axis.hist(placed(values), bins=bins, color="#BBBBBB")
-        step = counts.max() / 9
-        for percentile in np.percentile(placed(values), [LOW, HIGH]):
+        is_log = trait in _LOG_AXES
+        long_worlds, short_worlds = (_placed(of_worlds[length][:, i], is_log) for length in (long, short))
+        users = [(_placed(table[:, i], is_log), color) for table, color in rows.values()]
+        everything = np.concatenate([long_worlds, short_worlds, *(values for values, _ in users)])
+        low, high = everything.min(), everything.max()
+        bins = np.geomspace(low, high, 21) if is_log else np.linspace(low, high, 21)
+        shares = axis.hist(long_worlds, bins, weights=_equal_shares(long_worlds), color=_WORLDS)[0]
+        axis.hist(
+            short_worlds, bins, weights=_equal_shares(short_worlds), histtype="step", color=_SHORT_WORLDS, linewidth=0.8
+        )
+        top = min(shares.max(), 1.6 * np.sort(shares)[-3])  # one or two tall bars would flatten the others
+        for percentile in np.percentile(long_worlds, [LOW, HIGH]):
             axis.axvline(percentile, color="black", linewidth=0.8, linestyle=":")
-        for row, (color, table) in enumerate(zip(_COLORS, shown.values(), strict=False), start=1):
-            users = table[:, i]
-            users = np.sort(users[~np.isnan(users)])
-            users = users[np.linspace(0, len(users) - 1, min(len(users), _MAX_TICKS)).astype(int)]
-            axis.plot(placed(users), np.full(len(users), -row * step), "|", color=color, markersize=5, alpha=0.7)
-        axis.set_ylim(-(len(shown) + 1) * step, counts.max() * 1.05)
-        axis.set_xscale("linear" if floor is None else "log")
+        step = top / 9
+        for row, (values, color) in enumerate(users, start=1):
+            ticks = np.sort(values)[np.linspace(0, len(values) - 1, min(len(values), _MAX_TICKS)).astype(int)]
+            axis.plot(ticks, np.full(len(ticks), -row * step), "|", color=color, markersize=5, alpha=0.7)
+        axis.set_ylim(-(len(users) + 1) * step, 1.05 * top)
+        if is_log:
+            axis.set_xscale("log")
+            decades = 10.0 ** np.arange(int(np.log10(high)) + 1)
+            ticks_at = decades[:: 2 if len(decades) > 4 else 1].tolist()
+            labels = [f"{at:,.0f}" for at in ticks_at]
+            axis.set_xticks([0.5, *ticks_at] if low < 1 else ticks_at, ["0", *labels] if low < 1 else labels)
         axis.set_yticks([])
         axis.set_title(trait, fontsize=10)
         axis.tick_params(labelsize=8)
     for axis in axes.flat[len(TRAITS) :]:
         axis.set_axis_off()
-    handles = [plt.Rectangle((0, 0), 1, 1, color="#BBBBBB"), plt.Line2D([], [], color="black", linestyle=":")]
-    labels = ["random worlds (256 events)", "their 5th and 95th percentile"]
-    for color, log in zip(_COLORS, shown, strict=False):
-        handles.append(plt.Line2D([], [], color=color, marker="|", linestyle="", markersize=9, markeredgewidth=2))
-        labels.append(log)
-    axes.flat[len(TRAITS)].legend(handles, labels, loc="center", fontsize=8.5, frameon=False)
+    legend: dict[str, Any] = {
+        f"random worlds ({long} events)": plt.Rectangle((0, 0), 1, 1, color=_WORLDS),
+        "their 5th and 95th percentile": plt.Line2D([], [], color="black", linestyle=":"),
+        f"random worlds ({short} events)": plt.Line2D([], [], color=_SHORT_WORLDS, linewidth=0.8),
+    }
+    for log, (_, color) in rows.items():
+        legend[log] = plt.Line2D([], [], color=color, marker="|", linestyle="", markersize=9, markeredgewidth=2)
+    axes.flat[len(TRAITS)].legend(legend.values(), legend.keys(), loc="center", fontsize=8.5, frameon=False)
     figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def _placed(values: FloatArray, is_log: bool) -> FloatArray:
+    known = values[~np.isnan(values)]
+    return np.where(known < 1, 0.5, known) if is_log else known
+
+
+def _equal_shares(values: FloatArray) -> FloatArray:
+    return np.full(len(values), 1 / len(values))
 
 
 def main() -> None:

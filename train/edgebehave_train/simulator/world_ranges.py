@@ -20,6 +20,9 @@ class Uniform:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.uniform(self.low, self.high))
 
@@ -34,6 +37,9 @@ class LogUniform:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}, log"
+
     def draw(self, rng: np.random.Generator) -> float:
         return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
 
@@ -47,6 +53,9 @@ class OneOf:
 
     values: tuple[float, ...]
 
+    def __str__(self) -> str:
+        return "one of " + ", ".join(f"{value:g}" for value in self.values)
+
     def draw(self, rng: np.random.Generator) -> float:
         return float(rng.choice(self.values))
 
@@ -57,6 +66,9 @@ class HabitRange:
 
     present: float
     weight: float
+
+    def __str__(self) -> str:
+        return f"{self.present:g}, Dirichlet({self.weight:g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +328,7 @@ OUTINGS = Ranges(
     ),
     names=replace(_ANY.names, is_limited=0.3, concentration=LogUniform(5, 300)),
     mixed=replace(_ANY.mixed, nothing=HabitRange(0.9, 1.5), concentration=LogUniform(0.5, 40)),
-    weighed=replace(_ANY.weighed, num_names=LogUniform(20, 300), evenness=OneOf((0.3, 0.6, 1.0, 3.0))),
+    weighed=replace(_ANY.weighed, num_names=LogUniform(20, 300), evenness=OneOf((0.6, 1.0, 3.0))),
 )
 """Trips and check-ins: hours apart, many names and venues, weak habits."""
 
