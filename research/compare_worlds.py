@@ -4,7 +4,7 @@
     python research/compare_worlds.py                    worlds alone: print their percentiles
 
 FOLDER holds the research logs. Written: research/random_worlds.json (percentiles of the worlds, and what of each log
-lies between them), the tables of docs/random_worlds.md, and docs/figures/random_worlds.png. Two minutes on one core.
+lies between them), the tables of docs/random_worlds.md, and docs/figures/random_worlds.png. Half a minute on one core.
 
 A user counts with the first `length` events, and is compared with the first `length` events of the worlds.
 """
@@ -46,7 +46,7 @@ PAGE = ROOT / "docs/random_worlds.md"
 FIGURE = ROOT / "docs/figures/random_worlds.png"
 
 SEED = 19
-NUM_WORLDS = 2000
+NUM_WORLDS = 1000
 LENGTHS = (20, 50, 256)
 LOW, HIGH = 5, 95
 """Percentiles of the worlds between which a real user should lie."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgebehave_train.simulator.pitman_yor import Chance
 from edgebehave_train.simulator.random_habits import Habits, MixedHabits, WeighedHabits
-from edgebehave_train.simulator.world_ranges import KINDS
+from edgebehave_train.simulator.world_ranges import KINDS, Ranges
 from edgebehave_train.simulator.world_setting import Clock, Whereabouts
 
 IntArray = npt.NDArray[np.int64]
@@ -36,15 +36,15 @@ class WorldLog:
     local_s: IntArray
 
 
-def random_world(rng: np.random.Generator, num_events: int, kind: str | None = None) -> WorldLog:
-    """One user with a random character, and so many events of that user.
+def random_world(rng: np.random.Generator, num_events: int, ranges: Ranges | None = None) -> WorldLog:
+    """One user with a random character, and so many events (at least one) of that user.
 
-    kind  a key of `KINDS`; None draws one by their shares.
+    ranges  None: those of one of `KINDS`, drawn by their shares.
     """
     chance = Chance(rng)
-    if kind is None:
-        kind = str(rng.choice(list(KINDS), p=[share for share, _ in KINDS.values()]))
-    ranges = KINDS[kind][1]
+    if ranges is None:
+        shares, of_kinds = zip(*KINDS.values(), strict=True)
+        ranges = of_kinds[rng.choice(len(of_kinds), p=shares)]
     clock, whereabouts = Clock(rng, chance, ranges.time), Whereabouts(rng, chance, ranges.location)
     habits: Habits = (
         WeighedHabits(rng, chance, ranges.weighed)

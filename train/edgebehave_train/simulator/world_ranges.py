@@ -87,7 +87,7 @@ class TimeRanges:
     session_events: LogUniform = LogUniform(1, 100)
     gap_inside_s: LogUniform = LogUniform(1, 900)
     spread_inside: Uniform = Uniform(0.3, 1.8)
-    gap_between_s: LogUniform = LogUniform(60, 3 * 86400)
+    gap_between_s: LogUniform = LogUniform(60, 4 * 86400)
     spread_between: Uniform = Uniform(0.3, 1.8)
     sleeps: float = 0.72
     awake_h: Uniform = Uniform(5, 10)
@@ -317,18 +317,20 @@ DESKTOP = Ranges(
 OUTINGS = Ranges(
     is_weighed=0.5,
     time=replace(
-        _ANY.time, has_sessions=0.4, session_events=LogUniform(1, 6), gap_between_s=LogUniform(1800, 6 * 86400)
+        _ANY.time, has_sessions=0.4, session_events=LogUniform(1, 6), gap_between_s=LogUniform(3600, 10 * 86400)
     ),
     location=LocationRanges(
-        num=OneOf((1, 4, 10, 40, 200)),
+        num=OneOf((1, 4, 10, 40, 400)),
         stays=Uniform(0, 0.6),
         concentration=LogUniform(0.4, 60),
         has_venues=0.7,
         always_moves=0.5,
     ),
-    names=replace(_ANY.names, is_limited=0.3, concentration=LogUniform(5, 300)),
-    mixed=replace(_ANY.mixed, nothing=HabitRange(0.9, 1.5), concentration=LogUniform(0.5, 40)),
-    weighed=replace(_ANY.weighed, num_names=LogUniform(20, 300), evenness=OneOf((0.6, 1.0, 3.0))),
+    names=replace(_ANY.names, is_limited=0.3, concentration=LogUniform(10, 400)),
+    mixed=replace(_ANY.mixed, nothing=HabitRange(0.95, 3.0), concentration=LogUniform(0.5, 40)),
+    weighed=replace(
+        _ANY.weighed, num_names=LogUniform(20, 300), evenness=OneOf((0.6, 1.0, 3.0)), chain_evenness=LogUniform(3, 100)
+    ),
 )
 """Trips and check-ins: hours apart, many names and venues, weak habits."""
 
