@@ -8,7 +8,7 @@
 
 # In a WeighedHabits world: K names, R rows of its chain, L locations
 
-from bisect import bisect_left
+from bisect import bisect
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,11 +26,15 @@ _NUM_LATEST = 80
 _NOT_YET, _SESSION_BEGAN = -1, -2
 """In the context of a chain, where there is no event."""
 _MIN_SHARE, _MIN_TRANSITION = 1e-4, 1e-6
-_MIN_CLOCK_SCORE = -6.0
+"""Floors under the logarithms of the base and of the chain."""
+_MIN_CLOCK_WEIGHT, _MIN_CLOCK_SCORE = 0.05, -6.0
+"""A lighter clock is left out; a name far from its hours loses no more than this, nats."""
 _NUM_LOCATION_TASTES = 64
+"""Locations with tastes of their own; others share them."""
 _SECOND_ORDER_SHARE = 0.7
 """Share of the events to which the second order applies, in a `WeighedHabits` world that has it."""
 _DONE_TODAY_SCORE = -3.0
+"""Score of a name that was used today, where names hardly return on the same day, nats."""
 
 
 class Habits(Protocol):
@@ -42,8 +46,8 @@ class Habits(Protocol):
 class MixedHabits:
     """Every event follows one habit, chosen at random.
 
-    Two things go before the habits: an interruption, which leaves the chain as if it had not been, and the next step of
-    a routine that has begun.
+    Three things come before the habits: a return from an interruption, an interruption, and the next step of a routine
+    that has begun. The chain does not see interruptions.
     """
 
     def __init__(self, rng: np.random.Generator, chance: Chance, ranges: MixedRanges, names: NameRanges) -> None:
@@ -98,7 +102,7 @@ class MixedHabits:
         weight *= rng.random(len(habits)) < [habit.present for _, habit in habits]
         if weight.sum() == 0:
             weight[0] = 1.0
-        self._up_to = np.cumsum(weight / weight.sum()).tolist()
+        self._up_to = np.cumsum(weight / weight.sum())[:-1].tolist()
 
     def draw(self, moment: Moment, location: int) -> int:
         self._prepare(moment, location)
@@ -139,7 +143,7 @@ class MixedHabits:
         elif self._steps_left and self._steps_left[0] != avoid and self._chance() < self._routine_keeps:
             name = self._steps_left.pop(0)
         else:
-            habit = self._habits[bisect_left(self._up_to, self._chance())]
+            habit = self._habits[bisect(self._up_to, self._chance())]
             name = habit(avoid)
         if self._learns_all:
             if habit != self._by_chain:
@@ -278,7 +282,7 @@ class WeighedHabits:
         if self._log_second_KK and self._chance() < _SECOND_ORDER_SHARE:
             log_chain_K = self._log_second_KK[self._group_K[before]][last]
         score_K: FloatArray = self._weight_base * self._log_base_K + self._weight_chain * log_chain_K
-        if self._weight_clock > 0.05:
+        if self._weight_clock > _MIN_CLOCK_WEIGHT:
             apart_2K = np.abs(moment.hour - self._peak_h_2K)
             clock_2K = -0.5 * (np.minimum(apart_2K, 24 - apart_2K) / self._peak_width_h_K) ** 2
             clock_K = np.where(self._has_two_peaks_K, clock_2K.max(0), clock_2K[0])

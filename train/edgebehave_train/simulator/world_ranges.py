@@ -2,7 +2,8 @@
 
 `Ranges()` holds the widest ranges. A `Kind` narrows some of them, so that traits which occur together in real life also
 occur together in the worlds: a phone's log has seconds between its events, no repeats and many returns.
-None of these numbers was measured on a log; they are round, and wider than the logs of `docs/random_worlds.md`.
+The numbers are round; they were widened by hand until the real logs of `docs/random_worlds.md` lay inside. Counts are
+rounded down.
 """
 
 from dataclasses import dataclass, field, replace
@@ -138,8 +139,10 @@ class MixedRanges:
     discount, concentration
                          of every restaurant of chain, clock, location and task.
     parts_of_day         of the clock.
-    task_names           size of the working set of a task; num_tasks of them; task_switch per event.
-    routine_names        length of a routine; num_routines; routine_keeps: the next step follows at once.
+    num_tasks, task_names, task_switch
+                         tasks, names in the working set of each; per event, another task begins.
+    num_routines, routine_names, routine_keeps
+                         routines, names in each; the next step follows the one before.
     routines_by_hour     the hour decides which routine begins.
     never_repeats        no event has the name of the event before.
     has_repeats          else the name of the event before follows with probability repeats, on top of the habits.
@@ -189,9 +192,10 @@ class WeighedRanges:
     num_names            known from the start.
     evenness             of the Dirichlet distribution of their base shares: small = few names have it all.
     chain_evenness       of the rows of the chain around the base: small = one successor, large = the base.
-    weight_*             of the Dirichlet distribution of the weights of chain, clock and base; total_weight their sum,
-                         the base excepted.
-    peak_width_h         standard deviation of the hours of a name, with two_peaks for a name.
+    weight_*             parameters of the Dirichlet distribution of the weights of chain, clock and base.
+    total_weight         factor on the weights of chain and clock.
+    two_peaks            a name has two hours of the day, else one.
+    peak_width_h         standard deviation around these hours.
     never_repeats, has_repeats, repeats
                          as in MixedRanges.
     weekend, of_location standard deviation of the scores of names, nats.

@@ -55,7 +55,7 @@ def _make(seed: int, first: int, num_events: int) -> list[WorldLog]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end if the parent ends without a word."""
+    """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
