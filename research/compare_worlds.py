@@ -202,7 +202,7 @@ def measure(of_worlds: Mapping[int, FloatArray], of_users: Mapping[str, Mapping[
 def coverage_table(measured: Mapping[str, Any]) -> str:
     """For every log: traits whose median user and 90 % of users lie inside; mean and least share of users inside."""
     lines = [
-        "| log | first events | users | median user inside | >= 90 % of users inside | users inside, mean | least covered |",
+        "| log | events | users | median user inside | 90 % of users inside | users, mean | least covered trait |",
         "|---|---|---|---|---|---|---|",
     ]
     for log, of_lengths in measured["logs"].items():
