@@ -205,9 +205,8 @@ def pairs(sequences: Sequences, query: Tensor) -> Pairs:
     order_3 = order_2 * _same(third, past.before[2])
     skip = _same(second, past.before[1])
     location = _same(asked.last_location, past.last_location)
-    overlap = (
-        sum(torch.stack([_same(mine, other) for other in past.before]).amax(0) for mine in asked.before) / NUM_BEFORE
-    )
+    shared = [torch.stack([_same(mine, other) for other in past.before]).amax(0) for mine in asked.before]
+    overlap = torch.stack(shared).mean(0)
     bag = torch.expm1(4 * overlap) / 20
     apart = (asked.slot[:, :, None] - past.slot[:, None, :]).abs()
     apart = torch.minimum(apart, 48 - apart).float()

@@ -147,7 +147,8 @@ def pretrain_universal(
         parts = {"model": model.state_dict(), "average": average.state_dict()}
         save_state(out / RESUME_FILE, parts, optimizer, step=step)
 
-    started, saved_at, first, losses = time.monotonic(), time.monotonic(), step, []
+    started, saved_at, first = time.monotonic(), time.monotonic(), step
+    losses: list[float] = []
     for batch in _batches(config, step, workers):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from edgebehave_train.simulator.random_worlds import NO_LOCATION, WorldLog, in_order_of_use
+from edgebehave_train.simulator.random_worlds import WorldLog, in_order_of_use
+from edgebehave_train.simulator.traits import NO_LOCATION
 
 NO_NAME = -1
 """Name of a position behind the end of a sequence."""

@@ -115,7 +115,9 @@ class UniversalModel(nn.Module):
         self.feature_hidden = nn.Linear(num_features, config.score_width, bias=False)
         self.context_hidden = nn.Linear(config.context_width, config.score_width)
         self.hidden_score = nn.Linear(config.context_width, config.score_width)
-        self.novelty = nn.Sequential(nn.Linear(config.context_width, 24), nn.ReLU(), nn.Linear(24, 1))
+        novelty = nn.Linear(24, 1)
+        self.novelty = nn.Sequential(nn.Linear(config.context_width, 24), nn.ReLU(), novelty)
+        nn.init.constant_(novelty.bias, -2.0)
         self._begin_as_a_plain_product()
 
     @torch.no_grad()
@@ -125,7 +127,6 @@ class UniversalModel(nn.Module):
             layer.weight.zero_()
             layer.bias.zero_()
         self.power.bias[: self.config.num_kernels] = 1.2 / self.config.num_kernels
-        self.novelty[-1].bias.fill_(-2.0)
 
     def successes(self, sequences: Sequences, query: Tensor) -> Tensor:
         """How well each kernel predicted some behaviors, (B, Q, K + 1), and whether they were new: a row for each.
@@ -272,7 +273,9 @@ class _Candidates(NamedTuple):
     features: Tensor
 
     @classmethod
-    def of(cls, sequences: Sequences, ids: Tensor, query: Tensor, weights: Tensor, is_timed: Tensor | None) -> "_Candidates":
+    def of(
+        cls, sequences: Sequences, ids: Tensor, query: Tensor, weights: Tensor, is_timed: Tensor | None
+    ) -> "_Candidates":
         name, local_s = sequences.name, sequences.local_s
         length = name.shape[1]
         one_hot = (name[..., None] == ids).float()
