@@ -34,7 +34,7 @@ ORDER = {
         ["model"],
         ["metrics"],
         ["training"],
-        ["evaluation", "adaptation", "generation", "scaling"],
+        ["evaluation", "adaptation", "generation", "scaling", "universal"],
         ["calibration", "llm"],
         ["distillation"],
     ],

@@ -1,0 +1,71 @@
+"""Follow the leader: of a few counting predictors, the one that was right most often about this user so far.
+
+The predictors are the most recently used behavior, and chains of order 0 to 3: what came most often after the last 0 to
+3 behaviors, of equal counts the one used latest. Where a chain knows too few behaviors, the next shorter chain follows,
+so every behavior that the user has had is ranked. Nothing is trained and nothing is set: a predictor with a model has
+to be better than this to be worth its bytes.
+"""
+
+# n behaviors of the past, C different ones
+
+from collections.abc import Iterable
+
+MAX_ORDER = 3
+PREDICTORS = ("most_recently_used", "markov_0", "markov_1", "markov_2", "markov_3")
+"""Names of the predictors; of equal leaders, the longest chain leads."""
+
+_PREFERENCE = (3, 2, 1, 4, 0)
+
+
+class FollowTheLeader:
+    """The counts of one user; behaviors are told in the order of time."""
+
+    def __init__(self, behaviors: Iterable[int] = ()) -> None:
+        self._last_use: dict[int, int] = {}
+        self._past: list[int] = []
+        self._counts: list[dict[tuple[int, ...], dict[int, int]]] = [{} for _ in range(MAX_ORDER + 1)]
+        self.hits = [0] * len(PREDICTORS)
+        for behavior in behaviors:
+            self.observe(behavior)
+
+    def observe(self, behavior: int) -> None:
+        """Compare every predictor with what came, then count it."""
+        if self._past:
+            for index, first in enumerate(self._first_choices()):
+                self.hits[index] += first == behavior
+        for order, contexts in enumerate(self._counts):
+            if len(self._past) >= order:
+                of_context = contexts.setdefault(self._context(order), {})
+                of_context[behavior] = of_context.get(behavior, 0) + 1
+        self._last_use[behavior] = len(self._past)
+        self._past.append(behavior)
+
+    def ranking(self, predictor: str | None = None) -> list[int]:
+        """All behaviors of the past, the likeliest first, by one of PREDICTORS; default: the leader."""
+        index = self.leader() if predictor is None else PREDICTORS.index(predictor)
+        if index == 0:
+            return sorted(self._last_use, key=self._last_use.__getitem__, reverse=True)
+        ranked: dict[int, None] = {}
+        for order in range(index - 1, -1, -1):
+            counts = self._counts_now(order)
+            ranked |= dict.fromkeys(sorted(counts, key=lambda b: (-counts[b], -self._last_use[b])))
+        return list(ranked)
+
+    def leader(self) -> int:
+        """Index of the predictor with most hits so far."""
+        return max(range(len(PREDICTORS)), key=lambda index: (self.hits[index], _PREFERENCE.index(index) * -1))
+
+    def _first_choices(self) -> list[int]:
+        """The first choice of each of PREDICTORS; there must be a past."""
+        choices = [self._past[-1]]
+        for order in range(MAX_ORDER + 1):
+            counts = self._counts_now(order)
+            choices.append(max(counts, key=lambda b: (counts[b], self._last_use[b])) if counts else choices[-1])
+        return choices
+
+    def _counts_now(self, order: int) -> dict[int, int]:
+        """Counts of what came after the last `order` behaviors."""
+        return self._counts[order].get(self._context(order), {}) if len(self._past) >= order else {}
+
+    def _context(self, order: int) -> tuple[int, ...]:
+        return tuple(self._past[-order:]) if order else ()

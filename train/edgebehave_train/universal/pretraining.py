@@ -1,0 +1,205 @@
+"""Pretraining of the universal model on random worlds: no real log takes part.
+
+The worlds of a step depend on the seed and the step alone, so a resumed run goes on as if it had never stopped, with
+any number of workers.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+
+from edgebehave_train.files import read_json, read_tensors, require_writable, write_json, write_tensors
+from edgebehave_train.simulator.random_worlds import random_world
+from edgebehave_train.training.state import SavedState, save_state
+from edgebehave_train.universal.sequences import Sequences
+from edgebehave_train.universal.universal_model import UniversalConfig, UniversalModel
+
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE, RESUME_FILE = "config.json", "model.safetensors", "resume.safetensors"
+_PAIRS_PER_STEP = 4 * 256**2
+_WARM_UP_STEPS = 50
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniversalTrainConfig:
+    """A training run of the universal model.
+
+    shape           of the model.
+    steps           batches of worlds.
+    lengths         events of the worlds of a step; a step draws one of them. Shorter worlds come in larger numbers.
+    queries         behaviors of each world that are predicted.
+    hidden_time     share of the queries whose time is hidden, in [0, 1).
+    learning_rate   peak of AdamW; it warms up and falls as a cosine.
+    weight_decay    of AdamW.
+    seed            of worlds, weights and everything else random.
+    """
+
+    shape: UniversalConfig = field(default_factory=UniversalConfig)
+    steps: int = 8000
+    lengths: tuple[int, ...] = (32, 128, 256, 256, 512)
+    queries: int = 64
+    hidden_time: float = 0.15
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.queries < 1 or min(self.lengths) < 2:
+            raise ValueError(f"steps and queries must be at least 1 and lengths at least 2, got {self}")
+        if not 0 <= self.hidden_time < 1 or self.learning_rate <= 0:
+            raise ValueError(f"hidden_time must lie in [0, 1) and learning_rate above 0, got {self}")
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "UniversalTrainConfig":
+        shape = UniversalConfig(**content["shape"])
+        return cls(**{**content, "shape": shape, "lengths": tuple(content["lengths"])})
+
+    def learning_rate_at(self, step: int) -> float:
+        """Of a step, 0 the first one."""
+        warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
+        return self.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+
+class UniversalBatch(NamedTuple):
+    """Worlds of a step, the positions that are predicted (Q,), and whether their time is known (B, Q)."""
+
+    sequences: Sequences
+    query: Tensor
+    is_timed: Tensor
+
+
+class WorldBatches(Dataset[UniversalBatch]):
+    """The batch of each step from `first` on, a function of seed and step."""
+
+    def __init__(self, config: UniversalTrainConfig, first: int = 0) -> None:
+        self._config, self._first = config, first
+
+    def __len__(self) -> int:
+        return self._config.steps - self._first
+
+    def __getitem__(self, index: int) -> UniversalBatch:
+        config = self._config
+        rng = np.random.default_rng([config.seed, self._first + index])
+        length = int(rng.choice(config.lengths))
+        num_users = max(1, min(32, _PAIRS_PER_STEP // length**2))
+        sequences = Sequences.of_worlds([random_world(rng, length) for _ in range(num_users)])
+        query = np.sort(rng.choice(np.arange(1, length), min(length - 1, config.queries), replace=False))
+        is_timed = rng.random((num_users, len(query))) >= config.hidden_time
+        return UniversalBatch(sequences, torch.from_numpy(query), torch.from_numpy(is_timed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniversalProgress:
+    """How far a run is: steps done and planned, mean loss of late in nats, seconds left at the present speed."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+
+
+def pretrain_universal(
+    config: UniversalTrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[UniversalProgress], None] = lambda progress: None,
+) -> UniversalModel:
+    """Train on random worlds; the weights that are kept are the running average of the late ones.
+
+    out      folder for config.json, model.safetensors and, while it trains, resume.safetensors.
+    resume   go on with the run in `out`, which must have the same configuration.
+    workers  processes that draw worlds beside the training; 0: none.
+    Raises ValueError if `out` holds something else, or another run.
+    """
+    require_writable(out, "a run of the universal model", lambda folder: (folder / RESUME_FILE).exists())
+    torch.manual_seed(config.seed)
+    model = UniversalModel(config.shape)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    described = {"format_version": FORMAT_VERSION, "train": dataclasses.asdict(config)}
+    step = 0
+    if resume:
+        if read_json(out / CONFIG_FILE) != _as_json(described):
+            raise ValueError(f"{out} was begun with other settings; resume it with those, or name another folder")
+        saved = SavedState.read(out / RESUME_FILE)
+        model.load_state_dict(saved.parts["model"])
+        average.load_state_dict(saved.parts["average"])
+        saved.restore(optimizer)
+        step = saved.metadata["step"]
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / CONFIG_FILE, described)
+
+    def save() -> None:
+        parts = {"model": model.state_dict(), "average": average.state_dict()}
+        save_state(out / RESUME_FILE, parts, optimizer, step=step)
+
+    started, saved_at, first = time.monotonic(), time.monotonic(), step
+    losses: list[float] = []
+    for batch in _batches(config, step, workers):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step)
+        loss = model(batch.sequences, batch.query, batch.is_timed).nll().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        step += 1
+        losses = [*losses[-199:], loss.item()]
+        now = time.monotonic()
+        left_s = (config.steps - step) * (now - started) / (step - first)
+        on_progress(UniversalProgress(step=step, steps=config.steps, loss=float(np.mean(losses)), seconds_left=left_s))
+        if now - saved_at > _SAVE_EVERY_S:
+            save()
+            saved_at = now
+    write_tensors(out / WEIGHTS_FILE, average.module.state_dict())
+    (out / RESUME_FILE).unlink(missing_ok=True)
+    return load_universal(out)
+
+
+def load_universal(path: Path) -> UniversalModel:
+    """A trained model from its folder. Raises ValueError if it is none, or not finished."""
+    if not (path / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{path} holds no finished universal model; make one with `edgebehave universal`")
+    content = read_json(path / CONFIG_FILE)
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"{path} is of version {content.get('format_version')}, this is version {FORMAT_VERSION}")
+    model = UniversalModel(UniversalTrainConfig.from_json(content["train"]).shape)
+    weights, _ = read_tensors(path / WEIGHTS_FILE)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _batches(config: UniversalTrainConfig, first: int, workers: int) -> Iterator[UniversalBatch]:
+    yield from DataLoader(
+        WorldBatches(config, first),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """As it reads back from a file: tuples are lists there."""
+    import json
+
+    return dict(json.loads(json.dumps(content)))
