@@ -53,7 +53,7 @@ def test_equal_leaders_have_an_order():
 
 def test_without_a_past_there_is_no_candidate():
     assert FollowTheLeader().ranking() == []
-    with pytest.raises(ValueError, match="predictor must be one of .*, got 'markov_9'"):
+    with pytest.raises(ValueError, match=r"predictor must be one of .*, got 'markov_9'"):
         FollowTheLeader().ranking("markov_9")
 
 

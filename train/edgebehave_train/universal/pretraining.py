@@ -101,7 +101,7 @@ class WorldBatches(Dataset[UniversalBatch]):
 
 @dataclass(frozen=True, kw_only=True)
 class UniversalProgress:
-    """How far a run is: steps done and planned, mean loss of late in nats, seconds left at the present speed."""
+    """Where a run stands: steps done and planned, mean loss of the last 200 in nats, seconds left at this speed."""
 
     step: int
     steps: int
