@@ -15,7 +15,7 @@ measured again.
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,15 @@ def habit_hits(users: Sequence[Columns]) -> Floats:
     return np.stack([hit_rate_at_k(predictions, k) * targets.is_repeat for k in CUTOFFS], 1)
 
 
-def mean_interval(values: Floats, cluster: npt.NDArray[np.int64], num_resamples: int) -> Interval:
-    """Mean of values (N,) with its interval, by bootstrap over clusters (N,)."""
+def mean_intervals(values: Floats, cluster: npt.NDArray[np.int64], num_resamples: int) -> list[Interval]:
+    """Means of the columns of values (N, M) with their intervals, by bootstrap over clusters (N,)."""
     _, index = np.unique(cluster, return_inverse=True)
-    total, number = np.bincount(index, values), np.bincount(index)
+    total = np.stack([np.bincount(index, column) for column in values.T], 1)
+    number = np.bincount(index)[:, None]
     at_a_time = max(1, _TERMS_AT_A_TIME // len(total))
     pieces = user_resamples(len(total), num_resamples, 0, at_a_time)
-    return percentile_interval(float(values.mean()), np.concatenate([(w @ total) / (w @ number) for w in pieces]))
+    samples = np.concatenate([(weight @ total) / (weight @ number) for weight in pieces])
+    return [percentile_interval(float(column.mean()), some) for column, some in zip(values.T, samples.T, strict=True)]
 
 
 def calibration(answers: LogAnswers, of_table: npt.NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
@@ -148,11 +150,16 @@ def measure(users: Sequence[Columns], model: UniversalModel, first_event: int, n
     is_by_user = num_users >= MIN_USERS
     cluster = (user if is_by_user else user * 10**6 + local_s // _BLOCK_S)[of_table]
 
-    def intervals(of: Callable[[int], Floats]) -> dict[str, Any]:
-        values = {f"hr_at_{k}": of(i)[of_table] for i, k in enumerate(CUTOFFS)}
-        return {name: astuple(mean_interval(value, cluster, num_resamples)) for name, value in values.items()}
-
+    keys = [f"hr_at_{k}" for k in CUTOFFS]
     best = [max(SIMPLE, key=lambda name, i=i: hits[name][of_table, i].mean()) for i in range(len(CUTOFFS))]
+    best_hits = np.stack([hits[name][:, i] for i, name in enumerate(best)], 1)
+    above = {name: hits[name] - best_hits for name in (TIMED, UNTIMED, HABITS)}
+    columns = np.concatenate([*hits.values(), *above.values()], 1)[of_table]
+    measured = iter(mean_intervals(columns, cluster, num_resamples))
+
+    def intervals(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        return {name: {key: astuple(next(measured)) for key in keys} for name in names}
+
     ends = (*SEEN[1:], np.inf)
     by_seen = []
     for low, high in zip(SEEN, ends, strict=True):
@@ -166,12 +173,9 @@ def measure(users: Sequence[Columns], model: UniversalModel, first_event: int, n
         "num_queries": int(of_table.sum()),
         "share_new": float(answers[TIMED].is_new[of_table].mean()),
         "resampled": "users" if is_by_user else "weeks of users",
-        "predictors": {name: intervals(lambda i, of=of: of[:, i]) for name, of in hits.items()},
-        "best_simple": {f"hr_at_{k}": name for k, name in zip(CUTOFFS, best, strict=True)},
-        "above_best_simple": {
-            name: intervals(lambda i, name=name: hits[name][:, i] - hits[best[i]][:, i])
-            for name in (TIMED, UNTIMED, HABITS)
-        },
+        "predictors": intervals(hits),
+        "above_best_simple": intervals(above),
+        "best_simple": dict(zip(keys, best, strict=True)),
         "calibration_error": {name: calibration(of, of_table) for name, of in answers.items()},
         "by_events_seen": by_seen,
     }

@@ -69,9 +69,11 @@ def test_habits_miss_a_new_behavior():
 
 def test_an_interval_is_over_clusters():
     values = np.array([1.0, 1, 0, 0])
-    one = script.mean_interval(values, np.zeros(4, int), 50)
+    both = np.stack([values, 1 - values / 2], 1)
+    one, other = script.mean_intervals(both, np.zeros(4, int), 50)
     assert (one.value, one.low, one.high) == (0.5, 0.5, 0.5)
-    two = script.mean_interval(values, np.array([3, 3, 9, 9]), 200)
+    assert other.value == other.high == 0.75
+    two, _ = script.mean_intervals(both, np.array([3, 3, 9, 9]), 200)
     assert (two.low, two.value, two.high) == (0, 0.5, 1)
 
 

@@ -118,7 +118,7 @@ def test_a_finished_run_is_kept(finished):
 
 
 def test_a_begun_run_is_kept_and_resumed_with_its_own_settings(killed):
-    with pytest.raises(ValueError, match="already holds a run of the universal model; go on with --resume"):
+    with pytest.raises(ValueError, match="already holds a run of the universal model; use --resume, or another"):
         pretrain_universal(TINY, killed)
     with pytest.raises(ValueError, match="begun with other settings"):
         pretrain_universal(UniversalTrainConfig(steps=7), killed, resume=True)

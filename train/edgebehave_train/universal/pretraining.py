@@ -211,7 +211,7 @@ def _require_folder(out: Path, config: UniversalTrainConfig, resume: bool) -> No
     if not resume:
         if (out / WEIGHTS_FILE).is_file():
             raise ValueError(f"{out} holds a finished universal model, which is kept; name another folder")
-        require_writable(out, "a run of the universal model", _can_resume, instead="go on with --resume")
+        require_writable(out, "a run of the universal model", _can_resume, instead="use --resume")
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
