@@ -12,9 +12,10 @@ from collections.abc import Iterable
 
 MAX_ORDER = 3
 PREDICTORS = ("most_recently_used", "markov_0", "markov_1", "markov_2", "markov_3")
-"""Names of the predictors; of equal leaders, the longest chain leads."""
+"""Names of the predictors; `_PREFERENCE` says which of equal leaders leads."""
 
 _PREFERENCE = (3, 2, 1, 4, 0)
+"""Indices of markov_2, markov_1, markov_0, markov_3, most_recently_used."""
 
 
 class FollowTheLeader:
@@ -41,7 +42,12 @@ class FollowTheLeader:
         self._past.append(behavior)
 
     def ranking(self, predictor: str | None = None) -> list[int]:
-        """All behaviors of the past, the likeliest first, by one of PREDICTORS; default: the leader."""
+        """All behaviors of the past, the likeliest first, by one of PREDICTORS; default: the leader.
+
+        Raises ValueError for another predictor.
+        """
+        if predictor is not None and predictor not in PREDICTORS:
+            raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}, got {predictor!r}")
         index = self.leader() if predictor is None else PREDICTORS.index(predictor)
         if index == 0:
             return sorted(self._last_use, key=self._last_use.__getitem__, reverse=True)

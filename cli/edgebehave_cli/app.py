@@ -18,6 +18,7 @@ from edgebehave_cli import (
     simulate,
     train,
     transfer,
+    universal,
 )
 from edgebehave_cli.console import fail
 
@@ -37,6 +38,7 @@ for _verb in (
     adapt.adapt,
     transfer.transfer,
     distill.distill,
+    universal.universal,
     evaluate.evaluate,
     compare.compare,
     scale.scale,

@@ -1,13 +1,17 @@
 """`edgebehave evaluate`: a checkpoint beside every baseline."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_json
-from edgebehave_cli.evaluation_table import show_table
+from edgebehave_cli.evaluation_table import UNIVERSAL, show_table
+
+if TYPE_CHECKING:  # the annotation must not import torch
+    from edgebehave_train.evaluation.baselines import Baseline
 
 
 def evaluate(
@@ -16,6 +20,10 @@ def evaluate(
     test: Annotated[bool, typer.Option("--test", help="Read the test part; each reading is recorded.")] = False,
     adjust: Annotated[
         list[float] | None, typer.Option(help="Add a row with logit adjustment after training at this tau; repeatable.")
+    ] = None,
+    universal: Annotated[
+        Path | None,
+        typer.Option(help="Also ask a universal model, from the user's past alone; repeats are shown apart."),
     ] = None,
     variants: Annotated[bool, typer.Option(help="Rows for the network alone, no query time, and asking early.")] = True,
     resamples: options.Resamples = 1000,
@@ -30,17 +38,26 @@ def evaluate(
     Example: [bold]edgebehave evaluate runs/edge --store runs/store --test[/bold]
 
     Example: [bold]edgebehave evaluate runs/ce runs/dro -s runs/store --adjust 0.5 --adjust 1[/bold]
+
+    Example: [bold]edgebehave evaluate runs/edge --store runs/store --universal runs/universal[/bold]
     """
     from edgebehave_train.evaluation.table import evaluate as evaluate_checkpoints
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
 
+    peers: dict[str, Baseline] = {}
+    if universal is not None:
+        from edgebehave_train.universal.answers import predict_targets
+        from edgebehave_train.universal.pretraining import load_universal
+
+        peers[UNIVERSAL] = partial(predict_targets, load_universal(universal))
     table = evaluate_checkpoints(
         EventStore.open(store),
         [Checkpoint.open(path) for path in checkpoints],
         part="test" if test else "validation",
         adjust=adjust or [],
         variants=variants,
+        peers=peers,
         num_resamples=resamples,
         on_row=lambda name: note(f"  scored: {name}"),
     )

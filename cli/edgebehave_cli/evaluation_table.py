@@ -17,28 +17,36 @@ _COLUMNS = {
     "tail": "tail_accuracy",
     "switches": "hr_at_1_switches",
 }
+UNIVERSAL = "universal"
+"""Name of the row of a universal model."""
 
 
 def show_table(table: "Table") -> None:
-    """Print an evaluation as a table."""
+    """Print an evaluation as a table; with a row "universal", repeated and new behaviors apart."""
+    from edgebehave_train.evaluation.part_predictions import baseline_label
+
+    columns_of = dict(_COLUMNS)
+    unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
+    if any(row.name == UNIVERSAL for row in table.rows):
+        columns_of["repeats"] = "hr_at_1_repeats"
+        unknown += f", {table.share_new:.1%} of them new to their user"
     rows = []
     for row in table.rows:
         one = row.metrics["hr_at_1"]
         difference = row.model_minus_this and row.model_minus_this["hr_at_1"]
         rows.append(
             [
-                row.name.replace("_", " "),
+                baseline_label(row.name),
                 f"{one.value:.3f}",
                 f"{one.low:.3f}-{one.high:.3f}",
-                *(f"{row.metrics[metric].value:.3f}" for metric in list(_COLUMNS.values())[1:]),
+                *(f"{row.metrics[metric].value:.3f}" for metric in list(columns_of.values())[1:]),
                 f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
             ]
         )
-    unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
     reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""
     title = f"{table.part}: {table.num_targets:,} predictions for {table.num_users:,} users{unknown}{reads}"
     model = next(row.name for row in table.rows if row.kind == "model")
-    first, *others = _COLUMNS
+    first, *others = columns_of
     model_minus_row = f"{model} - row, HR@1"
     columns = ["predictor", first, "95 %", *others, model_minus_row]
     drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]

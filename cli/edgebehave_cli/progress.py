@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
     from edgebehave_train.scaling.scaling import GridProgress
     from edgebehave_train.training.pretraining import Progress
+    from edgebehave_train.universal.pretraining import UniversalProgress
 
 _LINE_EVERY_S = 15.0
 
@@ -129,6 +130,23 @@ class GridBar(ProgressBar):
                 f"run {progress.run}/{progress.num_runs}",
                 f"{progress.share_done:.0%} of the grid  loss {progress.loss:.4f}",
             )
+
+
+class UniversalBar(ProgressBar):
+    """A bar whose `report` takes the progress of `pretrain_universal`; the first step is shown at once.
+
+    loss  mean of the latest steps, in nats; NaN before the first one.
+    """
+
+    loss = math.nan
+
+    def report(self, progress: "UniversalProgress") -> None:
+        if math.isnan(self.loss):
+            self.share_before = (progress.step - 1) / progress.steps
+            self._line_at = -math.inf
+        self.loss = progress.loss
+        text = f"step {progress.step}/{progress.steps}", f"loss {progress.loss:.4f}"
+        self.show(progress.step / progress.steps, *text)
 
 
 class TuningBar(ProgressBar):

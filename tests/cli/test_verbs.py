@@ -15,6 +15,7 @@ VERBS = (
     "adapt",
     "transfer",
     "distill",
+    "universal",
     "evaluate",
     "compare",
     "scale",
@@ -74,7 +75,15 @@ def test_simulate_prints_the_best_that_is_reachable(tmp_path):
 def test_evaluate_shows_model_and_baselines_and_counts_readings_of_the_test_part(run, tmp_path):
     arguments = ("evaluate", run / "checkpoint", "--store", run / "store", "--resamples", 20)
     table = edgebehave(*arguments).stdout
-    for name in ("most popular", "most recently used", "markov 2", "habits", "checkpoint"):
+    for name in (
+        "most popular",
+        "most recently used (MRU)",
+        "Markov, order 2",
+        "online Markov, order 2",
+        "follow the leader",
+        "habits",
+        "checkpoint",
+    ):
         assert f"| {name} " in table
     figure = tmp_path / "figure.png"
     done = edgebehave(*arguments, "--test", "--adjust", "0.5", "--json", "--figure", figure)
@@ -132,6 +141,7 @@ def test_resume_takes_no_settings(run):
         (("compare", "{run}/store", "-o", "{tmp}/out", "--adjust", "much"), "much"),
         (("compare", "{run}/store", "-o", "{tmp}/out", "--set", "seed=7"), "--set seed"),
         (("evaluate", "{run}/store", "--store", "{run}/store"), "not a checkpoint"),
+        (("evaluate", "{run}/checkpoint", "-s", "{run}/store", "--universal", "{run}/store"), "no finished universal"),
         (("export", "{run}/checkpoint", "-o", "{run}/bundle", "-s", "{run}/store"), "bundle"),
         (("predict", "{run}/store", "-s", "{run}/store", "--user", "nobody"), "nobody"),
         (("predict", "{run}/bundle", "-s", "{run}/store", "--user", "x", "--at", "noon"), "noon"),

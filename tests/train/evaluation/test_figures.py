@@ -66,6 +66,7 @@ def test_the_frontier_has_a_curve_per_model_and_a_point_per_baseline(tmp_path, n
         rows=rows,
         num_targets=10,
         num_unknown=1,
+        share_new=0.1,
         num_users=2,
         test_reads=0,
         habit_weights={},

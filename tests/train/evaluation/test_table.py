@@ -11,7 +11,7 @@ from edgebehave.habits import KERNELS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.evaluation import table as table_module
 from edgebehave_train.evaluation.baselines import BASELINES
-from edgebehave_train.evaluation.part_predictions import part_targets, predict, predict_part
+from edgebehave_train.evaluation.part_predictions import BASELINE_NAMES, part_targets, predict, predict_part
 from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
@@ -62,8 +62,7 @@ def table(tiny_store, trained, tmp_path_factory):
 def test_a_table_has_every_baseline_every_model_and_its_variants(table):
     kinds = {row.name: row.kind for row in table.rows}
     assert kinds == {
-        **dict.fromkeys(BASELINES, "baseline"),
-        "habits": "baseline",
+        **dict.fromkeys(BASELINE_NAMES, "baseline"),
         "model": "model",
         "model, adjusted tau 0.5": "variant",
         "model, network alone": "variant",
@@ -180,7 +179,7 @@ def test_rows_are_reported_as_they_are_made(tiny_store, checkpoints):
         num_resamples=NUM_RESAMPLES,
         on_row=seen.append,
     )
-    assert seen == [row.name for row in table.rows] == [*BASELINES, "habits", "mine"]
+    assert seen == [row.name for row in table.rows] == [*BASELINE_NAMES, "mine"]
 
 
 def test_checkpoints_that_do_not_compare_are_refused(tiny_store, checkpoints):
@@ -194,7 +193,9 @@ def test_checkpoints_that_do_not_compare_are_refused(tiny_store, checkpoints):
             evaluate(tiny_store, [first, other])
 
 
-@pytest.mark.parametrize("names", [["same", "same"], ["model", "habits"], [*BASELINES][:2]])
+@pytest.mark.parametrize(
+    "names", [["same", "same"], ["model", "habits"], ["follow_the_leader", "model"], [*BASELINES][:2]]
+)
 def test_two_rows_never_share_a_name(tiny_store, checkpoints, names):
     with pytest.raises(ValueError, match="two rows of the table are called"):
         evaluate(tiny_store, checkpoints, names=names)

@@ -44,6 +44,7 @@ def test_targets_are_behaviors_with_a_history():
     assert targets.behavior.tolist() == [2, 2, 0, 0, 0, 1]  # a spare id is never a target
     assert targets.last_behavior.tolist() == [1, 2, 2, 3, 2, 0]
     assert targets.is_switch.tolist() == [True, False, True, False, True, True]
+    assert targets.is_repeat.tolist() == [False, True, False, True, False, False]
     assert len(log.targets(COLUMNS["is_train"])) == 1
     assert targets.take(targets.user == 2).event.tolist() == [7, 8]
 

@@ -30,6 +30,7 @@ def random_predictions(seed: int, num_users: int = 30, skill: float = 0.3) -> Pr
         behavior=behavior,
         last_behavior=np.roll(behavior, 1),
         is_switch=behavior != np.roll(behavior, 1),
+        is_repeat=behavior > 1,
     )
     hit = (generator.random(len(user)) < skill) & (behavior > 0)
     guess = generator.integers(1, 6, len(user))

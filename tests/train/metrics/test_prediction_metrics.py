@@ -30,6 +30,7 @@ def make_predictions(scores: np.ndarray, behavior: np.ndarray, last: np.ndarray 
         behavior=behavior,
         last_behavior=last,
         is_switch=behavior != last,
+        is_repeat=behavior != 3,
     )
     return rank_in_blocks(targets, [(slice(0, len(behavior)), scores)])
 
@@ -100,6 +101,7 @@ def test_classes_by_hand():
     assert metrics["medium_category_accuracy"] == 0
     assert metrics["tail_category_accuracy"] == pytest.approx((1 + 0) / 2)
     assert metrics["hr_at_1_switches"] == pytest.approx(2 / 5)
+    assert metrics["hr_at_1_repeats"] == pytest.approx(3 / 6)  # all but behavior 3
 
 
 def test_groups_follow_training_frequency():

@@ -19,6 +19,7 @@ def make_targets(behavior: list[int]) -> Targets:
         behavior=behavior_T,
         last_behavior=np.ones_like(behavior_T),
         is_switch=behavior_T != 1,
+        is_repeat=behavior_T > 1,
     )
 
 

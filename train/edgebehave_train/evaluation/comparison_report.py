@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgebehave_train.evaluation.part_predictions import baseline_label
 from edgebehave_train.metrics.seed_intervals import mean_interval, mean_text
 
 SHOWN = {
@@ -99,7 +100,7 @@ class Comparison:
         """The table as text: means and half widths over seeds."""
         table = []
         for row in self.rows:
-            name = row.name.replace("_", " ") if row.is_baseline else row.name
+            name = baseline_label(row.name) if row.is_baseline else row.name
             name += f", adjusted tau {row.tau:g}" if row.tau else ""
             name += f", dro prior C {row.capacity:g}" if row.capacity != 1 else ""
             numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]

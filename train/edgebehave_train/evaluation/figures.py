@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edgebehave_train.evaluation.comparison_report import ComparedRow, Comparison
+from edgebehave_train.evaluation.part_predictions import baseline_label
 from edgebehave_train.evaluation.table import Row, Table
 
 _ADJUSTED = ", adjusted tau "
@@ -83,7 +84,7 @@ def _draw(
         axes.grid(alpha=0.3)
     for name, (hr_at_1, macro_recall) in baselines.items():
         whole.plot(hr_at_1, macro_recall, marker="x", color="gray", linestyle="none")
-        _annotate(whole, name.replace("_", " "), (hr_at_1, macro_recall), (5, -9), "gray")
+        _annotate(whole, baseline_label(name), (hr_at_1, macro_recall), (5, -9), "gray")
     _zoom(near, curves)
     whole.set_title("with the baselines")
     near.set_title("weak shifts, enlarged")

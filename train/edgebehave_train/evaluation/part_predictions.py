@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgebehave.habits import HabitWeights
 from edgebehave_train.evaluation.baselines import BASELINES
 from edgebehave_train.evaluation.habit_baseline import habits
+from edgebehave_train.evaluation.online_baselines import ONLINE_BASELINES, online_baselines
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import MappedLog, map_log
@@ -23,6 +24,18 @@ from edgebehave_train.metrics.prior_shift import adjustment_ratio, shifted_score
 from edgebehave_train.metrics.ranking import Predictions, Ranking
 from edgebehave_train.metrics.scoring import Experts, target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
+
+BASELINE_NAMES = (*BASELINES, *ONLINE_BASELINES, "habits")
+"""Rows of every table before the models."""
+
+_LABELS = {
+    "most_recently_used": "most recently used (MRU)",
+    "most_frequently_used": "most frequently used (MFU)",
+    "markov_1": "Markov, order 1",
+    "markov_2": "Markov, order 2",
+    "online_markov_1": "online Markov, order 1",
+    "online_markov_2": "online Markov, order 2",
+}
 
 Scorer = Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[np.floating]]
 """(which targets, probs_RC) -> scores_RC."""
@@ -82,10 +95,16 @@ def predict_part(store: EventStore, checkpoint: Checkpoint, part: str = "validat
     return predict(checkpoint, checkpoint_targets(store, checkpoint, part))[0]
 
 
+def baseline_label(name: str) -> str:
+    """Name of a baseline for people."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
 def predict_baselines(asked: PartTargets, habit_weights: HabitWeights) -> Iterator[tuple[str, Predictions]]:
-    """Every baseline by name, `habits` last."""
+    """Every baseline by name, in the order of BASELINE_NAMES."""
     for name, baseline in BASELINES.items():
         yield name, baseline(asked.behaviors, asked.targets)
+    yield from online_baselines(asked.behaviors, asked.targets).items()
     yield "habits", habits(asked.behaviors, asked.targets, habit_weights)
 
 

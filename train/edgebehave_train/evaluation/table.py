@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave_train.evaluation.baselines import BASELINES, Baseline
+from edgebehave_train.evaluation.baselines import Baseline
 from edgebehave_train.evaluation.habit_tuning import tune_habits
-from edgebehave_train.evaluation.part_predictions import checkpoint_targets, part_targets, predict, predict_baselines
+from edgebehave_train.evaluation.part_predictions import (
+    BASELINE_NAMES,
+    checkpoint_targets,
+    part_targets,
+    predict,
+    predict_baselines,
+)
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.bootstrap import Interval, metric_intervals, paired_differences
@@ -52,6 +58,7 @@ class Table:
     part         "validation" or "test".
     num_targets  predictions per row.
     num_unknown  targets that the vocabulary does not know.
+    share_new    of the targets that their user had never had before; `hr_at_1_repeats` is HR@1 on the others.
     test_reads   how often the test part has been read with these checkpoints, this time included.
     """
 
@@ -59,6 +66,7 @@ class Table:
     rows: list[Row]
     num_targets: int
     num_unknown: int
+    share_new: float
     num_users: int
     test_reads: int
     habit_weights: dict[str, Any]
@@ -103,7 +111,7 @@ def evaluate(
             )
     names = names or [checkpoint.path.name for checkpoint in checkpoints]
     peers = peers or {}
-    taken = [*BASELINES, "habits", *peers, *names]
+    taken = [*BASELINE_NAMES, *peers, *names]
     if len(set(taken)) < len(taken):
         twice = next(name for name in taken if taken.count(name) > 1)
         raise ValueError(f"two rows of the table are called {twice!r}; give the models other names")
@@ -152,6 +160,7 @@ def evaluate(
         rows=rows,
         num_targets=len(on_time.targets),
         num_unknown=int((on_time.targets.behavior == 0).sum()),
+        share_new=float(1 - on_time.targets.is_repeat.mean()),
         num_users=len(np.unique(on_time.targets.user)),
         test_reads=max(test_reads),
         habit_weights=dataclasses.asdict(weights),

@@ -47,6 +47,7 @@ class Targets:
     behavior       id in 1..V-1, or 0: unknown, a miss for every model.
     last_behavior  the behavior before it; spare ids (V and above) included.
     is_switch      the target differs from the behavior before it.
+    is_repeat      the user has had this behavior before.
     """
 
     event: npt.NDArray[np.int64]
@@ -55,6 +56,7 @@ class Targets:
     behavior: npt.NDArray[np.int64]
     last_behavior: npt.NDArray[np.int64]
     is_switch: npt.NDArray[np.bool_]
+    is_repeat: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.row)
@@ -187,6 +189,8 @@ class BehaviorLog:
         row = np.flatnonzero(is_target & has_history)
         target, last_target = self.target[row], self.target[row - 1]
         last_behavior = self.behavior[row - 1]
+        is_first = np.zeros(len(self.event), bool)
+        is_first[np.unique(user_of_row * self.num_candidates + self.behavior, return_index=True)[1]] = True
         # Two unknown behaviors are compared by the user's own ids.
         return Targets(
             event=self.event[row],
@@ -199,4 +203,5 @@ class BehaviorLog:
                 self.behavior[row] != last_behavior,
                 target != last_target,
             ),
+            is_repeat=~is_first[row],
         )

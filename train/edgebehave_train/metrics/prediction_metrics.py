@@ -18,6 +18,7 @@ Names in the tables:
     ndcg_at_k                NDCG@k
     mrr                      mean reciprocal rank
     hr_at_1_switches         HR@1 where the next behavior differs from the last
+    hr_at_1_repeats          HR@1 where the user has had the next behavior before
     weighted_precision       sum_b N_b precision_b / sum_b N_b
     weighted_recall          sum_b N_b recall_b / sum_b N_b: the accuracy of the top prediction
     macro_precision          mean of precision_b over known behaviors with N_b > 0
@@ -128,8 +129,8 @@ class MetricSums:
         means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), ones) for k in cutoffs}
         means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), ones) for k in cutoffs}
         means["mrr"] = (reciprocal_rank(predictions), ones)
-        switch = targets.is_switch.astype(np.float64)
-        means["hr_at_1_switches"] = (hit_rate_at_k(predictions, 1) * switch, switch)
+        for name, where in (("switches", targets.is_switch), ("repeats", targets.is_repeat)):
+            means[f"hr_at_1_{name}"] = (hit_rate_at_k(predictions, 1) * where, where.astype(np.float64))
         self._mean_names = list(means)
         self._value_UM = self._by_user(user_T, [value for value, _ in means.values()])
         self._count_UM = self._by_user(user_T, [count for _, count in means.values()])

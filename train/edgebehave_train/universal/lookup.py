@@ -235,7 +235,7 @@ def pairs(sequences: Sequences, query: Tensor) -> Pairs:
         order_1 * moment,
         location * moment,
     ]
-    last_s = asked.local_s - asked.gap_s
+    last_s = sequences.local_s[:, (query - 1).clamp_min(0)]
     elapsed_h = (last_s[:, :, None] - past.local_s[:, None, :]).clamp_min(0).float() / 3600
     cues = [
         torch.log1p(age) / 4,

@@ -7,7 +7,7 @@ any number of workers.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +101,7 @@ class WorldBatches(Dataset[UniversalBatch]):
 
 @dataclass(frozen=True, kw_only=True)
 class UniversalProgress:
-    """How far a run is: steps done and planned, mean loss of late in nats, seconds left at the present speed."""
+    """Where a run stands: steps done and planned, mean loss of the last 200 in nats, seconds left at this speed."""
 
     step: int
     steps: int
@@ -122,30 +122,29 @@ def pretrain_universal(
     out      folder for config.json, model.safetensors and, while it trains, resume.safetensors.
     resume   go on with the run in `out`, which must have the same configuration.
     workers  processes that draw worlds beside the training; 0: none.
-    Raises ValueError if `out` holds something else, or another run.
+    Raises ValueError if `out` holds anything else: another run, a finished one, or no run that could be resumed.
     """
-    require_writable(out, "a run of the universal model", lambda folder: (folder / RESUME_FILE).exists())
+    _require_folder(out, config, resume)
     torch.manual_seed(config.seed)
     model = UniversalModel(config.shape)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    described = {"format_version": FORMAT_VERSION, "train": dataclasses.asdict(config)}
     step = 0
-    if resume:
-        if read_json(out / CONFIG_FILE) != _as_json(described):
-            raise ValueError(f"{out} was begun with other settings; resume it with those, or name another folder")
-        saved = SavedState.read(out / RESUME_FILE)
-        model.load_state_dict(saved.parts["model"])
-        average.load_state_dict(saved.parts["average"])
-        saved.restore(optimizer)
-        step = saved.metadata["step"]
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / CONFIG_FILE, described)
 
     def save() -> None:
         parts = {"model": model.state_dict(), "average": average.state_dict()}
         save_state(out / RESUME_FILE, parts, optimizer, step=step)
+
+    if resume:
+        saved = SavedState.read(out / RESUME_FILE)
+        _load(model, saved.parts.get("model", {}), out / RESUME_FILE)
+        _load(average, saved.parts.get("average", {}), out / RESUME_FILE)
+        saved.restore(optimizer)
+        step = saved.metadata["step"]
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / CONFIG_FILE, {"format_version": FORMAT_VERSION, "train": dataclasses.asdict(config)})
+        save()  # so that a run can be resumed from its first second on
 
     started, saved_at, first = time.monotonic(), time.monotonic(), step
     losses: list[float] = []
@@ -172,16 +171,54 @@ def pretrain_universal(
 
 
 def load_universal(path: Path) -> UniversalModel:
-    """A trained model from its folder. Raises ValueError if it is none, or not finished."""
+    """A trained model from its folder. Raises ValueError if it is none, not finished, damaged or of another version."""
     if not (path / WEIGHTS_FILE).is_file():
-        raise ValueError(f"{path} holds no finished universal model; make one with `edgebehave universal`")
+        state = "was not trained to the end; go on with --resume" if _can_resume(path) else "does not exist here"
+        raise ValueError(f"{path} holds no finished universal model: it {state}")
+    model = UniversalModel(universal_config(path).shape)
+    weights, _ = read_tensors(path / WEIGHTS_FILE)
+    _load(model, weights, path / WEIGHTS_FILE)
+    return model.eval()
+
+
+def universal_config(path: Path) -> UniversalTrainConfig:
+    """Settings of the run in a folder. Raises ValueError if there is none, or one of another version."""
+    if not (path / CONFIG_FILE).is_file():
+        raise ValueError(f"{path} holds no universal model; make one with `edgebehave universal`")
     content = read_json(path / CONFIG_FILE)
     if content.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{path} is of version {content.get('format_version')}, this is version {FORMAT_VERSION}")
-    model = UniversalModel(UniversalTrainConfig.from_json(content["train"]).shape)
-    weights, _ = read_tensors(path / WEIGHTS_FILE)
-    model.load_state_dict(weights)
-    return model.eval()
+        raise ValueError(
+            f"{path} has format version {content.get('format_version')}, expected {FORMAT_VERSION}; train it again"
+        )
+    try:
+        return UniversalTrainConfig.from_json(content["train"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / CONFIG_FILE} is damaged: {error!r}") from None
+
+
+def _can_resume(out: Path) -> bool:
+    return (out / CONFIG_FILE).is_file() and (out / RESUME_FILE).is_file()
+
+
+def _require_folder(out: Path, config: UniversalTrainConfig, resume: bool) -> None:
+    """Raises ValueError unless a run may begin in a folder or, with `resume`, go on there."""
+    if resume and not _can_resume(out):
+        if (out / WEIGHTS_FILE).is_file():
+            raise ValueError(f"{out} holds a finished universal model; there is nothing to resume")
+        raise ValueError(f"{out} holds no run to resume: {CONFIG_FILE} and {RESUME_FILE} must be there")
+    if resume and universal_config(out) != config:
+        raise ValueError(f"{out} was begun with other settings; resume it with those, or name another folder")
+    if not resume:
+        if (out / WEIGHTS_FILE).is_file():
+            raise ValueError(f"{out} holds a finished universal model, which is kept; name another folder")
+        require_writable(out, "a run of the universal model", _can_resume, instead="use --resume")
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError:
+        raise ValueError(f"{path} is damaged: its weights do not fit the shape in {CONFIG_FILE}") from None
 
 
 def _batches(config: UniversalTrainConfig, first: int, workers: int) -> Iterator[UniversalBatch]:
@@ -196,10 +233,3 @@ def _batches(config: UniversalTrainConfig, first: int, workers: int) -> Iterator
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
-
-
-def _as_json(content: dict[str, Any]) -> dict[str, Any]:
-    """As it reads back from a file: tuples are lists there."""
-    import json
-
-    return dict(json.loads(json.dumps(content)))

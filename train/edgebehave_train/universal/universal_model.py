@@ -44,7 +44,8 @@ NUM_CANDIDATE_FEATURES = 10
 _NUM_USER_FEATURES = 5
 _EVIDENCE = tuple(KERNELS.index(name) for name in ("frequency", "order_1", "order_2", "order_3", "location"))
 _NUM_EVIDENCE_FEATURES = len(_EVIDENCE)
-_NEVER = -1e9
+NEVER = -1e9
+"""Logit of a name that the user has not used yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,17 +174,19 @@ class UniversalModel(nn.Module):
         query     (Q,) positions of the behaviors to predict.
         is_timed  (B, Q) bool, whether the time of the query is known; default: it is.
         """
-        every = torch.arange(sequences.name.shape[1], device=query.device)
-        found = pairs(sequences, every)
-        clock = self._clock(sequences, every)
+        low = max(0, int(query.min()) - SUCCESS_EVENTS)  # successes before it are never read
+        read = torch.arange(low, int(query.max()) + 1, device=query.device)
+        found = pairs(sequences, read)
+        clock = self._clock(sequences, read)
         known = self._with_learned(found, clock)
-        success = self._successes(sequences, every, known)
-        asked, clock = Pairs(*(part[:, query] for part in known)), clock[:, query]
+        success = self._successes(sequences, read, known)
+        row = query - low
+        asked, clock = Pairs(*(part[:, row] for part in known)), clock[:, row]
         if is_timed is not None and not is_timed.all():
             clock = clock * is_timed[..., None]
-            asked = self._with_learned(Pairs(*(part[:, query] for part in found)).without_time(is_timed), clock)
+            asked = self._with_learned(Pairs(*(part[:, row] for part in found)).without_time(is_timed), clock)
         ids = torch.arange(int(sequences.name.max()) + 1, device=query.device)
-        return self.answer(sequences, ids, query, asked, clock, _means(success, query), is_timed)
+        return self.answer(sequences, ids, query, asked, clock, _means(success, row), is_timed)
 
     def answer(
         self,
@@ -222,7 +225,7 @@ class UniversalModel(nn.Module):
         hidden = F.relu(self.feature_hidden(features) + self.context_hidden(z)[:, :, None])
         score = log_base + (features * self.power(z)[:, :, None]).sum(-1)
         score = score + (hidden * self.hidden_score(z)[:, :, None]).sum(-1)
-        score = score.masked_fill(~candidates.is_used, _NEVER)
+        score = score.masked_fill(~candidates.is_used, NEVER)
         name = sequences.name[:, query]
         is_new = ~candidates.is_used.gather(2, name.clamp_min(0)[..., None])[..., 0] | (name < 0)
         target = torch.where(is_new, score.shape[2], name)
