@@ -1,0 +1,68 @@
+"""The account of a store that ends an ingest: what a look at the numbers can show to be wrong."""
+
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.reading.files import IngestError
+
+_SAMPLE = 2_000_000
+"""Events at the front of a store that are looked at; users stand in the order of a hash."""
+_MANY = 0.5
+_FEWEST = 10  # events, before a share of them means anything
+
+
+def account(store: EventStore, *, days_allowed: bool, has_zone: bool) -> list[str]:
+    """Lines on span, ties, clock, gaps and the busiest hour.
+
+    days_allowed  times without a clock were asked for.
+    has_zone      offsets came with the log or the command, and were not taken to be 0.
+    Raises IngestError if most events happen at midnight and days are not allowed.
+    """
+    statistics = store.statistics
+    num_events = store.num_events
+    time_s = np.asarray(store.time_s[:_SAMPLE])
+    local_s = time_s + 60 * np.asarray(store.utc_offset_min[:_SAMPLE], np.int64)
+    at_midnight = float(np.mean((time_s % 86_400 == 0) | (local_s % 86_400 == 0)))
+    if at_midnight > _MANY and num_events >= _FEWEST and not days_allowed:
+        raise IngestError(
+            f"{at_midnight:.0%} of the events happen at midnight: the times seem to be days without a clock; give the "
+            "clock too (--date DATES --time CLOCKS), or --days to keep days and the order of the file"
+        )
+    first, last = (datetime.fromtimestamp(statistics[f"{end}_time_s"], UTC) for end in ("first", "last"))
+    lines = [f"span: {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC, {statistics['num_users']:,} users"]
+    if statistics["last_time_s"] > time.time() + 86_400:
+        lines.append(
+            "warning: the last event lies in the future; if the span is wrong, give --time-unit or --time-format"
+        )
+    share = statistics["tied_events"] / num_events
+    if share:
+        order = {
+            "file": "in the order of the rows",
+            "file, newest first": "in the order of the rows from the last to the first",
+            "hash": "in the order of a hash, as the rows of a user do not stand in time order",
+        }[statistics["order_of_ties"]]
+        lines.append(f"ties: {share:.1%} of the events share their time with another of the same user, {order}")
+    if at_midnight > 0.01 and num_events >= _FEWEST:
+        lines.append(f"clock: {at_midnight:.1%} of the events have none, or happen at midnight")
+    gaps = np.diff(time_s)
+    is_within = np.ones(len(gaps), bool)
+    ends = store.user_start[1:-1]
+    is_within[ends[ends <= len(gaps)] - 1] = False
+    hours = np.bincount(local_s // 3600 % 24, minlength=24)
+    busiest = int(hours.argmax())
+    zone = "" if has_zone else " if UTC is local time; --timezone gives the zone"
+    gap = f"typical gap of a user: {_duration(float(np.median(gaps[is_within])))}; " if is_within.any() else ""
+    lines.append(
+        f"{gap}busiest local hour: {busiest:02}-{(busiest + 1) % 24:02} h, {hours[busiest] / len(local_s):.0%}{zone}"
+    )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
