@@ -15,7 +15,7 @@ Event = Annotated[str, typer.Option(help="Column of event names.")]
 Location = Annotated[str | None, typer.Option(help="Column of locations; blank cells = no location.")]
 UtcOffset = Annotated[
     str | None,
-    typer.Option(help="Column of minutes to add to UTC for local time, of +05:30 or +0530, or of time zones."),
+    typer.Option(help="Column of minutes to add to UTC for local time, or of +05:30, +0530 or time zones."),
 ]
 Timezone = Annotated[
     str | None, typer.Option(help="Time zone of all users, as Europe/Berlin, for times in UTC and for local clocks.")

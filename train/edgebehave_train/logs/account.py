@@ -29,7 +29,7 @@ def account(store: EventStore, *, days_allowed: bool, has_zone: bool) -> list[st
     if at_midnight > _MANY and num_events >= _FEWEST and not days_allowed:
         raise IngestError(
             f"{at_midnight:.0%} of the events happen at midnight: the times seem to be days without a clock; give the "
-            "clock too (--date DATES --time CLOCKS), or --days to keep days and the order of the file"
+            "clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
         )
     first, last = (datetime.fromtimestamp(statistics[f"{end}_time_s"], UTC) for end in ("first", "last"))
     lines = [f"span: {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC, {statistics['num_users']:,} users"]

@@ -312,7 +312,7 @@ class _Run:
         if 2 * num_days > num_rows and not self.config.days:
             raise IngestError(
                 f"column {self.config.date or column!r} holds days without a clock in {num_days:,} of {num_rows:,} "
-                "rows; give the clock too (--date DATES --time CLOCKS), or --days to keep days and the order of the file"
+                "rows; give the clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
             )
         how = "found in" if asked == "auto" else "as asked for:"
         days = f", {num_days:,} without a clock" if num_days else ""

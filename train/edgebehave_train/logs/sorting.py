@@ -179,7 +179,7 @@ class _Sorting:
         forward = backward = True
         has_ties = False
         before: tuple[int, int, int, int] | None = None  # user, time, first and last row of the last group
-        for start, columns in self._slices("user_rank, time_us, row_id"):
+        for columns in self._slices("user_rank, time_us, row_id"):
             user, time_us, row = (np.asarray(columns[name]) for name in ("user_rank", "time_us", "row_id"))
             same_user = user[1:] == user[:-1]
             tied = same_user & (time_us[1:] == time_us[:-1])
@@ -203,7 +203,7 @@ class _Sorting:
 
     def rows(self) -> Iterator[SortedRows]:
         """The sorted rows in runs."""
-        for _, columns in self._slices("user_rank, time_us, event_rank, location_rank, offset_min"):
+        for columns in self._slices("user_rank, time_us, event_rank, location_rank, offset_min"):
             yield SortedRows(
                 user=np.asarray(columns["user_rank"]),
                 time_us=np.asarray(columns["time_us"]),
@@ -212,8 +212,8 @@ class _Sorting:
                 location=np.asarray(columns["location_rank"]),
             )
 
-    def _slices(self, columns: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _slices(self, columns: str) -> Iterator[dict[str, Any]]:
         (num_rows,) = self.con.execute("SELECT count(*) FROM sorted").fetchone() or (0,)
         for start in range(0, num_rows, _SLICE_ROWS):
             sql = f"SELECT {columns} FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
-            yield start, self.con.execute(sql, [start, start + _SLICE_ROWS]).fetchnumpy()
+            yield self.con.execute(sql, [start, start + _SLICE_ROWS]).fetchnumpy()

@@ -81,6 +81,7 @@ def _unzip(path: Path, source: Path, copy: Path) -> tuple[Path, str]:
 
 
 def _unpack_zstd(source: Path, copy: Path, con: duckdb.DuckDBPyConnection) -> None:
+    _check_zstd(source)
     # Lines of any text; DuckDB has zstd built in, Python before 3.14 has not.
     sql = (
         f"SELECT c FROM read_csv({literal_path(source)}, auto_detect=false, header=false, delim='\x01', quote='', "
@@ -91,8 +92,36 @@ def _unpack_zstd(source: Path, copy: Path, con: duckdb.DuckDBPyConnection) -> No
     with copy.open("w", encoding="utf-8", newline="") as out:
         while batch := rows.fetchmany(_BATCH):
             out.writelines((line or "") + "\n" for (line,) in batch)
-    if not copy.stat().st_size:
-        raise EOFError("nothing comes out of it")
+
+
+def _check_zstd(source: Path) -> None:
+    """Raise EOFError if a zstd file ends too early; DuckDB 2.0.0 reads what is there without a word.
+
+    The frames and blocks of RFC 8878 are walked by their sizes.
+    """
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        while file.tell() < size:
+            magic = file.read(4)
+            if magic[1:] == b"\x2a\x4d\x18":  # a frame to skip
+                file.seek(int.from_bytes(file.read(4), "little"), 1)
+            else:
+                if magic != _ZSTD:
+                    raise EOFError("no zstd frame")
+                flags = (file.read(1) or b"\0")[0]
+                single, checksum = flags >> 5 & 1, flags >> 2 & 1
+                content = (single, 2, 4, 8)[flags >> 6]
+                file.seek((0 if single else 1) + (0, 1, 2, 4)[flags & 3] + content, 1)
+                is_last = False
+                while not is_last and file.tell() < size:
+                    block = int.from_bytes(file.read(3), "little")
+                    is_last = bool(block & 1)
+                    file.seek(1 if block >> 1 & 3 == 1 else block >> 3, 1)
+                file.seek(4 * checksum, 1)
+                if not is_last:
+                    raise EOFError("it ends within a frame")
+        if file.tell() > size:
+            raise EOFError("it ends within a frame")
 
 
 def _workbook(path: Path, source: Path, copy: Path) -> Path:
