@@ -19,7 +19,7 @@ from edgebehave_cli import (
     train,
     transfer,
 )
-from edgebehave_cli.console import fail
+from edgebehave_cli.console import fail, survive_any_encoding
 
 app = typer.Typer(
     name="edgebehave",
@@ -65,6 +65,7 @@ _EXTRA_OF_MODULE = {
 
 def main() -> None:
     """Run the command; a user's mistake is one line, a bug keeps its traceback."""
+    survive_any_encoding()
     try:
         app()
     except ModuleNotFoundError as error:

@@ -52,6 +52,7 @@ class Table:
     part         "validation" or "test".
     num_targets  predictions per row.
     num_unknown  targets that the vocabulary does not know.
+    warnings     what makes the figures doubtful, a line each.
     test_reads   how often the test part has been read with these checkpoints, this time included.
     """
 
@@ -62,6 +63,7 @@ class Table:
     num_users: int
     test_reads: int
     habit_weights: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -155,4 +157,10 @@ def evaluate(
         num_users=len(np.unique(on_time.targets.user)),
         test_reads=max(test_reads),
         habit_weights=dataclasses.asdict(weights),
+        warnings=_warnings(store, len(np.unique(on_time.targets.user))),
     )
+
+
+def _warnings(store: EventStore, num_users: int) -> tuple[str, ...]:
+    of_one = "no intervals: they are over users, and this part has targets of one" if num_users == 1 else None
+    return tuple(line for line in (store.warning_about_ties, of_one) if line)

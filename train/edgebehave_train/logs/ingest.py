@@ -33,7 +33,7 @@ from edgebehave_train.logs.reading.files import (
 )
 from edgebehave_train.logs.reading.inspection import Reading, find_log_files
 from edgebehave_train.logs.reading.rows import REASONS, judged_rows, parsed_rows
-from edgebehave_train.logs.reading.time_texts import lost_digits, time_texts
+from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
 from edgebehave_train.logs.reading.times import (
     LOCAL_UNITS,
     TEXT_UNITS,
@@ -199,6 +199,7 @@ class _Run:
         self.columns = {f"raw_{role}": name for role, name in config.columns.items()}
         self.scans: list[tuple[LogFile, Scan]] = []
         self.times: list[str] = []  # SQL of the time of a row, of each scan
+        self.is_unread: list[bool] = []  # most times of the scan are no numbers or ISO 8601
         self.offsets: dict[str, int | str] | None = None
         self.num_rows = 0
 
@@ -215,8 +216,13 @@ class _Run:
         )
         files = find_log_files(config.log, reading, con)
         self.scans = [(file, scan_file(file, self.columns, copies)) for file in files]
-        self.times = time_texts(self.scans, config.time_format, "raw_date" in self.columns, con, self.say)
+        text = plain_text(config.time_format, "raw_date" in self.columns, con)
+        self.times = [text] * len(self.scans)
         self._stage_all(copies)
+        if config.time_format is None and any(self.is_unread):
+            self.times = recognized_texts(self.scans, self.is_unread, text, con, self.say)
+            if any(time != text for time in self.times):
+                self._stage_all(copies)
         if "raw_utc_offset" in self.columns and self._read_offsets():
             self._stage_all(copies)
         (staged,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
@@ -231,6 +237,7 @@ class _Run:
             "location_name VARCHAR, behavior_name VARCHAR, time_kind VARCHAR, time_us BIGINT, "
             "offset_min SMALLINT)"
         )
+        self.is_unread = [False] * len(self.scans)
         for number, (file, scan) in enumerate(self.scans):
             if self._stage(number):
                 continue
@@ -251,6 +258,7 @@ class _Run:
     def _stage(self, number: int) -> bool:
         """Add a scan to the staged rows; False, and none added, if it does not come out whole."""
         con, (_, scan) = self.con, self.scans[number]
+        (before,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
         con.execute("BEGIN")
         try:
             (num_rows,) = con.execute(
@@ -264,6 +272,10 @@ class _Run:
         if scan.num_rows is not None and num_rows != scan.num_rows:
             con.execute("ROLLBACK")
             return False
+        kinds = "count(*) FILTER (time_kind NOT IN ('unreadable', 'implausible')), count(time_kind)"
+        sql = f"SELECT {kinds} FROM staged WHERE rowid >= {before}"
+        read, dated = con.execute(sql).fetchone() or (0, 0)
+        self.is_unread[number] = 2 * read < dated
         con.execute("COMMIT")
         return True
 
@@ -283,13 +295,11 @@ class _Run:
 
     def settle_time_unit(self) -> str | None:
         """The one unit of all plausible times, as asked for or as found; None if there are none."""
-        spans = {
-            kind: (rows, first, last)
-            for kind, rows, first, last in self.con.execute(
-                "SELECT time_kind, count(*), min(time_us), max(time_us) FROM staged GROUP BY ALL"
-            ).fetchall()
-            if kind in TIME_UNITS
-        }
+        rows_of_kinds = self.con.execute(
+            "SELECT time_kind, count(*), min(time_us), max(time_us), bool_and(time_us % 10000000 = 0) "
+            "FROM staged GROUP BY ALL"
+        ).fetchall()
+        spans = {kind: (rows, first, last) for kind, rows, first, last, _ in rows_of_kinds if kind in TIME_UNITS}
         column, asked = self.config.time, self.config.time_unit
         also = ""
         if asked != "auto":
@@ -317,7 +327,8 @@ class _Run:
         how = "found in" if asked == "auto" else "as asked for:"
         days = f", {num_days:,} without a clock" if num_days else ""
         self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
-        step = lost_digits(self.scans, self.times, self.con)
+        are_coarse = all(coarse for kind, *_, coarse in rows_of_kinds if kind in kinds_of_unit(unit))
+        step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
         if step:
             self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
         return unit

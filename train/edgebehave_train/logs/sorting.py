@@ -70,6 +70,7 @@ class _Sorting:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, columns: Mapping[str, str], say: Callable[[str], None]) -> None:
         self.con, self.columns, self.say = con, columns, say
+        self.whole: dict[str, Any] | None = None
 
     def whole_names(self) -> str:
         """Columns of the good rows. Where all names of a column are integers, 101.0 is 101.
@@ -163,6 +164,7 @@ class _Sorting:
         return order
 
     def _sort_by(self, order: str) -> None:
+        self.whole = None
         self.con.execute(
             f"""
             CREATE OR REPLACE TABLE sorted AS
@@ -179,7 +181,7 @@ class _Sorting:
         forward = backward = True
         has_ties = False
         before: tuple[int, int, int, int] | None = None  # user, time, first and last row of the last group
-        for columns in self._slices("user_rank, time_us, row_id"):
+        for columns in self._slices():
             user, time_us, row = (np.asarray(columns[name]) for name in ("user_rank", "time_us", "row_id"))
             same_user = user[1:] == user[:-1]
             tied = same_user & (time_us[1:] == time_us[:-1])
@@ -203,7 +205,7 @@ class _Sorting:
 
     def rows(self) -> Iterator[SortedRows]:
         """The sorted rows in runs."""
-        for columns in self._slices("user_rank, time_us, event_rank, location_rank, offset_min"):
+        for columns in self._slices():
             yield SortedRows(
                 user=np.asarray(columns["user_rank"]),
                 time_us=np.asarray(columns["time_us"]),
@@ -212,8 +214,14 @@ class _Sorting:
                 location=np.asarray(columns["location_rank"]),
             )
 
-    def _slices(self, columns: str) -> Iterator[dict[str, Any]]:
+    def _slices(self) -> Iterator[dict[str, Any]]:
+        """The sorted table in runs; the only run of a small one is read once."""
+        if self.whole is not None:
+            yield self.whole
+            return
         (num_rows,) = self.con.execute("SELECT count(*) FROM sorted").fetchone() or (0,)
         for start in range(0, num_rows, _SLICE_ROWS):
-            sql = f"SELECT {columns} FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
-            yield self.con.execute(sql, [start, start + _SLICE_ROWS]).fetchnumpy()
+            sql = "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
+            run = self.con.execute(sql, [start, start + _SLICE_ROWS]).fetchnumpy()
+            self.whole = run if num_rows <= _SLICE_ROWS else None
+            yield run

@@ -181,7 +181,7 @@ def _as_text(name: str, kind: str, zone: str | None) -> str:
             return f"make_timestamp({utc})::VARCHAR || 'Z'"
         fixed = re.fullmatch(r"([+-])(\d{2}):?(\d{2})", zone)
         minutes = f"{fixed[1]}{60 * int(fixed[2]) + int(fixed[3])}" if fixed else zone_minutes_sql(quoted(zone), utc)
-        return f"make_timestamp({utc} + 60000000 * ({minutes}))::VARCHAR || {signed_sql(minutes)}"
+        return f"make_timestamp({utc} + 60000000::BIGINT * ({minutes}))::VARCHAR || {signed_sql(minutes)}"
     if kind in ("FLOAT", "DOUBLE"):
         return (
             f"CASE WHEN isnan({name}) THEN NULL WHEN {name} = trunc({name}) AND abs({name}) < 9e18 "

@@ -19,40 +19,42 @@ from edgebehave_train.logs.reading.times import (
 _PROBED_ROWS = 1000
 
 
-def time_texts(
+def plain_text(time_format: str | None, has_date: bool, con: duckdb.DuckDBPyConnection) -> str:
+    """SQL of the time in a row as it stands, or read by a format of strptime.
+
+    has_date  a row has its date in `raw_date`, and only its clock in `raw_time`.
+    Raises IngestError if the format is none.
+    """
+    text = "raw_time"
+    if has_date:  # a table's date often carries a clock of zeros
+        text = "(regexp_replace(trim(raw_date), '[ T]00:00(:00(\\.0+)?)?$', '') || ' ' || trim(raw_time))"
+    if time_format is None:
+        return text
+    check_format(time_format, con)
+    return format_sql(time_format, f"trim({text})")
+
+
+def recognized_texts(
     scans: Sequence[tuple[LogFile, Scan]],
-    time_format: str | None,
-    has_date: bool,
+    is_unread: Sequence[bool],
+    text: str,
     con: duckdb.DuckDBPyConnection,
     say: Callable[[str], None],
 ) -> list[str]:
-    """SQL of the time in a row of each scan.
+    """SQL of the time in a row of each scan; those of `is_unread` are rewritten from their form, if it is known.
 
-    time_format  of strptime; None = recognized.
-    has_date     a row has its date in `raw_date`, and only its clock in `raw_time`.
+    text  SQL of the time as it stands.
     Raises IngestError if the order of day and month cannot be told.
     """
-    # A table's date often carries a clock of zeros.
-    text = "trim(raw_time)"
-    if has_date:
-        text = "(regexp_replace(trim(raw_date), '[ T]00:00(:00(\\.0+)?)?$', '') || ' ' || trim(raw_time))"
-    if time_format is not None:
-        check_format(time_format, con)
-        return [format_sql(time_format, text)] * len(scans)
-    plain = text if has_date else "raw_time"
-    forms = [form_of(_first_times(scan, text, con)) for _, scan in scans]
-    result = []
-    for form in forms:
-        if form is None:
-            result.append(plain)
-            continue
+    forms = [
+        form_of(_first_times(scan, f"trim({text})", con)) if unread else None
+        for (_, scan), unread in zip(scans, is_unread, strict=True)
+    ]
+    rewritten = {}
+    for form in dict.fromkeys(form for form in forms if form is not None):
         tables = [scan.sql for (_, scan), other in zip(scans, forms, strict=True) if other is form]
-        result.append(_rewritten(form, text, tables, con, say if form not in forms[: len(result)] else _nothing))
-    return result
-
-
-def _nothing(line: str) -> None:
-    """Say nothing: the same form was said before."""
+        rewritten[form.title] = _rewritten(form, f"trim({text})", tables, con, say)
+    return [text if form is None else rewritten[form.title] for form in forms]
 
 
 def _rewritten(
@@ -71,10 +73,7 @@ def _rewritten(
 
 
 def _first_times(scan: Scan, text: str, con: duckdb.DuckDBPyConnection) -> list[str]:
-    try:
-        rows = con.execute(f"SELECT {text} FROM ({scan.sql}) LIMIT {_PROBED_ROWS}").fetchall()
-    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
-        return []  # the careful reader takes this file
+    rows = con.execute(f"SELECT {text} FROM ({scan.sql}) LIMIT {_PROBED_ROWS}").fetchall()
     return [time for (time,) in rows if time]
 
 

@@ -65,7 +65,7 @@ _HIDDEN = {f"apple_{unit}": (unit, 1, _Y2001_S * MICROSECONDS) for unit in ("s",
 }
 """Units whose numbers look like early unix times: {unit: (what they look like, factor, us to add)}."""
 
-_EARLIEST_APPLE_S = 189_302_400  # 2007 in seconds since 2001
+_EARLIEST_APPLE_S = 220_000_000  # the end of 2007; milliseconds before that look like 200705201200
 
 
 def number_sql(number: str, decimals: int) -> tuple[str, str]:
@@ -301,7 +301,7 @@ def iso_sql(form: DateForm, text: str, order: str, zones: Sequence[str], known: 
         if name in _ABBREVIATIONS:
             named.append(f"WHEN {quoted(name)} THEN '{_signed(_ABBREVIATIONS[name])}'")
         elif name in known and "/" in name:
-            local = f"TRY_CAST({date} || ' ' || {clock.replace(',', '.')} AS TIMESTAMP)".replace("'.'", "','")
+            local = f"TRY_CAST({date} || ' ' || replace({clock}, ',', '.') AS TIMESTAMP)"
             minutes = f"((epoch_us({local}) - epoch_us(timezone({quoted(name)}, {local}))) // 60000000)"
             named.append(f"WHEN {quoted(name)} THEN {signed_sql(minutes)}")
     numeric = "regexp_replace(regexp_replace(z, '^(UTC|GMT)', ''), '^([+-])(\\d)(:|$)', '\\1' || '0' || '\\2\\3')"
@@ -329,7 +329,7 @@ def format_sql(time_format: str, text: str) -> str:
         f"(CASE WHEN {zone}.h = '' THEN 0 ELSE 60 * {zone}.h::INTEGER + "
         f"CASE WHEN {zone}.h[1] = '-' THEN -1 ELSE 1 END * coalesce(TRY_CAST({zone}.m AS INTEGER), 0) END)"
     )
-    local = f"make_timestamp(epoch_us({moment}::TIMESTAMPTZ) + 60000000 * {minutes})"
+    local = f"make_timestamp(epoch_us({moment}::TIMESTAMPTZ) + 60000000::BIGINT * {minutes})"
     return f"({local}::VARCHAR || {signed_sql(minutes)})"
 
 
