@@ -75,6 +75,10 @@ def main() -> None:
         fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
     except (ValueError, OSError) as error:
         fail(str(error))
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # a full disk, or a damaged file
+            raise
+        fail(f"weights cannot be written or read: {error}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The account of a store that ends an ingest: what a look at the numbers can show to be wrong."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import IngestError
 
 _SAMPLE = 2_000_000
@@ -14,17 +16,19 @@ _MANY = 0.5
 _FEWEST = 10  # events, before a share of them means anything
 
 
-def account(store: EventStore, *, days_allowed: bool, has_zone: bool) -> list[str]:
+def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, has_zone: bool) -> list[str]:
     """Lines on span, ties, clock, gaps and the busiest hour.
 
+    store         folder, complete.
+    statistics    its statistics.
     days_allowed  times without a clock were asked for.
     has_zone      offsets came with the log or the command, and were not taken to be 0.
     Raises IngestError if most events happen at midnight and days are not allowed.
     """
-    statistics = store.statistics
-    num_events = store.num_events
-    time_s = np.asarray(store.time_s[:_SAMPLE])
-    local_s = time_s + 60 * np.asarray(store.utc_offset_min[:_SAMPLE], np.int64)
+    num_events = statistics["num_events"]
+    user_start = np.load(store / "user_start.npy")
+    time_s = np.array(np.load(store / "time_s.npy", mmap_mode="r")[:_SAMPLE])
+    local_s = time_s + 60 * np.array(np.load(store / "utc_offset_min.npy", mmap_mode="r")[:_SAMPLE], np.int64)
     at_midnight = float(np.mean((time_s % 86_400 == 0) | (local_s % 86_400 == 0)))
     if at_midnight > _MANY and num_events >= _FEWEST and not days_allowed:
         raise IngestError(
@@ -37,6 +41,10 @@ def account(store: EventStore, *, days_allowed: bool, has_zone: bool) -> list[st
         lines.append(
             "warning: the last event lies in the future; if the span is wrong, give --time-unit or --time-format"
         )
+    if num_events >= _FEWEST and statistics["first_time_s"] == statistics["last_time_s"]:
+        lines.append("warning: all events happen at one time, so nothing can be learned from their order in time")
+    if num_events >= _FEWEST and statistics["num_event_names"] == num_events:
+        lines.append("warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)")
     share = statistics["tied_events"] / num_events
     if share:
         order = {
@@ -49,7 +57,7 @@ def account(store: EventStore, *, days_allowed: bool, has_zone: bool) -> list[st
         lines.append(f"clock: {at_midnight:.1%} of the events have none, or happen at midnight")
     gaps = np.diff(time_s)
     is_within = np.ones(len(gaps), bool)
-    ends = store.user_start[1:-1]
+    ends = user_start[1:-1]
     is_within[ends[ends <= len(gaps)] - 1] = False
     hours = np.bincount(local_s // 3600 % 24, minlength=24)
     busiest = int(hours.argmax())

@@ -20,7 +20,6 @@ import duckdb
 
 from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.account import account
-from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import (
     NUM_EXAMPLES,
     Example,
@@ -148,7 +147,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
             store,
             {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows} | statistics,
         )
-        lines = account(EventStore.open(store), days_allowed=config.days, has_zone=run.has_zone(unit))
+        lines = account(store, statistics, days_allowed=config.days, has_zone=run.has_zone(unit))
     say(
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
@@ -185,6 +184,8 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
             f"memory_limit {config.memory_limit} is too small for this log with {threads} "
             f"threads; raise it in IngestConfig, or use fewer threads ({_first_line(error)})"
         ) from None
+    except duckdb.IOException as error:  # a full disk above all
+        raise IngestError(f"{_first_line(error)}; nothing was written") from None
     finally:
         con.close()
 

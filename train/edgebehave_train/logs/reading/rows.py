@@ -126,13 +126,24 @@ _BLANKS = "' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(160)
 
 def _trimmed(text: str, nulls: Sequence[str]) -> str:
     """A text without blanks around it; NULL if nothing is left or it means a missing cell."""
-    trimmed = f"nullif(trim({text}, {_BLANKS}), '')"
-    return f"CASE WHEN {trimmed} IN ({_list(nulls)}) THEN NULL ELSE {trimmed} END" if nulls else trimmed
+    trimmed = (
+        f"CASE WHEN {_is_visible(text)} AND {_is_visible(f'right({text}, 1)')} THEN {text} "
+        f"ELSE nullif(trim({text}, {_BLANKS}), '') END"
+    )
+    return f"CASE WHEN ({trimmed}) IN ({_list(nulls)}) THEN NULL ELSE {trimmed} END" if nulls else trimmed
 
 
 def _cell(column: str, nulls: Sequence[str]) -> str:
     """A cell, NULL if it is blank or means a missing cell; a name is otherwise kept to the letter."""
-    return f"CASE WHEN trim({column}, {_BLANKS}) IN ({_list(['', *nulls])}) THEN NULL ELSE {column} END"
+    trimmed = f"trim({column}, {_BLANKS})"
+    if nulls:
+        return f"CASE WHEN {trimmed} IN ({_list(['', *nulls])}) THEN NULL ELSE {column} END"
+    return f"CASE WHEN {_is_visible(column)} THEN {column} WHEN {trimmed} = '' THEN NULL ELSE {column} END"
+
+
+def _is_visible(text: str) -> str:
+    """Whether a text begins with a visible character of ASCII: much cheaper than to trim every blank of Unicode."""
+    return f"ascii({text}) BETWEEN 33 AND 126"
 
 
 def _list(texts: Sequence[str]) -> str:
@@ -162,8 +173,13 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
         else:
             changed.append(f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT AS offset_min")
     longest = "greatest(strlen(user_name), strlen(event_name), strlen(location_name), strlen(behavior_name))"
+    # The first case is the good row, so that the others cost nothing.
+    offset = "offset_min IS NULL" + ("" if has_offsets or not timezone else " AND false")
     return f"""
-        SELECT * {f"REPLACE ({', '.join(changed)})" if changed else ""}, CASE WHEN malformed THEN {quoted(MALFORMED)}
+        SELECT * {f"REPLACE ({', '.join(changed)})" if changed else ""}, CASE
+            WHEN NOT malformed AND user_name IS NOT NULL AND event_name IS NOT NULL AND time_kind IN ({taken})
+                AND NOT ({offset}) AND {longest} <= {MAX_NAME_BYTES} THEN NULL
+            WHEN malformed THEN {quoted(MALFORMED)}
             WHEN user_name IS NULL THEN 'missing user'
             WHEN time_kind IS NULL THEN 'missing time'
             WHEN time_kind = 'unreadable' THEN 'unreadable time'
@@ -172,6 +188,6 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
             WHEN time_kind NOT IN ({taken}) THEN
                 {quoted("unreadable time" if is_text else "implausible time")}
             WHEN event_name IS NULL THEN 'missing event'
-            WHEN offset_min IS NULL{"" if has_offsets or not timezone else " AND false"} THEN 'bad offset'
+            WHEN {offset} THEN 'bad offset'
             WHEN {longest} > {MAX_NAME_BYTES} THEN 'name too long' END AS reason
         FROM {parsed}"""
