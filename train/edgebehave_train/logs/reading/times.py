@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 import duckdb
@@ -420,7 +420,3 @@ def offset_sql(meanings: Mapping[str, int | str], text: str) -> tuple[str, str]:
 def zone_minutes_sql(zone: str, utc_us: str) -> str:
     """SQL of the offset of a zone at a moment."""
     return f"((epoch_us(timezone({zone}, make_timestamptz({utc_us}))) - {utc_us}) // 60000000)"
-
-
-def today() -> datetime:
-    return datetime.now(UTC)
