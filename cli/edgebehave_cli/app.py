@@ -20,7 +20,7 @@ from edgebehave_cli import (
     transfer,
     universal,
 )
-from edgebehave_cli.console import fail
+from edgebehave_cli.console import fail, survive_any_encoding
 
 app = typer.Typer(
     name="edgebehave",
@@ -67,6 +67,7 @@ _EXTRA_OF_MODULE = {
 
 def main() -> None:
     """Run the command; a user's mistake is one line, a bug keeps its traceback."""
+    survive_any_encoding()
     try:
         app()
     except ModuleNotFoundError as error:
@@ -76,6 +77,10 @@ def main() -> None:
         fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
     except (ValueError, OSError) as error:
         fail(str(error))
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # a full disk, or a damaged file
+            raise
+        fail(f"weights cannot be written or read: {error}")
 
 
 if __name__ == "__main__":

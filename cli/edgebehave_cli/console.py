@@ -1,20 +1,36 @@
 """Output of all verbs: results on stdout, everything else on stderr."""
 
+import io
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """A text with names of a log in it, its control characters shown as escapes: none reaches the terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def survive_any_encoding() -> None:
+    """Let output show a character as an escape where the console's encoding lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
 
 def note(line: str) -> None:
     """Print a line about the progress of the command."""
-    print(line, file=sys.stderr, flush=True)
+    print(harmless(line), file=sys.stderr, flush=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """Print one line about a mistake and end the command."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {harmless(message)}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 
@@ -31,13 +47,16 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], drop_firs
 
     drop_first  columns that are left out, in this order, until the table fits the terminal.
     """
+    columns = [_cell(name) for name in columns]
+    rows = [[_cell(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _print_markdown(title, columns, rows)
         return
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    # Names are no markup: [/home] is a name.
+    console = Console(markup=False, emoji=False, highlight=False)
     shown, dropped = list(range(len(columns))), []
     for name in drop_first:
         if _table_width([[row[i] for i in shown] for row in [columns, *rows]]) <= console.width:
@@ -52,6 +71,10 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], drop_firs
     console.print(table)
     if dropped:
         print(f"a wider terminal, a pipe or --json also shows: {', '.join(reversed(dropped))}")
+
+
+def _cell(text: str) -> str:
+    return harmless(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
 def _table_width(lines: list[list[str]]) -> int:

@@ -1,11 +1,13 @@
 """The table of an evaluation, as `evaluate` and `demo` print it."""
 
+import math
 from typing import TYPE_CHECKING
 
-from edgebehave_cli.console import print_table
+from edgebehave_cli.console import note, print_table
 
 if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.evaluation.table import Table
+    from edgebehave_train.metrics.bootstrap import Interval
 
 _COLUMNS = {
     "HR@1": "hr_at_1",
@@ -19,6 +21,14 @@ _COLUMNS = {
 }
 UNIVERSAL = "universal"
 """Name of the row of a universal model."""
+
+
+def _span(one: "Interval") -> str:
+    return "" if math.isnan(one.low) else f"{one.low:.3f}-{one.high:.3f}"
+
+
+def _ends(one: "Interval") -> str:
+    return "" if math.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
 
 
 def show_table(table: "Table") -> None:
@@ -38,9 +48,9 @@ def show_table(table: "Table") -> None:
             [
                 baseline_label(row.name),
                 f"{one.value:.3f}",
-                f"{one.low:.3f}-{one.high:.3f}",
+                _span(one),
                 *(f"{row.metrics[metric].value:.3f}" for metric in list(columns_of.values())[1:]),
-                f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else "",
+                f"{difference.value:+.3f}{_ends(difference)}" if difference else "",
             ]
         )
     reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""
@@ -51,3 +61,5 @@ def show_table(table: "Table") -> None:
     columns = ["predictor", first, "95 %", *others, model_minus_row]
     drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]
     print_table(title, columns, rows, drop_first)
+    for line in table.warnings:
+        note(f"warning: {line}")

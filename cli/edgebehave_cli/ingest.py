@@ -10,7 +10,7 @@ from edgebehave_cli.console import note, print_json
 
 
 def ingest(
-    log: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON Lines or Parquet, or .gz.")],
+    log: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON, Parquet, plain or compressed; - for stdin.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the event store.")],
     user: options.User = "user",
     time: options.Time = "time",
@@ -18,19 +18,28 @@ def ingest(
     location: options.Location = None,
     utc_offset: options.UtcOffset = None,
     behavior: options.Behavior = None,
+    date: options.Date = None,
+    timezone: options.Timezone = None,
+    time_format: options.TimeFormat = None,
+    time_unit: options.TimeUnit = "auto",
+    null: options.Null = None,
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = None,
+    days: options.Days = False,
     max_bad: options.MaxBad = 0.01,
-    time_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Unit of the times; auto detects it and prints it.")
-    ] = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace the store in OUT.")] = False,
     json: options.Json = False,
 ) -> None:
     """Read an event log, clean it, and write the event store that training reads.
 
     Rows that cannot be used are counted by reason and shown with file and line. The same rows in
-    any order give the same store.
+    any order give the same store, but for events of a user at the same time: they keep the order of
+    the rows if these stand in time order. It ends with a short account of the log; check the
+    busiest local hour.
 
     Example: [bold]edgebehave ingest log.csv -o runs/store --user uid --time ts --event app[/bold]
+
+    Example: [bold]edgebehave ingest usage.csv -o runs/store --date Date --time Time --timezone Europe/Berlin[/bold]
     """
     from edgebehave_train.logs.ingest import IngestConfig
     from edgebehave_train.logs.ingest import ingest as ingest_log
@@ -44,6 +53,13 @@ def ingest(
         location=location,
         utc_offset=utc_offset,
         behavior=behavior,
+        date=date,
+        timezone=timezone,
+        time_format=time_format,
+        nulls=null or (),
+        delimiter=delimiter,
+        encoding=encoding,
+        days=days,
         max_bad=max_bad,
         time_unit=time_unit,
         overwrite=overwrite,

@@ -7,10 +7,33 @@ import typer
 
 # The columns of a log: `ingest` and `demo`.
 User = Annotated[str, typer.Option(help="Column of user names.")]
-Time = Annotated[str, typer.Option("--time", help="Column of times: unix seconds or milliseconds, or ISO 8601.")]
+Time = Annotated[
+    str, typer.Option("--time", help="Column of times: numbers or dates; with --date, of clocks, as 07:02:41.")
+]
+Date = Annotated[str | None, typer.Option(help="Column of dates, where --time holds the clock alone.")]
 Event = Annotated[str, typer.Option(help="Column of event names.")]
 Location = Annotated[str | None, typer.Option(help="Column of locations; blank cells = no location.")]
-UtcOffset = Annotated[str | None, typer.Option(help="Column of minutes to add to UTC for local time.")]
+UtcOffset = Annotated[
+    str | None,
+    typer.Option(help="Column of minutes to add to UTC for local time, or of +05:30, +0530 or time zones."),
+]
+Timezone = Annotated[
+    str | None, typer.Option(help="Time zone of all users, as Europe/Berlin, for times in UTC and for local clocks.")
+]
+TimeFormat = Annotated[
+    str | None, typer.Option(metavar="FORMAT", help="Form of the times, as '%d.%m.%Y %H:%M'; default: recognized.")
+]
+TimeUnit = Annotated[str, typer.Option(metavar="UNIT", help="Unit of the times; auto detects it and prints it.")]
+Null = Annotated[
+    list[str] | None, typer.Option(metavar="WORD", help="A word that means a missing cell; may be repeated.")
+]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Between the cells of a CSV: a character, tab or space; default: recognized.")
+]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of the text, as latin-1; default: UTF-8.")]
+Days = Annotated[
+    bool, typer.Option("--days", help="Accept days without a clock; events of a day keep the order of the file.")
+]
 Behavior = Annotated[
     str | None, typer.Option(help="Column of behaviors, which are predicted; default: the event itself.")
 ]

@@ -1,10 +1,11 @@
 """Tables fit the terminal: columns go before cells are cut."""
 
+import io
 import re
 
 import pytest
 
-from edgebehave_cli.console import print_table
+from edgebehave_cli.console import note, print_table, survive_any_encoding
 
 COLUMNS = ["predictor", "HR@1", "HR@3", "macro recall"]
 ROWS = [["most recently used", "0.254", "0.607", "0.087"], ["habits", "0.451", "0.770", "0.077"]]
@@ -34,6 +35,40 @@ def test_a_narrow_terminal_drops_columns_and_says_which(terminal):
     assert "0.607" not in shown
     assert "also shows: HR@3" in shown
     assert max(len(line) for line in shown.splitlines() if "also shows" not in line) <= 48
+
+
+def test_names_are_shown_as_they_are(terminal, monkeypatch, capsys):
+    names = ["[/home] shell", "[bold]x", ":smile:", "\x1b[31mred", "two\nlines", "caf\u00e9 \U0001f4f1", "\ud800"]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table("[/title]", ["[/name]"], [[name] for name in names])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for text in (
+        "[/title]",
+        "[/name]",
+        "[/home] shell",
+        "[bold]x",
+        ":smile:",
+        r"\x1b[31mred",
+        r"two\nlines",
+        r"\ud800",
+    ):
+        assert text in shown
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    print_table("t", ["name"], [[name] for name in names])
+    note("\x1b]0;title\x07 done")
+    piped = capsys.readouterr()
+    assert "\x1b" not in piped.out + piped.err
+    assert len(piped.out.splitlines()) == 5 + len(names)
+
+
+def test_output_survives_a_console_that_lacks_characters(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", stream)
+    survive_any_encoding()
+    print_table("t", ["name"], [["caf\u00e9 \U0001f4f1"]])
+    stream.seek(0)
+    assert "caf\u00e9 \\U0001f4f1" in stream.read()
 
 
 def test_a_pipe_gets_markdown(capsys):

@@ -59,6 +59,7 @@ class Table:
     num_targets  predictions per row.
     num_unknown  targets that the vocabulary does not know.
     share_new    of the targets that their user had never had before; `hr_at_1_repeats` is HR@1 on the others.
+    warnings     what makes the figures doubtful, a line each.
     test_reads   how often the test part has been read with these checkpoints, this time included.
     """
 
@@ -70,6 +71,7 @@ class Table:
     num_users: int
     test_reads: int
     habit_weights: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -164,4 +166,10 @@ def evaluate(
         num_users=len(np.unique(on_time.targets.user)),
         test_reads=max(test_reads),
         habit_weights=dataclasses.asdict(weights),
+        warnings=_warnings(store, len(np.unique(on_time.targets.user))),
     )
+
+
+def _warnings(store: EventStore, num_users: int) -> tuple[str, ...]:
+    of_one = "no intervals: they are over users, and this part has targets of one" if num_users == 1 else None
+    return tuple(line for line in (store.warning_about_ties, of_one) if line)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
 
 FORMAT_VERSION = 1
+MANY_TIES = 0.05
+"""Share of events at the same time as another of the same user, above which an evaluation warns."""
+
 COLUMNS = {
     "time_s": np.int64,
     "utc_offset_min": np.int16,
@@ -108,6 +111,19 @@ class EventStore:
     def fingerprint(self) -> str:
         """SHA-256 over the columns and names; the same log has the same fingerprint."""
         return str(self.statistics["fingerprint"])
+
+    @property
+    def warning_about_ties(self) -> str | None:
+        """One line about events of a user at the same time, if many are; None for few, and for older stores."""
+        tied = self.statistics.get("tied_events", 0) / max(1, self.num_events)
+        if tied <= MANY_TIES:
+            return None
+        order = self.statistics.get("order_of_ties")
+        known = "that of the log's rows" if order != "hash" else "not known, that of a hash"
+        return (
+            f"{tied:.0%} of the events share their time with another of the same user, and their order is {known}; "
+            "predictions of the next event are worth as much as this order"
+        )
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""

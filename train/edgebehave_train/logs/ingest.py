@@ -17,27 +17,38 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
-from edgebehave.moments import MAX_OFFSET_MIN
 from edgebehave_train.files import replaced_folder
-from edgebehave_train.logs.files import (
+from edgebehave_train.logs.account import account
+from edgebehave_train.logs.reading.files import (
     NUM_EXAMPLES,
     Example,
     IngestError,
     LogFile,
     Scan,
     careful_scan,
-    find_log_files,
     quoted,
     scan_file,
 )
-from edgebehave_train.logs.rows import REASONS, TIME_UNITS, judged_rows, parsed_rows
-from edgebehave_train.logs.store_writer import SortedRows, is_store, write_statistics, write_store
+from edgebehave_train.logs.reading.inspection import Reading, find_log_files
+from edgebehave_train.logs.reading.rows import REASONS, judged_rows, parsed_rows
+from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
+from edgebehave_train.logs.reading.times import (
+    LOCAL_UNITS,
+    TEXT_UNITS,
+    TIME_UNITS,
+    check_zone,
+    kinds_of_unit,
+    read_offsets,
+    unit_of_numbers,
+    zones_known,
+)
+from edgebehave_train.logs.sorting import sort_and_write
+from edgebehave_train.logs.store_writer import is_store, write_statistics
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
-_SLICE_ROWS = 1 << 20
+_MAX_OFFSETS = 5_000
 
 Report = Callable[[str], None]
 
@@ -46,7 +57,8 @@ Report = Callable[[str], None]
 class IngestConfig:
     """The log to read, its columns, and the folder of the store.
 
-    log           a file, a glob, or a list of them: CSV, TSV, JSON Lines or Parquet, plain or gzip.
+    log           a file, a glob, or a list of them: CSV, TSV, JSON Lines, a JSON array or Parquet, plain or compressed;
+                  "-" is standard input.
     out           folder of the store.
     user, time, event
                   names of the columns.
@@ -55,6 +67,14 @@ class IngestConfig:
                   else 0.
     behavior      column of behaviors, a function of the event; blank = the event has none. Without it each event is a
                   behavior of its own.
+    date          column of dates, where `time` holds the clock alone.
+    timezone      name of the time zone of all users, as Europe/Berlin. Moments get its offset, daylight saving
+                  included; local times are read by it (the later moment in the hour that comes twice).
+    time_format   of the times, as strptime has it, with %z for an offset; None = recognized.
+    nulls         words that mean a missing cell.
+    delimiter     of CSV files; None = recognized.
+    encoding      of text files; None = UTF-8, or UTF-16 where that is plain.
+    days          accept a log whose times are days without a clock; equal rows are then no duplicates.
     max_bad       share of rows that may be rejected, in [0, 1].
     time_unit     "auto", or one of TIME_UNITS, which rejects whatever is not in it.
     overwrite     replace an event store that is in `out`.
@@ -70,6 +90,13 @@ class IngestConfig:
     location: str | None = None
     utc_offset: str | None = None
     behavior: str | None = None
+    date: str | None = None
+    timezone: str | None = None
+    time_format: str | None = None
+    nulls: Sequence[str] = ()
+    delimiter: str | None = None
+    encoding: str | None = None
+    days: bool = False
     max_bad: float = 0.01
     time_unit: str = "auto"
     overwrite: bool = False
@@ -82,13 +109,17 @@ class IngestConfig:
             raise ValueError(f"ingest: max_bad must lie in [0, 1], got {self.max_bad}")
         if self.time_unit not in ("auto", *TIME_UNITS):
             raise ValueError(f"ingest: time_unit must be auto, {', '.join(TIME_UNITS)}, got {self.time_unit!r}")
+        if self.timezone is not None and self.utc_offset is not None:
+            raise ValueError(
+                f"ingest: give timezone or utc_offset, not both, got {self.timezone!r} and {self.utc_offset!r}"
+            )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"ingest: threads must be at least 1, got {self.threads}")
 
     @property
     def columns(self) -> dict[str, str]:
         """{role: name of the column} of the columns that are used."""
-        roles = ("user", "time", "event", "location", "utc_offset", "behavior")
+        roles = ("user", "date", "time", "event", "location", "utc_offset", "behavior")
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
@@ -111,16 +142,20 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
             run.read(copies)
             unit = run.settle_time_unit()
             rejected = run.reject(unit, store / "rejected.jsonl")
-            statistics = run.write(unit, store)
+            statistics = sort_and_write(con, config.columns, run.judged, store, say, keep_duplicates=config.days)
         statistics = write_statistics(
-            store, {"time_unit": unit, "rejected": rejected, "columns": config.columns} | statistics
+            store,
+            {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows} | statistics,
         )
+        lines = account(store, statistics, days_allowed=config.days, has_zone=run.has_zone(unit))
     say(
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
         f"{statistics['num_behavior_names']:,} behaviors, "
         f"{statistics['num_location_names']:,} locations -> {config.out}"
     )
+    for line in lines:
+        say(line)
     return statistics
 
 
@@ -149,6 +184,8 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
             f"memory_limit {config.memory_limit} is too small for this log with {threads} "
             f"threads; raise it in IngestConfig, or use fewer threads ({_first_line(error)})"
         ) from None
+    except duckdb.IOException as error:  # a full disk above all
+        raise IngestError(f"{_first_line(error)}; nothing was written") from None
     finally:
         con.close()
 
@@ -162,42 +199,73 @@ class _Run:
         self.say = say
         self.columns = {f"raw_{role}": name for role, name in config.columns.items()}
         self.scans: list[tuple[LogFile, Scan]] = []
+        self.times: list[str] = []  # SQL of the time of a row, of each scan
+        self.is_unread: list[bool] = []  # most times of the scan are no numbers or ISO 8601
+        self.offsets: dict[str, int | str] | None = None
         self.num_rows = 0
 
     def read(self, copies: Path) -> None:
-        """Stage the parsed rows of every file in the table `staged`."""
-        con = self.con
-        files = find_log_files(self.config.log, list(self.config.columns.values()), con)
-        con.execute("SET preserve_insertion_order = false")
-        con.execute(
-            "CREATE TABLE staged (malformed BOOLEAN, user_name VARCHAR, event_name VARCHAR, "
-            "location_name VARCHAR, behavior_name VARCHAR, time_kind VARCHAR, time_us BIGINT, "
-            "offset_min SMALLINT)"
+        """Stage the parsed rows of every file in the table `staged`, whose rowid is the order of the rows."""
+        con, config = self.con, self.config
+        if config.timezone is not None:
+            check_zone(config.timezone, con)
+        reading = Reading(
+            columns=list(config.columns.values()),
+            folder=copies,
+            encoding=config.encoding,
+            delimiter=config.delimiter,
         )
-        for file in files:
-            scan = scan_file(file, self.columns, copies)
-            if not self._stage(scan):
-                if file.kind == "parquet":
-                    raise IngestError(f"{file.path} is damaged, or not Parquet after all")
-                scan = careful_scan(file, self.columns, copies)
-                if not self._stage(scan):
-                    raise AssertionError(f"the clean copy of {file.path} came back different")
-            self.scans.append((file, scan))
+        files = find_log_files(config.log, reading, con)
+        self.scans = [(file, scan_file(file, self.columns, copies)) for file in files]
+        text = plain_text(config.time_format, "raw_date" in self.columns, con)
+        self.times = [text] * len(self.scans)
+        self._stage_all(copies)
+        if config.time_format is None and any(self.is_unread):
+            self.times = recognized_texts(self.scans, self.is_unread, text, con, self.say)
+            if any(time != text for time in self.times):
+                self._stage_all(copies)
+        if "raw_utc_offset" in self.columns and self._read_offsets():
+            self._stage_all(copies)
         (staged,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
         self.num_rows = staged + sum(sum(scan.refused.values()) for _, scan in self.scans)
         if self.num_rows == 0:
             raise IngestError(f"{self._names_of_files()}: no rows below the header")
         self.say(f"read {self.num_rows:,} rows from {self._names_of_files()}")
 
-    def _stage(self, scan: Scan) -> bool:
-        """Add a scan to the staged rows. Returns False and adds nothing if some rows of the file are missing."""
-        con = self.con
+    def _stage_all(self, copies: Path) -> None:
+        self.con.execute(
+            "CREATE OR REPLACE TABLE staged (malformed BOOLEAN, user_name VARCHAR, event_name VARCHAR, "
+            "location_name VARCHAR, behavior_name VARCHAR, time_kind VARCHAR, time_us BIGINT, "
+            "offset_min SMALLINT)"
+        )
+        self.is_unread = [False] * len(self.scans)
+        for number, (file, scan) in enumerate(self.scans):
+            if self._stage(number):
+                continue
+            if file.kind == "parquet":
+                raise IngestError(f"{file.path} is damaged, or not Parquet after all")
+            scan = careful_scan(file, self.columns, copies)
+            self.scans[number] = file, scan
+            if not self._stage(number):
+                raise AssertionError(f"the clean copy of {file.path} came back different")
+
+    def _parsed(self, number: int) -> str:
+        """Query of the parsed rows of a scan."""
+        _, scan = self.scans[number]
+        return parsed_rows(
+            scan.sql, self.columns, time=self.times[number], offsets=self.offsets, nulls=self.config.nulls
+        )
+
+    def _stage(self, number: int) -> bool:
+        """Add a scan to the staged rows; False, and none added, if it does not come out whole."""
+        con, (_, scan) = self.con, self.scans[number]
+        (before,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
         con.execute("BEGIN")
         try:
             (num_rows,) = con.execute(
                 "INSERT INTO staged SELECT malformed, user_name, event_name, location_name, "
                 "behavior_name, time_kind, time_us, offset_min "
-                f"FROM ({parsed_rows(scan.sql, self.columns)})"
+                f"FROM ({self._parsed(number)})"
             ).fetchone() or (0,)
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
             con.execute("ROLLBACK")
@@ -205,32 +273,82 @@ class _Run:
         if scan.num_rows is not None and num_rows != scan.num_rows:
             con.execute("ROLLBACK")
             return False
+        kinds = "count(*) FILTER (time_kind NOT IN ('unreadable', 'implausible')), count(time_kind)"
+        sql = f"SELECT {kinds} FROM staged WHERE rowid >= {before}"
+        read, dated = con.execute(sql).fetchone() or (0, 0)
+        self.is_unread[number] = 2 * read < dated
         con.execute("COMMIT")
+        return True
+
+    def _read_offsets(self) -> bool:
+        """Whether the column of offsets is not plain minutes, and its rows must be staged again."""
+        odd = "SELECT 1 FROM staged WHERE NOT malformed AND (offset_min IS NULL OR offset_min % 15 <> 0) LIMIT 1"
+        if self.con.execute(odd).fetchone() is None:
+            return False
+        texts: dict[str, None] = {}
+        for _, scan in self.scans:
+            sql = f"SELECT DISTINCT trim(raw_utc_offset) FROM ({scan.sql}) LIMIT {_MAX_OFFSETS}"
+            texts |= {text: None for (text,) in self.con.execute(sql).fetchall() if text}
+        self.offsets, line = read_offsets(sorted(set(texts) - set(self.config.nulls)), zones_known(self.con))
+        if line:
+            self.say(f"{line}, column {self.config.utc_offset!r}")
         return True
 
     def settle_time_unit(self) -> str | None:
         """The one unit of all plausible times, as asked for or as found; None if there are none."""
-        counts = dict(self.con.execute("SELECT time_kind, count(*) FROM staged GROUP BY ALL").fetchall())
-        found = {kind: counts[kind] for kind in TIME_UNITS if counts.get(kind)}
-        unit: str | None = self.config.time_unit
-        if unit == "auto":
-            if len(found) > 1:
-                raise IngestError(self._mixture(found))
-            unit = next(iter(found), None)
-        if unit is not None:
-            how = "found in" if self.config.time_unit == "auto" else "as asked for:"
-            rows = f"{found.get(unit, 0):,} rows"
-            self.say(f"time: {TIME_UNITS[unit]}, {how} {rows}{self._offset_rule(unit)}")
+        rows_of_kinds = self.con.execute(
+            "SELECT time_kind, count(*), min(time_us), max(time_us), bool_and(time_us % 10000000 = 0) "
+            "FROM staged GROUP BY ALL"
+        ).fetchall()
+        spans = {kind: (rows, first, last) for kind, rows, first, last, _ in rows_of_kinds if kind in TIME_UNITS}
+        column, asked = self.config.time, self.config.time_unit
+        also = ""
+        if asked != "auto":
+            unit: str | None = asked
+        else:
+            texts = [kind for kind in ("iso", "iso_local", "day") if kind in spans]
+            numbers = {kind: span for kind, span in spans.items() if kind not in TEXT_UNITS}
+            unit, also = unit_of_numbers(numbers, column) if numbers else (None, "")
+            if texts and not set(numbers) & {"s", "ms", "us", "ns"}:
+                unit = texts[0] if len(texts) == 1 else "iso_local" if "iso" not in texts else None
+            elif texts:
+                unit = None
+            if unit is None and spans:
+                raise IngestError(self._mixture({kind: rows for kind, (rows, *_) in spans.items()}))
+        if unit is None:
+            return None
+        taken = [spans[kind] for kind in kinds_of_unit(unit) if kind in spans]
+        num_rows = sum(rows for rows, *_ in taken)
+        num_days = spans["day"][0] if unit in ("iso_local", "day") and "day" in spans else 0
+        if 2 * num_days > num_rows and not self.config.days:
+            raise IngestError(
+                f"column {self.config.date or column!r} holds days without a clock in {num_days:,} of {num_rows:,} "
+                "rows; give the clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
+            )
+        how = "found in" if asked == "auto" else "as asked for:"
+        days = f", {num_days:,} without a clock" if num_days else ""
+        self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
+        are_coarse = all(coarse for kind, *_, coarse in rows_of_kinds if kind in kinds_of_unit(unit))
+        step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
+        if step:
+            self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
         return unit
 
+    def has_zone(self, unit: str | None) -> bool:
+        """Whether the log or the caller gave a time zone."""
+        return unit == "iso" or self.config.timezone is not None or self.config.utc_offset is not None
+
     def _offset_rule(self, unit: str) -> str:
+        if self.config.timezone is not None:
+            return f"; local time by {self.config.timezone}"
         if self.config.utc_offset is not None:
-            taken = "taken as UTC, " if unit == "iso_local" else ""
+            taken = "taken as UTC, " if unit in LOCAL_UNITS else ""
             return f"; {taken}local time by column {self.config.utc_offset!r}"
-        return {
-            "iso": "; local time by its own time zone",
-            "iso_local": "; taken as local time, stored as UTC with offset 0",
-        }.get(unit, "; no offset: UTC is taken for local time")
+        if unit == "iso":
+            return "; local time by its own time zone"
+        if unit in LOCAL_UNITS:
+            return "; taken as local time, stored as UTC with offset 0"
+        return "; no offset: UTC is taken for local time (--timezone gives one)"
 
     def _mixture(self, found: Mapping[str, int]) -> str:
         examples = self._first_rows("time_kind", Counter(dict.fromkeys(found, 1)))
@@ -243,13 +361,16 @@ class _Run:
             f"({' or '.join(found)}) to reject the others"
         )
 
+    def _judge(self, parsed: str, unit: str | None) -> str:
+        return judged_rows(parsed, unit, self.config.timezone, self.config.utc_offset is not None)
+
     def reject(self, unit: str | None, examples_file: Path) -> dict[str, int]:
         """Count bad rows by reason, keep the first ones, stop if they are too many."""
-        self._judged = judged_rows("staged", unit)
+        self.judged = self._judge("(SELECT *, rowid AS row_id FROM staged)", unit)
         counts: Counter[str] = Counter()
         for _, scan in self.scans:
             counts.update(scan.refused)
-        sql = f"SELECT reason, count(*) FROM ({self._judged}) GROUP BY ALL"
+        sql = f"SELECT reason, count(*) FROM ({self.judged}) GROUP BY ALL"
         for reason, count in self.con.execute(sql).fetchall():
             if reason is not None:
                 counts[reason] += count
@@ -262,9 +383,11 @@ class _Run:
             )
             share = f"{num_bad:,} of {self.num_rows:,} rows ({num_bad / self.num_rows:.2%})"
             if num_bad == self.num_rows:
-                raise IngestError(f"every row is bad, {num_bad:,} in all: {summary}")
+                raise IngestError(f"every row is bad, {num_bad:,} in all: {summary}{_advice(rejected)}")
             if num_bad > self.config.max_bad * self.num_rows:
-                raise IngestError(f"{share} are bad, more than max_bad {self.config.max_bad:.2%}: {summary}")
+                raise IngestError(
+                    f"{share} are bad, more than max_bad {self.config.max_bad:.2%}: {summary}{_advice(rejected)}"
+                )
             self.say(f"rejected {share}: {summary}")
         with examples_file.open("w", encoding="utf-8") as out:
             for example in examples:
@@ -281,7 +404,7 @@ class _Run:
             value = "raw_time"
         # Lines are counted as rows arrive, so they must arrive in order.
         self.con.execute("SET preserve_insertion_order = true")
-        for file, scan in self.scans:
+        for number, (file, scan) in enumerate(self.scans):
             if all(len(found[name]) >= number for name, number in wanted.items()):
                 break
             for example in scan.examples if label == "reason" else ():
@@ -289,7 +412,7 @@ class _Run:
             columns = self.columns
             if "raw_utc_offset" not in columns:
                 value = value.replace("raw_utc_offset", "raw_time")
-            rows = judged_rows(f"({parsed_rows(scan.sql, columns)})", unit)
+            rows = self._judge(f"({self._parsed(number)})", unit)
             labels = ", ".join(map(quoted, wanted))
             sql = f"""
                 SELECT {label}, line, {value} FROM ({rows}) WHERE {label} IN ({labels})
@@ -303,102 +426,6 @@ class _Run:
                 )
         return [e for name in found for e in found[name][: wanted[name]]]
 
-    def write(self, unit: str | None, store: Path) -> dict[str, Any]:
-        """Sort the good rows and write them as columns."""
-        con = self.con
-        con.execute(f"CREATE VIEW good AS SELECT * FROM ({self._judged}) WHERE reason IS NULL")
-        self._check_offsets()
-        users = self._ranked_names("user", "sha256(name), name")
-        events = self._ranked_names("event", "name")
-        locations = self._ranked_names("location", "name")
-        behavior_of_event, conflicts = self._behaviors()
-        con.execute("SET preserve_insertion_order = true")
-        con.execute(
-            """
-            CREATE TABLE sorted AS
-            SELECT users.rank AS user_rank, time_us, events.rank AS event_rank,
-                coalesce(locations.rank, -1) AS location_rank, offset_min
-            FROM good JOIN user_names users ON good.user_name = users.name
-                JOIN event_names events ON good.event_name = events.name
-                LEFT JOIN location_names locations ON good.location_name = locations.name
-            ORDER BY ALL"""
-        )
-        statistics = write_store(
-            store,
-            self._sorted_rows(),
-            users=users,
-            events=events,
-            locations=locations,
-            behavior_of_event=behavior_of_event,
-        )
-        if statistics["duplicates"]:
-            self.say(f"dropped {statistics['duplicates']:,} exact duplicates")
-        return {"num_rows": self.num_rows} | statistics | {"conflicts": conflicts}
-
-    def _sorted_rows(self) -> Iterator[SortedRows]:
-        (num_rows,) = self.con.execute("SELECT count(*) FROM sorted").fetchone() or (0,)
-        for start in range(0, num_rows, _SLICE_ROWS):
-            columns = self.con.execute(
-                "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, start + _SLICE_ROWS]
-            ).fetchnumpy()
-            yield SortedRows(
-                user=np.asarray(columns["user_rank"]),
-                time_us=np.asarray(columns["time_us"]),
-                utc_offset_min=np.asarray(columns["offset_min"]),
-                event=np.asarray(columns["event_rank"]),
-                location=np.asarray(columns["location_rank"]),
-            )
-
-    def _ranked_names(self, kind: str, order: str) -> list[str]:
-        """Distinct names in an order, also as table `<kind>_names` (name, rank)."""
-        self.con.execute(
-            f"""
-            CREATE TABLE {kind}_names AS
-            SELECT name, (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS rank
-            FROM (SELECT DISTINCT {kind}_name AS name FROM good
-                WHERE {kind}_name IS NOT NULL)"""
-        )
-        rows = self.con.execute(f"SELECT name FROM {kind}_names ORDER BY rank").fetchall()
-        return [name for (name,) in rows]
-
-    def _check_offsets(self) -> None:
-        if self.config.utc_offset is None:
-            return
-        (widest,) = self.con.execute("SELECT max(abs(offset_min)) FROM good").fetchone() or (0,)
-        if 0 < widest <= MAX_OFFSET_MIN // 60:
-            raise IngestError(
-                f"column {self.config.utc_offset!r} never exceeds {widest}: it looks like hours, "
-                "expected minutes to add for local time (-300 for New York in winter)"
-            )
-
-    def _behaviors(self) -> tuple[dict[str, str | None] | None, dict[str, Any]]:
-        """Behavior of each event by majority, ties by name, none last; and where rows disagree."""
-        if self.config.behavior is None:
-            return None, {"events": 0, "rows": 0, "first": []}
-        counts: dict[str, dict[str | None, int]] = {}
-        for event, behavior, count in self.con.execute(
-            "SELECT event_name, behavior_name, count(*) FROM good GROUP BY ALL "
-            "ORDER BY event_name, count(*) DESC, behavior_name NULLS LAST"
-        ).fetchall():
-            counts.setdefault(event, {})[behavior] = count
-        behavior_of_event = {event: next(iter(behaviors)) for event, behaviors in counts.items()}
-        torn = {event: behaviors for event, behaviors in counts.items() if len(behaviors) > 1}
-        conflicts = {
-            "events": len(torn),
-            "rows": sum(sum(list(behaviors.values())[1:]) for behaviors in torn.values()),
-            "first": [
-                {"event": event, "rows_of_behavior": [[name, n] for name, n in behaviors.items()]}
-                for event, behaviors in list(torn.items())[:NUM_EXAMPLES]
-            ],
-        }
-        if torn:
-            shown = "; ".join(
-                f"{event!r}: " + ", ".join(f"{name!r} {n:,}" for name, n in behaviors.items())
-                for event, behaviors in list(torn.items())[:NUM_EXAMPLES]
-            )
-            self.say(f"{len(torn):,} events have more than one behavior, majority kept: {shown}")
-        return behavior_of_event, conflicts
-
     def _names_of_files(self) -> str:
         if len(self.scans) == 1:
             return str(self.scans[0][0].path)
@@ -407,6 +434,16 @@ class _Run:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def _advice(rejected: Mapping[str, int]) -> str:
+    """Options that may help against reasons."""
+    advice = {
+        "unreadable time": "--time-format names the form of times, as '%d.%m.%Y %H:%M'",
+        "not UTF-8": "--encoding names the encoding, as latin-1",
+    }
+    found = [text for reason, text in advice.items() if reason in rejected]
+    return "; " + "; ".join(found) if found else ""
 
 
 def _first_examples(examples: Sequence[Example], reason: str) -> str:

@@ -32,7 +32,7 @@ _QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "
 
 @dataclass(frozen=True, kw_only=True)
 class SortedRows:
-    """A run of rows in the order (user, time, event, location, offset); arrays of shape (n,).
+    """A run of rows in the order of user, time, and the order of events at one time; arrays of shape (n,).
 
     user            position in the list of users.
     time_us         UTC microseconds; the store keeps whole seconds, the order all of them.
@@ -75,6 +75,7 @@ def write_store(
     events: Sequence[str],
     locations: Sequence[str],
     behavior_of_event: Mapping[str, str | None] | None,
+    keep_duplicates: bool = False,
 ) -> dict[str, Any]:
     """Write the columns, names and vocabulary of a store; drop exact duplicates.
 
@@ -82,12 +83,13 @@ def write_store(
     users              names in store order; each has a row.
     events, locations  names in the order of their ranks, sorted.
     behavior_of_event  None: each event is a behavior of its own.
+    keep_duplicates    the times are too coarse to tell a repeated row from a second event.
     Returns            the statistics that follow from the rows, for `write_statistics`.
     """
     num_events_of_user = np.zeros(len(users), np.int64)
     count_of_event = np.zeros(len(events), np.int64)
     count_of_location = np.zeros(len(locations) + 1, np.int64)
-    num_duplicates = 0
+    num_duplicates = num_tied = 0
     first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     with (
         column_writer(folder / "time_s.npy", np.int64) as append_time,
@@ -95,10 +97,9 @@ def write_store(
         column_writer(folder / "event.npy", np.int32) as append_event,
         column_writer(folder / "location.npy", np.int32) as append_location,
     ):
-        for run, num_dropped in _without_duplicates(rows):
+        for run, num_dropped in _without_duplicates(rows, keep_duplicates):
             num_duplicates += num_dropped
-            if not len(run.user):
-                continue
+            num_tied += int(_is_tied(run).sum())
             time_s = run.time_us // MICROSECONDS
             append_time(time_s)
             append_offset(run.utc_offset_min)
@@ -140,6 +141,7 @@ def write_store(
         "first_time_s": int(first_s),
         "last_time_s": int(last_s),
         "duplicates": num_duplicates,
+        "tied_events": num_tied,
         "events_per_user": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)),
         "behavior_counts": _named_counts(vocabulary.behaviors, count_of_behavior),
         "event_counts": _named_counts(vocabulary.events, count_of_event_id),
@@ -175,20 +177,53 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _without_duplicates(rows: Iterable[SortedRows]) -> Iterator[tuple[SortedRows, int]]:
-    """Each run without rows that equal the one before, and the number of dropped rows."""
-    before: tuple[Any, ...] | None = None
+def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tuple[SortedRows, int]]:
+    """Runs without rows that equal an earlier one, and the number of dropped rows.
+
+    No run ends between events of one user at one time.
+    """
+    waiting: SortedRows | None = None
     for run in rows:
         if not len(run.user):
             continue
-        columns = tuple(vars(run).values())
-        differs = np.zeros(len(run.user), bool)
-        for column in columns:
-            differs[1:] |= column[1:] != column[:-1]
-        differs[0] = before is None or before != tuple(column[0] for column in columns)
-        before = tuple(column[-1] for column in columns)
-        kept = SortedRows(**{name: column[differs] for name, column in vars(run).items()})
-        yield kept, int(len(differs) - differs.sum())
+        if waiting is not None:
+            pairs = zip(vars(waiting).items(), vars(run).values(), strict=True)
+            run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
+        last = (run.user == run.user[-1]) & (run.time_us == run.time_us[-1])
+        cut = len(last) - int(last.sum())
+        waiting = _taken(run, slice(cut, None))
+        if cut:
+            yield _first_of_equals(_taken(run, slice(cut)), keep)
+    if waiting is not None:
+        yield _first_of_equals(waiting, keep)
+
+
+def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
+    tied = np.flatnonzero(_is_tied(run))
+    if keep or not len(tied):
+        return run, 0
+    columns = [column[tied] for column in reversed(vars(run).values())]
+    order = np.lexsort([tied, *columns])
+    equal = np.ones(len(tied) - 1, bool)
+    for column in columns:
+        equal &= column[order[1:]] == column[order[:-1]]
+    dropped = tied[order[1:][equal]]
+    kept = np.ones(len(run.user), bool)
+    kept[dropped] = False
+    return _taken(run, kept), len(dropped)
+
+
+def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
+    """(n,): another event of the run has the same user and time."""
+    tied = np.zeros(len(run.user), bool)
+    same = (run.user[1:] == run.user[:-1]) & (run.time_us[1:] == run.time_us[:-1])
+    tied[1:] |= same
+    tied[:-1] |= same
+    return tied
+
+
+def _taken(run: SortedRows, which: Any) -> SortedRows:
+    return SortedRows(**{name: column[which] for name, column in vars(run).items()})
 
 
 def _vocabulary(

@@ -29,7 +29,10 @@ _TERMS_AT_A_TIME = 2_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A metric, or a difference of two, with the ends of its interval; NaN without targets."""
+    """A metric, or a difference of two, with the ends of its interval; NaN without targets.
+
+    The ends are NaN if all targets are of one user: one cluster says nothing about others.
+    """
 
     value: float
     low: float
@@ -118,6 +121,8 @@ def _resampled_metrics(
             f"intervals need a resample and a target, got {num_resamples} resamples of {len(predictions)} targets"
         )
     sums = MetricSums(predictions, train_counts_V)
+    if sums.num_users < 2:
+        return {name: np.full(num_resamples, np.nan) for name in evaluate_predictions(predictions, train_counts_V)}
     at_a_time = max(1, _TERMS_AT_A_TIME // max(sums.num_terms, sums.num_users))
     pieces = [sums.metrics(weight_BU) for weight_BU in user_resamples(sums.num_users, num_resamples, seed, at_a_time)]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

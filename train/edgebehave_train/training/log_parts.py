@@ -65,6 +65,13 @@ class LogParts:
                 f"the training part of {store.path} holds {vocabulary.num_behaviors - 1} "
                 "behaviors; a model needs at least 2 to choose from: take a log with more"
             )
+        within = np.diff(store.user_start) > 0
+        first, last = store.user_start[:-1][within], store.user_start[1:][within] - 1
+        if store.num_events > len(first) and np.array_equal(store.time_s[first], store.time_s[last]):
+            raise ValueError(
+                f"all events of each user in {store.path} happen at one time, so there is no order in time to learn; "
+                "ingest the log with a column of times that has a clock"
+            )
         log = map_log(store, vocabulary)
         behaviors = log.behavior_log(part == TRAIN)
         is_target = part == TRAIN if is_target is None else is_target & (part == TRAIN)
@@ -91,6 +98,11 @@ class LogParts:
                     f"{config.data_share:.2%} of the training part show {num_shown} behaviors; take a larger share"
                 )
         if not (part[asked] == VALIDATION).any():
+            if counts.max(initial=0) <= 1:
+                raise ValueError(
+                    f"no behavior occurs twice in the training part of {store.path}, so none can be predicted; "
+                    "ingest the log with a coarser column of events"
+                )
             raise ValueError(
                 "the validation part holds nothing to predict, but its loss chooses the weights; "
                 "give it a larger share, or take a longer log"

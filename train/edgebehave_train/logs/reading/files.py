@@ -1,4 +1,4 @@
-"""The files of an event log: finding them, their columns, and queries that read them as text by DuckDB.
+"""The files of an event log as queries of DuckDB that give text.
 
 DuckDB gets every cell as text with its line number, so that a bad cell is a counted reject and not an error. There are
 two readers:
@@ -13,19 +13,16 @@ error, and its parallel reader takes quoted line breaks for rows. Either would l
 """
 
 import csv
-import difflib
 import glob
 import gzip
 import json
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
-
-import duckdb
 
 MALFORMED, NOT_UTF8 = "malformed row", "not UTF-8"
 """Reasons to refuse a record before it is a row of cells."""
@@ -36,19 +33,6 @@ NUM_EXAMPLES = 5
 _MAX_RECORD_LINES = 100  # a quote that stays open longer was never closed
 _MAX_RECORD_CHARS = 1 << 20
 _CHUNK_BYTES = 1 << 20
-_JSON_LINES_SEARCHED = 100_000
-_DELIMITERS = (",", "\t", ";", "|")
-_SUFFIXES = {
-    ".csv": "csv",
-    ".txt": "csv",
-    ".tsv": "csv",
-    ".tab": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -63,6 +47,10 @@ class LogFile:
     kind       how its records are written.
     columns    names it holds, in file order.
     delimiter  between the cells of a record, CSV only.
+    source     the bytes to read, if they are a copy of `path` in another form.
+    skip       lines before the header, CSV only.
+    cells      {column: SQL of its text}, Parquet only.
+    row        SQL of the row number from 0, Parquet only.
     """
 
     path: Path
@@ -70,12 +58,20 @@ class LogFile:
     gzipped: bool
     columns: tuple[str, ...]
     delimiter: str = ","
+    source: Path | None = None
+    skip: int = 0
+    cells: Mapping[str, str] = field(default_factory=dict)
+    row: str = "file_row_number"
+
+    @property
+    def bytes_path(self) -> Path:
+        return self.source or self.path
 
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
         """The bytes of the file, decompressed. Raises IngestError if the compression is damaged."""
         try:
-            with gzip.open(self.path) if self.gzipped else self.path.open("rb") as stream:
+            with gzip.open(self.bytes_path) if self.gzipped else self.bytes_path.open("rb") as stream:
                 yield stream  # type: ignore[misc]  # GzipFile is a BinaryIO in all but name
         except _DAMAGED as error:
             raise IngestError(f"{self.path} is damaged or cut short: {error}") from None
@@ -85,7 +81,9 @@ class LogFile:
         """The lines of the file with their ends; a byte that is not UTF-8 becomes a lone surrogate."""
         opener: Callable[..., Any] = gzip.open if self.gzipped else open
         try:
-            with opener(self.path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            with opener(self.bytes_path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+                for _ in range(self.skip):
+                    stream.readline()
                 yield stream
         except _DAMAGED as error:
             raise IngestError(f"{self.path} is damaged or cut short: {error}") from None
@@ -120,125 +118,6 @@ class Scan:
     examples: list[Example] = field(default_factory=list)
 
 
-# Finding the files and their columns
-
-
-def find_log_files(
-    log: str | Path | Sequence[str | Path], columns: Sequence[str], con: duckdb.DuckDBPyConnection
-) -> list[LogFile]:
-    """Files of a path, a glob, or a list of these, checked and in order.
-
-    columns  names that every file must hold; of JSON Lines files at least one must.
-    Raises IngestError: no such file, not a log, or a column is missing.
-    """
-    entries = [log] if isinstance(log, str | Path) else list(log)
-    files = [_inspect(path, columns, con) for entry in entries for path in _expand(entry)]
-    if not files:
-        raise IngestError("the log is an empty list of files")
-    json_names = {name for file in files if file.kind == "jsonl" for name in file.columns}
-    for file in files:
-        names = sorted(json_names) if file.kind == "jsonl" else file.columns
-        _check_columns(file, names, columns)
-    return files
-
-
-def _expand(entry: str | Path) -> list[Path]:
-    path = Path(entry)
-    if path.is_dir():
-        raise IngestError(f"{path} is a folder; name its files, for example '{path}/*.csv'")
-    if path.exists():
-        return [path]
-    matches = [Path(match) for match in sorted(glob.glob(str(entry), recursive=True))]
-    matches = [match for match in matches if match.is_file()]
-    if not matches:
-        raise IngestError(f"{entry}: no such file")
-    return matches
-
-
-def _inspect(path: Path, columns: Sequence[str], con: duckdb.DuckDBPyConnection) -> LogFile:
-    """Kind and columns of a file."""
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-    if not magic:
-        raise IngestError(f"{path} is empty")
-    gzipped = magic[:2] == b"\x1f\x8b"
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    suffix = suffixes[-1] if suffixes else ""
-    kind = _SUFFIXES.get(suffix)
-    if magic == b"PAR1" or kind == "parquet":
-        return _inspect_parquet(path, con)
-    file = LogFile(path=path, kind="csv", gzipped=gzipped, columns=())
-    with file.open_bytes() as stream:
-        head = stream.read(1 << 16)
-    if not head.strip():
-        raise IngestError(f"{path} is empty")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise IngestError(f"{path} is UTF-16; save it as UTF-8")
-    if b"\0" in head:
-        raise IngestError(f"{path} is binary; expected CSV, TSV, JSON Lines or Parquet")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if kind == "jsonl" or (kind is None and start == b"{"):
-        if start == b"[":
-            raise IngestError(f"{path} is one JSON array; expected JSON Lines, an object per line")
-        file = LogFile(path=path, kind="jsonl", gzipped=gzipped, columns=())
-        names = _json_names(file, columns)
-        if not names:
-            raise IngestError(f"{path} holds no JSON object; expected JSON Lines")
-        return LogFile(path=path, kind="jsonl", gzipped=gzipped, columns=names)
-    return _inspect_csv(file, "\t" if suffix in (".tsv", ".tab") else None)
-
-
-def _inspect_parquet(path: Path, con: duckdb.DuckDBPyConnection) -> LogFile:
-    try:
-        names = con.execute(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise IngestError(f"{path} is not a readable Parquet file: {reason}") from None
-    return LogFile(path=path, kind="parquet", gzipped=False, columns=tuple(n[0] for n in names))
-
-
-def _inspect_csv(file: LogFile, delimiter: str | None) -> LogFile:
-    with file.open_text() as lines:
-        header = next((line for line in lines if line.strip()), "")
-    if _not_utf8(header):
-        raise IngestError(f"{file.path} is not UTF-8; save it as UTF-8")
-    try:
-        names = {d: next(csv.reader([header], delimiter=d)) for d in _DELIMITERS}
-    except csv.Error as error:
-        raise IngestError(f"{file.path} has no readable header line: {error}") from None
-    best = delimiter or max(_DELIMITERS, key=lambda d: len(names[d]))
-    return LogFile(path=file.path, kind="csv", gzipped=file.gzipped, columns=tuple(names[best]), delimiter=best)
-
-
-def _json_names(file: LogFile, columns: Sequence[str]) -> tuple[str, ...]:
-    """Names in the objects of a file, read until every column asked for has been seen."""
-    names: dict[str, None] = {}
-    with file.open_text() as lines:
-        for _, line in zip(range(_JSON_LINES_SEARCHED), lines, strict=False):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                names.update(dict.fromkeys(record))
-                if all(column in names for column in columns):
-                    break
-    return tuple(names)
-
-
-def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) -> None:
-    for column in columns:
-        if names.count(column) == 1:
-            continue
-        if column in names:
-            raise IngestError(f"{file.path} has {names.count(column)} columns named {column!r}")
-        near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
-        there = "its first line reads" if file.kind == "csv" else "it has"
-        raise IngestError(f"{file.path} has no column {column!r}{hint} ({there}: {shown})")
-
-
 # Reading them by DuckDB
 
 
@@ -253,7 +132,7 @@ def scan_file(file: LogFile, columns: Mapping[str, str], folder: Path) -> Scan:
     num_lines = _lines_if_plain(file)
     if num_lines is None:
         return careful_scan(file, columns, folder)
-    num_rows = num_lines - 1 if file.kind == "csv" else num_lines
+    num_rows = num_lines - 1 - file.skip if file.kind == "csv" else num_lines
     return Scan(sql=_plain_sql(file, columns), num_rows=num_rows)
 
 
@@ -273,9 +152,9 @@ def careful_scan(file: LogFile, columns: Mapping[str, str], folder: Path) -> Sca
             if isinstance(cells, str):
                 scan.refused[cells] += 1
                 if scan.refused[cells] <= NUM_EXAMPLES:
-                    scan.examples.append(Example(reason=cells, file=str(file.path), line=line))
+                    scan.examples.append(Example(reason=cells, file=str(file.path), line=line + file.skip))
             else:
-                record = (str(line), *(cells[i] for i in where))
+                record = (str(line + file.skip), *(cells[i] for i in where))
                 out.write(encode(record) + "\n")
                 num_rows += 1
     pointers = ", ".join(quoted(f"/{i}") for i in range(len(where) + 1))
@@ -313,18 +192,28 @@ def _lines_if_plain(file: LogFile) -> int | None:
 
 def _plain_sql(file: LogFile, columns: Mapping[str, str]) -> str:
     if file.kind == "jsonl":
-        lines = _read_lines(file.path, gzipped=file.gzipped)
+        lines = _read_lines(file.bytes_path, gzipped=file.gzipped)
         return _json_sql(f"(SELECT row_number() OVER () AS line, c0 FROM {lines})", columns)
-    table = _read_csv(file.path, len(file.columns), file.delimiter, header=True, gzipped=file.gzipped)
+    table = _read_csv(
+        file.bytes_path, len(file.columns), file.delimiter, header=True, gzipped=file.gzipped, skip=file.skip
+    )
     cells = ", ".join(f"c{file.columns.index(column)} AS {name}" for name, column in columns.items())
-    return f"SELECT row_number() OVER () + 1 AS line, false AS malformed, {cells} FROM {table}"
+    return f"SELECT row_number() OVER () + {1 + file.skip} AS line, false AS malformed, {cells} FROM {table}"
 
 
 def _json_sql(lines: str, columns: Mapping[str, str]) -> str:
     """Cells of JSON objects; a line that is not an object is a malformed row."""
-    pointers = ("/" + name.replace("~", "~0").replace("/", "~1") for name in columns.values())
+    names = list(columns.values())
+    nested = [name for name in names if "." in name]  # data.app is a key of its own, or a key of the object `data`
+    escaped = [name.replace("~", "~0").replace("/", "~1") for name in names]
+    pointers = [f"/{name}" for name in escaped] + ["/" + e.replace(".", "/") for e in escaped if "." in e]
     paths = ", ".join(quoted(pointer) for pointer in pointers)
-    cells = ", ".join(f"cells[{i}] AS {name}" for i, name in enumerate(columns, 1))
+    cells = ", ".join(
+        f"coalesce(cells[{i}], cells[{len(names) + 1 + nested.index(column)}]) AS {name}"
+        if column in nested
+        else f"cells[{i}] AS {name}"
+        for i, (name, column) in enumerate(columns.items(), 1)
+    )
     return f"""
         SELECT line, cells IS NULL AS malformed, {cells} FROM (
             SELECT line, CASE WHEN json_valid(c0) THEN
@@ -333,22 +222,16 @@ def _json_sql(lines: str, columns: Mapping[str, str]) -> str:
 
 
 def _parquet_sql(file: LogFile, columns: Mapping[str, str]) -> str:
-    cells = ", ".join(f"{_as_text(column)} AS {name}" for name, column in columns.items())
+    cells = ", ".join(f"{file.cells[column]} AS {name}" for name, column in columns.items())
     return f"""
-        SELECT file_row_number + 1 AS line, false AS malformed, {cells}
-        FROM {_parquet(file.path)}"""
+        SELECT {file.row} + 1 AS line, false AS malformed, {cells}
+        FROM {parquet_table(file.bytes_path, numbered=file.row == "file_row_number")}"""
 
 
-def _as_text(column: str) -> str:
-    """A typed cell as text; a moment with a time zone keeps it, independent of the session's zone."""
-    name = '"' + column.replace('"', '""') + '"'
-    return f"""CASE WHEN typeof({name}) = 'TIMESTAMP WITH TIME ZONE'
-        THEN make_timestamp(epoch_us(TRY_CAST({name} AS TIMESTAMPTZ)))::VARCHAR || 'Z'
-        ELSE {name}::VARCHAR END"""
-
-
-def _parquet(path: Path) -> str:
-    return f"read_parquet({_literal_path(path)}, file_row_number=true, hive_partitioning=false, binary_as_string=true)"
+def parquet_table(path: Path, *, numbered: bool) -> str:
+    """SQL of a Parquet file, its rows numbered or not."""
+    number = ", file_row_number=true" if numbered else ""
+    return f"read_parquet({literal_path(path)}{number}, hive_partitioning=false, binary_as_string=true)"
 
 
 def _read_lines(path: Path, *, gzipped: bool) -> str:
@@ -357,18 +240,18 @@ def _read_lines(path: Path, *, gzipped: bool) -> str:
     return _read_csv(path, 1, "\x01", header=False, gzipped=gzipped)
 
 
-def _read_csv(path: Path, num_columns: int, delimiter: str, *, header: bool, gzipped: bool) -> str:
+def _read_csv(path: Path, num_columns: int, delimiter: str, *, header: bool, gzipped: bool, skip: int = 0) -> str:
     """Cells c0, c1, ... as text; quotes mean nothing."""
     columns = ", ".join(f"c{i}: 'VARCHAR'" for i in range(num_columns))
     return (
-        f"read_csv({_literal_path(path)}, auto_detect=false, header={str(header).lower()}, "
+        f"read_csv({literal_path(path)}, auto_detect=false, header={str(header).lower()}, skip={skip}, "
         f"delim={quoted(delimiter)}, quote='', escape='', nullstr='', "
         f"compression={quoted('gzip' if gzipped else 'none')}, "
         f"max_line_size={8 * _MAX_RECORD_CHARS}, columns={{{columns}}})"
     )
 
 
-def _literal_path(path: Path) -> str:
+def literal_path(path: Path) -> str:
     """A path as SQL literal, with the wildcards of globs escaped."""
     return quoted(glob.escape(str(path)))
 
@@ -394,7 +277,7 @@ def _records(file: LogFile, lines: Iterable[str]) -> Iterator[tuple[int, list[st
     for number, cells in records:
         if cells is None or len(cells) != num_cells or sum(map(len, cells)) > _MAX_RECORD_CHARS:
             yield number, MALFORMED
-        elif not all(map(str.isascii, cells)) and any(map(_not_utf8, cells)):
+        elif not all(map(str.isascii, cells)) and any(map(not_utf8, cells)):
             yield number, NOT_UTF8
         else:
             yield number, cells
@@ -444,7 +327,7 @@ def _look_ahead(ahead: deque[str], source: Iterator[str]) -> Iterator[str]:
         yield ahead[i]
 
 
-def _not_utf8(text: str) -> bool:
+def not_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from edgebehave.vocabulary import UNKNOWN_NAME
-from edgebehave_train.logs.rows import REASONS, judged_rows, parsed_rows
+from edgebehave_train.logs.reading.rows import REASONS, judged_rows, parsed_rows
 
 NOON_S = 1_400_000_000  # 2014-05-13 16:53:20 UTC
 COLUMNS = {"raw_user": "u", "raw_time": "t", "raw_event": "e"}
@@ -36,7 +36,7 @@ def ask(sql, columns):
         ("2014-05-13 18:53:20,5+02:00", "iso", NOON_S * 10**6 + 500_000, 120),
         ("2014-05-13 13:23:20-0330", "iso", NOON_S * 10**6, -210),
         ("2014-05-13 16:53:20", "iso_local", NOON_S * 10**6, 0),
-        ("2014-05-13", "iso_local", (NOON_S - NOON_S % 86400) * 10**6, 0),
+        ("2014-05-13", "day", (NOON_S - NOON_S % 86400) * 10**6, 0),
         ("5", "implausible", None, 0),
         ("1850-01-01", "implausible", None, 0),
         ("noon", "unreadable", None, 0),

@@ -1,0 +1,47 @@
+"""`edgebehave ingest`: its options reach the log, and what was guessed is shown."""
+
+import json
+
+from command_line import edgebehave
+
+from edgebehave_train.logs.event_store import EventStore
+
+LOG = """App;Date;Time;Where
+mail;02.03.2026;07:02:41;home
+music;02.03.2026;07:37:06;NULL
+mail;29.03.2026;08:13:26;home
+"""
+
+
+def test_every_option_reaches_the_log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("# a phone\n" + LOG.replace("App;", "user;App;").replace("\nm", "\nme;m"), encoding="utf-16")
+    out, err = edgebehave(
+        "ingest", path, "-o", tmp_path / "store", "--event", "App", "--date", "Date", "--time", "Time",
+        "--location", "Where",
+        "--time-format", "%d.%m.%Y %H:%M:%S", "--timezone", "Europe/Berlin", "--null", "NULL", "--delimiter", ";",
+        "--encoding", "utf-16", "--json",
+    )  # fmt: skip
+    store = EventStore.open(tmp_path / "store")
+    assert [event[:2] for event in store.named_events(0)] == [("mail", "home"), ("music", None), ("mail", "home")]
+    assert store.utc_offset_min.tolist() == [60, 60, 120]
+    assert store.time_s.tolist() == [1772431361, 1772433426, 1774764806]
+    assert json.loads(out)["columns"]["date"] == "Date"
+    assert "local time by Europe/Berlin" in err
+    assert "busiest local hour: 07-08 h" in err
+
+
+def test_days_are_refused_unless_asked_for(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,time,event\nu,2026-03-02,b\nu,2026-03-02,a\n", encoding="utf-8")
+    _, err = edgebehave("ingest", path, "-o", tmp_path / "store", code=2)
+    assert err.splitlines()[-1].startswith("error: column 'time' holds days without a clock")
+    edgebehave("ingest", path, "-o", tmp_path / "store", "--days")
+    assert [event.event for event in EventStore.open(tmp_path / "store").named_events(0)] == ["b", "a"]
+
+
+def test_control_characters_of_a_log_do_not_reach_the_terminal(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user,time,event\nu,1400000000,e\nu,\x1b[31m,e\n", encoding="utf-8")
+    _, err = edgebehave("ingest", path, "-o", tmp_path / "store", code=2)
+    assert "\x1b" not in err

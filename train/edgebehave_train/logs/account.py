@@ -1,0 +1,76 @@
+"""The account of a store that ends an ingest: what a look at the numbers can show to be wrong."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebehave_train.logs.reading.files import IngestError
+
+_SAMPLE = 2_000_000
+"""Events at the front of a store that are looked at; users stand in the order of a hash."""
+_MANY = 0.5
+_FEWEST = 10  # events, before a share of them means anything
+
+
+def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, has_zone: bool) -> list[str]:
+    """Lines on span, ties, clock, gaps and the busiest hour.
+
+    store         folder, complete.
+    statistics    its statistics.
+    days_allowed  times without a clock were asked for.
+    has_zone      offsets came with the log or the command, and were not taken to be 0.
+    Raises IngestError if most events happen at midnight and days are not allowed.
+    """
+    num_events = statistics["num_events"]
+    user_start = np.load(store / "user_start.npy")
+    time_s = np.array(np.load(store / "time_s.npy", mmap_mode="r")[:_SAMPLE])
+    local_s = time_s + 60 * np.array(np.load(store / "utc_offset_min.npy", mmap_mode="r")[:_SAMPLE], np.int64)
+    at_midnight = float(np.mean((time_s % 86_400 == 0) | (local_s % 86_400 == 0)))
+    if at_midnight > _MANY and num_events >= _FEWEST and not days_allowed:
+        raise IngestError(
+            f"{at_midnight:.0%} of the events happen at midnight: the times seem to be days without a clock; give the "
+            "clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
+        )
+    first, last = (datetime.fromtimestamp(statistics[f"{end}_time_s"], UTC) for end in ("first", "last"))
+    lines = [f"span: {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC, {statistics['num_users']:,} users"]
+    if statistics["last_time_s"] > time.time() + 86_400:
+        lines.append(
+            "warning: the last event lies in the future; if the span is wrong, give --time-unit or --time-format"
+        )
+    if num_events >= _FEWEST and statistics["first_time_s"] == statistics["last_time_s"]:
+        lines.append("warning: all events happen at one time, so nothing can be learned from their order in time")
+    if num_events >= _FEWEST and statistics["num_event_names"] == num_events:
+        lines.append("warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)")
+    share = statistics["tied_events"] / num_events
+    if share:
+        order = {
+            "file": "in the order of the rows",
+            "file, newest first": "in the order of the rows from the last to the first",
+            "hash": "in the order of a hash, as the rows of a user do not stand in time order",
+        }[statistics["order_of_ties"]]
+        lines.append(f"ties: {share:.1%} of the events share their time with another of the same user, {order}")
+    if at_midnight > 0.01 and num_events >= _FEWEST:
+        lines.append(f"clock: {at_midnight:.1%} of the events have none, or happen at midnight")
+    gaps = np.diff(time_s)
+    is_within = np.ones(len(gaps), bool)
+    ends = user_start[1:-1]
+    is_within[ends[ends <= len(gaps)] - 1] = False
+    hours = np.bincount(local_s // 3600 % 24, minlength=24)
+    busiest = int(hours.argmax())
+    zone = "" if has_zone else " if UTC is local time; --timezone gives the zone"
+    gap = f"typical gap of a user: {_duration(float(np.median(gaps[is_within])))}; " if is_within.any() else ""
+    lines.append(
+        f"{gap}busiest local hour: {busiest:02}-{(busiest + 1) % 24:02} h, {hours[busiest] / len(local_s):.0%}{zone}"
+    )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
