@@ -36,14 +36,14 @@ RESEARCH_LOGS = {
         file="llmob_tokyo/trips_2019.csv.gz",
         columns=(
             *("--user", "user_id", "--time", "local_time", "--event", "category"),
-            *("--location", "location"),
+            *("--location", "place"),
         ),
     ),
     "atus": Log(
         file="atus2014/activities.csv.gz",
         columns=(
             *("--user", "respondent", "--time", "start_local", "--event", "activity"),
-            *("--behavior", "category", "--location", "location"),
+            *("--behavior", "category", "--location", "place"),
         ),
         split="user",
     ),

@@ -493,12 +493,12 @@ REAL_LOGS = {
             "time": "start_local",
             "event": "activity",
             "behavior": "category",
-            "location": "location",
+            "location": "place",
         },
     ),
     "tokyo": (
         "llmob_tokyo/trips_2019.csv.gz",
-        {"user": "user_id", "time": "local_time", "event": "category", "location": "location"},
+        {"user": "user_id", "time": "local_time", "event": "category", "location": "place"},
     ),
 }
 
