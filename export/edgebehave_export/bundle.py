@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +25,7 @@ from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
-from edgebehave_train.files import file_digest, replaced_folder, require_writable
+from edgebehave_train.files import file_digest, replaced_folder
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -71,34 +72,36 @@ def export_bundle(
     if target not in get_args(Target):
         raise ValueError(f"target must be {' or '.join(get_args(Target))}, got {target!r}")
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
-    check_target(out, overwrite)
     if golden is not None:
         check_golden_path(Path(golden), out)
-    opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
-    opened.require_log(log)
-    model = opened.load_model()
-    tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
-    report(tuning.to_text())
-    graphs = export_graphs(model, target, tuning.shift)
-    shipped = quantize_graphs(graphs) if precision == "int8" else graphs
-    report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
-    parity = check_parity(
-        opened,
-        model,
-        log,
-        fp32=graph_bytes(graphs),
-        int8=graph_bytes(shipped) if precision == "int8" else None,
-        shift=tuning.shift,
-    )
-    report(parity.to_text())
-    parity.raise_if_failed()
-    manifest = {
-        "target": target,
-        "precision": precision,
-        **_manifest(opened, model, tuning, parity),
-    }
-    files = graph_bytes(shipped)
-    _write(out, opened, manifest, files | ort_files(files) if ort else files, overwrite)
+    with bundle_folder(out, overwrite) as new:
+        opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
+        opened.require_log(log)
+        model = opened.load_model()
+        tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
+        report(tuning.to_text())
+        graphs = export_graphs(model, target, tuning.shift)
+        shipped = quantize_graphs(graphs) if precision == "int8" else graphs
+        report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
+        parity = check_parity(
+            opened,
+            model,
+            log,
+            fp32=graph_bytes(graphs),
+            int8=graph_bytes(shipped) if precision == "int8" else None,
+            shift=tuning.shift,
+        )
+        report(parity.to_text())
+        parity.raise_if_failed()
+        opened.vocabulary.save(new / "vocabulary.json")
+        files = graph_bytes(shipped)
+        for name, content in (files | ort_files(files) if ort else files).items():
+            (new / name).write_bytes(content)
+        sizes = {
+            path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
+        }
+        manifest = {"target": target, "precision": precision, **_manifest(opened, model, tuning, parity)}
+        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": sizes}))
     report(f"wrote {out}")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
@@ -143,9 +146,12 @@ def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 
 
-def check_target(out: Path, overwrite: bool) -> None:
-    """Raises ValueError if a bundle must not be written here."""
-    require_writable(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite")
+def bundle_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
+    """A new folder that takes the place of `out` at the end, see `replaced_folder`.
+
+    Raises ValueError if a bundle must not be written to `out`.
+    """
+    return replaced_folder(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite")
 
 
 def is_bundle(path: Path) -> bool:
@@ -156,24 +162,6 @@ def is_bundle(path: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return {entry.name for entry in path.iterdir()} <= files | {"manifest.json"}
-
-
-def _write(
-    out: Path,
-    checkpoint: Checkpoint,
-    manifest: dict[str, Any],
-    graphs: dict[str, bytes],
-    overwrite: bool,
-) -> None:
-    """manifest  all of it but the list of files."""
-    with replaced_folder(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite") as new:
-        checkpoint.vocabulary.save(new / "vocabulary.json")
-        for name, content in graphs.items():
-            (new / name).write_bytes(content)
-        files = {
-            path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
-        }
-        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": files}))
 
 
 def _manifest(

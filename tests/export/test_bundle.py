@@ -13,7 +13,7 @@ from edgebehave.bundles.bundle import GRAPHS, Bundle
 from edgebehave.bundles.inference import open_graph
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
-from edgebehave_export.bundle import check_target, export_bundle, graph_bytes, is_bundle, ort_files
+from edgebehave_export.bundle import bundle_folder, export_bundle, graph_bytes, is_bundle, ort_files
 from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.parity.report import ParityError, ParityReport
 from edgebehave_train.logs.mapped_log import map_log
@@ -110,23 +110,26 @@ def test_a_bundle_is_replaced_only_on_request(quick, exported, tiny_checkpoint, 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
     (tmp_path / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(ValueError, match="not part of a bundle"):
-        check_target(tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="not part of a bundle"), bundle_folder(tmp_path, overwrite=True):
+        pass
     # Nor is a bundle to which somebody added something.
     content = (exported[0] / "manifest.json").read_bytes()
     (tmp_path / "manifest.json").write_bytes(content)
     assert not is_bundle(tmp_path)
     (tmp_path / "photo.jpg").unlink()
     assert is_bundle(tmp_path)
-    check_target(tmp_path / "new", overwrite=False)
     (tmp_path / "empty").mkdir()
-    check_target(tmp_path / "empty", overwrite=False)
+    for free in ("new", "empty"):
+        with bundle_folder(tmp_path / free, overwrite=False):
+            pass
     (tmp_path / "empty" / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="not part of a bundle"):
-        check_target(tmp_path / "empty", overwrite=True)
+    with pytest.raises(ValueError, match="not part of a bundle"), bundle_folder(tmp_path / "empty", overwrite=True):
+        pass
 
 
-def test_a_failed_gate_writes_nothing(quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
+@pytest.fixture
+def failing_gate(monkeypatch, exported):
+    """The gate fails with the table of `exported`."""
     _, report, _ = exported
 
     class FailedReport(type(report)):
@@ -135,11 +138,15 @@ def test_a_failed_gate_writes_nothing(quick, exported, tiny_checkpoint, tiny_sto
 
     failed = FailedReport(**vars(report))
     monkeypatch.setattr(bundle_module, "check_parity", lambda *a, **k: failed)
+    return report
+
+
+def test_a_failed_gate_writes_nothing(quick, failing_gate, tiny_checkpoint, tiny_store, tmp_path):
     lines = []
     with pytest.raises(ParityError):
         export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", report=lines.append)
     assert not list(tmp_path.iterdir())
-    assert report.to_text() in lines  # the table is shown either way
+    assert failing_gate.to_text() in lines  # the table is shown either way
 
 
 def test_an_unknown_precision_is_refused(tmp_path):
@@ -163,13 +170,23 @@ def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tin
         assert (out / name).read_bytes() == (exported[0] / name).read_bytes()
 
 
-def test_a_replacement_that_was_killed_is_undone(quick, exported, tiny_checkpoint, tiny_store, tmp_path):
+def test_a_replacement_that_was_killed_is_undone_at_once(exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
     out = tmp_path / "bundle"
     shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
+    monkeypatch.setattr(bundle_module, "tune_answers", lambda *a: pytest.fail("it works before it refuses"))
     with pytest.raises(ValueError, match="already holds a bundle"):
         export_bundle(tiny_checkpoint.path, tiny_store.path, out)
     assert is_bundle(out)
     assert not (tmp_path / ".bundle.partial").exists()
+
+
+def test_a_failed_gate_puts_back_what_a_killed_export_replaced(
+    quick, failing_gate, exported, tiny_checkpoint, tiny_store, tmp_path
+):
+    shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
+    with pytest.raises(ParityError):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "bundle", overwrite=True)
+    assert is_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture(scope="module")
