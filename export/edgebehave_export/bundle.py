@@ -25,7 +25,7 @@ from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
-from edgebehave_train.files import file_digest, replaced_folder
+from edgebehave_train.files import file_digest, names_in, replaced_folder
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -151,17 +151,16 @@ def bundle_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
 
     Raises ValueError if a bundle must not be written to `out`.
     """
-    return replaced_folder(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite")
+    return replaced_folder(out, "a bundle", foreign_to_bundle, instead="" if overwrite else "use --overwrite")
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a folder holds a bundle, whatever its version, and nothing else."""
+def foreign_to_bundle(path: Path) -> set[str]:
+    """The names in a folder that are no files of a bundle, whatever its version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        files = set(manifest["files"])
+        return names_in(path) - set(manifest["files"]) - {"manifest.json"}
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return {entry.name for entry in path.iterdir()} <= files | {"manifest.json"}
+        return names_in(path)
 
 
 def _manifest(

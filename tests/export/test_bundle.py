@@ -13,7 +13,7 @@ from edgebehave.bundles.bundle import GRAPHS, Bundle
 from edgebehave.bundles.inference import open_graph
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
-from edgebehave_export.bundle import bundle_folder, export_bundle, graph_bytes, is_bundle, ort_files
+from edgebehave_export.bundle import bundle_folder, export_bundle, foreign_to_bundle, graph_bytes, ort_files
 from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.parity.report import ParityError, ParityReport
 from edgebehave_train.logs.mapped_log import map_log
@@ -115,9 +115,9 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
     # Nor is a bundle to which somebody added something.
     content = (exported[0] / "manifest.json").read_bytes()
     (tmp_path / "manifest.json").write_bytes(content)
-    assert not is_bundle(tmp_path)
+    assert foreign_to_bundle(tmp_path) == {"photo.jpg"}
     (tmp_path / "photo.jpg").unlink()
-    assert is_bundle(tmp_path)
+    assert not foreign_to_bundle(tmp_path)
     (tmp_path / "empty").mkdir()
     for free in ("new", "empty"):
         with bundle_folder(tmp_path / free, overwrite=False):
@@ -176,7 +176,7 @@ def test_a_replacement_that_was_killed_is_undone_at_once(exported, tiny_checkpoi
     monkeypatch.setattr(bundle_module, "tune_answers", lambda *a: pytest.fail("it works before it refuses"))
     with pytest.raises(ValueError, match="already holds a bundle"):
         export_bundle(tiny_checkpoint.path, tiny_store.path, out)
-    assert is_bundle(out)
+    assert not foreign_to_bundle(out)
     assert not (tmp_path / ".bundle.partial").exists()
 
 
@@ -186,7 +186,7 @@ def test_a_failed_gate_puts_back_what_a_killed_export_replaced(
     shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
     with pytest.raises(ParityError):
         export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "bundle", overwrite=True)
-    assert is_bundle(tmp_path / "bundle")
+    assert not foreign_to_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ import numpy as np
 
 from edgebehave_export.graphs.graph_builder import quiet
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
-from edgebehave_train.files import replaced_folder, write_json
+from edgebehave_train.files import names_in, replaced_folder, write_json
 from edgebehave_train.llm.evaluation.protocols import random_samples
 from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.scoring.candidates import candidate_logprobs
@@ -192,7 +192,7 @@ def export_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
     return replaced_folder(
         out,
         "an exported language model",
-        lambda folder: {entry.name for entry in folder.iterdir()} <= _EXPORTED,
+        lambda folder: names_in(folder) - _EXPORTED,
         instead="" if overwrite else "use --overwrite",
     )
 

@@ -33,7 +33,7 @@ from edgebehave_train.logs.files import (
     scan_file,
 )
 from edgebehave_train.logs.rows import REASONS, TIME_UNITS, judged_rows, parsed_rows
-from edgebehave_train.logs.store_writer import SortedRows, is_store, write_statistics, write_store
+from edgebehave_train.logs.store_writer import SortedRows, foreign_to_store, write_statistics, write_store
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
@@ -102,7 +102,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     """
     say = report or logging.getLogger("edgebehave.ingest").info
     instead = "" if config.overwrite else "use --overwrite"
-    with replaced_folder(config.out, "an event store", is_store, instead=instead) as store:
+    with replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as store:
         scratch = store.parent
         copies = scratch / "copies"
         copies.mkdir()

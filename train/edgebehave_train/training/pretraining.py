@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import require_writable, write_tensors
+from edgebehave_train.files import names_in, require_writable, write_tensors
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
@@ -124,7 +124,12 @@ def pretrain(
     if resume:
         run.load()
     else:
-        require_writable(out, "a checkpoint", lambda out: (out / "config.json").exists(), instead="use --resume")
+        require_writable(
+            out,
+            "a checkpoint",
+            lambda out: set() if (out / "config.json").exists() else names_in(out),
+            instead="use --resume",
+        )
         run.describe()
     run.train(on_progress)
     return Checkpoint.open(out)
@@ -145,8 +150,8 @@ def finished_run(
     holds anything else.
     """
 
-    def is_of_run(folder: Path) -> bool:
-        return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= _FILES
+    def foreign(folder: Path) -> set[str]:
+        return {name for name in names_in(folder) if name.removesuffix(".partial") not in _FILES}
 
     begun = (folder / "config.json").exists()
     if begun:
@@ -154,7 +159,7 @@ def finished_run(
         if checkpoint.training.finished:
             return checkpoint, True
     elif folder.exists():
-        require_writable(folder, "a run that was begun", is_of_run)
+        require_writable(folder, "a run that was begun", foreign)
         shutil.rmtree(folder)
     trained = pretrain(store, config, folder, resume=begun, device=device, on_progress=on_progress)
     return trained, False
