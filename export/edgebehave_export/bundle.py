@@ -1,9 +1,10 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,6 @@ from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
-from edgebehave_export.graphs.graph_builder import quiet
 from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
 from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
@@ -141,7 +141,7 @@ def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
         folder = Path(name)
         for file, content in graphs.items():
             (folder / file).write_bytes(content)
-        with quiet():
+        with redirect_stdout(io.StringIO()):  # it prints each file
             convert_onnx_models_to_ort(folder, optimization_styles=[OptimizationStyle.Fixed])
         return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import warnings
 
 import numpy as np
 import onnx
@@ -204,6 +205,17 @@ def test_ort_files_compute_what_the_graphs_do(ort, int8_graphs, tiny_store, tiny
     np.testing.assert_allclose(*states, atol=1e-5)
     predict = open_graph(ort["predict.ort"])
     assert predict.get_outputs()[0].name == "probs"
+
+
+def test_warnings_of_the_converter_are_seen(monkeypatch, capsys):
+    def convert(*arguments, **options):
+        print("a line for each file")
+        warnings.warn("a node is not supported", stacklevel=1)
+
+    monkeypatch.setattr("onnxruntime.tools.convert_onnx_models_to_ort.convert_onnx_models_to_ort", convert)
+    with pytest.warns(UserWarning, match="a node is not supported"):
+        ort_files({})
+    assert not capsys.readouterr().out
 
 
 def test_the_mobile_usability_checker_finds_nothing_against_the_cpu(int8_graphs, tmp_path, caplog):

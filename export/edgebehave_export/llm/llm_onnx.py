@@ -17,6 +17,7 @@ prefers the candidates that torch prefers.
 
 import copy
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave_export.graphs.graph_builder import quiet
+from edgebehave_export.graphs.graph_builder import errors_only
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
 from edgebehave_train.files import names_in, replaced_folder, write_json
 from edgebehave_train.llm.evaluation.protocols import random_samples
@@ -226,7 +227,7 @@ def write_graph(source: Path, graph: Path) -> None:
     """The ONNX graph of a Hugging Face folder, float32, with a key/value cache."""
     from optimum.exporters.onnx import main_export
 
-    with quiet():
+    with errors_only(), warnings.catch_warnings(action="ignore"):  # tracing warns of branches
         main_export(
             str(source),
             output=graph.parent,
@@ -255,7 +256,7 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with quiet():
+    with errors_only():
         quantize_dynamic(
             graph,
             quantized,

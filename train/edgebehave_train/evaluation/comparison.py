@@ -170,7 +170,9 @@ def _measured(
     if missing:
         capacities = [capacity for _, capacity in missing if capacity != 1]
         priors = dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
-        scorers = [adjusted(checkpoint, tau) if capacity == 1 else priors[capacity] for tau, capacity in missing]
+        scorers = [
+            adjusted(checkpoint, asked[part], tau) if capacity == 1 else priors[capacity] for tau, capacity in missing
+        ]
         results = predict_scored(checkpoint, asked[part], scorers)
         for shift, result in zip(missing, results, strict=True):
             known[keys[shift]] = evaluate_predictions(result, checkpoint.behavior_counts)

@@ -87,8 +87,8 @@ class ModelConfig(NetworkConfig):
     num_spare: int = HABIT_EVENTS
 
     def __post_init__(self) -> None:
-        if not self.habits:
-            object.__setattr__(self, "learned_kernel", False)
+        if self.learned_kernel and not self.habits:
+            raise ValueError("learned_kernel is one of the habit kernels: it needs habits; set learned_kernel=False")
         if self.width % 4 or self.width % self.num_heads:
             raise ValueError(
                 f"width must be divisible by 4 and by num_heads, got width {self.width} and num_heads {self.num_heads}"
@@ -115,7 +115,7 @@ class ModelConfig(NetworkConfig):
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        # Until 2026-11-30 the product knew one more kind of blocks.
+        # Older configs have a key `llama`, the sizes of Llama blocks; these blocks now carry their own (research/).
         return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property
