@@ -139,7 +139,7 @@ class Future:
         return WaitingTime(gap_s=gap_s, probs=probs).in_hours(shares_UBQ[0])
 
     def _what(self, pick_2: FloatArray, sampling: Sampling) -> tuple[int, int, npt.NDArray[np.float32]]:
-        """Behavior; event, UNKNOWN for an own name of the user; and z, the state at the drawn moment."""
+        """Behavior; event, UNKNOWN if the behavior is an own name of the user; z, the state at the drawn moment."""
         asked = {name: self._asked()[name] for name in self._bundle.shape.next_inputs()}
         probs, scores, z_1D = self._heads.next.run(["probs", "event_scores", "z"], asked)
         probs[0] = 0  # the unknown behavior
@@ -151,7 +151,7 @@ class Future:
         return behavior, int(stand_for[_draw(likely, pick_2[1], sampling)]), z_1D
 
     def _where(self, z_1D: npt.NDArray[np.float32], event: int, pick: float, sampling: Sampling) -> int:
-        """Id of a location of the vocabulary, or of an own location of the user."""
+        """Draw the location: an id of the vocabulary, or of an own location of the user."""
         given = self._asked() | {"z": z_1D, "event": np.array([event]), "history_event": self._history_event}
         asked = {name: given[name] for name in LOCATION_INPUTS}
         known, copied = self._heads.location.run(["probs", "copied"], asked)

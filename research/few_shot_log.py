@@ -26,7 +26,8 @@ from verbs import run
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotLog:
-    """whole  as it is; few: the tail cut; others: those who were taken out, if any."""
+    """The stores of a few-shot log: `whole`, the log as it is; `few`, with few examples of the tail; `others`, users
+    who were taken out, if any."""
 
     whole: EventStore
     few: EventStore

@@ -41,7 +41,7 @@ _NORM_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class HstuPlan:
-    """What is computed once for a batch and used by every layer.
+    """Numbers that are computed once for a batch and used by every layer.
 
     scale     (B N, 1, I, 2 I) float32, 1 / I where the query sees the key, else 0.
     distance  (I, 2 I) int64, events between query and key, in 0..I-1.

@@ -50,17 +50,17 @@ def work(path: Path, user: str, number: int, batch: int, acknowledge: int) -> No
 
 
 def start(path: Path, user: str, number: int, batch: int) -> tuple[int, int]:
-    """A process that works from a step on; returns its id and where it acknowledges."""
-    heard, told = os.pipe()
+    """Start a process that works from a step on. Returns its id and the pipe of its acknowledgments."""
+    reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
-        os.close(heard)
+        os.close(reading)
         try:
-            work(path, user, number, batch, told)
+            work(path, user, number, batch, writing)
         finally:
             os._exit(1)
-    os.close(told)
-    return process, heard
+    os.close(writing)
+    return process, reading
 
 
 class Model:
@@ -77,7 +77,7 @@ class Model:
         self.num_steps += num_steps
 
     def equals(self, other: Predictor) -> bool:
-        """Whether another predictor knows and says the same, to the bit."""
+        """True if another predictor has the same events and predictions, to the bit."""
         return answers(self.predictor, self.user) == answers(other, self.user)
 
 
@@ -87,23 +87,24 @@ def answers(predictor: Predictor, user: str) -> tuple[int, list[str], bytes]:
 
 
 def round_of_kills(path: Path, models: list[Model], draw: random.Random) -> tuple[int, int]:
-    """One process per user, killed together; returns steps acknowledged, and done without that.
+    """Run one process per user and kill all together. Returns the numbers of steps that were acknowledged and that
+    were done without it.
 
     Raises AssertionError if an acknowledged step is lost, HistoryError if the file is damaged.
     """
     processes = [start(path, model.user, model.num_steps, model.batch) for model in models]
     # Wait for the first step of any, then for a moment in some later one.
-    select.select([heard for _, heard in processes], [], [])
+    select.select([reading for _, reading in processes], [], [])
     time.sleep(draw.uniform(0, 0.2))
     for process, _ in processes:
         os.kill(process, signal.SIGKILL)
     acknowledged = [0] * len(models)
-    for i, (process, heard) in enumerate(processes):
+    for i, (process, reading) in enumerate(processes):
         _, status = os.waitpid(process, 0)
         assert os.WIFSIGNALED(status), "a process ended by itself: see what it printed"
-        while said := os.read(heard, 65536):
-            acknowledged[i] += len(said)
-        os.close(heard)
+        while received := os.read(reading, 65536):
+            acknowledged[i] += len(received)
+        os.close(reading)
     num_more = 0
     with SqliteHistory(path) as history:
         history.check()

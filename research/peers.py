@@ -1,4 +1,4 @@
-"""Peers: sequence recommenders of RecTools, trained on our logs and asked like our own model.
+"""Peers: sequence recommenders of RecTools, trained and measured on the same targets as our model.
 
     sasrec  self-attention over the last behaviors (Kang & McAuley 2018), here with the softmax over
             all behaviors; it knows no time.
@@ -70,7 +70,7 @@ the epoch itself."""
 
 @dataclass(frozen=True, kw_only=True)
 class PeerConfig:
-    """Everything that decides the training of a peer, but for the log.
+    """Settings that, with the log, determine the training of a peer.
 
     kind              sasrec or hstu.
     width, num_layers, num_heads  shape of the network.
@@ -290,7 +290,7 @@ class _Before:
         """The last L behaviors before each row, oldest first, 0 where there are fewer.
 
         Returns  (R, L) behaviors; (R, L + 1) seconds of each and of the query. As in RecTools, the
-                 locations without a behavior have the time of the oldest.
+                 positions without a behavior have the time of the oldest.
         """
         index_RL = self.end[row_R][:, None] + np.arange(-window, 0)
         first_R1 = self.end[self.log.user_start[user_R]][:, None]

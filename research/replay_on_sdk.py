@@ -24,7 +24,7 @@ from edgebehave_train.training.checkpoint import Checkpoint
 
 
 def replayed(predictor: Predictor, store: EventStore) -> Iterator[tuple[int, int, NamedEvent]]:
-    """User, position and event, one by one; each is told when the next one is asked for."""
+    """User, position and event, one by one; each is observed when the next one is asked for."""
     for index, user in enumerate(store.users()):
         for position, event in enumerate(store.named_events(index), int(store.user_start[index])):
             yield index, position, event
@@ -35,7 +35,7 @@ def replayed(predictor: Predictor, store: EventStore) -> Iterator[tuple[int, int
 def asked_before(
     predictor: Predictor, store: EventStore, targets: Targets
 ) -> Iterator[tuple[int, str, dict[str, int]]]:
-    """Number, user and moment of each target, when its past is told and it itself is not."""
+    """Number, user and moment of each target, after its past was observed and before it is."""
     target_of_event = {int(event): i for i, event in enumerate(targets.event)}
     users = store.users()
     for index, position, event in replayed(predictor, store):
@@ -46,7 +46,7 @@ def asked_before(
 
 
 def replay(predictor: Predictor, store: EventStore, targets: Targets, habits: bool = True) -> Predictions:
-    """Predictions of the SDK for targets of a log, each asked for before its event is told."""
+    """Predictions of the SDK for targets of a log, each asked for before its event is observed."""
 
     def answers() -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         for target, user, moment in asked_before(predictor, store, targets):

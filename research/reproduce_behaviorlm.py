@@ -11,12 +11,13 @@ Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, ha
 the number of training samples, of the language model and of edge models that it trains).
 
 Every tuned model is a folder of OUT and every row a JSON file, so a command that is killed goes on
-where it was. Rows share stages: what begins with the same A begins with the same folder.
+where it stopped. Rows with the same first stage share its folder.
 Balanced protocol: accuracies; users protocol: weighted precision and recall. Samples are the same
 for all rows and seeds; intervals are Student's t over seeds. Rows of `claims` come twice: as they
 are, and with every probability divided by the behavior's share of the training part (logit
-adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards whoever forgets how
-frequent behaviors are; what B-tuning does beyond that stands in its distance from the adjusted A.
+adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards a model that
+forgets how frequent behaviors are. The effect of B-tuning beyond that is its distance from the
+adjusted A.
 """
 
 import argparse
@@ -277,7 +278,7 @@ def sweep(trial: Trial) -> dict[str, list[Metrics]]:
 
 
 def edge_models(trial: Trial) -> dict[str, list[Metrics]]:
-    """Edge models trained on shares of the training part, more passes over less of it."""
+    """Edge models trained on shares of the training part; a smaller share has more passes."""
     num_all = int(trial.asked["users"].train_counts.sum())
     rows: dict[str, list[Metrics]] = {}
     for share in EDGE_SHARES:
@@ -306,7 +307,7 @@ def markdown(rows: dict[str, list[Metrics]], forms: Sequence[str]) -> str:
 
 
 def what_it_is(base: Path) -> str:
-    """One line about the base: whether it is the stand-in."""
+    """One line that says whether the base is the stand-in."""
     file = base / "pretraining.json"
     if not file.is_file():
         return f"base: {base.name}"

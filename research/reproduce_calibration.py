@@ -7,7 +7,7 @@ Everything is fitted on the validation part, as `edgebehave export` does it, and
 test part, whose reading is noted in the checkpoint. With --validation, half of the validation users
 stand for the test part, and nothing is noted. Probabilities are torch's, before int8.
 
-Adaptive sets come two ways: one level per user, as on a device, and one for everybody in the
+Adaptive sets come two ways: one level per user, as on a device, and one for all users in the
 order of time, as on a server. Where users were split, each user's events run in the order of time.
 """
 
@@ -111,11 +111,11 @@ def print_over_time(thresholds: CoverageThresholds, probs: PartProbs) -> None:
     order = np.argsort(probs.time_s_T, kind="stable")
     tenth_T = np.empty(len(order), np.int64)
     tenth_T[order] = np.arange(len(order)) * 10 // len(order)
-    everybody = np.zeros_like(probs.user_T)
+    one_level = np.zeros_like(probs.user_T)
     ways = {
         "fixed": static_sets(thresholds, probs, TARGET),
         f"per user, step {STEP_OF_USER:g}": adaptive_sets(thresholds, probs, probs.user_T, STEP_OF_USER),
-        f"all, step {STEP_OF_ALL:g}": adaptive_sets(thresholds, probs, everybody, STEP_OF_ALL),
+        f"all, step {STEP_OF_ALL:g}": adaptive_sets(thresholds, probs, one_level, STEP_OF_ALL),
     }
     print(f"\n| {TARGET:.0%} sets, by tenth of the events in time | ", end="")
     print(" | ".join(str(n) for n in range(1, 11)) + " | all | set size, mean | median |")

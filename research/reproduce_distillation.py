@@ -100,7 +100,7 @@ def main() -> None:
     if args.teacher is None:
         parser.error("--teacher is missing: a language model tuned on the log of --make-log")
     if (args.ceiling or args.teacher in KINDS) and not simulated:
-        parser.error("nobody knows how a real log came about; take --log simulator")
+        parser.error("the process behind a real log is not known; take --log simulator")
     if args.teacher == "others" and log.others is None:
         parser.error("--teacher others needs --others, the share of people that it learns from")
 
@@ -174,7 +174,7 @@ def answers_of(
 
 
 def simulator_config(users: str) -> SimulatorConfig:
-    """Of the log that `few_shot_log` makes."""
+    """The simulator's config of the log that `few_shot_log` makes."""
     return SimulatorConfig(num_users=int(users), num_days=42)
 
 
@@ -191,7 +191,7 @@ def curve_of(checkpoint: Path, store: EventStore, whole: EventStore, part: str) 
 
 
 def ceiling_curve(kind: str, whole: EventStore, out: Path, users: str, part: str) -> Curve:
-    """Metrics of one who knows the process, adjusted by the shares of the whole log."""
+    """Metrics of predictions by the known process, adjusted by the shares of the whole log."""
     kept = out / f"{kind}-{part}.json"
     if not kept.exists():
         config = simulator_config(users)

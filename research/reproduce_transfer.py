@@ -76,7 +76,7 @@ class Kind:
 
     @property
     def scratch(self) -> "Kind":
-        """The run that it is compared with."""
+        """The run from scratch that this kind is compared with."""
         return Kind(strategy="scratch", share=self.share, habits=self.habits)
 
 
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def kinds_of(strategies: list[str], shares: list[str], pretrainings: list[str], habits: bool) -> Iterator[Kind]:
-    """The runs of one pair and seed; what matters most first."""
+    """The runs of one pair and seed, the most important first."""
     for pretraining in pretrainings:
         for share in shares:
             for strategy in strategies:
@@ -156,7 +156,7 @@ def kinds_of(strategies: list[str], shares: list[str], pretrainings: list[str], 
 
 
 def borrow_scratch(out: Path, target: str, args: argparse.Namespace) -> None:
-    """Copy the run from scratch of another pair with this target: it takes nothing of a source."""
+    """Copy the run from scratch of another pair with this target: it does not depend on the source."""
     for pair in (pair for pair in PAIRS if PAIRS[pair][1] == target):
         twin = args.out / "transfer" / f"{pair}-{args.preset}" / out.name
         if is_finished(twin) and not out.exists():
@@ -212,7 +212,7 @@ class Results:
         return sorted({kind.share for kind in self.kinds}, key=float)
 
     def seeds(self, *kinds: Kind) -> list[int]:
-        """Those for which every one of some kinds has a run."""
+        """The seeds for which all of some kinds have a run."""
         return [s for s in range(self.num_seeds) if all(k.folder(s) in self.rows for k in kinds)]
 
     def level(self, kind: Kind, metric: str) -> tuple[float, float]:
@@ -230,7 +230,7 @@ class Results:
 
 
 def print_tables(results: Results) -> None:
-    """Markdown, a table per metric: rows are strategies, columns shares; what costs nothing first.
+    """Markdown, a table per metric: rows are strategies, columns shares; baselines without training first.
 
     ± is the 95 % interval over seeds, in brackets the paired difference from scratch, bold where
     it is beyond its interval.

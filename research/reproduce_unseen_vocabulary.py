@@ -1,4 +1,4 @@
-"""A model on a log of which it knows no name: the table of docs/experiments.md.
+"""A model on a log whose names are all unknown to it: the table of docs/experiments.md.
 
     python research/reproduce_unseen_vocabulary.py STORE BUNDLE [BUNDLE ...]
 
@@ -38,7 +38,7 @@ class Row(Protocol):
     """One predictor, for one user after another."""
 
     def first(self, k: int, event: NamedEvent) -> Sequence[str]:
-        """The k likeliest names for an event of which only the moment may be looked at."""
+        """The k likeliest names for an event; only its moment is used."""
 
     def tell(self, event: NamedEvent) -> None: ...
 

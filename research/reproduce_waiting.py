@@ -3,12 +3,12 @@
     python research/reproduce_waiting.py CHECKPOINT STORE BUNDLE
 
 The bundle is that of the checkpoint, which was trained with `--set generation_heads=true`. Every
-behavior of the validation part is a wait that began at the behavior before it. The SDK is asked
-after some time of waiting, where nothing had come by then, what happens within some time.
+behavior of the validation part ends a waiting time that began at the behavior before it. After some
+of this time without a behavior, the SDK predicts what happens within some more time.
 
 Brier: mean square of p(nothing) - [nothing came]. "constant rate" is exp(-rate * time) with
-the user's own behaviors per second so far; "share" is what the training part saw in the same row,
-one number for everybody. ECE: ten groups of equal size by p(nothing), mean |said - came|.
+the user's own behaviors per second so far; "share" is the share of the training part in the same
+row, one number for all users. ECE: ten groups of equal size by p(nothing), mean |predicted - observed|.
 """
 
 import argparse

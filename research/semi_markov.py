@@ -1,9 +1,9 @@
 """A semi-Markov generator: counts of pairs of behaviors, and the waiting times between them.
 
-    b' ~ p(b' | b)      the user's own transitions, smoothed with those of everybody
+    b' ~ p(b' | b)      the user's own transitions, smoothed with those of all users
     gap ~ gaps(b, b')   a waiting time that was seen between the two, the user's own first
 
-The transitions of everybody are Witten-Bell smoothed (Witten and Bell 1991) with the frequencies:
+The transitions of all users are Witten-Bell smoothed (Witten and Bell 1991) with the frequencies:
 
     q(b' | b) = (c(b, b') + T(b) q(b')) / (c(b) + T(b))
     p(b' | b) = (c_u(b, b') + k ((1 - l) q(b' | b) + l q_u(b'))) / (c_u(b) + k)
@@ -11,9 +11,9 @@ The transitions of everybody are Witten-Bell smoothed (Witten and Bell 1991) wit
 c counts in the training part of all users, c_u in everything the user did before the forecast
 point, T(b) is how many different behaviors followed b, q_u are the user's own frequencies. The
 strength k and the share l are fitted to the validation behaviors. A waiting time comes from the
-user's own (b, b') with probability n / (n + 3), n their number, else from everybody's (b, b'),
-from everybody's after b where there is none, and from all where there is none either.
-It generates no locations and knows no clock.
+user's own (b, b') with probability n / (n + 3), n their number, else from (b, b') of all users,
+from all after b where there is none, and from all waiting times where there is none either.
+It generates no locations and does not use the time of day.
 """
 
 # U users, N steps, V behaviors
@@ -80,19 +80,19 @@ class SemiMarkov:
         self._log = log
         self._size = max(log.vocabulary.num_behaviors, int(log.behavior.max(initial=0)) + 1)
         num_known = log.vocabulary.num_behaviors
-        everybody = _Counts.of_users(
+        all_users = _Counts.of_users(
             [
                 self._past(start, stop, is_train)
                 for start, stop in zip(log.user_start[:-1], log.user_start[1:], strict=True)
             ],
             num_known,
         )
-        self._everybody = everybody
+        self._all_users = all_users
         frequency = np.zeros(self._size)
-        frequency[1:num_known] = everybody.frequency[1:] + 1e-3
+        frequency[1:num_known] = all_users.frequency[1:] + 1e-3
         self._frequency = frequency / frequency.sum()
         self._shared_rows: dict[int, npt.NDArray[np.float64]] = {}
-        self._all_gaps = np.concatenate([[86400], *map(np.array, everybody.gaps_after.values())])
+        self._all_gaps = np.concatenate([[86400], *map(np.array, all_users.gaps_after.values())])
         self.strength, self.own_share = 10.0, 0.25
 
     def _past(
@@ -108,7 +108,7 @@ class SemiMarkov:
         """q(. | b)."""
         if b not in self._shared_rows:
             row = np.zeros(self._size)
-            counted = self._everybody.row(b)
+            counted = self._all_users.row(b)
             row[: len(counted)] = counted
             distinct = np.count_nonzero(row)
             total = row.sum() + distinct
@@ -190,7 +190,7 @@ class SemiMarkov:
 
     def _gap(self, own: _Counts, b: int, after: int, whose: float, which: float) -> int:
         mine = own.gaps.get((b, after), [])
-        theirs = self._everybody.gaps.get((b, after), []) or self._everybody.gaps_after.get(b, [])
+        theirs = self._all_users.gaps.get((b, after), []) or self._all_users.gaps_after.get(b, [])
         if mine and (not theirs or whose < len(mine) / (len(mine) + _OWN_GAP_STRENGTH)):
             pool: list[int] | npt.NDArray[np.int64] = mine
         else:

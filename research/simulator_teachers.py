@@ -20,7 +20,7 @@ _SECONDS = 2**40  # more than there are
 
 
 class SimulatorTeachers:
-    """Those who know the process, for a store of a log that the config simulates, or of a part of
+    """Predictors with the known process, for a store of a log that the config simulates, or of a part of
     its users and events."""
 
     def __init__(self, config: SimulatorConfig, store: EventStore) -> None:

@@ -7,7 +7,6 @@ predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (models with generation heads)
 next.onnx         state + moment + history -> behavior and event of a generated event (the same, not for the web)
 place.onnx        state + event + history -> location of a generated event (the same, not for the web)
-window.onnx       latest events + moment + history -> probabilities, without a state (bundles for servers)
 """
 
 import json

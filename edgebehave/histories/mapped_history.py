@@ -70,7 +70,7 @@ class MappedHistory:
         return self._last_unnamed < max(0, self.events.count - num_events)
 
     def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
-        """Follow the history by one latest event."""
+        """Add an event that is the latest of the user."""
         event_id = self._vocabulary.event_id(event)
         behavior_id = self._behavior_id(event, event_id)
         if not 0 < behavior_id < self._vocabulary.num_behaviors:
@@ -80,7 +80,7 @@ class MappedHistory:
         self._drop_unused_names()
 
     def extend(self, mark: Mark, events: NamedEvents) -> None:
-        """Follow the history by latest events."""
+        """Add events that are the latest of the user."""
         ids = self._ids(events)
         unnamed = np.flatnonzero((ids.behavior <= 0) | (ids.behavior >= self._vocabulary.num_behaviors))
         if len(unnamed):
@@ -116,7 +116,7 @@ class MappedHistory:
         return self._vocabulary.behavior_id(event) or self.own_behaviors.id_of(event)
 
     def _drop_unused_names(self) -> None:
-        """Bound the memory for names, even if every event has a new one."""
+        """Drop names without an event, so that memory is bounded even if every event has a new name."""
         for names, column in ((self.own_behaviors, "behavior"), (self.own_locations, "location")):
             if len(names) > 2 * self.events.capacity:
                 names.keep_only(getattr(self.events.latest(), column))

@@ -1,4 +1,4 @@
-"""The history in memory: 14 bytes an event, gone with the process."""
+"""The history in memory: 14 bytes an event; it ends with the process."""
 
 import struct
 import threading
@@ -72,7 +72,7 @@ class SharedNames:
 
 
 class _UserLog:
-    """Events of one user, packed one behind the other in the order of time."""
+    """Events of one user in the order of time, packed into bytes."""
 
     __slots__ = ("changes", "num_events", "packed")
 

@@ -262,7 +262,7 @@ def _block_lookup(block: int, gather: NodeProto) -> list[NodeProto]:
 
 
 def _block_of(num_inputs: int) -> int:
-    """How many numbers share a scale: a power of two that the operators take."""
+    """The count of numbers that share a scale: a power of two that the operators take."""
     return min(BLOCK, max(16, 1 << (num_inputs - 1).bit_length()))
 
 

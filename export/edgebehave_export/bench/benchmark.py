@@ -114,7 +114,7 @@ class BenchTable:
         return next(row.p50_us for row in self.rows if row.name == name)
 
     def speedup(self, name: str) -> float:
-        """How many times as fast as the torch window a row is, by medians."""
+        """Median of the torch window divided by the median of a row."""
         return self.p50_us(TORCH) / self.p50_us(name)
 
     def to_json(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def cache_names(num_layers: int) -> list[str]:
 
 
 class _Graph(GraphBuilder):
-    """With the operators of the layers of a network."""
+    """A builder with the operators of the layers of a network."""
 
     def norm(self, x: str, norm: nn.LayerNorm) -> str:
         scale, shift = self.tensor(norm.weight), self.tensor(norm.bias)

@@ -178,8 +178,10 @@ def llm_flops(model: Any, prompt_tokens: int, candidate_ids: Sequence[Sequence[i
 
 
 def made_up_samples(vocabulary: Vocabulary, number: int) -> list[Sample]:
-    """Samples with full histories of random behaviors, a few hours apart; where from does not
-    change how long a prompt takes."""
+    """Samples with full histories of random behaviors, a few hours apart.
+
+    Real samples would take the same time.
+    """
     rng = np.random.default_rng(0)
     samples = []
     for i in range(number):
@@ -211,7 +213,7 @@ def made_up_samples(vocabulary: Vocabulary, number: int) -> list[Sample]:
 
 
 def _open(folder: Path, vocabulary: Vocabulary) -> tuple[Any, PromptEncoder, Vocabulary, dict[str, Path]]:
-    """Model with adapters merged, how it is asked about which behaviors, and graphs by row."""
+    """The model with merged adapters, its prompt encoder, the vocabulary of its behaviors, and graphs by row."""
     is_tuned, is_export = ((folder / name).exists() for name in (DESCRIPTION_FILE, HUGGING_FACE))
     source = folder / HUGGING_FACE if is_export else folder
     if is_tuned and not is_export:

@@ -39,7 +39,7 @@ from edgebehave_train.logs.event_store import EventStore
 
 HUGGING_FACE = "huggingface"
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx-int8/model.onnx"}
-"""Where each precision lies in an exported folder."""
+"""The graph of each precision in an exported folder."""
 
 _EXPORTED = {
     *(HUGGING_FACE, "onnx", "onnx-int8", "export.json"),

@@ -89,7 +89,7 @@ def _num_behaviors(
 
 
 def _join(histories: list[npt.NDArray[np.int64]], num_events: int, num_joined: int) -> list[npt.NDArray[np.int64]]:
-    """At most so many histories of at least so many events, each from other users."""
+    """At most `num_joined` histories of at least `num_events` events, each joined from other users."""
     joined: list[npt.NDArray[np.int64]] = []
     rest = list(histories)
     while len(joined) < num_joined:

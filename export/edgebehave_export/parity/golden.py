@@ -134,10 +134,10 @@ def _lines(predictor: Predictor, store: EventStore, questions: list[Question]) -
         history = events[question.start - first : question.stop - first]
         asked = events[question.stop - first]
         for event in history:
-            event.tell(predictor, "somebody")
+            event.tell(predictor, "user")
         at = None if i % UNTIMED_EVERY == UNTIMED_EVERY - 1 else asked.time_s
-        expected = predictor.predict("somebody", NUM_EXPECTED, at=at, utc_offset_min=asked.utc_offset_min)
-        predictor.forget("somebody")
+        expected = predictor.predict("user", NUM_EXPECTED, at=at, utc_offset_min=asked.utc_offset_min)
+        predictor.forget("user")
         yield {
             "event": [event.event for event in history],
             "location": [event.location for event in history],

@@ -73,7 +73,7 @@ class Device:
 
     @property
     def takes_many(self) -> bool:
-        """Whether one run may take many events: in the form for the web, not in the native one."""
+        """True if one run may take many events: in the form for the web, not in the native one."""
         return not self._caches
 
     @property
@@ -125,7 +125,7 @@ class Device:
     def _put(
         self, history: ClientHistory, events: slice, cache: FloatArray, num_taken: int
     ) -> tuple[FloatArray, FloatArray]:
-        """The same for one event and a cache whose slots are a ring."""
+        """`_append` for one event and a cache whose slots are a ring."""
         num_slots = self.config.window - 1
         num_cached = min(num_taken, num_slots)
         inputs = self._event(history, events) | {"num_cached": np.array(num_cached)}
@@ -170,7 +170,7 @@ class Device:
         }
 
     def predict_inputs(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a question that predict.onnx takes."""
+        """The inputs of predict.onnx, from a question."""
         return self._inputs_of("predict.onnx", question)
 
     def _inputs_of(self, graph: str, question: Mapping[str, Any]) -> dict[str, Any]:

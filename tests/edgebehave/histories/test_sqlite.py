@@ -144,8 +144,8 @@ def test_a_damaged_file_is_an_error_of_ours_or_gives_valid_events(tmp_path):
         data = bytearray(good)
         # The first two pages, which hold the schema and the settings, and then all of the file.
         end = 8192 if trial % 2 else len(data)
-        for location in draw.integers(0, end, 1 + trial % 3):
-            data[location] ^= int(draw.integers(1, 256))
+        for position in draw.integers(0, end, 1 + trial % 3):
+            data[position] ^= int(draw.integers(1, 256))
         damaged.write_bytes(data)
         try:
             use(damaged)

@@ -44,7 +44,8 @@ class SoftTargets:
         weight: float = 1.0,
         temperature: float = 2.0,
     ) -> None:
-        """
+        """The answers of a teacher as soft targets of a log.
+
         event_N      positions of the targets in the log, each once.
         probs_NV     the teacher's distributions; rows sum to 1 over the behaviors it knows.
         known_V      whether the teacher knows each behavior; never id 0.

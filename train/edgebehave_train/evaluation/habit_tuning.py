@@ -48,7 +48,7 @@ def tune_habits(log: BehaviorLog, targets: Targets, max_targets: int = MAX_TARGE
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidates:
-    """Candidates for the first ranks of each target, targets adjacent.
+    """Candidates for the first ranks of each target, in one array; those of a target are adjacent.
 
     Listed are the user's past behaviors, the most popular ones, and the target. Every other
     candidate ranks behind the popular ones, so the first ranks are exact.
@@ -141,7 +141,7 @@ def _most_probable(listed: _Candidates) -> FloatArray:
 
 
 def _climb(listed: _Candidates, vector: FloatArray) -> FloatArray:
-    """Coordinate ascent; a number that no longer gains is tried in smaller steps."""
+    """Coordinate ascent; the step of a number becomes smaller when it no longer gains."""
     best = listed.objective(vector)
     step = np.full(len(vector), _FIRST_STEP)
     for _ in range(_NUM_SWEEPS):

@@ -61,7 +61,7 @@ class LocationNames:
 
 
 class Futures:
-    """Some users, and what was generated of their future so far.
+    """Some users, and the part of their future that was generated so far.
 
     start_s  (U,) time of the last known behavior of each.
     """

@@ -109,7 +109,7 @@ class Past:
 
 
 def _shifted(mask_UC: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Whether the column before each is set."""
+    """A mask moved by one column: whether the column before each is set."""
     shifted = np.roll(mask_UC, 1, 1)
     shifted[:, 0] = False
     return shifted

@@ -52,7 +52,7 @@ class NamedEvent(NamedTuple):
     utc_offset_min: int
 
     def tell(self, predictor: "Predictor", user: str) -> None:
-        """Observe it."""
+        """Give this event to the SDK as an event of a user."""
         predictor.observe(user, self.event, at=self.time_s, location=self.location, utc_offset_min=self.utc_offset_min)
 
 

@@ -73,7 +73,7 @@ class LogFile:
 
     @contextmanager
     def open_bytes(self) -> Iterator[BinaryIO]:
-        """Its bytes, decompressed. Raises IngestError if the compression is damaged."""
+        """The bytes of the file, decompressed. Raises IngestError if the compression is damaged."""
         try:
             with gzip.open(self.path) if self.gzipped else self.path.open("rb") as stream:
                 yield stream  # type: ignore[misc]  # GzipFile is a BinaryIO in all but name
@@ -82,7 +82,7 @@ class LogFile:
 
     @contextmanager
     def open_text(self) -> Iterator[TextIO]:
-        """Its lines with their ends; a byte that is not UTF-8 becomes a lone surrogate."""
+        """The lines of the file with their ends; a byte that is not UTF-8 becomes a lone surrogate."""
         opener: Callable[..., Any] = gzip.open if self.gzipped else open
         try:
             with opener(self.path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:

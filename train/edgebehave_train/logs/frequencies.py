@@ -23,6 +23,6 @@ def candidate_prior(behavior_counts_V: npt.NDArray[np.integer], num_candidates: 
 
 
 def group_of_behavior(train_counts_V: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """(V,) index into GROUPS by training frequency; behaviors without a training event are tail, id 0 included."""
+    """(V,) 0 head, 1 medium, 2 tail, by training frequency; tail without a training event, as id 0."""
     share_V = train_counts_V / max(int(train_counts_V.sum()), 1)
     return np.where(share_V > HEAD_ABOVE, 0, np.where(share_V >= TAIL_BELOW, 1, 2))

@@ -190,7 +190,7 @@ class _Run:
         self.say(f"read {self.num_rows:,} rows from {self._names_of_files()}")
 
     def _stage(self, scan: Scan) -> bool:
-        """Add a scan to the staged rows; False, and none added, if it does not come out whole."""
+        """Add a scan to the staged rows. Returns False and adds nothing if some rows of the file are missing."""
         con = self.con
         con.execute("BEGIN")
         try:

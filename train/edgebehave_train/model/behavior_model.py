@@ -115,7 +115,7 @@ class ModelConfig(NetworkConfig):
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        # Older configs have a key `llama`, the sizes of Llama blocks; these blocks now carry their own (research/).
+        # The key `llama` of older configs held the sizes of Llama blocks, which are now an add-on in research/.
         return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property

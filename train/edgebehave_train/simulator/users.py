@@ -43,7 +43,7 @@ _OUTINGS = {"restaurant": 0.10, "shop": 0.16, "park": 0.12, "transit": 0.10, "cl
 
 # How people differ. Gamma shapes: the smaller, the more; all means are 1 except that of the sessions.
 _INTEREST_SHAPE = 0.8
-_FIRST_INTEREST_SHAPE = 6.0  # everybody does the most common behavior
+_FIRST_INTEREST_SHAPE = 6.0  # every user does the most common behavior
 _TRIP_SHAPE = 1.5
 _SESSIONS_SHAPE, _SESSIONS_PER_DAY = 6.0, 2.1
 _LEAST_SESSIONS_PER_DAY = 0.2

@@ -194,7 +194,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class Persona:
-    """A way of living.
+    """A way of life: working hours, sleep, and preferred behaviors.
 
     share     of the population.
     early     working hours of the even weeks, and `late` of the odd ones; None: no work.

@@ -175,7 +175,7 @@ def write_description(
 
 
 def _model_card(config: TrainConfig, model_config: ModelConfig, training: TrainingRecord) -> str:
-    """Markdown text."""
+    """README.md of a checkpoint, Markdown."""
     shape = f"D {model_config.width}, {model_config.num_layers} layers"
     habits = f"mixed with {len(KERNELS)} habit kernels" if config.habits else "no habits"
     if config.choose_by == "rank":

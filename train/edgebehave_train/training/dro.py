@@ -1,4 +1,4 @@
-"""The distributionally robust objective of BehaveGPT (arXiv 2505.17631, Eq. 4), repaired.
+"""The distributionally robust objective of BehaveGPT (arXiv 2505.17631, Eq. 4), solved exactly.
 
 R_b is the mean loss of behavior b, p_b its training frequency. The worst distribution inside the uncertainty set
 decides what the model trains on:

@@ -311,7 +311,7 @@ class _Run:
         return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
 
     def _has_converged(self) -> bool:
-        """Whether `patience` epochs since the end of the warm start were not better."""
+        """True if `patience` epochs since the end of the warm start were not better."""
         patience, best = self.config.patience, self.state.best_epoch
         began = int(self.state.objective.begins_at * self.config.epochs)
         return bool(patience) and best >= 0 and self.state.epoch - max(best, began) >= patience
@@ -346,7 +346,7 @@ class _Run:
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
 
     def load(self) -> None:
-        """Take up the run in `out`."""
+        """Continue the run whose state is in `out`."""
         if not (self.out / "config.json").is_file():
             raise ValueError(f"{self.out} holds no run to resume; leave --resume out")
         before = Checkpoint.open(self.out)

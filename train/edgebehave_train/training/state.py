@@ -57,7 +57,7 @@ class SavedState:
         return cls(parts=parts, metadata={name: json.loads(text) for name, text in metadata.items()})
 
     def restore(self, optimizer: Optimizer) -> None:
-        """Give the optimizer and the random generators back what was saved."""
+        """Restore the saved state of the optimizer and of the random generators."""
         state = optimizer.state_dict()
         for full_name, value in self.parts.get("optimizer", {}).items():
             index, name = full_name.split(".", 1)
@@ -108,7 +108,7 @@ class TrainingState:
         save_state(path, parts, self.optimizer, position=position)
 
     def load(self, path: Path) -> None:
-        """Take up the state that `save` wrote. Raises ValueError for a damaged file or an older version's."""
+        """Continue from the state that `save` wrote. Raises ValueError for a damaged file or an older version's."""
         saved = SavedState.read(path)
         position = saved.metadata["position"]
         if "best_loss" not in position:

@@ -241,3 +241,10 @@ def test_a_config_is_checked(wrong):
 def test_a_config_survives_json(config):
     content = json.loads(json.dumps(config.to_json()))
     assert BehaviorLMConfig.from_json(content) == config
+
+
+def test_a_config_with_the_old_name_of_location_of_next_opens(config):
+    content = json.loads(json.dumps(config.to_json()))
+    del content["prompt"]["location_of_next"]
+    content["prompt"]["place_of_next"] = True
+    assert BehaviorLMConfig.from_json(content).prompt == PromptConfig(history=3, location_of_next=True)

@@ -1,4 +1,4 @@
-"""Evaluation: the balanced and the natural protocol of BehaviorLM, beside other predictors.
+"""Evaluation: the balanced and the users protocol of BehaviorLM, beside other predictors.
 
 May import tuning, and what these may import.
 """

@@ -82,7 +82,7 @@ def _where(persona: int, plan: int, hour: int) -> tuple[float, ...]:
 
 @cache
 def _fitting(hour: int, location: str) -> tuple[float, ...]:
-    """Weight of every behavior at that hour and location."""
+    """Weight of every behavior at an hour and location."""
     return tuple(_clock(b.name)[hour] * b.locations.get(location, 1.0) for b in BEHAVIORS)
 
 
@@ -193,7 +193,7 @@ def draw_diary(rng: random.Random) -> Diary:
 
 
 def with_article(words: str) -> str:
-    """The words after "a" or "an"."""
+    """A phrase behind "a" or "an"."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 

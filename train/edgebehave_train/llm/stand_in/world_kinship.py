@@ -1,7 +1,7 @@
 """Kinds of the simulator's behaviors, similar behaviors, and words for events and locations.
 
-This table of the world's text is our own; where, when and after what things are done comes from
-`simulator/world.py`. Every behavior of the tail is of a kind with an anchor, and is akin to an
+These tables are made for the world's text. Locations, hours and triggers of the behaviors come from
+`simulator/world.py`. Every behavior of the tail shares its kind with an anchor and is similar to an
 anchor. Frozen with the text: see docs/world_text.md.
 """
 

@@ -89,4 +89,7 @@ class BehaviorLMConfig:
             "tuning": TuningConfig,
             "balanced_tuning": TuningConfig,
         }
+        # Configs from before 2026-11-30 have another name for `location_of_next`.
+        prompt = {"location_of_next" if n == "place_of_next" else n: v for n, v in content["prompt"].items()}
+        content = {**content, "prompt": prompt}
         return cls(**{**content, **{name: make(**content[name]) for name, make in parts.items()}})

@@ -294,7 +294,7 @@ class TuningLoop:
         save_state(self.state_file, parts, self.optimizer, position=position, run=self.identity)
 
     def load(self, file: Path) -> None:
-        """Go on from the state in a file. Raises ValueError if it is of another run."""
+        """Continue from the state in a file. Raises ValueError if it is of another run."""
         saved, now = SavedState.read(file), self.identity
         if not {"position", "run"} <= saved.metadata.keys():
             raise ValueError(f"{file} is not the state of a tuning run; delete it")
