@@ -89,7 +89,6 @@ def export_language_model(
     prompts: Sequence[Sequence[int]],
     candidate_ids: Sequence[Sequence[int]],
     min_agreement: float = 0.99,
-    overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> LanguageModelExport:
     """Write a folder with the merged model, its graph and its int8 graph.
@@ -105,7 +104,7 @@ def export_language_model(
     require_optimum()
     if not len(prompts):
         raise ValueError("no prompts to compare the graphs with torch on; give at least one")
-    with export_folder(out, overwrite) as made:
+    with export_folder(out, overwrite=False) as made:
         report("merging adapters")
         save_merged(model, tokenizer, made / HUGGING_FACE)
         report("writing the ONNX graph")

@@ -136,17 +136,17 @@ class ModelConfig(NetworkConfig):
         return max(self.receptive_field + self.window - 2, HABIT_EVENTS)
 
 
-def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:
-    """cos and sin of the rotary angles, both (period, head_width / 2) float32.
+def rotary_table(head_width: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of the rotary angles, both (ROTARY_PERIOD, head_width / 2) float32.
 
     The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position counters can wrap at
     the period for ever.
     """
     half = head_width // 2
     frequency = 1000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-    turns = torch.clamp(torch.round(frequency * period / (2 * math.pi)), min=1)
-    position = torch.arange(period, dtype=torch.float64)[:, None]
-    angle = position * (2 * math.pi * turns / period)[None]
+    turns = torch.clamp(torch.round(frequency * ROTARY_PERIOD / (2 * math.pi)), min=1)
+    position = torch.arange(ROTARY_PERIOD, dtype=torch.float64)[:, None]
+    angle = position * (2 * math.pi * turns / ROTARY_PERIOD)[None]
     return angle.cos().float(), angle.sin().float()
 
 

@@ -120,7 +120,7 @@ def pretrain(
     Raises ValueError if `out` holds another run, or the log has nothing to train on.
     """
     keep_buffers_in_heap()
-    run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
+    run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
     else:
@@ -165,7 +165,7 @@ def finished_run(
     return trained, False
 
 
-class _Run:
+class _TrainingRun:
     """One training run; everything that changes is in `state`."""
 
     def __init__(self, store: EventStore, config: TrainConfig, out: Path, device: torch.device, start: Start) -> None:
