@@ -30,7 +30,7 @@ def check_name(value: object, what: str) -> str:
 
 
 def check_count(value: object, what: str) -> int:
-    """An integer of at least 1; bool is not an integer. Raises TypeError or ValueError."""
+    """The value as an int: an integer of at least 1, of Python or numpy, no bool. Raises TypeError or ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{what} must be an integer, got {value!r:.60}")
     if value < 1:

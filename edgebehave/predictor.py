@@ -200,7 +200,7 @@ class Predictor(Recorder):
                         with the returned probability, which without a bundle is not calibrated.
         Raises TypeError or ValueError that says what to pass instead.
         """
-        check_count(k, "k")
+        k = check_count(k, "k")
         check_share(min_confidence, "min_confidence")
         names, probs = self.probabilities(
             user, at=at, location=location, utc_offset_min=utc_offset_min, habits=habits, within=within, tail=tail
@@ -308,7 +308,7 @@ class Predictor(Recorder):
         Raises TypeError or ValueError that says what to pass instead. Needs a bundle whose model was
         trained with generation heads, and a user with at least one behavior.
         """
-        check_count(steps, "steps")
+        steps = check_count(steps, "steps")
         sampling = Sampling(temperature=temperature, top_p=top_p)
         bundle = self._bundle
         if bundle is None or bundle.generation is None:
@@ -396,7 +396,7 @@ def _for_each(call: Callable[[int], Result], num_calls: int, num_threads: int) -
 
     ONNX Runtime releases Python's lock while it computes, so threads do help.
     """
-    check_count(num_threads, "threads")
+    num_threads = check_count(num_threads, "threads")
     if num_threads == 1 or num_calls < 2:
         return [call(i) for i in range(num_calls)]
     # Imported here: few apps need it, and it takes a tenth of the time of importing the SDK.

@@ -77,7 +77,7 @@ class Model:
         self.num_steps += num_steps
 
     def equals(self, other: Predictor) -> bool:
-        """Whether another predictor has the same events and predictions, to the bit."""
+        """True if another predictor has the same events and predictions, to the bit."""
         return answers(self.predictor, self.user) == answers(other, self.user)
 
 

@@ -51,7 +51,8 @@ def measure(num_users: int, num_events: int, num_names: int, in_turns: bool) -> 
     seconds = time.perf_counter() - start
     gained = resident_bytes() - before
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    first, second = [], []
+    first: list[float] = []
+    second: list[float] = []
     for user in range(0, num_users, max(1, num_users // 200)):
         for times in (first, second):
             asked = time.perf_counter()

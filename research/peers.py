@@ -290,7 +290,7 @@ class _Before:
         """The last L behaviors before each row, oldest first, 0 where there are fewer.
 
         Returns  (R, L) behaviors; (R, L + 1) seconds of each and of the query. As in RecTools, the
-                 locations without a behavior have the time of the oldest.
+                 positions without a behavior have the time of the oldest.
         """
         index_RL = self.end[row_R][:, None] + np.arange(-window, 0)
         first_R1 = self.end[self.log.user_start[user_R]][:, None]

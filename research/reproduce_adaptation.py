@@ -143,7 +143,7 @@ def make_stores(log: str, data: Path | None, deleted: Deleted, out: Path) -> dic
 
 
 def require_same_users(whole: EventStore, deleted: EventStore) -> None:
-    """Users are held out by their locations in the store, which must be the same in both."""
+    """Users are held out by their positions in the store, which must be the same in both."""
     if whole.users() != deleted.users():
         raise ValueError("a user did nothing but what was deleted; delete other behaviors")
 

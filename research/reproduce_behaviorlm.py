@@ -36,7 +36,7 @@ from edgebehave_train.llm.evaluation.protocols import (
     Protocol,
     balanced_samples,
     checkpoint_probs,
-    habit_probs,
+    habit_sample_probs,
     protocol_table,
     random_samples,
 )
@@ -236,7 +236,7 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
         for name, recipe in recipes.items():
             key = name.replace(" ", "_").replace(",", "")
             rows[name].append(trial.language_model(key, recipe, options.base[0], seed))
-    rows["habits"] = [trial.row("habits", lambda s: habit_probs(trial.store, s))]
+    rows["habits"] = [trial.row("habits", lambda s: habit_sample_probs(trial.store, s))]
     for path in options.checkpoint:
         model = Checkpoint.open(path)
         key = f"checkpoint-{path.name}"

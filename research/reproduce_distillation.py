@@ -38,7 +38,7 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
 from edgebehave_train.logs.split import TRAIN, part_of_event
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
-from edgebehave_train.metrics.prior_shift import adjustment_ratio, shifted_scores
+from edgebehave_train.metrics.prior_shift import adjusted_scores, adjustment_divisor
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.simulator.log import SimulatorConfig
@@ -199,8 +199,8 @@ def ceiling_curve(kind: str, whole: EventStore, out: Path, users: str, part: str
         counts = counts_in(whole, vocabulary.behaviors)
         targets = part_targets(map_log(whole, vocabulary), part_of_event(whole, LLM_SPLIT), part).targets
         probs = SimulatorTeachers(config, whole).probs_in(kind, targets.event, vocabulary.behaviors)
-        ratios = [adjustment_ratio(counts, probs.shape[1], tau) for tau in TAUS]
-        curve = [rank_in_blocks(targets, [(slice(None), shifted_scores(probs, ratio))]) for ratio in ratios]
+        divisors = [adjustment_divisor(counts, probs.shape[1], tau) for tau in TAUS]
+        curve = [rank_in_blocks(targets, [(slice(None), adjusted_scores(probs, divisor))]) for divisor in divisors]
         kept.write_text(json.dumps([evaluate_predictions(one, counts) for one in curve]))
     return json.loads(kept.read_text())
 

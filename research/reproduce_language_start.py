@@ -30,7 +30,7 @@ from research_logs import LOGS, ingested
 from verbs import commit
 
 STARTS = {"language model": False, "noise": True}
-"""Whether the blocks are fresh."""
+"""True if the blocks are fresh."""
 _SECONDS = "seconds.txt"
 SHOWN = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall"}
 

@@ -66,10 +66,10 @@ def main() -> None:
         for seed, checkpoint in zip(seeds, checkpoints["distilled"], strict=True):
             distill(store, checkpoint, teachers, args.preset, seed)
 
-    store = EventStore.open(store)
+    opened = EventStore.open(store)
     names = {kind: [f"{kind}, seed {path.name.rpartition('-')[2]}" for path in checkpoints[kind]] for kind in kinds}
     table = evaluate(
-        store,
+        opened,
         [Checkpoint.open(path) for kind in kinds for path in checkpoints[kind]],
         names=[name for kind in kinds for name in names[kind]],
         part="test",
@@ -91,7 +91,7 @@ def main() -> None:
             print_differences(kind, other, predictions, counts)
     seconds = {kind: [seconds_of(path) for path in checkpoints[kind]] for kind in kinds}
     spent = ", ".join(f"{kind} {min(s):.0f} to {max(s):.0f} s" for kind, s in seconds.items())
-    print(f"\ncommit {commit()}, data {store.fingerprint[:16]}, training: {spent}")
+    print(f"\ncommit {commit()}, data {opened.fingerprint[:16]}, training: {spent}")
 
 
 def distill(store: Path, checkpoint: Path, teachers: Sequence[Path], preset: str, seed: int) -> None:

@@ -40,11 +40,11 @@ def asked(
     rows: dict[tuple[int, int], list[tuple[float, float, bool]]] = {
         (waited, within): [] for waited in WAITED_MIN for within in WITHIN_MIN
     }
-    last_s = first_s = None
-    user = num_gaps = -1
+    last_s: int | None = None
+    first_s = user = num_gaps = -1
     for index, position, event in replayed(predictor, store):
         if index != user:
-            user, num_gaps, last_s, first_s = index, 0, None, None
+            user, num_gaps, last_s, first_s = index, 0, None, -1
         if last_s is not None and is_asked[position] and num_gaps:
             gap_s, rate = event.time_s - last_s, num_gaps / max(last_s - first_s, 1)
             for (waited, within), answers in rows.items():
@@ -60,7 +60,7 @@ def asked(
                 answers.append((float(probs[-1]), float(constant), nothing_came))
         if event.behavior is not None:
             num_gaps += last_s is not None
-            first_s = event.time_s if first_s is None else first_s
+            first_s = event.time_s if last_s is None else first_s
             last_s = event.time_s
     return {cell: np.array(answers, np.float64) for cell, answers in rows.items()}
 

@@ -21,12 +21,20 @@ MAY_IMPORT = {
     "edgebehave_cli": {"edgebehave", "edgebehave_train", "edgebehave_export"},
 }
 RUNTIME_NEEDS = {"numpy", "onnxruntime"}
+RESEARCH = {"research", *(file.stem for file in (ROOT / "research").glob("*.py"))}
 MAX_MODULES = 16
 """In one folder outside the CLI, `__init__` not counted."""
 
 # A subpackage may import what stands to the left of it, and nothing of its own rank.
 ORDER = {
-    "edgebehave": [["histories"], ["answers"], ["bundles"]],
+    "edgebehave": [
+        ["arguments", "moments", "time_features", "version", "vocabulary"],
+        ["habits", "histories"],
+        ["answers"],
+        ["bundles"],
+        ["generation"],
+        ["predictor"],
+    ],
     "edgebehave_train": [
         ["files"],
         ["logs", "simulator"],
@@ -125,13 +133,24 @@ def test_a_package_imports_only_what_lies_below_it(package):
         assert not wrong, f"{file} imports {wrong}"
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_nothing_of_research(package):
+    for file, names in packages_imported(package).items():
+        assert not names & RESEARCH, f"{file} imports {names & RESEARCH}"
+
+
+def test_scripts_of_research_are_found_by_name():
+    for source in ("import hstu", "from research import peers", "from verbs import run"):
+        assert {name.partition(".")[0] for name in imports_of(source)} & RESEARCH
+
+
 @pytest.mark.parametrize("owner", ORDER)
 def test_subpackages_import_in_one_order(owner):
     assert wrong_imports(module_graph(), owner, ORDER[owner]) == []
 
 
-def test_every_part_of_training_and_export_has_a_location_in_the_order():
-    for owner in ("edgebehave_train", "edgebehave_train.llm", "edgebehave_export"):
+def test_every_part_has_a_place_in_the_order():
+    for owner in ORDER:
         folder = PACKAGES[owner.partition(".")[0]] / "/".join(owner.split(".")[1:])
         parts = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
         assert parts - {"__init__"} == {part for rank in ORDER[owner] for part in rank}
@@ -155,6 +174,22 @@ def test_no_verb_imports_a_verb():
 
 def test_no_modules_import_each_other_in_a_circle():
     assert circle(module_graph()) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("habits", "bundles.bundle"),
+        ("time_features", "histories.history"),
+        ("histories.history", "habits"),
+        ("generation", "predictor"),
+    ],
+)
+def test_an_import_against_the_order_of_the_runtime_is_found(module, name):
+    graph = module_graph()
+    module, name = f"edgebehave.{module}", f"edgebehave.{name}"
+    graph[module] = graph[module] | {name}
+    assert wrong_imports(graph, "edgebehave", ORDER["edgebehave"]) == [f"{module} imports {name}"]
 
 
 def test_an_import_against_the_order_and_a_circle_are_found():

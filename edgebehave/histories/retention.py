@@ -26,7 +26,8 @@ class Retention:
     max_age: timedelta | None = None
 
     def __post_init__(self) -> None:
-        check_count(self.max_events, "max_events")
+        # A plain int: SQLite would store an integer of numpy as its bytes.
+        object.__setattr__(self, "max_events", check_count(self.max_events, "max_events"))
         if self.max_age is None:
             return
         if not isinstance(self.max_age, timedelta):

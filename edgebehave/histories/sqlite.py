@@ -61,7 +61,7 @@ class SqliteHistory:
         self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once)
         self.path = self._file.path
         try:
-            self.keep(max_events)
+            self.keep(self._retention.max_events)
         except BaseException:
             self._file.close()
             raise
@@ -132,9 +132,11 @@ class SqliteHistory:
         with self._file.writing():
             if self._user_id(user) is not None:
                 raise ValueError(f"user {user!r:.60} has a history already: forget it first")
+            user_id = self._add_user(user)
             for row in events.rows():
-                self._append(user, *row)
-            self._file.execute("UPDATE users SET num_events = ? WHERE name = ?", (num_events, _stored(user)))
+                self._insert(user_id, *row)
+            self._file.execute("UPDATE users SET num_events = ? WHERE id = ?", (num_events, user_id))
+            self._retain(user_id, int(events.time_s.max()))
             mark = self._mark(user)
             assert mark is not None
             return mark
@@ -205,22 +207,10 @@ class SqliteHistory:
     def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
         user_id = self._user_id(user)
         if user_id is None:
-            user_id = self._file.execute(
-                "INSERT INTO users (name, changes, num_events) SELECT ?, next_life, 0 FROM settings", (_stored(user),)
-            ).lastrowid
-            assert user_id is not None
+            user_id = self._add_user(user)
         latest_s = self._latest_s(user_id)
         is_late = latest_s is not None and time_s < latest_s
-        self._file.execute(
-            _INSERT_EVENT,
-            {
-                "user": user_id,
-                "time_s": time_s,
-                "offset": utc_offset_min,
-                "event": _stored(event),
-                "location": _stored(location),
-            },
-        )
+        self._insert(user_id, event, location, time_s, utc_offset_min)
         self._file.execute(
             "UPDATE users SET changes = changes + ?, num_events = num_events + 1 WHERE id = ?", (is_late, user_id)
         )
@@ -228,6 +218,17 @@ class SqliteHistory:
         mark = self._mark(user)
         assert mark is not None
         return mark
+
+    def _add_user(self, user: str) -> int:
+        user_id = self._file.execute(
+            "INSERT INTO users (name, changes, num_events) SELECT ?, next_life, 0 FROM settings", (_stored(user),)
+        ).lastrowid
+        assert user_id is not None
+        return user_id
+
+    def _insert(self, user_id: int, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
+        names = {"event": _stored(event), "location": _stored(location)}
+        self._file.execute(_INSERT_EVENT, names | {"user": user_id, "time_s": time_s, "offset": utc_offset_min})
 
     def _user_id(self, user: str) -> int | None:
         row = self._file.execute("SELECT id FROM users WHERE name = ?", (_stored(user),)).fetchone()

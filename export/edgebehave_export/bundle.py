@@ -1,8 +1,10 @@
 """From a checkpoint to a bundle (contract 3): graphs, parity gate, manifest, one atomic move."""
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +17,6 @@ from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
-from edgebehave_export.graphs.graph_builder import quiet
 from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
 from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
@@ -24,7 +25,7 @@ from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
-from edgebehave_train.files import file_digest, replaced_folder, require_writable
+from edgebehave_train.files import file_digest, names_in, replaced_folder
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -71,34 +72,36 @@ def export_bundle(
     if target not in get_args(Target):
         raise ValueError(f"target must be {' or '.join(get_args(Target))}, got {target!r}")
     checkpoint, store, out = Path(checkpoint), Path(store), Path(out)
-    check_target(out, overwrite)
     if golden is not None:
         check_golden_path(Path(golden), out)
-    opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
-    opened.require_log(log)
-    model = opened.load_model()
-    tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
-    report(tuning.to_text())
-    graphs = export_graphs(model, target, tuning.shift)
-    shipped = quantize_graphs(graphs) if precision == "int8" else graphs
-    report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
-    parity = check_parity(
-        opened,
-        model,
-        log,
-        fp32=graph_bytes(graphs),
-        int8=graph_bytes(shipped) if precision == "int8" else None,
-        shift=tuning.shift,
-    )
-    report(parity.to_text())
-    parity.raise_if_failed()
-    manifest = {
-        "target": target,
-        "precision": precision,
-        **_manifest(opened, model, tuning, parity),
-    }
-    files = graph_bytes(shipped)
-    _write(out, opened, manifest, files | ort_files(files) if ort else files, overwrite)
+    with bundle_folder(out, overwrite) as new:
+        opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
+        opened.require_log(log)
+        model = opened.load_model()
+        tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
+        report(tuning.to_text())
+        graphs = export_graphs(model, target, tuning.shift)
+        shipped = quantize_graphs(graphs) if precision == "int8" else graphs
+        report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
+        parity = check_parity(
+            opened,
+            model,
+            log,
+            fp32=graph_bytes(graphs),
+            int8=graph_bytes(shipped) if precision == "int8" else None,
+            shift=tuning.shift,
+        )
+        report(parity.to_text())
+        parity.raise_if_failed()
+        opened.vocabulary.save(new / "vocabulary.json")
+        files = graph_bytes(shipped)
+        for name, content in (files | ort_files(files) if ort else files).items():
+            (new / name).write_bytes(content)
+        sizes = {
+            path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
+        }
+        manifest = {"target": target, "precision": precision, **_manifest(opened, model, tuning, parity)}
+        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": sizes}))
     report(f"wrote {out}")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
@@ -138,42 +141,26 @@ def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
         folder = Path(name)
         for file, content in graphs.items():
             (folder / file).write_bytes(content)
-        with quiet():
+        with redirect_stdout(io.StringIO()):  # it prints each file
             convert_onnx_models_to_ort(folder, optimization_styles=[OptimizationStyle.Fixed])
         return {path.name: path.read_bytes() for path in sorted(folder.glob("*.ort"))}
 
 
-def check_target(out: Path, overwrite: bool) -> None:
-    """Raises ValueError if a bundle must not be written here."""
-    require_writable(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite")
+def bundle_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
+    """A new folder that takes the place of `out` at the end, see `replaced_folder`.
+
+    Raises ValueError if a bundle must not be written to `out`.
+    """
+    return replaced_folder(out, "a bundle", foreign_to_bundle, instead="" if overwrite else "use --overwrite")
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a folder holds a bundle, whatever its version, and nothing else."""
+def foreign_to_bundle(path: Path) -> set[str]:
+    """The names in a folder that are no files of a bundle, whatever its version."""
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        files = set(manifest["files"])
+        return names_in(path) - set(manifest["files"]) - {"manifest.json"}
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return {entry.name for entry in path.iterdir()} <= files | {"manifest.json"}
-
-
-def _write(
-    out: Path,
-    checkpoint: Checkpoint,
-    manifest: dict[str, Any],
-    graphs: dict[str, bytes],
-    overwrite: bool,
-) -> None:
-    """manifest  all of it but the list of files."""
-    with replaced_folder(out, "a bundle", is_bundle, instead="" if overwrite else "use --overwrite") as new:
-        checkpoint.vocabulary.save(new / "vocabulary.json")
-        for name, content in graphs.items():
-            (new / name).write_bytes(content)
-        files = {
-            path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
-        }
-        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": files}))
+        return names_in(path)
 
 
 def _manifest(

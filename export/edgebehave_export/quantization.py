@@ -26,7 +26,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_node, make_opsetid
 
-from edgebehave_export.graphs.graph_builder import FUSED, quiet
+from edgebehave_export.graphs.graph_builder import FUSED, errors_only
 
 LARGE = 32_768
 """Weights from which integers are faster: measured on x86, width 64 lost and 128 won."""
@@ -160,7 +160,7 @@ def _quantize_dynamically(proto: ModelProto) -> ModelProto:
     # Imported late: it brings all of onnxruntime's tools along.
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, quiet():  # it recommends a preparation that is done already
+    with tempfile.TemporaryDirectory() as folder, errors_only():  # it recommends a preparation that is done already
         path = Path(folder) / "int8.onnx"
         quantize_dynamic(
             proto,

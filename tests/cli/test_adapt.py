@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, che
 def test_a_folder_in_use_is_left_alone(run, edgebehave, tmp_path):
     (tmp_path / "mine").write_text("")
     arguments = ("adapt", run / "known", "--log", run / "log", "-o", tmp_path)
-    assert "holds files that are not part of a checkpoint" in edgebehave(*arguments, code=2).err
+    assert "which is not part of a checkpoint" in edgebehave(*arguments, code=2).err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     arguments = ("adapt", run / "known", "--log", run / "log", "-o", run / "known")
     assert "already holds a checkpoint" in edgebehave(*arguments, code=2).err

@@ -47,7 +47,7 @@ def test_the_result_is_a_checkpoint_like_any_other(run, tmp_path):
         (("{run}/old", "--log", "{run}/store", "-o", "{tmp}/out"), "version 0"),
         (("{run}/store", "--log", "{run}/store", "-o", "{tmp}/out"), "not a checkpoint"),
         (("{run}/checkpoint", "--log", "{run}", "-o", "{tmp}/out"), "not an event store"),
-        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}"), "holds files that are not part of a checkpoint"),
+        (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}"), "which is not part of a checkpoint"),
         (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/notes.txt"), "name a folder"),
         (("{run}/checkpoint", "--log", "{run}/store", "-o", "{tmp}/out", "--seed", "-1"), "seed"),
         (

@@ -101,7 +101,7 @@ def test_it_answers_what_the_sdk_answers(play, name, num_events):
             given.append([step])
     for answer, right in zip(play(bundle, given), expected, strict=True):
         assert [p["probability"] for p in answer] == pytest.approx([p.probability for p in right], abs=2e-5)
-        # Names of the same probability may change locations.
+        # Names of the same probability may change places.
         for one, other in zip(answer, right, strict=True):
             assert one["behavior"] == other.behavior or any(
                 abs(other.probability - p.probability) < 4e-5 for p in right if p is not other

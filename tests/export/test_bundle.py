@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import warnings
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from edgebehave.bundles.bundle import GRAPHS, Bundle
 from edgebehave.bundles.inference import open_graph
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
-from edgebehave_export.bundle import check_target, export_bundle, graph_bytes, is_bundle, ort_files
+from edgebehave_export.bundle import bundle_folder, export_bundle, foreign_to_bundle, graph_bytes, ort_files
 from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.parity.report import ParityError, ParityReport
 from edgebehave_train.logs.mapped_log import map_log
@@ -110,23 +111,26 @@ def test_a_bundle_is_replaced_only_on_request(quick, exported, tiny_checkpoint, 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path, exported):
     (tmp_path / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(ValueError, match="not part of a bundle"):
-        check_target(tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="not part of a bundle"), bundle_folder(tmp_path, overwrite=True):
+        pass
     # Nor is a bundle to which somebody added something.
     content = (exported[0] / "manifest.json").read_bytes()
     (tmp_path / "manifest.json").write_bytes(content)
-    assert not is_bundle(tmp_path)
+    assert foreign_to_bundle(tmp_path) == {"photo.jpg"}
     (tmp_path / "photo.jpg").unlink()
-    assert is_bundle(tmp_path)
-    check_target(tmp_path / "new", overwrite=False)
+    assert not foreign_to_bundle(tmp_path)
     (tmp_path / "empty").mkdir()
-    check_target(tmp_path / "empty", overwrite=False)
+    for free in ("new", "empty"):
+        with bundle_folder(tmp_path / free, overwrite=False):
+            pass
     (tmp_path / "empty" / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="not part of a bundle"):
-        check_target(tmp_path / "empty", overwrite=True)
+    with pytest.raises(ValueError, match="not part of a bundle"), bundle_folder(tmp_path / "empty", overwrite=True):
+        pass
 
 
-def test_a_failed_gate_writes_nothing(quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
+@pytest.fixture
+def failing_gate(monkeypatch, exported):
+    """The gate fails with the table of `exported`."""
     _, report, _ = exported
 
     class FailedReport(type(report)):
@@ -135,11 +139,15 @@ def test_a_failed_gate_writes_nothing(quick, exported, tiny_checkpoint, tiny_sto
 
     failed = FailedReport(**vars(report))
     monkeypatch.setattr(bundle_module, "check_parity", lambda *a, **k: failed)
+    return report
+
+
+def test_a_failed_gate_writes_nothing(quick, failing_gate, tiny_checkpoint, tiny_store, tmp_path):
     lines = []
     with pytest.raises(ParityError):
         export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", report=lines.append)
     assert not list(tmp_path.iterdir())
-    assert report.to_text() in lines  # the table is shown either way
+    assert failing_gate.to_text() in lines  # the table is shown either way
 
 
 def test_an_unknown_precision_is_refused(tmp_path):
@@ -163,13 +171,23 @@ def test_a_bundle_for_the_web_returns_what_is_new(exported, tiny_checkpoint, tin
         assert (out / name).read_bytes() == (exported[0] / name).read_bytes()
 
 
-def test_a_replacement_that_was_killed_is_undone(quick, exported, tiny_checkpoint, tiny_store, tmp_path):
+def test_a_replacement_that_was_killed_is_undone_at_once(exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
     out = tmp_path / "bundle"
     shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
+    monkeypatch.setattr(bundle_module, "tune_answers", lambda *a: pytest.fail("it works before it refuses"))
     with pytest.raises(ValueError, match="already holds a bundle"):
         export_bundle(tiny_checkpoint.path, tiny_store.path, out)
-    assert is_bundle(out)
+    assert not foreign_to_bundle(out)
     assert not (tmp_path / ".bundle.partial").exists()
+
+
+def test_a_failed_gate_puts_back_what_a_killed_export_replaced(
+    quick, failing_gate, exported, tiny_checkpoint, tiny_store, tmp_path
+):
+    shutil.copytree(exported[0], tmp_path / ".bundle.partial" / "old")
+    with pytest.raises(ParityError):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "bundle", overwrite=True)
+    assert not foreign_to_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +205,17 @@ def test_ort_files_compute_what_the_graphs_do(ort, int8_graphs, tiny_store, tiny
     np.testing.assert_allclose(*states, atol=1e-5)
     predict = open_graph(ort["predict.ort"])
     assert predict.get_outputs()[0].name == "probs"
+
+
+def test_warnings_of_the_converter_are_seen(monkeypatch, capsys):
+    def convert(*arguments, **options):
+        print("a line for each file")
+        warnings.warn("a node is not supported", stacklevel=1)
+
+    monkeypatch.setattr("onnxruntime.tools.convert_onnx_models_to_ort.convert_onnx_models_to_ort", convert)
+    with pytest.warns(UserWarning, match="a node is not supported"):
+        ort_files({})
+    assert not capsys.readouterr().out
 
 
 def test_the_mobile_usability_checker_finds_nothing_against_the_cpu(int8_graphs, tmp_path, caplog):

@@ -1,5 +1,7 @@
 """int8 graphs: how they round, what they leave alone, what they weigh."""
 
+import warnings
+
 import numpy as np
 import onnx
 import pytest
@@ -219,3 +221,17 @@ def test_quantizing_leaves_the_fp32_graph_as_it_was(fp32_graphs):
     quantize(fp32_graphs[name])
     assert graph_bytes(fp32_graphs)[name] == before
     assert isinstance(onnx.load_from_string(before), onnx.ModelProto)
+
+
+def test_warnings_and_prints_of_the_quantizer_are_seen(monkeypatch, capsys):
+    def copy(proto, path, **options):
+        print("a line")
+        warnings.warn("a matrix stays float", stacklevel=1)
+        onnx.save(proto, path)
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", copy)
+    x, y = (make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    proto = make_model(make_graph([make_node("Identity", ["x"], ["y"])], "g", [x], [y]))
+    with pytest.warns(UserWarning, match="a matrix stays float"):
+        quantize(proto)
+    assert capsys.readouterr().out == "a line\n"

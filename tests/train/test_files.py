@@ -1,12 +1,15 @@
 """Files and folders that commands write: whole or not at all, and never over anything else."""
 
 import hashlib
+import shutil
 
 import pytest
 import torch
+from filelock import FileLock
 
 from edgebehave_train.files import (
     file_digest,
+    names_in,
     read_json,
     read_tensors,
     replaced_folder,
@@ -17,8 +20,8 @@ from edgebehave_train.files import (
 )
 
 
-def is_note(folder):
-    return {path.name for path in folder.iterdir()} <= {"note.txt"}
+def no_note(folder):
+    return names_in(folder) - {"note.txt"}
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_the_digest_of_a_file(tmp_path):
 
 
 def replace(out, work=lambda new: None, **options):
-    with replaced_folder(out, "a note", is_note, **options) as new:
+    with replaced_folder(out, "a note", no_note, **options) as new:
         work(new)
 
 
@@ -87,20 +90,20 @@ def test_a_folder_to_write_into_is_new_empty_or_accepted(tmp_path, note):
     (tmp_path / "empty").mkdir()
     for free in (tmp_path / "new" / "deep", tmp_path / "empty"):
         require_writable(free, "a note")
-    require_writable(note, "a note", is_note)
+    require_writable(note, "a note", no_note)
     with pytest.raises(ValueError, match="already holds a note; use --overwrite, or another folder"):
-        require_writable(note, "a note", is_note, instead="use --overwrite")
-    with pytest.raises(ValueError, match="holds files that are not part of a note; name another folder"):
+        require_writable(note, "a note", no_note, instead="use --overwrite")
+    with pytest.raises(ValueError, match=r"holds 'note\.txt', which is not part of a note; name another folder"):
         require_writable(note, "a note")
     (note / "other.txt").touch()
-    with pytest.raises(ValueError, match="not part of a note"):
-        require_writable(note, "a note", is_note)
+    with pytest.raises(ValueError, match=r"holds 'other\.txt', which is not part of a note"):
+        require_writable(note, "a note", no_note)
     with pytest.raises(ValueError, match="is a file; name a folder for a note"):
-        require_writable(note / "note.txt", "a note", is_note)
+        require_writable(note / "note.txt", "a note", no_note)
 
 
 def test_a_folder_is_replaced_whole(tmp_path, note):
-    with replaced_folder(note, "a note", is_note) as new:
+    with replaced_folder(note, "a note", no_note) as new:
         (new.parent / "scratch").touch()
         write_text(new / "note.txt", "new")
         assert (note / "note.txt").read_text() == "old"
@@ -144,3 +147,29 @@ def test_remains_of_a_killed_run_are_cleared_and_its_victim_put_back(tmp_path, n
         replace(note, instead="use --overwrite")
     assert (note / "note.txt").read_text() == "old"
     assert list(tmp_path.iterdir()) == [note]
+
+
+def test_the_lock_is_released_after_its_folder_is_gone(tmp_path, monkeypatch):
+    release, is_there = FileLock.release, []
+    monkeypatch.setattr(
+        FileLock, "release", lambda *a, **k: is_there.append((tmp_path / ".out.partial").exists()) or release(*a, **k)
+    )
+    replace(tmp_path / "out")
+    assert is_there[0] is False
+
+
+@pytest.mark.parametrize("ends", ["before", "after"])
+def test_an_end_of_another_process_while_this_one_locks_is_an_error_of_one_line(tmp_path, monkeypatch, ends):
+    """The other process deletes the folder before the file is opened, or between opening and locking it."""
+    acquire, work = FileLock.acquire, tmp_path / ".out.partial"
+
+    def too_late(lock, **options):
+        if ends == "before":
+            shutil.rmtree(work)
+        acquire(lock, **options)
+        shutil.rmtree(work)
+
+    monkeypatch.setattr(FileLock, "acquire", too_late)
+    with pytest.raises(ValueError, match=r"another process is writing .*out; wait for its end"):
+        replace(tmp_path / "out")
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,34 +73,39 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def names_in(folder: Path) -> set[str]:
+    """Names of all entries of a folder."""
+    return {entry.name for entry in folder.iterdir()}
+
+
 def require_writable(
-    out: Path, kind: str, accepts: Callable[[Path], bool] = lambda folder: False, *, instead: str = ""
+    out: Path, kind: str, foreign: Callable[[Path], set[str]] = names_in, *, instead: str = ""
 ) -> None:
-    """The rule for a folder to write into: it is new, empty, or already holds what is accepted.
+    """The rule for a folder to write into: it is new, empty, or holds nothing that could be lost.
 
     kind     noun for messages, with its article: "a checkpoint".
-    accepts  whether a folder that is not empty holds this kind of content and nothing else that could be lost.
-    instead  advice if accepted content must stay as it is; empty = it may be replaced or added to.
+    foreign  the names in a folder that do not belong to this kind of content; default: all.
+    instead  advice if a folder without foreign names must stay as it is; empty = it may be replaced or added to.
     Raises ValueError for everything else.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder for {kind}")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or not names_in(out):
         return
-    if not accepts(out):
-        raise ValueError(f"{out} is not empty: it holds files that are not part of {kind}; name another folder")
+    if names := foreign(out):
+        raise ValueError(f"{out} holds {min(names)!r}, which is not part of {kind}; name another folder")
     if instead:
         raise ValueError(f"{out} already holds {kind}; {instead}, or another folder")
 
 
 @contextmanager
 def replaced_folder(
-    out: Path, kind: str, accepts: Callable[[Path], bool] = lambda folder: False, *, instead: str = ""
+    out: Path, kind: str, foreign: Callable[[Path], set[str]] = names_in, *, instead: str = ""
 ) -> Iterator[Path]:
     """A new, empty folder that takes the place of `out` at the end, whole; arguments as in `require_writable`.
 
-    It stands in a hidden folder beside `out`, which is locked and has room for scratch files. Whatever ends the work
-    early, that folder is deleted and `out` stays as it was. The next run clears the remains of a killed one, and puts
+    It is in a hidden folder beside `out`, which is locked and has room for scratch files. If the work ends early, that
+    folder is deleted and `out` stays as it was. The next run clears the remains of a killed one, and puts
     back the folder that the killed run was about to replace.
     Raises ValueError if `out` may not be replaced, or if another process is writing it.
     """
@@ -110,31 +115,39 @@ def replaced_folder(
     work = out.with_name(f".{out.name}.partial")
     new, old = work / "new", work / "old"
 
-    def put_back() -> None:
+    def clean() -> None:
+        """Put back what a run was about to replace, and delete all but the lock."""
         if old.exists() and not out.exists():
             old.rename(out)
-
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"another process is writing {out}; wait for its end") from None
-    try:
-        put_back()
         for remains in work.iterdir():
             if remains.is_dir():
                 shutil.rmtree(remains)
             elif remains.name != "lock":
                 remains.unlink()
-        require_writable(out, kind, accepts, instead=instead)
+
+    lock = FileLock(work / "lock")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        # Another process, at its end, may have deleted the folder or the file before it was locked here.
+        (work / "lock").stat()
+    except (Timeout, FileNotFoundError):
+        lock.release()
+        raise ValueError(f"another process is writing {out}; wait for its end") from None
+    try:
+        clean()
+        require_writable(out, kind, foreign, instead=instead)
         new.mkdir()
         yield new
-        require_writable(out, kind, accepts, instead=instead)
+        require_writable(out, kind, foreign, instead=instead)
         if out.exists():
             out.rename(old)
         new.rename(out)
     finally:
-        put_back()
-        lock.release()
-        shutil.rmtree(work, ignore_errors=True)
+        # The lock is deleted last and released after that: no other process works in the folder meanwhile.
+        try:
+            with suppress(OSError):
+                clean()
+                shutil.rmtree(work)
+        finally:
+            lock.release()

@@ -1,4 +1,4 @@
 """Graphs: the ONNX graphs of a bundle, made from a trained model.
 
-May import nothing else of this package, and what these may import.
+May import nothing else of this package.
 """

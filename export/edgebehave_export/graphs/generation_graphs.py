@@ -23,7 +23,7 @@ _BINS_OF_PACE = NUM_BINS // NUM_PACES
 
 
 def can_generate(config: ModelConfig) -> bool:
-    """Whether a bundle can generate events. A model that takes the location of the next event cannot."""
+    """True if a bundle can generate events: the model must not take the location of the next event."""
     return config.generation_heads and config.query_context != "time_location"
 
 

@@ -1,9 +1,7 @@
 """Graphs written node by node, with half the nodes that the exporter of torch writes."""
 
 import contextlib
-import io
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -128,14 +126,12 @@ class GraphBuilder:
 
 
 @contextlib.contextmanager
-def quiet(logger_name: str | None = None) -> Iterator[None]:
-    """Without warnings and prints of a converter, nor logs below an error; None: of the root logger."""
+def errors_only(logger_name: str | None = None) -> Iterator[None]:
+    """A logger writes errors alone; None: the root logger."""
     logger = logging.getLogger(logger_name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         logger.setLevel(level)

@@ -1,5 +1,8 @@
 """Torch modules to ONNX: standard operators, dynamic lengths, the same bytes for the same weights."""
 
+import contextlib
+import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 
 from edgebehave.bundles.bundle import LOCATION_INPUTS
 from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
-from edgebehave_export.graphs.graph_builder import OPSET, quiet
+from edgebehave_export.graphs.graph_builder import OPSET, errors_only
 from edgebehave_export.graphs.web_observe import Observe, require_exportable
 from edgebehave_train.model.behavior_model import BehaviorModel
 
@@ -77,7 +80,13 @@ def _history() -> dict[str, tuple[Tensor, Any]]:
 
 def _export(module: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output_names: Sequence[str]) -> ModelProto:
     """inputs: name -> (example, dynamic axes)."""
-    with quiet("torch.onnx"), torch.no_grad():
+    # The exporter logs, warns and prints about packages and axes.
+    with (
+        errors_only("torch.onnx"),
+        warnings.catch_warnings(action="ignore"),
+        contextlib.redirect_stdout(io.StringIO()),
+        torch.no_grad(),
+    ):
         program = torch.onnx.export(
             module.eval(),
             # Copies: the exporter takes one tensor that is given twice for one input.

@@ -17,6 +17,7 @@ prefers the candidates that torch prefers.
 
 import copy
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -26,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave_export.graphs.graph_builder import quiet
+from edgebehave_export.graphs.graph_builder import errors_only
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
-from edgebehave_train.files import replaced_folder, write_json
+from edgebehave_train.files import names_in, replaced_folder, write_json
 from edgebehave_train.llm.evaluation.protocols import random_samples
 from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.scoring.candidates import candidate_logprobs
@@ -88,7 +89,6 @@ def export_language_model(
     prompts: Sequence[Sequence[int]],
     candidate_ids: Sequence[Sequence[int]],
     min_agreement: float = 0.99,
-    overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> LanguageModelExport:
     """Write a folder with the merged model, its graph and its int8 graph.
@@ -104,7 +104,7 @@ def export_language_model(
     require_optimum()
     if not len(prompts):
         raise ValueError("no prompts to compare the graphs with torch on; give at least one")
-    with export_folder(out, overwrite) as made:
+    with export_folder(out, overwrite=False) as made:
         report("merging adapters")
         save_merged(model, tokenizer, made / HUGGING_FACE)
         report("writing the ONNX graph")
@@ -192,7 +192,7 @@ def export_folder(out: Path, overwrite: bool) -> AbstractContextManager[Path]:
     return replaced_folder(
         out,
         "an exported language model",
-        lambda folder: {entry.name for entry in folder.iterdir()} <= _EXPORTED,
+        lambda folder: names_in(folder) - _EXPORTED,
         instead="" if overwrite else "use --overwrite",
     )
 
@@ -226,7 +226,7 @@ def write_graph(source: Path, graph: Path) -> None:
     """The ONNX graph of a Hugging Face folder, float32, with a key/value cache."""
     from optimum.exporters.onnx import main_export
 
-    with quiet():
+    with errors_only(), warnings.catch_warnings(action="ignore"):  # tracing warns of branches
         main_export(
             str(source),
             output=graph.parent,
@@ -255,7 +255,7 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with quiet():
+    with errors_only():
         quantize_dynamic(
             graph,
             quantized,

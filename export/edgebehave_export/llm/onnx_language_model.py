@@ -25,15 +25,14 @@ _MAX_BYTES = 1 << 28  # of the caches, and of the logits, of the rows that run a
 class OnnxLanguageModel:
     """A decoder with a cache, as `export_language_model` writes it.
 
-    graph        file of the graph; weights may lie in a file beside it.
-    num_threads  of ONNX Runtime.
+    graph  file of the graph; weights may lie in a file beside it.
     Raises ValueError if the graph has no cache.
     """
 
-    def __init__(self, graph: Path, num_threads: int = 1) -> None:
+    def __init__(self, graph: Path) -> None:
         onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from edgebehave.habits import HABIT_EVENTS
 from edgebehave_export.parity.gate_log import gate_log
 from edgebehave_export.parity.generation_parity import generation_comparisons, waiting_time_comparison
 from edgebehave_export.parity.replay import Device, FloatArray, Replay, spare_slots
-from edgebehave_export.parity.report import MAX_DIFFERENCE, Check, Comparison, ParityReport
+from edgebehave_export.parity.report import MAX_DIFFERENCE, Check, GraphComparison, ParityReport
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import MappedLog, map_log
@@ -62,10 +62,10 @@ def check_parity(
         suffix = ", time of the query known" if timed else ", time not known" if takes_time else ""
         answers = {name: replay.answers(name, timed) for name in devices}
         what = f"probabilities{suffix}"
-        checks += Comparison(what, shift.apply(mixture), {"fp32": answers["fp32"]}).checks()
+        checks += GraphComparison(what, shift.apply(mixture), {"fp32": answers["fp32"]}).checks()
         if not timed:
             with_tail = replay.answers("fp32", timed, tail=1.0)
-            checks += Comparison(f"{what}, tail 1", shift.apply(mixture, 1.0), {"fp32": with_tail}).checks()
+            checks += GraphComparison(f"{what}, tail 1", shift.apply(mixture, 1.0), {"fp32": with_tail}).checks()
         if int8:
             # The question with a time is judged. Without one, a weakly trained model has near ties
             # that flip under any rounding: reported, not judged.

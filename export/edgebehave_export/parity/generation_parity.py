@@ -9,14 +9,14 @@ import torch
 
 from edgebehave.time_features import weekday_and_slot
 from edgebehave_export.parity.replay import FloatArray, Replay
-from edgebehave_export.parity.report import Comparison
+from edgebehave_export.parity.report import GraphComparison
 from edgebehave_train.kernels.copy_kernels import CopyNumbers, copy_numbers
 from edgebehave_train.kernels.time_gaps import NUM_BINS, NUM_QUANTILES, bin_of_gap
 from edgebehave_train.model.behavior_model import BehaviorModel
 
 
 @torch.inference_mode()
-def waiting_time_comparison(model: BehaviorModel, replay: Replay) -> Comparison:
+def waiting_time_comparison(model: BehaviorModel, replay: Replay) -> GraphComparison:
     """p(bin of the waiting time that came), (A,); targets whose waiting time has no beginning are left out.
 
     Training counts the kernels in a packed form (`copy_numbers`), which the states of the fp32
@@ -39,10 +39,10 @@ def waiting_time_comparison(model: BehaviorModel, replay: Replay) -> Comparison:
             in_bins, own = np.split(probs, [NUM_BINS * NUM_QUANTILES])
             is_same = bin_of_gap(gap_s[len(in_bins) :]) == gap_bin_A[a]
             found[name][a] = in_bins.reshape(NUM_BINS, -1)[gap_bin_A[a]].sum() + own[is_same].sum()
-    return Comparison("probability of the waiting time", expected_A, found)
+    return GraphComparison("probability of the waiting time", expected_A, found)
 
 
-def generation_comparisons(model: BehaviorModel, replay: Replay, mixture: FloatArray) -> list[Comparison]:
+def generation_comparisons(model: BehaviorModel, replay: Replay, mixture: FloatArray) -> list[GraphComparison]:
     """Comparisons of the behavior (A, V + U), and of the event that came, given its behavior, and of its location,
     given the event, (A,) each; 0 where the vocabulary does not hold the event.
 
@@ -53,9 +53,9 @@ def generation_comparisons(model: BehaviorModel, replay: Replay, mixture: FloatA
     event_to_behavior = np.array(log.vocabulary.event_to_behavior)
     p_event_A, p_location_A = (expected * is_known_A for expected in _by_training(model, replay))
     comparisons = [
-        Comparison("probability of the generated behavior", mixture, {}),
-        Comparison("probability of the event", p_event_A, {}),
-        Comparison("probability of the location", p_location_A, {}),
+        GraphComparison("probability of the generated behavior", mixture, {}),
+        GraphComparison("probability of the event", p_event_A, {}),
+        GraphComparison("probability of the location", p_location_A, {}),
     ]
     for name, device in replay.devices.items():
         behaviors, events, locations = (np.zeros_like(comparison.expected) for comparison in comparisons)

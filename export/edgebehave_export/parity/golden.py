@@ -44,7 +44,7 @@ UNTIMED_EVERY = 8
 """One question in so many does not know its moment."""
 
 
-class Question(NamedTuple):
+class GoldenQuestion(NamedTuple):
     """A history, and the position in the store of the event to be predicted."""
 
     user: int
@@ -54,7 +54,7 @@ class Question(NamedTuple):
 
 def golden_questions(
     store: EventStore, split: SplitConfig, history_events: int, num_histories: int = MAX_HISTORIES
-) -> list[Question]:
+) -> list[GoldenQuestion]:
     """Choose behaviors of the validation part, of as many users as there are.
 
     history_events  the length to which a history is cut.
@@ -71,12 +71,12 @@ def golden_questions(
     if not of_user:
         raise ValueError("the log has no validation part to take histories from; choose another")
     order = rng.permutation(len(of_user))
-    questions: list[Question] = []
+    questions: list[GoldenQuestion] = []
     for turn in range(max(len(asked) for _, _, asked in of_user)):
         for user, start, asked in (of_user[i] for i in order):
             if turn < len(asked) and len(questions) < num_histories:
                 at = int(asked[turn])
-                questions.append(Question(user, max(start, at - history_events), at))
+                questions.append(GoldenQuestion(user, max(start, at - history_events), at))
     return questions
 
 
@@ -124,7 +124,7 @@ def check_golden_path(out: Path, bundle: Path) -> None:
         )
 
 
-def _lines(predictor: Predictor, store: EventStore, questions: list[Question]) -> Iterator[dict[str, Any]]:
+def _lines(predictor: Predictor, store: EventStore, questions: list[GoldenQuestion]) -> Iterator[dict[str, Any]]:
     events: list[NamedEvent] = []
     user = -1
     for i, question in enumerate(questions):

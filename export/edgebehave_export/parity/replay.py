@@ -23,7 +23,6 @@ from edgebehave_train.model.behavior_model import ModelConfig
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-Moment = tuple[int, int]
 """UTC seconds and offset in minutes."""
 
 
@@ -73,7 +72,7 @@ class Device:
 
     @property
     def takes_many(self) -> bool:
-        """Whether one run may take many events: in the form for the web, not in the native one."""
+        """True if one run may take many events: in the form for the web, not in the native one."""
         return not self._caches
 
     @property
@@ -141,7 +140,12 @@ class Device:
         return {name: getattr(history, name)[events] for name in names} | {"position": np.array(events.start)}
 
     def question(
-        self, hidden_D: FloatArray, history: ClientHistory, at: int, moment: Moment | None = None, tail: float = 0.0
+        self,
+        hidden_D: FloatArray,
+        history: ClientHistory,
+        at: int,
+        moment: tuple[int, int] | None = None,
+        tail: float = 0.0,
     ) -> dict[str, Any]:
         """Inputs of the graphs that answer for event `at` from the events before it, by name.
 

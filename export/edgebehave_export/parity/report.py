@@ -52,7 +52,7 @@ class Check:
         return f"{'>=' if self.at_least else '<='} {self.limit:g}"
 
 
-class Comparison(NamedTuple):
+class GraphComparison(NamedTuple):
     """Answers of the model, (A,) or (A, ...), and those of each device by its precision."""
 
     what: str

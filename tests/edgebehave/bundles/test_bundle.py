@@ -144,10 +144,10 @@ def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(name, tmp_path):
     draw = random.Random(0)
     for file in sorted(folder.iterdir()):
         content = file.read_bytes()
-        for location in draw.sample(range(len(content)), 120):
+        for position in draw.sample(range(len(content)), 120):
             flipped = bytearray(content)
-            flipped[location] ^= 1 << draw.randrange(8)
-            for damaged in (bytes(flipped), content[:location]):
+            flipped[position] ^= 1 << draw.randrange(8)
+            for damaged in (bytes(flipped), content[:position]):
                 file.write_bytes(damaged)
                 with pytest.raises(BundleError):
                     Bundle.open(folder)

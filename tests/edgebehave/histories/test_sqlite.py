@@ -34,6 +34,24 @@ def test_what_others_write_is_seen(tmp_path):
         assert one._file.execute("SELECT max_events FROM settings").fetchone() == (600,)
 
 
+def test_a_number_of_numpy_is_stored_as_a_number(tmp_path):
+    with SqliteHistory(tmp_path / "h.db", max_events=np.int64(3)) as history:
+        tell(history, rows_at(range(5)))
+        assert rows_of(history) == rows_at(range(5))[2:]
+        assert history._file.execute("SELECT max_events FROM settings").fetchone() == (3,)
+
+
+def test_put_retains_once_for_all_rows(tmp_path):
+    with SqliteHistory(tmp_path / "h.db", max_events=100) as history, SqliteHistory(tmp_path / "2.db") as other:
+        tell(other, rows_at(range(300)))
+        statements: list[str] = []
+        history._file._sql.set_trace_callback(statements.append)
+        mark = history.put("ada", 400, other.latest("ada", 300)[1])
+        assert sum("count(*)" in statement for statement in statements) == 1
+        assert rows_of(history) == rows_at(range(300))[200:]
+        assert mark.num_events == history.mark("ada").num_events == 400
+
+
 def content(folder) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
 
@@ -126,8 +144,8 @@ def test_a_damaged_file_is_an_error_of_ours_or_gives_valid_events(tmp_path):
         data = bytearray(good)
         # The first two pages, which hold the schema and the settings, and then all of the file.
         end = 8192 if trial % 2 else len(data)
-        for location in draw.integers(0, end, 1 + trial % 3):
-            data[location] ^= int(draw.integers(1, 256))
+        for position in draw.integers(0, end, 1 + trial % 3):
+            data[position] ^= int(draw.integers(1, 256))
         damaged.write_bytes(data)
         try:
             use(damaged)

@@ -41,11 +41,11 @@ def random_history(rng, num_history, config):
 
 CONFIGS = [
     {"query_context": "time", "habits": True},
-    {"query_context": "time", "habits": False},
+    {"query_context": "time", "habits": False, "learned_kernel": False},
     {"query_context": "time", "habits": True, "learned_kernel": True},
     {"query_context": "none", "habits": True, "learned_kernel": True, "num_spare": 0},
     {"query_context": "none", "habits": True},
-    {"query_context": "none", "habits": False},
+    {"query_context": "none", "habits": False, "learned_kernel": False},
     {"query_context": "time_location", "habits": True, "num_spare": 0},
 ]
 

@@ -59,7 +59,7 @@ def support_of(store, known, examples):
     return choose_support(store, known, grown_vocabulary(store, known), examples, 0)
 
 
-def test_known_ids_keep_their_locations_and_new_ones_follow(store, known):
+def test_known_ids_keep_their_positions_and_new_ones_follow(store, known):
     grown = grown_vocabulary(store, known)
     for kind in ("events", "locations", "behaviors"):
         there = getattr(known.vocabulary, kind)

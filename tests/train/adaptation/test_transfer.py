@@ -116,7 +116,7 @@ def test_a_run_can_turn_habits_on_or_off(source, other, tmp_path):
 
 def test_drawn_rows_have_the_moments_of_the_old_ones_and_the_old_map_to_the_projection():
     """Source rows on a line, each projection row twice its event row: the new ones follow."""
-    sizes = {"width": 16, "num_layers": 1, "num_heads": 2, "window": 4, "habits": False}
+    sizes = {"width": 16, "num_layers": 1, "num_heads": 2, "window": 4, "habits": False, "learned_kernel": False}
     few = Vocabulary.identity([f"a{i}" for i in range(30)], ["home"])
     many = Vocabulary.identity([f"b{i}" for i in range(4000)], ["port", "square"])
     torch.manual_seed(0)

@@ -106,7 +106,7 @@ def read_real_log(path: Path) -> tuple[BehaviorLog, Targets, Targets]:
         else:
             local = datetime.fromisoformat(row["local_time"] + "+00:00")
             time_s, offset_min = int(local.timestamp()), 0
-            location, behavior = row["location"], row["category"]
+            location, behavior = row["place"], row["category"]
         if behavior:
             events.append((row["user_id"], time_s, behavior, location, offset_min))
     events.sort()

@@ -19,9 +19,9 @@ from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.ingest import IngestConfig, IngestError, ingest
 
 NOON = 1_400_000_000  # 2014-05-13T16:53:20Z
-HEADER = ("user", "time", "event", "location", "offset", "behavior")
+HEADER = ("user", "time", "event", "venue", "offset", "behavior")
 ROLES = {"user": "user", "time": "time", "event": "event"}
-ALL_ROLES = ROLES | {"location": "location", "utc_offset": "offset", "behavior": "behavior"}
+ALL_ROLES = ROLES | {"location": "venue", "utc_offset": "offset", "behavior": "behavior"}
 
 
 def write_csv(path, rows, header=HEADER, delimiter=",", quoting=csv.QUOTE_MINIMAL):
@@ -166,7 +166,7 @@ def test_names_keep_unicode_quotes_delimiters_and_line_breaks(tmp_path):
     ]
     rows = [("u, 1", NOON + i, name, f"at {name}") for i, name in enumerate(names)]
     path = write_csv(tmp_path / "log.csv", rows, HEADER[:4])
-    store, _, _ = run(path, tmp_path / "out", ROLES | {"location": "location"})
+    store, _, _ = run(path, tmp_path / "out", ROLES | {"location": "venue"})
     assert [row[2] for row in rows_of(store)] == names
     assert [row[3] for row in rows_of(store)] == [f"at {name}" for name in names]
     assert store.users() == ["u, 1"]
@@ -255,7 +255,7 @@ def test_too_many_bad_rows_stop_with_one_line_and_leave_nothing(tmp_path):
 def test_the_name_unknown_is_no_name(tmp_path):
     rows = [("u", NOON, "<unknown>", "p"), ("u", NOON, "e", "<unknown>")]
     path = write_csv(tmp_path / "log.csv", rows, HEADER[:4])
-    store, statistics, _ = run(path, tmp_path / "out", ROLES | {"location": "location"}, max_bad=0.5)
+    store, statistics, _ = run(path, tmp_path / "out", ROLES | {"location": "venue"}, max_bad=0.5)
     assert statistics["rejected"] == {"missing event": 1}
     assert store.location.tolist() == [0]
 
@@ -469,7 +469,7 @@ def test_whatever_the_names_the_store_holds_the_log(tmp_path_factory, rows):
     path = write_csv(folder / "log.csv", rows, HEADER[:4], quoting=csv.QUOTE_ALL)
     blanks = " \t\n\v\f\r\u00a0\u3000"
     expected = {(*row, 0, row[2]) for row in rows if row[0].strip(blanks) and row[2].strip(blanks)}
-    store, _, _ = run(path, folder / "out", ROLES | {"location": "location"}, max_bad=0.99)
+    store, _, _ = run(path, folder / "out", ROLES | {"location": "venue"}, max_bad=0.99)
     assert sorted(rows_of(store)) == sorted(expected)
 
 
@@ -493,12 +493,12 @@ REAL_LOGS = {
             "time": "start_local",
             "event": "activity",
             "behavior": "category",
-            "location": "location",
+            "location": "place",
         },
     ),
     "tokyo": (
         "llmob_tokyo/trips_2019.csv.gz",
-        {"user": "user_id", "time": "local_time", "event": "category", "location": "location"},
+        {"user": "user_id", "time": "local_time", "event": "category", "location": "place"},
     ),
 }
 

@@ -151,7 +151,7 @@ def test_without_a_query_context_the_state_is_the_query():
     assert not [name for name in model.state_dict() if name.startswith("query_")]
 
 
-def test_an_unknown_time_has_a_location_of_its_own():
+def test_an_unknown_time_has_a_row_of_its_own():
     model = make_model(query_context="time")
     hidden = torch.zeros(1, 16)
     unknown = model.query(hidden, torch.tensor([UNKNOWN_TIME]), torch.tensor([UNKNOWN_TIME]))

@@ -22,6 +22,8 @@ def test_the_learned_kernel_is_part_of_the_habits():
     config = TrainConfig(habits=False)
     assert config.learned_kernel
     assert not config.model_config(VOCABULARY).learned_kernel
+    with pytest.raises(ValueError, match="learned_kernel is one of the habit kernels: it needs habits"):
+        ModelConfig(num_events=3, num_locations=2, num_behaviors=3, habits=False)
 
 
 @pytest.mark.parametrize("attention", ["softmax", "llama"])

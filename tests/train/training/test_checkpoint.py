@@ -155,6 +155,6 @@ def test_a_description_that_fails_leaves_the_old_one(folder, monkeypatch, name):
 
 
 def test_a_config_survives_json():
-    for config in (CONFIG, dataclasses.replace(CONFIG, query_context="none", habits=False)):
+    for config in (CONFIG, dataclasses.replace(CONFIG, query_context="none", habits=False, learned_kernel=False)):
         content = json.loads(json.dumps(config.to_json()))
         assert type(config).from_json(content) == config

@@ -60,9 +60,9 @@ def test_what_is_no_run_is_left_alone(tiny_store, config, tmp_path, name):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / name).write_text("mine")
-    for location in (folder, folder / name):
+    for path in (folder, folder / name):
         with pytest.raises(ValueError, match=r"(not part of|a folder for) a run"):
-            finished_run(tiny_store, config, location, device="cpu")
+            finished_run(tiny_store, config, path, device="cpu")
     assert (folder / name).read_text() == "mine"
 
 

@@ -219,7 +219,7 @@ def test_the_weighted_mean_by_hand():
     assert loss == pytest.approx((2 / 3 * 1 + 3 / 2 * 2 + 3 / 2 * 6) / 3)
 
 
-def test_a_shift_puts_the_adjusted_loss_in_the_location_of_the_plain_one():
+def test_a_shift_puts_the_adjusted_loss_in_the_place_of_the_plain_one():
     # p = .5, .3, .2 and r = .6, .3, .1, as above: losses -log(.3 / .41) and -log(.02 / .41).
     losses, normalizers = [-math.log(0.5), -math.log(0.2)], [math.log(0.41)] * 2
     first, third = -math.log(0.3 / 0.41), -math.log(0.02 / 0.41)

@@ -47,6 +47,8 @@ _RIDGE = 0.1
 """Share of the mean variance that is added to every direction of the feature covariance."""
 _SETTLED = 1e-4
 """Change of a bias below which the rounds end."""
+_NUM_ROUNDS = 200
+"""Rounds at most."""
 
 
 @torch.no_grad()
@@ -267,7 +269,6 @@ def calibrate_biases(
     sample_M: Tensor,
     prior_V: Tensor,
     new: Sequence[int],
-    num_rounds: int = 200,
 ) -> None:
     """Biases of new behaviors, in place, for which the mean of p(b) is the prior of b.
 
@@ -279,7 +280,7 @@ def calibrate_biases(
     scores_MV = feature_MF @ weight_VF.T + never_V
     start = scores_MV.logsumexp(1).mean() - scores_MV[:, ids].mean(0) + prior_V[ids].log()
     bias_V[ids] = start
-    for _ in range(num_rounds):
+    for _ in range(_NUM_ROUNDS):
         mean_V = sample_M @ (scores_MV + bias_V).softmax(1)
         step = (prior_V[ids] / mean_V[ids].clamp_min(1e-12)).log()
         bias_V[ids] += step

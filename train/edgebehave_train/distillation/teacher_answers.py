@@ -157,7 +157,7 @@ def choose_targets(
 
 
 def targets_to_ask(
-    store: EventStore, split: SplitConfig, can_answer: npt.NDArray[np.bool_], samples: int | None, seed: int = 0
+    store: EventStore, split: SplitConfig, can_answer: npt.NDArray[np.bool_], samples: int | None
 ) -> npt.NDArray[np.int64]:
     """Training targets that a teacher answers, see `choose_targets`: (N,) positions, ascending.
 
@@ -174,7 +174,7 @@ def targets_to_ask(
             f"the teacher knows no target of the training part of {store.path}; take one that "
             "shares behaviors with the log"
         )
-    return choose_targets(known.event, known.behavior, len(known) if samples is None else samples, seed)
+    return choose_targets(known.event, known.behavior, len(known) if samples is None else samples, seed=0)
 
 
 def answers_of(

@@ -210,7 +210,7 @@ def language_teacher(
     )
 
 
-def language_names(path: Path, *, device: str = "cpu", base: Path | None = None) -> NameEmbeddings:
+def language_names(path: Path, *, base: Path | None = None) -> NameEmbeddings:
     """The embeddings of names by the language model in a folder: input embeddings of its base.
 
     Raises ValueError if there is none.
@@ -220,7 +220,7 @@ def language_names(path: Path, *, device: str = "cpu", base: Path | None = None)
             f"{path} is no tuned language model, so names have no embeddings; make one with `edgebehave llm tune`"
         )
     tuned = TunedLLM.open(path)
-    model, tokenizer = tuned.load(device, base=base)
+    model, tokenizer = tuned.load("cpu", base=base)
     weight = model.get_input_embeddings().weight.detach()
 
     def tokenize(name: str) -> list[int]:

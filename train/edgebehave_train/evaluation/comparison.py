@@ -27,7 +27,7 @@ from edgebehave_train.evaluation.part_predictions import (
     predict_baselines,
     predict_scored,
 )
-from edgebehave_train.files import require_writable, write_json, write_text
+from edgebehave_train.files import names_in, require_writable, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
@@ -72,7 +72,7 @@ def compare(
     for capacity in capacities:
         if not 1 < capacity < math.inf:
             raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
-    require_writable(out, "a comparison", lambda out: (out / "checkpoints").is_dir())
+    require_writable(out, "a comparison", lambda out: set() if (out / "checkpoints").is_dir() else names_in(out))
     started = time.monotonic()
     adjustments = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
     dro_shifts = [(0.0, capacity) for capacity in sorted(set(capacities))]
@@ -170,7 +170,9 @@ def _measured(
     if missing:
         capacities = [capacity for _, capacity in missing if capacity != 1]
         priors = dro_priors(checkpoint, asked["validation"], capacities, part == "validation")
-        scorers = [adjusted(checkpoint, tau) if capacity == 1 else priors[capacity] for tau, capacity in missing]
+        scorers = [
+            adjusted(checkpoint, asked[part], tau) if capacity == 1 else priors[capacity] for tau, capacity in missing
+        ]
         results = predict_scored(checkpoint, asked[part], scorers)
         for shift, result in zip(missing, results, strict=True):
             known[keys[shift]] = evaluate_predictions(result, checkpoint.behavior_counts)

@@ -26,7 +26,7 @@ _MARKERS, _DASHES = "os^DvPX*hp<", ("-", "--", "-.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class CurvePoint:
     """A model at one strength of the prior shift: tau, or C of a DRO prior; 0 = as trained.
 
     hr_bar, macro_bar  length of the bar (below, above) the value, each >= 0.
@@ -41,7 +41,7 @@ class Point:
 
 def draw_frontier(table: Table, path: Path) -> Figure:
     """The models of one evaluation, with bootstrap intervals over users of HR@1; written to a file."""
-    curves: dict[str, list[Point]] = {}
+    curves: dict[str, list[CurvePoint]] = {}
     for row in table.rows:
         if row.kind == "model" or _ADJUSTED in row.name:
             name, _, tau = row.name.partition(_ADJUSTED)
@@ -71,7 +71,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> Figure:
 
 
 def _draw(
-    path: Path, curves: Mapping[str, Sequence[Point]], baselines: Mapping[str, tuple[float, float]], title: str
+    path: Path, curves: Mapping[str, Sequence[CurvePoint]], baselines: Mapping[str, tuple[float, float]], title: str
 ) -> Figure:
     figure = Figure(figsize=(12, 5.6), layout="constrained")
     whole, near = figure.subplots(1, 2)
@@ -96,7 +96,7 @@ def _draw(
     return figure
 
 
-def _zoom(axes: Axes, curves: Mapping[str, Sequence[Point]]) -> None:
+def _zoom(axes: Axes, curves: Mapping[str, Sequence[CurvePoint]]) -> None:
     """Limit the axes to the first two points of each curve: no shift and the weakest one."""
     shown = [point for points in curves.values() for point in sorted(points, key=lambda point: point.strength)[:2]]
     for values, limit in (
@@ -107,7 +107,7 @@ def _zoom(axes: Axes, curves: Mapping[str, Sequence[Point]]) -> None:
         limit(min(values) - margin, max(values) + margin)
 
 
-def _draw_curve(axes: Axes, name: str, points: Sequence[Point], style: tuple[str, str, str]) -> None:
+def _draw_curve(axes: Axes, name: str, points: Sequence[CurvePoint], style: tuple[str, str, str]) -> None:
     color, marker, dashes = style
     hr_at_1 = [point.hr_at_1 for point in points]
     macro_recall = [point.macro_recall for point in points]
@@ -132,16 +132,16 @@ def _annotate(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int,
     axes.annotate(text, at, textcoords="offset points", xytext=offset, **look)
 
 
-def _point_of_seeds(row: ComparedRow, strength: float) -> Point:
+def _point_of_seeds(row: ComparedRow, strength: float) -> CurvePoint:
     """Mean over seeds; the bar of a single run has no length."""
     hr_at_1, hr_bar = row.interval("hr_at_1")
     macro_recall, macro_bar = row.interval("macro_recall")
     bars = [(length, length) for length in np.nan_to_num([hr_bar, macro_bar]).tolist()]
-    return Point(strength=strength, hr_at_1=hr_at_1, macro_recall=macro_recall, hr_bar=bars[0], macro_bar=bars[1])
+    return CurvePoint(strength=strength, hr_at_1=hr_at_1, macro_recall=macro_recall, hr_bar=bars[0], macro_bar=bars[1])
 
 
-def _point_of_row(row: Row, tau: float) -> Point:
+def _point_of_row(row: Row, tau: float) -> CurvePoint:
     hr = row.metrics["hr_at_1"]
     # Resampled values may all lie on one side of the value itself.
     bar = (max(0.0, hr.value - hr.low), max(0.0, hr.high - hr.value))
-    return Point(strength=tau, hr_at_1=hr.value, macro_recall=row.metrics["macro_recall"].value, hr_bar=bar)
+    return CurvePoint(strength=tau, hr_at_1=hr.value, macro_recall=row.metrics["macro_recall"].value, hr_bar=bar)

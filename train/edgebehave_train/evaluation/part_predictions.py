@@ -20,7 +20,7 @@ from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import MappedLog, map_log
 from edgebehave_train.logs.split import PARTS, TRAIN, VALIDATION, part_of_event
-from edgebehave_train.metrics.prior_shift import adjustment_ratio, shifted_scores
+from edgebehave_train.metrics.prior_shift import adjusted_scores, adjustment_divisor
 from edgebehave_train.metrics.ranking import Predictions, Ranking
 from edgebehave_train.metrics.scoring import Experts, target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -115,15 +115,15 @@ def predict(
 
     experts  "network" leaves the habit kernels out.
     """
-    return predict_scored(checkpoint, asked, [adjusted(checkpoint, tau) for tau in taus], experts)
+    return predict_scored(checkpoint, asked, [adjusted(checkpoint, asked, tau) for tau in taus], experts)
 
 
-def adjusted(checkpoint: Checkpoint, tau: float) -> Scorer:
+def adjusted(checkpoint: Checkpoint, asked: PartTargets, tau: float) -> Scorer:
     """Scores by post-hoc logit adjustment with the training frequencies of a checkpoint."""
-    counts_V = checkpoint.behavior_counts
     if tau == 0:
         return lambda which, probs_RC: probs_RC
-    return lambda which, probs_RC: shifted_scores(probs_RC, adjustment_ratio(counts_V, probs_RC.shape[1], tau))
+    divisor_C = adjustment_divisor(checkpoint.behavior_counts, asked.behaviors.num_candidates, tau)
+    return lambda which, probs_RC: adjusted_scores(probs_RC, divisor_C)
 
 
 def predict_scored(

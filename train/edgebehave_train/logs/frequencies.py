@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 HEAD_ABOVE, TAIL_BELOW = 0.05, 0.01
+GROUPS = ("head", "medium", "tail")
 
 
 def candidate_prior(behavior_counts_V: npt.NDArray[np.integer], num_candidates: int) -> npt.NDArray[np.float64]:

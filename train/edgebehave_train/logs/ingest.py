@@ -44,7 +44,7 @@ from edgebehave_train.logs.reading.times import (
     zones_known,
 )
 from edgebehave_train.logs.sorting import sort_and_write
-from edgebehave_train.logs.store_writer import is_store, write_statistics
+from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
@@ -133,7 +133,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     """
     say = report or logging.getLogger("edgebehave.ingest").info
     instead = "" if config.overwrite else "use --overwrite"
-    with replaced_folder(config.out, "an event store", is_store, instead=instead) as store:
+    with replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as store:
         scratch = store.parent
         copies = scratch / "copies"
         copies.mkdir()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
-from edgebehave_train.files import read_json, write_json
+from edgebehave_train.files import names_in, read_json, write_json
 from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
 
 STORE_FILES = frozenset(
@@ -148,13 +148,13 @@ def write_store(
     }
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder holds an event store, whatever its version, and nothing else."""
+def foreign_to_store(folder: Path) -> set[str]:
+    """The names in a folder that are no files of an event store, whatever its version."""
     try:
         statistics = read_json(folder / "statistics.json")
     except (OSError, ValueError):
-        return False
-    return "format_version" in statistics and {entry.name for entry in folder.iterdir()} <= STORE_FILES
+        return names_in(folder)
+    return names_in(folder) - (STORE_FILES if "format_version" in statistics else set())
 
 
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,13 +42,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train.logs.frequencies import group_of_behavior
+from edgebehave_train.logs.frequencies import GROUPS, group_of_behavior
 from edgebehave_train.metrics.ranking import OUT_OF_REACH, Predictions
 
 CUTOFFS = (1, 3, 4, 5, 10)
 """The k of HR@k and NDCG@k; 4 are the slots of a dock."""
-
-GROUPS = ("head", "medium", "tail")
 
 
 def hit_rate_at_k(predictions: Predictions, k: int) -> npt.NDArray[np.float64]:

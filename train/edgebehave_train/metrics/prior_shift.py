@@ -24,8 +24,16 @@ def shifted_scores(probs_RC: npt.NDArray[np.float32], ratio_C: npt.NDArray[np.fl
     return (probs_RC * ratio_C).astype(np.float32)
 
 
-def adjustment_ratio(
+def adjustment_divisor(
     behavior_counts_V: npt.NDArray[np.integer], num_candidates: int, tau: float
 ) -> npt.NDArray[np.float64]:
-    """r of logit adjustment, (C,): p_b^-tau; all 1 for tau = 0. Ids without a count have the prior of one event."""
-    return candidate_prior(behavior_counts_V, num_candidates) ** -tau
+    """1 / r of logit adjustment, (C,): p_b^tau; all 1 for tau = 0. Ids without a count have the prior of one event."""
+    return candidate_prior(behavior_counts_V, num_candidates) ** tau
+
+
+def adjusted_scores(probs_RC: npt.NDArray[np.float32], divisor_C: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """p(b) / p_b^tau of every candidate, (R, C) float32, not normalized.
+
+    It divides: a product with p_b^-tau is rounded otherwise, which can change which candidates tie.
+    """
+    return (probs_RC / divisor_C).astype(np.float32)

@@ -87,8 +87,8 @@ class ModelConfig(NetworkConfig):
     num_spare: int = HABIT_EVENTS
 
     def __post_init__(self) -> None:
-        if not self.habits:
-            object.__setattr__(self, "learned_kernel", False)
+        if self.learned_kernel and not self.habits:
+            raise ValueError("learned_kernel is one of the habit kernels: it needs habits; set learned_kernel=False")
         if self.width % 4 or self.width % self.num_heads:
             raise ValueError(
                 f"width must be divisible by 4 and by num_heads, got width {self.width} and num_heads {self.num_heads}"
@@ -115,7 +115,7 @@ class ModelConfig(NetworkConfig):
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ModelConfig":
-        # Configs from before 2026-11-30 hold a field `llama`.
+        # The key `llama` of older configs held the sizes of Llama blocks, which are now an add-on in research/.
         return cls(**{name: value for name, value in content.items() if name != "llama"})
 
     @property
@@ -136,17 +136,17 @@ class ModelConfig(NetworkConfig):
         return max(self.receptive_field + self.window - 2, HABIT_EVENTS)
 
 
-def rotary_table(head_width: int, period: int = ROTARY_PERIOD) -> tuple[Tensor, Tensor]:
-    """cos and sin of the rotary angles, both (period, head_width / 2) float32.
+def rotary_table(head_width: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of the rotary angles, both (ROTARY_PERIOD, head_width / 2) float32.
 
     The frequencies 1000^(-i / half) are rounded to multiples of 2 pi / period, so that position counters can wrap at
     the period for ever.
     """
     half = head_width // 2
     frequency = 1000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-    turns = torch.clamp(torch.round(frequency * period / (2 * math.pi)), min=1)
-    position = torch.arange(period, dtype=torch.float64)[:, None]
-    angle = position * (2 * math.pi * turns / period)[None]
+    turns = torch.clamp(torch.round(frequency * ROTARY_PERIOD / (2 * math.pi)), min=1)
+    position = torch.arange(ROTARY_PERIOD, dtype=torch.float64)[:, None]
+    angle = position * (2 * math.pi * turns / ROTARY_PERIOD)[None]
     return angle.cos().float(), angle.sin().float()
 
 

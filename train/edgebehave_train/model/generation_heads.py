@@ -118,6 +118,7 @@ class GenerationHeads(nn.Module):
         self.gap_gate = CopyGate(width, len(GAP_KERNELS))
         self.event_out = nn.Linear(width, quarter)
         self.event_bias = nn.Parameter(torch.zeros(num_events))
+        # `place_` stays: it is in the names of the weights of saved checkpoints.
         self.place_in = nn.Linear(width + quarter, width)
         self.place_out = nn.Linear(width, quarter)
         self.place_bias = nn.Parameter(torch.zeros(num_locations))

@@ -23,7 +23,6 @@ def inject_lora(
     model: BehaviorModel,
     rank: int = 8,
     alpha: float = 16.0,
-    dropout: float = 0.0,
     targets: Sequence[str] = BLOCK_LAYERS,
     trained: Sequence[str] = (),
 ) -> None:
@@ -31,7 +30,6 @@ def inject_lora(
 
     rank     of each adapter, at least 1.
     alpha    the adapter counts alpha / rank.
-    dropout  on the input of the adapters, in [0, 1).
     targets  layers that get an adapter: linear layers or embeddings, by full name ("blocks.0.qkv") or its last part
              ("qkv", in every block).
     trained  names or prefixes of parameters that train as they are ("norm", "head_out.weight").
@@ -52,7 +50,6 @@ def inject_lora(
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT takes any number
-        lora_dropout=dropout,
         target_modules=list(targets),
     )
     with warnings.catch_warnings():

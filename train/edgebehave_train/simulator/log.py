@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgebehave_train.files import write_bytes
 from edgebehave_train.simulator.process import EVENT_NAMES, BehaviorProcess
 from edgebehave_train.simulator.users import Ints, Population, choose, draw_population, draw_times
-from edgebehave_train.simulator.world import BEHAVIORS, LOCATIONS, ZONES
+from edgebehave_train.simulator.world import BEHAVIORS, LOCATION_KINDS, ZONES
 
 MAX_DAYS = 280
 """The calendar of the time zones covers one year."""
@@ -100,7 +100,7 @@ def simulate(config: SimulatorConfig) -> SimulatedLog:
     """Run the process. The same config gives the same log."""
     events, time_s, offset_min = run_process(config)
     people, user = events.people, events.user
-    location, location_names = _locations(people, user, time_s + 60 * offset_min, events.location, events.rng)
+    location, location_names = _locations(people, user, time_s + 60 * offset_min, events.location_kind, events.rng)
     return SimulatedLog(
         config=config,
         user_names=tuple(f"user_{u:05d}" for u in range(config.num_users)),
@@ -130,8 +130,8 @@ def _locations(
     predictor can see all that the process depends on.
     """
     names: list[str] = list(_SHARED_LOCATIONS)
-    favorites = np.zeros((people.num_users, len(LOCATIONS), len(_FAVORITES)), np.int64)
-    for p, kind in enumerate(LOCATIONS):
+    favorites = np.zeros((people.num_users, len(LOCATION_KINDS), len(_FAVORITES)), np.int64)
+    for p, kind in enumerate(LOCATION_KINDS):
         if kind in _SHARED_LOCATIONS:
             favorites[:, p] = _SHARED_LOCATIONS.index(kind)
             continue

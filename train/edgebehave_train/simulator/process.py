@@ -1,4 +1,4 @@
-"""The simulator's process: the location of each user, and what the user does there.
+"""The simulator's process: the kind of location of each user, and what the user does there.
 
 At a moment whose time is given, the location is drawn from q(l), then the behavior from p(b | l), then one of its
 events. Everything depends on the user's latent parameters, the past and the time only:
@@ -13,8 +13,8 @@ events. Everything depends on the user's latent parameters, the past and the tim
 
 The oracle beside it does not know the location: p(b) = sum_l q(l) p(b | l). Both are linear in q.
 
-Legend: N events, R users at work in one step, V behaviors, P locations, S half hours, C cues, T triggers, E events of
-all behaviors.
+Legend: N events, R users at work in one step, V behaviors, P kinds of locations, S half hours, C cues, T triggers,
+E events of all behaviors.
 """
 
 import copy
@@ -31,7 +31,7 @@ from edgebehave_train.simulator.users import (
     schedule_table,
     slot_of,
 )
-from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATIONS, START_S, TRIGGERS
+from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATION_KINDS, START_S, TRIGGERS
 
 _CUE_SHARE = 0.08  # of all events
 _CUE_FRESH_MIN = 30.0
@@ -58,14 +58,14 @@ _STAY_MIN = {
 EVENT_NAMES = (*(e for b in BEHAVIORS for e in b.events), *(c.event for c in CUES))
 _FIRST_EVENT = np.r_[0, np.cumsum([len(b.events) for b in BEHAVIORS])]
 _BEHAVIOR_ID = {b.name: v for v, b in enumerate(BEHAVIORS)}
-_HOME, _STATION, _AWAY = (LOCATIONS.index(p) for p in ("home", "station", "away"))
+_HOME, _STATION, _AWAY = (LOCATION_KINDS.index(p) for p in ("home", "station", "away"))
 
 
 class BehaviorProcess:
     """All users side by side, one event of each per step.
 
     `run` fills these columns, all of shape (N,):
-    location, behavior, event     ids of PLACES, BEHAVIORS, EVENT_NAMES; a cue has neither of the first two: -1.
+    location_kind, behavior, event  ids of LOCATION_KINDS, BEHAVIORS, EVENT_NAMES; a cue has -1 for the first two.
     rank, prob                 of the true behavior under the oracle's p; 0 for a cue.
     top, balanced_top          argmax of p(b), and of p(b) / share of b; -1 for a cue.
     previous                   position of the user's last behavior before it, -1 if there is none.
@@ -83,7 +83,7 @@ class BehaviorProcess:
         self._plan_the_days()
 
         self.cue = np.where(rng.random(n) < _CUE_SHARE, choose(np.tile([c.rate for c in CUES], (n, 1)), rng), -1)
-        self.location = np.full(n, -1)
+        self.location_kind = np.full(n, -1)
         self.event = np.where(self.cue >= 0, _FIRST_EVENT[-1] + self.cue, -1)
         self.behavior = np.full(n, -1)
         self.rank = np.zeros(n, np.int16)
@@ -96,8 +96,8 @@ class BehaviorProcess:
         self.share_v = np.array([b.share for b in BEHAVIORS])
         self.clock_sv = clock_table()
         self.schedule = schedule_table()
-        self.location_pv = np.array([[b.locations.get(p, 1.0) for b in BEHAVIORS] for p in LOCATIONS])
-        self.stay_p = np.array([_STAY_MIN[p] for p in LOCATIONS])
+        self.kind_pv = np.array([[b.locations.get(p, 1.0) for b in BEHAVIORS] for p in LOCATION_KINDS])
+        self.stay_p = np.array([_STAY_MIN[p] for p in LOCATION_KINDS])
         self.cue_weight = np.array([c.weight for c in CUES])
         self.cue_cv = np.array([[c.hints.get(b.name, 0.0) for b in BEHAVIORS] for c in CUES])
         self._tabulate_triggers()
@@ -125,15 +125,15 @@ class BehaviorProcess:
         event_id = {name: e for e, name in enumerate(EVENT_NAMES)}
         shape = (len(TRIGGERS), len(EVENT_NAMES))
         self.trigger_after = np.zeros(shape, bool)
-        self.trigger_from = np.zeros((len(TRIGGERS), len(LOCATIONS)), bool)
-        self.trigger_at = np.zeros((len(TRIGGERS), len(LOCATIONS)))
+        self.trigger_from = np.zeros((len(TRIGGERS), len(LOCATION_KINDS)), bool)
+        self.trigger_at = np.zeros((len(TRIGGERS), len(LOCATION_KINDS)))
         self.trigger_tv = np.zeros((len(TRIGGERS), len(BEHAVIORS)))
         for t, trigger in enumerate(TRIGGERS):
             self.trigger_after[t, [event_id[e] for e in trigger.after] or slice(None)] = True
             origin = trigger.arrived_from
-            self.trigger_from[t, slice(None) if origin is None else LOCATIONS.index(origin)] = True
+            self.trigger_from[t, slice(None) if origin is None else LOCATION_KINDS.index(origin)] = True
             here = trigger.location
-            self.trigger_at[t, slice(None) if here is None else LOCATIONS.index(here)] = 1.0
+            self.trigger_at[t, slice(None) if here is None else LOCATION_KINDS.index(here)] = 1.0
             self.trigger_tv[t, _BEHAVIOR_ID[trigger.behavior]] = 1.0
         self.trigger_weight = np.array([t.weight for t in TRIGGERS])
         self.trigger_within = np.array([t.within_min for t in TRIGGERS])
@@ -162,18 +162,18 @@ class BehaviorProcess:
         q_rp, given = self._situation(at)
 
         oracle_rv = self._behavior_probs(q_rp, *given)
-        location = choose(q_rp, self.rng)
-        behavior = choose(self._behavior_probs(np.eye(len(LOCATIONS))[location], *given), self.rng)
+        kind = choose(q_rp, self.rng)
+        behavior = choose(self._behavior_probs(np.eye(len(LOCATION_KINDS))[kind], *given), self.rng)
         event = _FIRST_EVENT[behavior] + choose(self.people.event_probs[user, behavior], self.rng)
 
-        self.location[at], self.behavior[at], self.event[at] = location, behavior, event
+        self.location_kind[at], self.behavior[at], self.event[at] = kind, behavior, event
         prob = oracle_rv[np.arange(len(at)), behavior]
         self.prob[at] = prob
         self.rank[at] = 1 + (oracle_rv > prob[:, None]).sum(1)
         self.top[at] = oracle_rv.argmax(1)
         self.balanced_top[at] = (oracle_rv / self.share_v).argmax(1)
         self.last[user] = at
-        self.is_away[user] = np.where(location == _STATION, self.is_away[user], location == _AWAY)
+        self.is_away[user] = np.where(kind == _STATION, self.is_away[user], kind == _AWAY)
 
     def oracle_probs(self, at: Ints) -> Floats:
         """The oracle's p(b) at positions `at` of behaviors, (R, V), once the process has run."""
@@ -202,14 +202,14 @@ class BehaviorProcess:
         people = self.people
         anew_rp = self.schedule[people.persona[user], self.plan[at], self.slot[at]].copy()
         anew_rp[:, _STATION] *= people.trip_factor[user]
-        was = np.where(last < 0, _HOME, self.location[last])
+        was = np.where(last < 0, _HOME, self.location_kind[last])
         # A trip: station, away for a day or so, station, home.
         for rows, target in (
             (was == _AWAY, _STATION),
             ((was == _STATION) & self.was_away[at], _HOME),
             ((was == _STATION) & ~self.was_away[at], _AWAY),
         ):
-            anew_rp[rows] = np.eye(len(LOCATIONS))[target]
+            anew_rp[rows] = np.eye(len(LOCATION_KINDS))[target]
         anew_rp /= anew_rp.sum(1, keepdims=True)
         stay_r = np.exp(-gap_min / self.stay_p[was])
         q_rp = (1 - stay_r)[:, None] * anew_rp
@@ -224,7 +224,7 @@ class BehaviorProcess:
                  normalized.
         """
         people, rows = self.people, np.arange(len(at))
-        done, was = self.behavior[last], self.location[last]
+        done, was = self.behavior[last], self.location_kind[last]
 
         triggers_rt = self.trigger_weight * (
             people.adopted[user]
@@ -254,9 +254,9 @@ class BehaviorProcess:
         triggered_rp = triggers_rt @ self.trigger_at
         scale_rp = np.minimum(1.0, _MAX_TRIGGERED / np.maximum(triggered_rp, 1e-9))
         rest_rp = 1 - triggered_rp * scale_rp
-        mass_rp = taste_rv @ self.location_pv.T
+        mass_rp = taste_rv @ self.kind_pv.T
         probs_rv = (((q_rp * scale_rp) @ self.trigger_at.T) * triggers_rt) @ self.trigger_tv
         probs_rv += (q_rp * rest_rp).sum(1, keepdims=True) * personal_rv
         taste_left_r = 1 - personal_rv.sum(1, keepdims=True)
-        probs_rv += taste_left_r * taste_rv * ((q_rp * rest_rp / mass_rp) @ self.location_pv)
+        probs_rv += taste_left_r * taste_rv * ((q_rp * rest_rp / mass_rp) @ self.kind_pv)
         return probs_rv

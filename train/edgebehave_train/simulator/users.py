@@ -15,7 +15,7 @@ from edgebehave_train.simulator.world import (
     BEHAVIORS,
     CLOCK_BUMPS,
     FIRST_TAIL,
-    LOCATIONS,
+    LOCATION_KINDS,
     PERSONAS,
     START_S,
     TRIGGERS,
@@ -51,7 +51,7 @@ _SHIFT_MIN, _MOST_SHIFT_MIN = 40.0, 90.0  # standard deviation and limit
 _SUCCESSOR_WEIGHT = (0.1, 0.5)
 _APPOINTMENT_WEIGHT = (0.35, 0.9)
 
-_HOUR_S = DAY_START_H + (np.arange(48) + 0.5) / 2
+_SLOT_HOUR = DAY_START_H + (np.arange(48) + 0.5) / 2
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -114,7 +114,7 @@ def clock_table() -> Floats:
     for v, behavior in enumerate(BEHAVIORS):
         height = np.full(48, _FLOOR)
         for center, width, bump in CLOCK_BUMPS[behavior.clock]:
-            away = (_HOUR_S - center + 12) % 24 - 12
+            away = (_SLOT_HOUR - center + 12) % 24 - 12
             height += bump * np.exp(-0.5 * (away / width) ** 2)
         table[:, v] = height / height.mean()
     return table
@@ -132,36 +132,36 @@ def rhythm_table() -> Floats:
     """(personas, plans, S): share of the phone's use in each half hour; rows sum to 1."""
     table = np.zeros((len(PERSONAS), NUM_PLANS, 48))
     for index, _, _, wake, sleep in _plans():
-        use = np.where((wake <= _HOUR_S) & (sleep > _HOUR_S), 1.0, _ASLEEP)
-        use[(_HOUR_S >= 19) & (sleep > _HOUR_S)] *= _EVENING
+        use = np.where((wake <= _SLOT_HOUR) & (sleep > _SLOT_HOUR), 1.0, _ASLEEP)
+        use[(_SLOT_HOUR >= 19) & (sleep > _SLOT_HOUR)] *= _EVENING
         table[index] = use / use.sum()
     return table
 
 
 def schedule_table() -> Floats:
     """(personas, plans, S, P): location of a user who sets out anew at that time; rows sum to 1."""
-    location = {name: p for p, name in enumerate(LOCATIONS)}
-    outings = [location[name] for name in _OUTINGS]
-    table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(LOCATIONS)))
+    kind_id = {name: p for p, name in enumerate(LOCATION_KINDS)}
+    outings = [kind_id[name] for name in _OUTINGS]
+    table = np.zeros((len(PERSONAS), NUM_PLANS, 48, len(LOCATION_KINDS)))
     for index, persona, shift, wake, sleep in _plans():
         where = table[index]
-        out = (wake + 1 <= _HOUR_S) & (min(sleep - 1, 23.5) > _HOUR_S)
-        where[:, location["home"]] = 1.0
+        out = (wake + 1 <= _SLOT_HOUR) & (min(sleep - 1, 23.5) > _SLOT_HOUR)
+        where[:, kind_id["home"]] = 1.0
         where[np.ix_(np.flatnonzero(out), np.array(outings))] = list(_OUTINGS.values())
-        where[_HOUR_S >= 20, location["clinic"]] = 0.0
+        where[_SLOT_HOUR >= 20, kind_id["clinic"]] = 0.0
         if shift is None:
-            where[(_HOUR_S >= 8) & (_HOUR_S < 13), location["station"]] = persona.trips
+            where[(_SLOT_HOUR >= 8) & (_SLOT_HOUR < 13), kind_id["station"]] = persona.trips
             continue
-        at_work = (shift.start <= _HOUR_S) & (shift.stop > _HOUR_S)
+        at_work = (shift.start <= _SLOT_HOUR) & (shift.stop > _SLOT_HOUR)
         where[at_work] = 0.0
-        where[at_work, location["work"]] = 1.0
-        lunch = at_work & (np.abs(_HOUR_S - (shift.start + shift.stop) / 2 + 0.5) < 0.8)
-        where[lunch, location["restaurant"]] = 0.8
+        where[at_work, kind_id["work"]] = 1.0
+        lunch = at_work & (np.abs(_SLOT_HOUR - (shift.start + shift.stop) / 2 + 0.5) < 0.8)
+        where[lunch, kind_id["restaurant"]] = 0.8
         for edge in (shift.start - 0.5, shift.stop + 0.5):
-            commute = np.abs(_HOUR_S - edge) <= 0.5
+            commute = np.abs(_SLOT_HOUR - edge) <= 0.5
             where[commute] = 0.0
-            where[commute, location["transit"]] = 1.0
-            where[commute, location["home"]] = 0.25
+            where[commute, kind_id["transit"]] = 1.0
+            where[commute, kind_id["home"]] = 0.25
     return table / table.sum(-1, keepdims=True)
 
 

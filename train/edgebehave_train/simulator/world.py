@@ -11,7 +11,7 @@ All of it was frozen before any model was trained on it: see docs/simulator.md.
 from dataclasses import dataclass, field
 from typing import Literal
 
-LOCATIONS = ("home", "work", "transit", "restaurant", "shop", "park", "clinic", "station", "away")
+LOCATION_KINDS = ("home", "work", "transit", "restaurant", "shop", "park", "clinic", "station", "away")
 """Kinds of locations. `station` is where a trip to another city starts, `away` is that city."""
 
 Clock = Literal["flat", "leisure", "evening", "night", "morning", "commute", "meal", "office", "day"]

@@ -35,7 +35,7 @@ class DroResult:
     """The uncertainty set of a DRO objective and the worst case that training ended with.
 
     capacity    kappa, as given or found.
-    worst_case  (V,) worst distribution over behaviors, or (G,) over groups; None before the end.
+    worst_case  (V,) worst distribution over behaviors; None before the end.
     """
 
     capacity: float

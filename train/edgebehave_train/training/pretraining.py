@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import require_writable, write_tensors
+from edgebehave_train.files import names_in, require_writable, write_tensors
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
@@ -120,11 +120,16 @@ def pretrain(
     Raises ValueError if `out` holds another run, or the log has nothing to train on.
     """
     keep_buffers_in_heap()
-    run = _Run(store, config, out, choose_device(device), start or Start(origin={}))
+    run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
         run.load()
     else:
-        require_writable(out, "a checkpoint", lambda out: (out / "config.json").exists(), instead="use --resume")
+        require_writable(
+            out,
+            "a checkpoint",
+            lambda out: set() if (out / "config.json").exists() else names_in(out),
+            instead="use --resume",
+        )
         run.describe()
     run.train(on_progress)
     return Checkpoint.open(out)
@@ -145,8 +150,8 @@ def finished_run(
     holds anything else.
     """
 
-    def is_of_run(folder: Path) -> bool:
-        return {path.name.removesuffix(".partial") for path in folder.iterdir()} <= _FILES
+    def foreign(folder: Path) -> set[str]:
+        return {name for name in names_in(folder) if name.removesuffix(".partial") not in _FILES}
 
     begun = (folder / "config.json").exists()
     if begun:
@@ -154,13 +159,13 @@ def finished_run(
         if checkpoint.training.finished:
             return checkpoint, True
     elif folder.exists():
-        require_writable(folder, "a run that was begun", is_of_run)
+        require_writable(folder, "a run that was begun", foreign)
         shutil.rmtree(folder)
     trained = pretrain(store, config, folder, resume=begun, device=device, on_progress=on_progress)
     return trained, False
 
 
-class _Run:
+class _TrainingRun:
     """One training run; everything that changes is in `state`."""
 
     def __init__(self, store: EventStore, config: TrainConfig, out: Path, device: torch.device, start: Start) -> None:
@@ -306,7 +311,7 @@ class _Run:
         return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
 
     def _has_converged(self) -> bool:
-        """Whether `patience` epochs since the end of the warm start were not better."""
+        """True if `patience` epochs since the end of the warm start were not better."""
         patience, best = self.config.patience, self.state.best_epoch
         began = int(self.state.objective.begins_at * self.config.epochs)
         return bool(patience) and best >= 0 and self.state.epoch - max(best, began) >= patience

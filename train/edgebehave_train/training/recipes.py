@@ -75,11 +75,12 @@ class TrainConfig(NetworkConfig):
 
     def model_config(self, vocabulary: Vocabulary) -> ModelConfig:
         """Shape of the model that a run trains on a log with this vocabulary."""
+        network = {field.name: getattr(self, field.name) for field in dataclasses.fields(NetworkConfig)}
         return ModelConfig(
             num_events=vocabulary.num_events,
             num_locations=vocabulary.num_locations,
             num_behaviors=vocabulary.num_behaviors,
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(NetworkConfig)},
+            **{**network, "learned_kernel": self.habits and self.learned_kernel},
         )
 
     def to_json(self) -> dict[str, Any]:

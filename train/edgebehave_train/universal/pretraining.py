@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from edgebehave_train.files import read_json, read_tensors, require_writable, write_json, write_tensors
+from edgebehave_train.files import names_in, read_json, read_tensors, require_writable, write_json, write_tensors
 from edgebehave_train.simulator.random_worlds import random_world
 from edgebehave_train.training.state import SavedState, save_state
 from edgebehave_train.universal.sequences import Sequences
@@ -200,6 +200,11 @@ def _can_resume(out: Path) -> bool:
     return (out / CONFIG_FILE).is_file() and (out / RESUME_FILE).is_file()
 
 
+def _foreign(out: Path) -> set[str]:
+    """The names in a folder that are no files of a run that can be resumed."""
+    return names_in(out) - ({CONFIG_FILE, RESUME_FILE} if _can_resume(out) else set())
+
+
 def _require_folder(out: Path, config: UniversalTrainConfig, resume: bool) -> None:
     """Raises ValueError unless a run may begin in a folder or, with `resume`, go on there."""
     if resume and not _can_resume(out):
@@ -211,7 +216,7 @@ def _require_folder(out: Path, config: UniversalTrainConfig, resume: bool) -> No
     if not resume:
         if (out / WEIGHTS_FILE).is_file():
             raise ValueError(f"{out} holds a finished universal model, which is kept; name another folder")
-        require_writable(out, "a run of the universal model", _can_resume, instead="use --resume")
+        require_writable(out, "a run of the universal model", _foreign, instead="use --resume")
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -14,11 +14,11 @@ from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.evaluation.part_predictions import part_targets, predict_part
 from edgebehave_train.llm.evaluation import protocols as llm_evaluation
 from edgebehave_train.llm.evaluation.protocols import (
+    ProtocolRow,
     ProtocolTable,
-    Row,
     balanced_samples,
     checkpoint_probs,
-    habit_probs,
+    habit_sample_probs,
     protocol_table,
     random_samples,
 )
@@ -144,7 +144,7 @@ def test_a_table_in_full():
         num_users=2,
         num_behaviors=3,
         group_samples={"head": 4, "medium": 3, "tail": 0},
-        rows={"A + B": Row(metrics={**metrics, "tail_accuracy": nothing})},
+        rows={"A + B": ProtocolRow(metrics={**metrics, "tail_accuracy": nothing})},
     )
     head, _, *lines = table.to_markdown().splitlines()
     assert head == (
@@ -189,7 +189,7 @@ def test_the_edge_model_answers_as_in_evaluation(tiny_store, checkpoint):
 
 
 def test_habits_answer_as_in_evaluation(tiny_store, samples):
-    probs = habit_probs(tiny_store, samples)
+    probs = habit_sample_probs(tiny_store, samples)
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     asked = part_targets(map_log(tiny_store, samples.vocabulary), part_of_event(tiny_store, LLM_SPLIT), "test")
     weights = tune_habits(asked.behaviors, asked.validation_targets, 60)
@@ -216,4 +216,4 @@ def test_rows_that_do_not_fit_are_refused(tiny_store, tiny_checkpoint, samples):
         checkpoint_probs(tiny_checkpoint, tiny_store, samples)
     moved = replace(samples.targets, event=samples.targets.event + 1)
     with pytest.raises(ValueError, match="samples are not of the log"):
-        habit_probs(tiny_store, replace(samples, targets=moved))
+        habit_sample_probs(tiny_store, replace(samples, targets=moved))

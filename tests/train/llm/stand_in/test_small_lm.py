@@ -107,5 +107,5 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="row_tokens"):
         SmallLmConfig(row_tokens=4096)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="holds files that are not part of a language model"):
+    with pytest.raises(ValueError, match="which is not part of a language model"):
         train_small_lm(tmp_path, TINY)

@@ -16,7 +16,7 @@ from edgebehave_train.llm.evaluation.protocols import (
     ProtocolTable,
     balanced_samples,
     checkpoint_probs,
-    habit_probs,
+    habit_sample_probs,
     protocol_table,
     random_samples,
     require_same_task,
@@ -120,7 +120,7 @@ def compare_language_models(
     for checkpoint in checkpoints:
         probs[checkpoint.path.resolve().name] = checkpoint_probs(checkpoint, store, samples)
     if config.habits:
-        probs[HABITS] = habit_probs(store, samples)
+        probs[HABITS] = habit_sample_probs(store, samples)
     return protocol_table(
         config.protocol,
         samples,

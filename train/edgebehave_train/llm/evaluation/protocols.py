@@ -28,12 +28,11 @@ from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.evaluation.part_predictions import PartTargets, part_targets
 from edgebehave_train.llm.prompts.samples import LogSamples
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.frequencies import group_of_behavior
+from edgebehave_train.logs.frequencies import GROUPS, group_of_behavior
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.bootstrap import NUM_RESAMPLES, Interval, metric_intervals, paired_differences
 from edgebehave_train.metrics.metrics_file import record_measurement
-from edgebehave_train.metrics.prediction_metrics import GROUPS
 from edgebehave_train.metrics.ranking import rank_in_blocks
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -90,7 +89,7 @@ def random_samples(samples: LogSamples, num_samples: int, seed: int = 0) -> LogS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ProtocolRow:
     """One predictor in a table.
 
     metrics               every metric of `edgebehave_train.metrics.prediction_metrics` with its 95 % interval.
@@ -116,7 +115,7 @@ class ProtocolTable:
     num_users: int
     num_behaviors: int
     group_samples: Mapping[str, int]
-    rows: Mapping[str, Row]
+    rows: Mapping[str, ProtocolRow]
     reference: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -179,7 +178,7 @@ def protocol_table(
         predictions[name] = rank_in_blocks(samples.targets, [(slice(None), matrix)])
     counts_V = samples.train_counts
     rows = {
-        name: Row(
+        name: ProtocolRow(
             metrics=metric_intervals(result, counts_V, num_resamples, seed),
             reference_minus_this=None
             if reference in (None, name)
@@ -230,7 +229,7 @@ def require_same_task(checkpoint: Checkpoint, store: EventStore, samples: LogSam
         )
 
 
-def habit_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float32]:
+def habit_sample_probs(store: EventStore, samples: LogSamples) -> npt.NDArray[np.float32]:
     """Probabilities by the `habits` baseline, (S, V); rows sum to 1, column 0 is 0.
 
     Its weights are tuned on the validation part, as in every table.

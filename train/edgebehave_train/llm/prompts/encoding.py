@@ -141,7 +141,7 @@ class ChatFormat:
         )
 
     def _has_system(self) -> bool:
-        """Whether the template writes a system message."""
+        """True if the template writes a system message."""
         if not self.has_template:
             return True
         messages = [{"role": "system", "content": _MARK}, {"role": "user", "content": "hello"}]

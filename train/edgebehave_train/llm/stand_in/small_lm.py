@@ -269,7 +269,7 @@ def train_small_lm(
 
 
 def answered_situations(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", num: int = 740, seed: int = 0
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", num: int = 740
 ) -> dict[str, float]:
     """Share of held-out situations in words whose behavior the model names.
 
@@ -282,7 +282,7 @@ def answered_situations(
     from edgebehave_train.llm.scoring.candidates import candidate_logprobs
     from edgebehave_train.llm.stand_in.world_kinship import ANCHORS, NAMES
 
-    asked = list(islice(situations(seed), num))
+    asked = list(islice(situations(0), num))
     prompts: list[Any] = [  # of ids: the return type covers every way of asking
         tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) for messages, _ in asked
     ]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from edgebehave_train.llm.stand_in.world_kinship import AT_LOCATION, CUE_WORDS, NAMES, action
 from edgebehave_train.simulator.users import DAY_START_H, clock_table, schedule_table
-from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATIONS, PERSONAS, TRIGGERS, Trigger
+from edgebehave_train.simulator.world import BEHAVIORS, CUES, LOCATION_KINDS, PERSONAS, TRIGGERS, Trigger
 
 BEHAVIOR = {b.name: b for b in BEHAVIORS}
 OWNER = {event: b.name for b in BEHAVIORS for event in b.events}
@@ -131,7 +131,7 @@ class _Writer:
             return self.lines[-1].location
         is_off = PERSONAS[self.persona].early is None or day % 7 in self.days_off
         plan = 0 if is_off else 2 if self.late else 1
-        return self.rng.choices(LOCATIONS, _where(self.persona, plan, hour))[0]
+        return self.rng.choices(LOCATION_KINDS, _where(self.persona, plan, hour))[0]
 
     def next(self) -> Line:
         """A line that follows the rules of the world."""

@@ -73,7 +73,7 @@ AT_LOCATION: dict[str, str] = {
 """Kind of location -> an adverbial that says it."""
 
 NAMES = tuple(b.name for b in BEHAVIORS)
-ANCHORS, TAIL = NAMES[:FIRST_TAIL], NAMES[FIRST_TAIL:]
+ANCHORS = NAMES[:FIRST_TAIL]
 
 
 def action(event: str) -> str:

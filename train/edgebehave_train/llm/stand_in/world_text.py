@@ -95,13 +95,6 @@ def texts(seed: int, stream: Stream = "pretraining") -> Iterator[str | list[Mess
             yield _document(rng)
 
 
-def documents(seed: int, stream: Stream = "pretraining") -> Iterator[str]:
-    """Plain documents, without end: facts, diaries, questions with answers."""
-    rng = _rng(stream, seed, "documents")
-    while True:
-        yield _document(rng)
-
-
 def conversations(seed: int, stream: Stream = "auxiliary") -> Iterator[list[Message]]:
     """General conversations, without end: small talk and facts; no behavior is predicted."""
     rng = _rng(stream, seed, "conversations")

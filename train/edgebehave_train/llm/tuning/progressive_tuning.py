@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.files import file_digest, read_json, require_writable, write_json
+from edgebehave_train.files import file_digest, names_in, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
@@ -69,7 +69,10 @@ def tune_progressively(
     Raises ValueError if `out` holds something, or a stage has nothing to train on.
     """
     require_writable(
-        out, "a tuned language model", lambda out: (out / DESCRIPTION_FILE).is_file(), instead="use --resume"
+        out,
+        "a tuned language model",
+        lambda out: set() if (out / DESCRIPTION_FILE).is_file() else names_in(out),
+        instead="use --resume",
     )
     table = read_name_table(names) if names else None
     run = StagedTuning(store, base, config, out, table, auxiliary, None, device)

@@ -224,7 +224,6 @@ def sample_probs(
     encoder: PromptEncoder,
     samples: Sequence[Sample],
     *,
-    max_batch_tokens: int = 4096,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> npt.NDArray[np.float32]:
     """(S, V) probabilities of every behavior for each sample; rows sum to 1, column 0 is 0."""
@@ -232,7 +231,6 @@ def sample_probs(
         model,
         [encoder.encode(sample).prompt_ids for sample in samples],
         encoder.candidates,
-        max_batch_tokens=max_batch_tokens,
         on_progress=on_progress,
     )
 
