@@ -1,6 +1,9 @@
 """What the SDK generates from a bundle, against the generator of training."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,10 +150,12 @@ def test_it_needs_a_bundle_with_heads(bundle):
             predictor.generate("me")
 
 
-def test_a_manifest_without_its_hours_is_refused(bundle):
-    from edgebehave.bundles.bundle import _open_generation
+def test_a_manifest_without_its_hours_is_refused(bundle, tmp_path):
+    from edgebehave.bundles.manifest import digested_manifest
 
-    opened = Bundle.open(bundle)
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    manifest = json.loads((folder / "manifest.json").read_text())
     for broken in (None, {"num_quantiles": 0, "clock_rate": []}, {"num_quantiles": 16}):
+        (folder / "manifest.json").write_bytes(digested_manifest(manifest | {"generation": broken}))
         with pytest.raises(BundleError, match="missing or wrong values"):
-            _open_generation(bundle, {"generation": broken}, opened.shape, {}, None)
+            Bundle.open(folder)

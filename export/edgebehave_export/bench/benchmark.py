@@ -34,8 +34,9 @@ from torch import Tensor
 
 from edgebehave import Predictor
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.bundle import GRAPHS, Bundle, ModelShape
+from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.model_shape import GRAPHS, ModelShape
 from edgebehave.bundles.network_state import RingState
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.moments import Moment
