@@ -65,7 +65,7 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
     for name, (_, dims) in graph.outputs.items():
         # ONNX Runtime only warns of an output of other sizes than the file says.
         sizes = values[name].sizes
-        fit = [dim is None or dim == size or 0 < dim <= -size for dim, size in zip(dims, sizes, strict=False)]
+        fit = [dim is None or dim == size or (dim == 1 and size < 0) for dim, size in zip(dims, sizes, strict=False)]
         if len(sizes) != len(dims) or not all(fit):
             raise ValueError(f"it gives {name!r:.60} in the sizes {sizes}, not {dims}")
 

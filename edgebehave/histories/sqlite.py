@@ -55,7 +55,10 @@ class SqliteHistory:
                              safe from kills; a loss of power may cost the latest events.
         erases_at_once       False: forgetting is quick, but traces of forgotten events may stay
                              in the file until `erase` is called. For servers with large files.
-        Raises HistoryError if the file is damaged, is something else, or of a newer version.
+        The file and its journals can be read by the account of the process alone (mode 600); an older file that
+        others could read is closed to them. Encrypt the disk against whoever holds the device.
+        Raises HistoryError if the file is damaged, is something else, or of a newer version; ValueError for
+        ":memory:", see `MemoryHistory`.
         """
         self._retention = Retention(max_events, max_age)
         self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once)

@@ -1,7 +1,9 @@
 """The file of a `SqliteHistory`: its schema and checks, its transactions, and the erasure of deleted rows."""
 
+import contextlib
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +51,21 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
+def _make_private(path: Path) -> None:
+    """Make the file, empty, if there is none, and close it to other accounts; SQLite gives its journals the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+            # Another account's file, or a file system without modes, stays as it is: SQLite says what it cannot do.
+            with contextlib.suppress(OSError):
+                mode = file.stat().st_mode
+                if stat.S_ISREG(mode) and mode & 0o077:
+                    file.chmod(mode & 0o700)
+    except OSError:
+        pass  # SQLite says why it cannot open the file
+
+
 class SqliteFile:
     """A connection to the file, for one process and any number of its threads.
 
@@ -57,12 +74,15 @@ class SqliteFile:
 
     def __init__(self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool) -> None:
         """Open the file, or make it; arguments and errors as in `SqliteHistory`."""
+        if str(path) == ":memory:":
+            raise ValueError("a SqliteHistory is a file: use MemoryHistory for a history in memory")
         self.path = Path(path)
         self._erases_at_once = erases_at_once
         self._timeout_s = timeout_s
         self._process = os.getpid()
         self._lock = threading.RLock()
         with self.reading():
+            _make_private(self.path)
             # isolation_level None: transactions begin and end by our own statements.
             self._sql = sqlite3.connect(
                 self.path.absolute(), timeout=timeout_s, isolation_level=None, check_same_thread=False
