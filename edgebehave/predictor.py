@@ -34,6 +34,8 @@ from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 _HISTORY_BYTES = 30_000
 """Memory of a user's mapped history, at most."""
 
+_A_DAY = timedelta(days=1)
+
 Result = TypeVar("Result")
 
 
@@ -55,7 +57,8 @@ class Predictor(Recorder):
     the events that habits look back on; if there are more names, those used longest ago have no slot until they are
     used again. An unknown event with the name of a behavior counts as that behavior.
 
-    Safe for use from several threads at once; calls about the same user wait for each other.
+    Safe for use from several threads at once; calls about the same user wait for each other. A process may fork: the
+    fork waits for the calls in other threads, and the child goes on with a copy; a `SqliteHistory` it opens anew.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Predictor(Recorder):
         history: History | None = None,
         state_mb: float = 64,
         habit_weights: HabitWeights | None = None,
+        max_ahead: timedelta | None = _A_DAY,
     ) -> None:
         """A predictor for an opened bundle, or, by default, without a model.
 
         history        as in `load`.
         state_mb       as in `load`.
         habit_weights  mixture of the habit kernels without a bundle; its popularity is not used.
+        max_ahead      as in `load`.
         """
         self._bundle = bundle
         if not 0 < state_mb < math.inf:
@@ -90,7 +95,7 @@ class Predictor(Recorder):
             bundle.shape.history_events if bundle else HABIT_EVENTS,
             max(1, int(state_mb * 1e6) // (state_bytes(bundle) if bundle else _HISTORY_BYTES)),
         )
-        super().__init__(history, users)
+        super().__init__(history, users, max_ahead)
 
     @classmethod
     def load(
@@ -101,6 +106,7 @@ class Predictor(Recorder):
         state_mb: float = 64,
         providers: Sequence[str] | None = None,
         digest: str | None = None,
+        max_ahead: timedelta | None = _A_DAY,
     ) -> "Predictor":
         """A predictor with the model of a bundle.
 
@@ -113,9 +119,12 @@ class Predictor(Recorder):
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
                    bundle, or this one changed, is refused. None: any bundle that is whole.
+        max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
+                   time, as for the replay of a log.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
-        return cls(Bundle.open(bundle, providers, digest=digest), history=history, state_mb=state_mb)
+        opened = Bundle.open(bundle, providers, digest=digest)
+        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead)
 
     @property
     def providers(self) -> tuple[str, ...]:

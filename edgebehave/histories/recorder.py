@@ -1,16 +1,19 @@
 """Calls that record the events of users: observe, forget, export, import. No model takes part in them."""
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
 from edgebehave.arguments import check_name, list_of_names, one_per_row
 from edgebehave.histories.active_users import ActiveUsers
+from edgebehave.histories.forks import USER_LOCKS, free_at_fork
 from edgebehave.histories.history import History, Match, UserEvent
 from edgebehave.histories.user_export import read_user, write_user
-from edgebehave.moments import At, Moment, read_moment
+from edgebehave.moments import At, Moment, read_duration, read_moment
 
 _NUM_LOCKS = 256
 
@@ -23,6 +26,11 @@ class UserLocks:
 
     def __init__(self) -> None:
         self._locks = [threading.RLock() for _ in range(_NUM_LOCKS)]
+        free_at_fork(self, USER_LOCKS)
+
+    def locks(self) -> list[Any]:
+        """All of them, in the order of `of_all`."""
+        return self._locks
 
     def of(self, user: str) -> threading.RLock:
         """The lock of a user, for a `with`."""
@@ -43,9 +51,18 @@ class Recorder:
     Safe for use from several threads at once; calls about the same user wait for each other.
     """
 
-    def __init__(self, history: History, users: ActiveUsers) -> None:
+    def __init__(self, history: History, users: ActiveUsers, max_ahead: timedelta | None) -> None:
+        """max_ahead  how far after the device's clock an event may be dated; None: any time."""
         self._history, self._users = history, users
+        self._max_ahead_s = math.inf if max_ahead is None else read_duration(max_ahead, "max_ahead")
         self._locks = UserLocks()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: make one in each process, with Predictor.load and "
+            "the path of its bundle; processes share users through one SqliteHistory file each of them opens, and "
+            "export_user gives one user's history"
+        )
 
     @property
     def users(self) -> list[str]:
@@ -125,10 +142,14 @@ class Recorder:
         raises HistoryError, nothing was recorded.
 
         at              the time of the event: "now", a datetime with a time zone, or unix seconds.
-                        Events may come late; they go to their place in time.
+                        Events may come late; they go to their place in time. An event dated more than
+                        `max_ahead` after the device's clock, by default a day, is refused: one event of a
+                        wrong clock would stay the latest of its user for years.
         location        None: no location.
         utc_offset_min  minutes to add for local time, -840..840; default: the offset of `at`, or
                         the user's last offset (at first 0) if `at` is a number.
+        The same event twice, equal in event, location, second and offset, counts once, as `edgebehave ingest`
+        drops exact duplicates; an event is compared with those that the history retains.
         Raises TypeError or ValueError that says what to pass instead, and then records nothing.
         """
         with self._locks.of(check_name(user, "user")):
@@ -191,6 +212,13 @@ class Recorder:
         if utc_offset_min is None and not isinstance(at, str | datetime):
             default_min = self._last_offset_min(user, latest)
         moment = read_moment(at, utc_offset_min, default_min)
+        ahead_s = moment.time_s - time.time()
+        if ahead_s > self._max_ahead_s:
+            raise ValueError(
+                f"the event is dated {ahead_s / 86_400:.1f} days after this device's clock, "
+                f"{self._max_ahead_s / 86_400:g} are allowed: correct its time, or make the Predictor with "
+                "max_ahead=None to replay a log"
+            )
         if latest is None or moment.time_s >= latest.time_s:
             newest[user] = moment
         return UserEvent(user, event, location, *moment)

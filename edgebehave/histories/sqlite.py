@@ -16,6 +16,11 @@ INSERT INTO events SELECT :user, :time_s, coalesce(max(arrival) + 1, 0), :offset
 FROM events WHERE user = :user AND time_s = :time_s
 """
 
+_FIND_EVENT = """
+SELECT 1 FROM events WHERE user = :user AND time_s = :time_s AND utc_offset_min = :offset AND event = :event
+AND location IS :location
+"""
+
 
 class SqliteHistory:
     """The history of a `Predictor` in a file, which survives the process.
@@ -83,11 +88,11 @@ class SqliteHistory:
         with self._file.writing():
             self._file.execute("UPDATE settings SET max_events = ? WHERE max_events < ?", (max_events, max_events))
 
-    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
         with self._file.writing():
             return self._append(user, event, location, time_s, utc_offset_min)
 
-    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark | None]:
         with self._file.writing():
             return [self._append(*row) for row in rows]
 
@@ -136,7 +141,7 @@ class SqliteHistory:
             if self._user_id(user) is not None:
                 raise ValueError(f"user {user!r:.60} has a history already: forget it first")
             for row in events.rows():
-                self._append(user, *row)
+                self._append(user, *row, may_repeat=True)
             self._file.execute("UPDATE users SET num_events = ? WHERE name = ?", (num_events, _stored(user)))
             mark = self._mark(user)
             assert mark is not None
@@ -205,7 +210,9 @@ class SqliteHistory:
             if found != ["ok"]:
                 raise sqlite3.DatabaseError(found[0])
 
-    def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def _append(
+        self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int, may_repeat: bool = False
+    ) -> Mark | None:
         user_id = self._user_id(user)
         if user_id is None:
             user_id = self._file.execute(
@@ -214,16 +221,17 @@ class SqliteHistory:
             assert user_id is not None
         latest_s = self._latest_s(user_id)
         is_late = latest_s is not None and time_s < latest_s
-        self._file.execute(
-            _INSERT_EVENT,
-            {
-                "user": user_id,
-                "time_s": time_s,
-                "offset": utc_offset_min,
-                "event": _stored(event),
-                "location": _stored(location),
-            },
-        )
+        values = {
+            "user": user_id,
+            "time_s": time_s,
+            "offset": utc_offset_min,
+            "event": _stored(event),
+            "location": _stored(location),
+        }
+        could_repeat = latest_s is not None and time_s <= latest_s and not may_repeat
+        if could_repeat and self._file.execute(_FIND_EVENT, values).fetchone() is not None:
+            return None
+        self._file.execute(_INSERT_EVENT, values)
         self._file.execute(
             "UPDATE users SET changes = changes + ?, num_events = num_events + 1 WHERE id = ?", (is_late, user_id)
         )

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, empty, if there is none, and close it to other accounts; SQLite gives its journals the same mode."""
+    """Make the file if there is none, and close it to other accounts; SQLite gives its journals the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
@@ -177,7 +178,18 @@ class SqliteFile:
                     self._sql.execute(statement)
             self._check_kind()
         if self._erases_at_once and self._sql.execute("SELECT erase_pending FROM settings").fetchone() != (0,):
-            self.erase()
+            try:
+                self.erase()
+            except HistoryError as error:
+                code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+                if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                    raise
+                warnings.warn(
+                    f"{error}: traces of forgotten events stay in the file until there is room for a copy of it; the "
+                    "next opening, forgetting or erase() takes it up",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
 
     def _is_new(self) -> bool:
         (num_tables,) = self._sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()

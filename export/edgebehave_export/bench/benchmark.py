@@ -299,7 +299,7 @@ def _stream(bundle: Bundle, history: ClientHistory, asked: Mapping[str, Any]) ->
 
 def _sdk(bundle: Bundle, history: ClientHistory, num_users: int) -> Callable[[], object]:
     """`observe` and `predict` for users with full histories, each call for the next user."""
-    predictor = Predictor(bundle, state_mb=1e5)
+    predictor = Predictor(bundle, state_mb=1e5, max_ahead=None)
     names = _names(bundle.vocabulary, history)
     users = [f"user {u}" for u in range(num_users)]
     events = list(zip(*names, history.time_s.tolist(), history.utc_offset_min.tolist(), strict=True))
