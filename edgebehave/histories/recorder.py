@@ -13,7 +13,7 @@ from edgebehave.histories.active_users import ActiveUsers
 from edgebehave.histories.forks import USER_LOCKS, free_at_fork
 from edgebehave.histories.history import History, Match, UserEvent
 from edgebehave.histories.user_export import read_user, write_user
-from edgebehave.moments import At, Moment, read_duration, read_moment
+from edgebehave.moments import At, read_duration, read_moment
 
 _NUM_LOCKS = 256
 
@@ -181,7 +181,7 @@ class Recorder:
         locations = one_per_row(location, num_rows, "location")
         offsets = one_per_row(utc_offset_min, num_rows, "utc_offset_min")
         number = 0
-        newest: dict[str, Moment] = {}
+        newest: dict[str, list[UserEvent]] = {}
         rows: list[UserEvent] = []
         try:
             for number in range(num_rows):
@@ -196,21 +196,26 @@ class Recorder:
             raise
 
     def _read(
-        self, user: str, event: str, at: At, location: str | None, utc_offset_min: int | None, newest: dict[str, Moment]
+        self,
+        user: str,
+        event: str,
+        at: At,
+        location: str | None,
+        utc_offset_min: int | None,
+        newest: dict[str, list[UserEvent]],
     ) -> UserEvent:
         """An event from the arguments of `observe`, checked; `user` was checked before.
 
-        newest  the latest moment of each user in the current batch; this event's moment is added.
+        newest  the events of each user in the latest second of the current batch; this event is added.
         """
         check_name(event, "event")
         if location is not None:
             check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
-        latest = newest.get(user)
         default_min = 0
         if utc_offset_min is None and not isinstance(at, str | datetime):
-            default_min = self._last_offset_min(user, latest)
+            default_min = self._last_offset_min(user, newest.get(user, []))
         moment = read_moment(at, utc_offset_min, default_min)
         ahead_s = moment.time_s - time.time()
         if ahead_s > self._max_ahead_s:
@@ -219,15 +224,27 @@ class Recorder:
                 f"{self._max_ahead_s / 86_400:g} are allowed: correct its time, or make the Predictor with "
                 "max_ahead=None to replay a log"
             )
-        if latest is None or moment.time_s >= latest.time_s:
-            newest[user] = moment
-        return UserEvent(user, event, location, *moment)
+        row = UserEvent(user, event, location, *moment)
+        latest = newest.setdefault(user, [row])
+        if row.time_s > latest[0].time_s:
+            newest[user] = [row]
+        elif row.time_s == latest[0].time_s and latest != [row]:
+            latest.append(row)
+        return row
 
-    def _last_offset_min(self, user: str, newest: Moment | None) -> int:
-        """Offset of local time of the user's latest event, in the history or in the current batch."""
-        if newest is None:
+    def _last_offset_min(self, user: str, newest: list[UserEvent]) -> int:
+        """Offset of local time of the user's latest event, in the history or in the current batch.
+
+        newest  the events of the batch in its latest second; the same event twice counts once.
+        """
+        if not newest:
             return self._history.last_offset_min(user)
+        new = list(dict.fromkeys(newest))
         found = self._history.latest(user, 1)
-        if found is None or found[1].time_s[0] <= newest.time_s:
-            return newest.utc_offset_min
-        return int(found[1].utc_offset_min[0])
+        if found is not None and found[1].time_s[0] == new[0].time_s:
+            found = self._history.latest(user, 2**31)
+            known = set() if found is None else set(found[1].rows())
+            new = [row for row in new if row[1:] not in known]
+        if not new or (found is not None and found[1].time_s[-1] > new[0].time_s):
+            return self._history.last_offset_min(user)
+        return new[-1].utc_offset_min
