@@ -35,6 +35,7 @@ _COMMON = frozenset(
         "Gemm",
         "Greater",
         "GreaterOrEqual",
+        "Identity",
         "LayerNormalization",
         "Less",
         "Log",

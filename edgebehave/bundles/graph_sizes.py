@@ -334,6 +334,7 @@ _ELEMENTWISE = frozenset(
         "Floor",
         "Greater",
         "GreaterOrEqual",
+        "Identity",
         "Less",
         "Log",
         "Max",
