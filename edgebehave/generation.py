@@ -21,8 +21,11 @@ import numpy.typing as npt
 
 from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import WaitingTime, clock_rates, shares_in_bins
-from edgebehave.bundles.bundle import LOCATION_INPUTS, WAIT_INPUTS, Bundle
+from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.inference import run_graph
+from edgebehave.bundles.model_shape import LOCATION_INPUTS, WAIT_INPUTS
 from edgebehave.bundles.network_state import NetworkState
+from edgebehave.bundles.probe import check_location, check_next, check_waiting_times
 from edgebehave.histories.mapped_history import PrivateNames
 from edgebehave.histories.rolling_events import IdEvents
 from edgebehave.moments import Moment
@@ -128,7 +131,8 @@ class Future:
     def _gap(self) -> WaitingTime:
         asked = {name: self._asked()[name] for name in WAIT_INPUTS}
         assert self._bundle.wait is not None
-        gap_s, probs = self._bundle.wait.run(["gap_s", "probs"], asked)
+        gap_s, probs = run_graph(self._bundle.wait, ["gap_s", "probs"], asked)
+        check_waiting_times(gap_s, probs)
         in_bins = gap_s[: len(gap_s) - len(self._num_since)]
         shares_UBQ = shares_in_bins(
             self._clock_rate,
@@ -141,7 +145,8 @@ class Future:
     def _what(self, pick_2: FloatArray, sampling: Sampling) -> tuple[int, int, npt.NDArray[np.float32]]:
         """Behavior; event, UNKNOWN if the behavior is an own name of the user; z, the state at the drawn moment."""
         asked = {name: self._asked()[name] for name in self._bundle.shape.next_inputs()}
-        probs, scores, z_1D = self._heads.next.run(["probs", "event_scores", "z"], asked)
+        probs, scores, z_1D = run_graph(self._heads.next, ["probs", "event_scores", "z"], asked)
+        check_next(self._bundle.shape, probs, scores, z_1D)
         probs[0] = 0  # the unknown behavior
         behavior = _draw(probs[: 1 + len(self._candidates)], pick_2[0], sampling)
         stand_for = np.flatnonzero(self._events_of_behavior == behavior)
@@ -154,7 +159,8 @@ class Future:
         """Draw the location: an id of the vocabulary, or of an own location of the user."""
         given = self._asked() | {"z": z_1D, "event": np.array([event]), "history_event": self._history_event}
         asked = {name: given[name] for name in LOCATION_INPUTS}
-        known, copied = self._heads.location.run(["probs", "copied"], asked)
+        known, copied = run_graph(self._heads.location, ["probs", "copied"], asked)
+        check_location(self._bundle.shape, known, copied, len(self._num_since))
         location, num_known = self._history_4n[1], len(known)
         own = np.unique(location[location >= num_known])
         column = np.where(location < num_known, location, num_known + np.searchsorted(own, location))

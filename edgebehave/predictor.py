@@ -17,8 +17,10 @@ from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import NOTHING, WaitingTime
 from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
 from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.inference import Array, run_graph
 from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
+from edgebehave.bundles.probe import check_waiting_times
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
 from edgebehave.histories.active_users import ActiveUsers
@@ -31,6 +33,8 @@ from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 
 _HISTORY_BYTES = 30_000
 """Memory of a user's mapped history, at most."""
+
+_A_DAY = timedelta(days=1)
 
 Result = TypeVar("Result")
 
@@ -53,7 +57,8 @@ class Predictor(Recorder):
     the events that habits look back on; if there are more names, those used longest ago have no slot until they are
     used again. An unknown event with the name of a behavior counts as that behavior.
 
-    Safe for use from several threads at once; calls about the same user wait for each other.
+    Safe for use from several threads at once; calls about the same user wait for each other. A process may fork: the
+    fork waits for the calls in other threads, and the child goes on with a copy; a `SqliteHistory` it opens anew.
     """
 
     def __init__(
@@ -63,12 +68,14 @@ class Predictor(Recorder):
         history: History | None = None,
         state_mb: float = 64,
         habit_weights: HabitWeights | None = None,
+        max_ahead: timedelta | None = _A_DAY,
     ) -> None:
         """A predictor for an opened bundle, or, by default, without a model.
 
         history        as in `load`.
         state_mb       as in `load`.
         habit_weights  mixture of the habit kernels without a bundle; its popularity is not used.
+        max_ahead      as in `load`.
         """
         self._bundle = bundle
         if not 0 < state_mb < math.inf:
@@ -88,7 +95,7 @@ class Predictor(Recorder):
             bundle.shape.history_events if bundle else HABIT_EVENTS,
             max(1, int(state_mb * 1e6) // (state_bytes(bundle) if bundle else _HISTORY_BYTES)),
         )
-        super().__init__(history, users)
+        super().__init__(history, users, max_ahead)
 
     @classmethod
     def load(
@@ -98,6 +105,8 @@ class Predictor(Recorder):
         history: History | None = None,
         state_mb: float = 64,
         providers: Sequence[str] | None = None,
+        digest: str | None = None,
+        max_ahead: timedelta | None = _A_DAY,
     ) -> "Predictor":
         """A predictor with the model of a bundle.
 
@@ -108,9 +117,14 @@ class Predictor(Recorder):
                    one; the state of another user is rebuilt from the history when needed. A state
                    takes 8 L window D bytes; the user's latest events as ids take up to 30 kB more.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
+        digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
+                   bundle, or this one changed, is refused. None: any bundle that is whole.
+        max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
+                   time, as for the replay of a log.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
-        return cls(Bundle.open(bundle, providers), history=history, state_mb=state_mb)
+        opened = Bundle.open(bundle, providers, digest=digest)
+        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -279,7 +293,7 @@ class Predictor(Recorder):
         probs = probs[1 : len(question.candidates) + 1]  # column 0 is the unknown behavior
         if not habits:
             # The habits gave their share to the unknown behavior; the rest is the network's.
-            probs = probs / probs.sum()
+            probs = probs / (probs.sum() or 1)
         if within is None:
             return list(question.candidates), probs
         probs = np.append(probs * np.float32(1 - p_nothing), np.float32(p_nothing))
@@ -350,12 +364,13 @@ class Predictor(Recorder):
         if known is None or events is None or not (events.behavior != NO_BEHAVIOR).any():
             raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet")
         last_s = int(events.time_s[events.behavior != NO_BEHAVIOR][-1])
-        inputs = {
+        inputs: dict[str, Array] = {
             "hidden": latest_state(bundle, known).hidden,
             "history": np.ascontiguousarray(question.past),
             "num_real": np.array(question.past.shape[1]),
         }
-        gap_s, probs = bundle.wait.run(["gap_s", "probs"], inputs)
+        gap_s, probs = run_graph(bundle.wait, ["gap_s", "probs"], inputs)
+        check_waiting_times(gap_s, probs)
         gap = WaitingTime(gap_s=gap_s, probs=probs)
         waited_s = max(0, moment.time_s - last_s)
         median_s = gap.median(waited_s, waited_s + within_s)

@@ -28,7 +28,7 @@ def main() -> None:
     targets = predict_part(store, checkpoint, "validation").targets
     best_NK = {}
     for name in ("fp32", "int8"):
-        predictor = Predictor.load(getattr(args, name))
+        predictor = Predictor.load(getattr(args, name), max_ahead=None)
         best_NK[name] = np.empty((len(targets), 5), dtype=object)
         for row, user, moment in asked_before(predictor, store, targets):
             best = [one.behavior for one in predictor.predict(user, 5, **moment)]

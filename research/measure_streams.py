@@ -39,7 +39,7 @@ def main() -> None:
     locations = [f"place {i}" for i in range(1, config.num_locations)]
     graphs = graph_bytes(quantize_graphs(export_graphs(model)))
     bundle = opened_bundle(model, Vocabulary.identity(names, locations), graphs)
-    predictor = Predictor(bundle, state_mb=1e5)
+    predictor = Predictor(bundle, state_mb=1e5, max_ahead=None)
     users, rng = [f"user {u}" for u in range(args.users)], np.random.default_rng(0)
     clock_s = 1_772_000_000
 

@@ -30,7 +30,7 @@ class DeviceGenerator:
 
     def __init__(self, generator: Generator, store: EventStore, bundle: Path) -> None:
         self.log, self.store = generator.log, store
-        self.predictor = Predictor.load(bundle)
+        self.predictor = Predictor.load(bundle, max_ahead=None)
         self.location_of_name = {name: i for i, name in enumerate(generator._location_names.locations)}
         self.generating_s = 0.0
         self.num_generated = 0

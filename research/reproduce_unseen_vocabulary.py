@@ -157,13 +157,13 @@ def main() -> None:
         "online Markov, order 2": OwnPast(2),
     }
     habits: dict[str, Row] = {
-        "`Predictor()`, habits alone": OnSdk(Predictor()),
-        "`Predictor()`, no query time": OnSdk(Predictor(), knows_time=False),
+        "`Predictor()`, habits alone": OnSdk(Predictor(max_ahead=None)),
+        "`Predictor()`, no query time": OnSdk(Predictor(max_ahead=None), knows_time=False),
     }
     models: dict[str, Row] = {}
     for bundle in args.bundles:
-        models[f"`{bundle.name}`"] = OnSdk(Predictor.load(bundle))
-        models[f"`{bundle.name}`, no query time"] = OnSdk(Predictor.load(bundle), knows_time=False)
+        models[f"`{bundle.name}`"] = OnSdk(Predictor.load(bundle, max_ahead=None))
+        models[f"`{bundle.name}`, no query time"] = OnSdk(Predictor.load(bundle, max_ahead=None), knows_time=False)
     measured = {}
     print("| predictor | " + " | ".join(f"HR@{k}" for k in CUTOFFS) + " |")
     print("|---" * (1 + len(CUTOFFS)) + "|")

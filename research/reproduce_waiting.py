@@ -91,7 +91,7 @@ def main() -> None:
     parts = part_of_event(store, Checkpoint.open(args.checkpoint).config.split)
     is_asked = (parts == PARTS["validation"]) & (np.asarray(store.behavior) > 0)
     gaps = training_gaps(store, parts == TRAIN)
-    answers = asked(Predictor.load(args.bundle), store, is_asked)
+    answers = asked(Predictor.load(args.bundle, max_ahead=None), store, is_asked)
     print("| waited | within | questions | nothing came | Brier | constant rate | share | ECE |")
     print("|---" * 8 + "|")
     for (waited, within), rows in answers.items():

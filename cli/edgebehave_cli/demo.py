@@ -134,7 +134,7 @@ def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> 
     """Give the SDK the events of some users up to their last behavior, and print its prediction."""
     from edgebehave import Predictor
 
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, max_ahead=None)  # a log, not a device
     rows = []
     for index, user in enumerate(store.users()[:num_users]):
         events = list(store.named_events(index))

@@ -32,7 +32,7 @@ def predict(
     names = log.users()
     if user not in names:
         raise ValueError(f"{store} has no user {user!r}; it has for example {names[0]!r}")
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, max_ahead=None)  # a log, not a device
     for event in log.named_events(names.index(user)):
         event.tell(predictor, user)
     predictions = predictor.predict(user, k, at=moment)

@@ -9,109 +9,37 @@ next.onnx         state + moment + history -> behavior and event of a generated 
 place.onnx        state + event + history -> location of a generated event (the same, not for the web)
 """
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.graph_file import check_graph_file
-from edgebehave.bundles.inference import open_graph
-from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
+from edgebehave.bundles.graph_file import read_graph
+from edgebehave.bundles.graph_sizes import check_sizes
+from edgebehave.bundles.inference import load_onnxruntime, open_graph
+from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
+from edgebehave.bundles.model_shape import (
+    GRAPHS,
+    LOCATION_GRAPH,
+    NEXT_GRAPH,
+    OBSERVE_GRAPH,
+    PREDICT_GRAPH,
+    WAIT_GRAPH,
+    Interface,
+    ModelShape,
+    Target,
+)
+from edgebehave.bundles.probe import probe
 from edgebehave.time_features import NUM_SLOTS
 from edgebehave.vocabulary import Vocabulary
 
-Target = Literal["native", "web"]
-"""The runtime that a bundle is made for.
-
-native  ONNX Runtime of a phone or a computer: fused operators, the cache is changed in place.
-web     ONNX Runtime in a browser: standard operators, the new rows of the cache are returned.
-"""
-
-CACHE_PARTS = ("key", "value")
-"""The parts of the cache of a layer."""
-
-GRAPHS = ("observe.onnx", "predict.onnx")
-"""The graphs of every bundle."""
-
-WAIT_GRAPH = "wait.onnx"
-NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
-
-WAIT_INPUTS = ("hidden", "history", "num_real")
-LOCATION_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
-
-_OBSERVE_INPUTS = {"event", "location", "time_s", "utc_offset_min", "position"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelShape:
-    """The part of the manifest that describes the model; names as in the training config.
-
-    window           events that one layer looks back on, itself included.
-    receptive_field  events that rebuild the state exactly.
-    history_events   events that a device keeps per user.
-    habit_events     events, the latest, that the habit kernels look back on.
-    num_spare        candidates for behaviors of a user's own.
-    num_events, num_locations, num_behaviors  sizes of the vocabulary, id 0 included.
-    """
-
-    width: int
-    num_layers: int
-    num_heads: int
-    head_width: int
-    window: int
-    receptive_field: int
-    history_events: int
-    habit_events: int
-    query_context: Literal["none", "time", "time_location"]
-    habits: bool
-    num_spare: int
-    num_events: int
-    num_locations: int
-    num_behaviors: int
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name == "query_context":
-                is_valid = value in ("none", "time", "time_location")
-            elif name == "habits":
-                is_valid = isinstance(value, bool)
-            else:
-                is_valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            if not is_valid:
-                raise ValueError(f"{name}: {value!r:.60}")
-
-    def empty_cache(self) -> npt.NDArray[np.float32]:
-        """Keys and values of no event, (2 L, 0, H, E) float32."""
-        return np.zeros((2 * self.num_layers, 0, self.num_heads, self.head_width), np.float32)
-
-    def observe_inputs(self, target: Target) -> set[str]:
-        """Names of the inputs of observe.onnx."""
-        if target == "web":
-            return _OBSERVE_INPUTS | {"cache"}
-        caches = {f"{part}_{layer}" for layer in range(self.num_layers) for part in CACHE_PARTS}
-        return _OBSERVE_INPUTS | {"num_cached"} | caches
-
-    def predict_inputs(self) -> set[str]:
-        """Names of the inputs of predict.onnx."""
-        names = {"hidden", "tail"}
-        if self.query_context != "none":
-            names |= {"time_s", "utc_offset_min", "time_known"}
-        if self.query_context == "time_location":
-            names |= {"location"}
-        if self.habits:
-            names |= {"history"}
-        return names
-
-    def next_inputs(self) -> set[str]:
-        """Names of the inputs of next.onnx."""
-        names = self.predict_inputs() - {"tail", "time_known"}
-        return names | {"num_real"} if self.habits else names
+_VOCABULARY = "vocabulary.json"
+_MAX_LOG_RATIO = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,45 +88,59 @@ class Bundle:
     generation: GenerationHeads | None = None
 
     @classmethod
-    def open(cls, path: Path | str, providers: Sequence[str] | None = None) -> "Bundle":
-        """Read and verify a bundle.
+    def open(cls, path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None) -> "Bundle":
+        """Read and verify a bundle, and run each of its graphs once.
 
         providers  execution providers of ONNX Runtime, best first; default the CPU.
+        digest     the "digest" that its manifest.json must have; None: any.
         Raises BundleError that names the file and what to do, ImportError without ONNX Runtime.
         """
         path = Path(path)
-        manifest = read_manifest(path)
-        contents = read_files(path, manifest, ("vocabulary.json", *GRAPHS))
+        manifest = read_manifest(path, digest)
+        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
+        contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")
         if target not in get_args(Target):
             raise BundleError(
-                f"{path} is made for {target!r}, this runtime reads bundles for "
+                f"{path} is made for {target!r:.60}, this runtime reads bundles for "
                 f"{' and '.join(get_args(Target))}; export it again"
             )
+        generates = {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys()
         try:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
-            with np.errstate(over="ignore"):  # infinite values are refused below
-                class_priors = np.array(manifest["class_priors"], np.float32)
-            log_ratio = np.array(manifest["tail"]["log_ratio"], np.float64)
+            class_priors = _numbers(manifest["class_priors"]).astype(np.float32)
+            log_ratio = _numbers(manifest["tail"]["log_ratio"])
             thresholds = CoverageThresholds(
-                coverage=np.array(manifest["conformal"]["coverage"], np.float64),
-                threshold=np.array(manifest["conformal"]["threshold"], np.float64),
+                coverage=_numbers(manifest["conformal"]["coverage"]),
+                threshold=_numbers(manifest["conformal"]["threshold"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
         try:
-            vocabulary = Vocabulary(**json.loads(contents["vocabulary.json"]))
-        except (TypeError, ValueError) as error:
+            vocabulary = _vocabulary(contents[_VOCABULARY])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
         _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
-        inputs = {"observe.onnx": shape.observe_inputs(target), "predict.onnx": shape.predict_inputs()}
-        if WAIT_GRAPH in contents:
-            inputs[WAIT_GRAPH] = set(WAIT_INPUTS)
-        graphs = {name: _open_graph(path, name, contents, providers, inputs[name]) for name in inputs}
+        load_onnxruntime()
+        graphs = {
+            name: _open_graph(path / name, contents[name], providers, target, shape)
+            for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH)
+            if name in contents and (generates or name not in (NEXT_GRAPH, LOCATION_GRAPH))
+        }
+        try:
+            probe(shape, target, graphs, num_quantiles)
+        except BundleError as error:
+            raise BundleError(f"{path} fails a first run: {error}") from None
         generation = None
-        if {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys():
-            generation = _open_generation(path, manifest, shape, contents, providers)
-        running = graphs["predict.onnx"].get_providers()[0]
+        if num_quantiles is not None and clock_rate is not None:
+            generation = GenerationHeads(
+                next=graphs[NEXT_GRAPH],
+                location=graphs[LOCATION_GRAPH],
+                num_quantiles=num_quantiles,
+                clock_rate=clock_rate,
+            )
+        running = graphs[PREDICT_GRAPH].get_providers()[0]
         if providers and running != providers[0]:
             warnings.warn(
                 f"{providers[0]} is not available here; the bundle runs on {running}", RuntimeWarning, stacklevel=3
@@ -212,8 +154,8 @@ class Bundle:
             class_priors=class_priors,
             log_ratio=log_ratio,
             thresholds=thresholds,
-            observe=graphs["observe.onnx"],
-            predict=graphs["predict.onnx"],
+            observe=graphs[OBSERVE_GRAPH],
+            predict=graphs[PREDICT_GRAPH],
             wait=graphs.get(WAIT_GRAPH),
             generation=generation,
         )
@@ -239,11 +181,16 @@ def _check_consistent(
                 f"{getattr(shape, name)}; export it again from its checkpoint"
             )
     for name, values in (("class priors", class_priors), ("ratios of the tail shift", log_ratio)):
-        if values.shape != (shape.num_behaviors,) or not np.isfinite(values).all():
+        if values.shape != (shape.num_behaviors,):
             raise BundleError(
-                f"{path}: {values.size} {name} for {shape.num_behaviors} behaviors, "
-                "or some that are not finite; export it again from its checkpoint"
+                f"{path}: {values.size} {name} for {shape.num_behaviors} behaviors; export it again from its checkpoint"
             )
+    is_spread = class_priors[0] == 0 and class_priors.min() >= 0 and abs(float(class_priors.sum()) - 1) < 1e-3
+    if not is_spread or np.abs(log_ratio).max() > _MAX_LOG_RATIO:
+        raise BundleError(
+            f"{path}: class priors that do not sum to one over the known behaviors, or ratios of the tail shift above "
+            f"{_MAX_LOG_RATIO:.0f}; export it again from its checkpoint"
+        )
     looks_back = max(shape.receptive_field + shape.window - 2, shape.habit_events)
     if shape.history_events < looks_back:
         raise BundleError(
@@ -252,44 +199,59 @@ def _check_consistent(
         )
 
 
-def _open_graph(
-    path: Path, name: str, contents: Mapping[str, bytes], providers: Sequence[str] | None, inputs: set[str]
-) -> Any:
-    """A session of one of the graphs, which must have these inputs."""
+def _numbers(values: Any) -> npt.NDArray[np.float64]:
+    """An array from a list of numbers, no longer lists of other things. Raises ValueError."""
+    flat = values if isinstance(values, list) else [values]
+    if not all(type(value) in (int, float) and abs(value) <= 1e30 for value in flat):
+        raise ValueError(f"numbers expected, got {values!s:.60}")
+    return np.array(values, np.float64)
+
+
+def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
+    """num_quantiles and clock_rate of `GenerationHeads`."""
+    num_quantiles = given["num_quantiles"]
+    clock_rate = np.stack([_numbers(row) for row in given["clock_rate"]])
+    if type(num_quantiles) is not int or not 1 <= num_quantiles <= 1024:
+        raise ValueError(f"num_quantiles: {num_quantiles!r:.60}")
+    if clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all() or clock_rate.max() > 1:
+        raise ValueError("clock_rate")
+    return num_quantiles, clock_rate
+
+
+def _vocabulary(content: bytes) -> Vocabulary:
+    given = read_json(content)
+    names = [name for kind in ("events", "locations", "behaviors") for name in given[kind]]
+    ids = given["event_to_behavior"]
+    if not all(type(name) is str for name in names) or not all(type(number) is int for number in ids):
+        raise ValueError("names must be texts, and ids whole numbers")
+    return Vocabulary(**given)
+
+
+def _open_graph(path: Path, content: bytes, providers: Sequence[str] | None, target: Target, shape: ModelShape) -> Any:
+    """A session of one of the graphs, which is read, bounded, and compared with its manifest before."""
+    promised = shape.interface(path.name, target)
     try:
-        check_graph_file(contents[name])
-        graph = open_graph(contents[name], providers)
-    except ImportError:
+        graph = read_graph(content, target)
+        found = Interface(graph.inputs, graph.outputs)
+        for given, expected, takes in (
+            (found.inputs, promised.inputs, "takes"),
+            (found.outputs, promised.outputs, "gives"),
+        ):
+            if given.keys() != expected.keys():
+                raise BundleError(
+                    f"{path} {takes} {sorted(given)!s:.300}, but its manifest promises {sorted(expected)!s:.300}; "
+                    "export it again from its checkpoint"
+                )
+            for name, kind in expected.items():
+                if given[name] != kind:
+                    raise BundleError(
+                        f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
+                        f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
+                    )
+        check_sizes(graph, {name: shape.most(path.name, name, dims) for name, (_, dims) in promised.inputs.items()})
+        return open_graph(content, providers)
+    except (BundleError, ImportError):
         raise
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
-        raise BundleError(f"{path / name} cannot be loaded: {error}") from error
-    found = {graph_input.name for graph_input in graph.get_inputs()}
-    if found != inputs:
-        raise BundleError(
-            f"{path / name} takes {sorted(found)}, but its manifest promises {sorted(inputs)}; "
-            "export it again from its checkpoint"
-        )
-    return graph
-
-
-def _open_generation(
-    path: Path,
-    manifest: Mapping[str, Any],
-    shape: ModelShape,
-    contents: Mapping[str, bytes],
-    providers: Sequence[str] | None,
-) -> GenerationHeads:
-    try:
-        num_quantiles = int(manifest["generation"]["num_quantiles"])
-        clock_rate = np.array(manifest["generation"]["clock_rate"], np.float64)
-        if num_quantiles < 1 or clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all():
-            raise ValueError("generation")
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
-    return GenerationHeads(
-        next=_open_graph(path, NEXT_GRAPH, contents, providers, shape.next_inputs()),
-        location=_open_graph(path, LOCATION_GRAPH, contents, providers, set(LOCATION_INPUTS)),
-        num_quantiles=num_quantiles,
-        clock_rate=clock_rate,
-    )
+        raise BundleError(f"{path} cannot be loaded: {error!s:.400}") from error

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.bundles.manifest import BundleError
+
 Array = npt.NDArray[np.generic]
 
 CPU = "CPUExecutionProvider"
@@ -46,12 +48,25 @@ def open_graph(model: bytes, providers: Sequence[str] | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     # These graphs are so small that a second thread costs more than it does.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, too
     # All memory of a run comes from the C library at once and none of it is reused: 3 % quicker.
     options.enable_cpu_mem_arena = options.enable_mem_reuse = False
     available = set(onnxruntime.get_available_providers())
     wanted = [name for name in providers or () if name in available and name != CPU]
     return onnxruntime.InferenceSession(model, options, providers=[*wanted, CPU])
+
+
+def run_graph(session: Any, outputs: Sequence[str], inputs: Mapping[str, Array]) -> Any:
+    """Arrays of these outputs. Raises BundleError if the graph cannot be computed for these inputs."""
+    try:
+        return session.run(outputs, inputs)
+    # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
+    except Exception as error:
+        raise _failed(error) from None
+
+
+def _failed(error: Exception) -> BundleError:
+    return BundleError(f"a graph of the bundle fails: {error!s:.400}; export the bundle again from its checkpoint")
 
 
 def _is_installed(package: str) -> bool:
@@ -89,5 +104,8 @@ class BoundGraph:
         self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def run(self) -> None:
-        """Compute the outputs in place. Run options, even default ones, would cost 30 us."""
-        self._session.run_with_iobinding(self._binding)
+        """Compute the outputs in place; errors as `run_graph`. Run options, even default ones, would cost 30 us."""
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise _failed(error) from None

@@ -1,13 +1,17 @@
-"""The manifest of a bundle: its digest, its versions, and the hashes of the files that it lists.
+"""The manifest of a bundle: its checksum, its versions, and the sizes and hashes of the files that it lists.
 
-manifest.json holds the hashes of the other files, and a digest of itself: the SHA-256 of its bytes with 64
-zeros in the place of the digest. So a client in any language can check it without writing numbers as Python
-does. The digest finds damage, not forgery: everyone who can write the folder can write the digest.
+manifest.json holds the sizes and hashes of the other files, and a checksum of itself in the field "digest": the
+SHA-256 of its bytes with 64 zeros in the place of the checksum. So a client in any language can check it without
+writing numbers as Python does. The checksum finds damage, not forgery: everyone who can write the folder can write
+it. An app that knows the right one beforehand pins the bundle: `Predictor.load(..., digest=...)` reads that bundle
+and no other.
 """
 
 import hashlib
 import json
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,15 @@ from edgebehave.version import __version__
 FORMAT_VERSION = 2
 """The version of bundles that this runtime reads; bundles of version 1 must be exported again."""
 
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_BUNDLE_BYTES = 64 << 20
+"""All files of a bundle that the runtime reads; each of the others may have as many."""
+
+MAX_FILES = 32
+
 _ZEROS = 64 * b"0"
+_FILE_NAME = re.compile(r"[a-z0-9_]{1,60}\.[a-z]{1,5}")
+_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 _DIGEST = re.compile(rb'(?<="digest": ")[0-9a-f]{64}(?=")')
 
 
@@ -26,7 +38,7 @@ class BundleError(ValueError):
 
 
 def manifest_digest(content: bytes) -> str:
-    """The value of "digest" in a manifest.json of this content, in hexadecimal.
+    """The checksum of a manifest.json of this content, the value of its "digest", in hexadecimal.
 
     Returns "" if there is not exactly one digest.
     """
@@ -35,7 +47,7 @@ def manifest_digest(content: bytes) -> str:
 
 
 def digested_manifest(manifest: Mapping[str, Any]) -> bytes:
-    """Content of manifest.json, with a digest."""
+    """Content of manifest.json, with its checksum."""
     undigested = {**manifest, "digest": _ZEROS.decode()}
     content = (json.dumps(undigested, indent=2, ensure_ascii=False) + "\n").encode()
     digest = manifest_digest(content)
@@ -43,21 +55,24 @@ def digested_manifest(manifest: Mapping[str, Any]) -> bytes:
     return _DIGEST.sub(digest.encode(), content)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the bundle in a folder. Raises BundleError if it is damaged or of another version."""
+def read_manifest(path: Path, digest: str | None = None) -> dict[str, Any]:
+    """The manifest of the bundle in a folder.
+
+    digest  the checksum that it must have; None: any.
+    Raises BundleError if it is damaged, of another version, or has another checksum.
+    """
     file = path / "manifest.json"
-    if not file.is_file():
+    if not file.exists():
         raise BundleError(f"{path} is not a bundle; make one with `edgebehave export`")
+    content = _read_regular(file, MAX_MANIFEST_BYTES)
     try:
-        content = file.read_bytes()
-        manifest = json.loads(content)
-        version = int(manifest["format_version"])
-        needed = str(manifest["min_runtime"])
+        manifest = read_json(content)
+        version, needed = manifest["format_version"], manifest["min_runtime"]
+        if type(version) is not int or not _VERSION.fullmatch(needed):
+            raise ValueError("version")
         is_newer = _parts(needed) > _parts(__version__)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise BundleError(f"{file} is damaged; copy or export the bundle again") from None
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read ({error.strerror})") from None
     if version > FORMAT_VERSION or is_newer:
         raise BundleError(
             f"{path} is a bundle of format {version} and needs edgebehave {needed} or newer, "
@@ -69,19 +84,41 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "export it again from its checkpoint"
         )
     if manifest.get("digest") != manifest_digest(content):
-        raise BundleError(f"{file} is damaged: its digest does not fit its content; copy the bundle again")
+        raise BundleError(f"{file} is damaged: its checksum does not fit its content; copy the bundle again")
+    if digest is not None and digest.lower() != manifest["digest"]:
+        raise BundleError(
+            f"{path} has the digest {manifest['digest']}, not {digest:.80}: it is not the bundle that was asked for"
+        )
     return dict(manifest)
+
+
+def read_json(content: bytes) -> Any:
+    """JSON with one reading: each name of an object once, and numbers that are finite.
+
+    Raises ValueError, or RecursionError if it is nested too deeply.
+    """
+
+    def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(given)
+        if len(found) != len(given):
+            raise ValueError("a name stands twice in an object")
+        return found
+
+    def no_constant(name: str) -> None:
+        raise ValueError(f"{name} is not a number of JSON")
+
+    return json.loads(content.decode("utf-8"), object_pairs_hook=pairs, parse_constant=no_constant)
 
 
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...]) -> dict[str, bytes]:
-    """Contents of all files that a manifest lists, each with the hash that it says.
+def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, bytes]:
+    """Contents of the files `read`, of those that a manifest lists, each with the size and the hash that it says.
 
-    Graphs run from these bytes, so the verified bytes are the ones that run.
-    Raises BundleError if a file is missing or damaged, or one of the `required` is not listed.
+    Graphs run from these bytes, so the verified bytes are the ones that run. The other files are verified, too.
+    Raises BundleError if a file is missing, damaged, or not a regular file, or one of the `required` is not listed.
     """
     listed = manifest.get("files")
     if not isinstance(listed, dict):
@@ -89,21 +126,52 @@ def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...
     for name in required:
         if name not in listed:
             raise BundleError(f"{path}/manifest.json does not list {name}; export it again")
-    contents: dict[str, bytes] = {}
+    if len(listed) > MAX_FILES:
+        raise BundleError(f"{path}/manifest.json lists {len(listed)} files, more than {MAX_FILES}")
+    total = 0
     for name, expected in listed.items():
         # A manifest may name files of its own folder only, no other file of the device.
-        if Path(name).name != name:
-            raise BundleError(f"{path}/manifest.json lists {name!r}, which is not a file name")
-        try:
-            contents[name] = (path / name).read_bytes()
-        except OSError as error:
+        if not _FILE_NAME.fullmatch(name):
+            raise BundleError(f"{path}/manifest.json lists {name!r:.80}, which is not a file name of a bundle")
+        size = expected.get("bytes") if isinstance(expected, dict) else None
+        if type(size) is not int or not 0 <= size <= MAX_BUNDLE_BYTES:
+            raise BundleError(f"{path}/manifest.json gives {name} no size up to {MAX_BUNDLE_BYTES} bytes")
+        total += size if name in read else 0
+    if total > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{path} has {total} bytes, more than the {MAX_BUNDLE_BYTES} that a bundle may have")
+    contents: dict[str, bytes] = {}
+    for name, expected in listed.items():
+        content = _read_regular(path / name, expected["bytes"], exactly=True)
+        if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
             raise BundleError(
-                f"{path}/{name} cannot be read ({error.strerror}); copy the bundle again, whole"
-            ) from None
-        digest = hashlib.sha256(contents[name]).hexdigest()
-        if not isinstance(expected, dict) or digest != expected.get("sha256"):
-            raise BundleError(
-                f"{path}/{name} is damaged: {len(contents[name])} bytes, and its SHA-256 is not "
+                f"{path}/{name} is damaged: {len(content)} bytes, and its SHA-256 is not "
                 "the one in manifest.json; copy the bundle again"
             )
+        if name in read:
+            contents[name] = content
     return contents
+
+
+def _read_regular(file: Path, num_bytes: int, exactly: bool = False) -> bytes:
+    """Content of a file of at most, or exactly, this size; a link, a pipe or a device is not opened for reading."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise BundleError(f"{file} is not a regular file; copy the bundle again, whole")
+        with os.fdopen(os.open(file, flags), "rb") as opened:
+            found = os.fstat(opened.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"{file} is not a regular file; copy the bundle again, whole")
+            if found.st_size > num_bytes or (exactly and found.st_size != num_bytes):
+                raise BundleError(
+                    f"{file} is damaged: {found.st_size} bytes, expected {num_bytes}; copy the bundle again"
+                )
+            content = opened.read(num_bytes + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, BundleError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{file} cannot be read ({reason}); copy the bundle again, whole") from None
+    if len(content) != found.st_size:
+        raise BundleError(f"{file} changes while it is read; copy the bundle again")
+    return content

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bundle import CACHE_PARTS, Bundle
-from edgebehave.bundles.inference import BoundGraph
+from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.inference import BoundGraph, run_graph
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.histories.rolling_events import RollingEvents
 
@@ -94,8 +94,7 @@ class RingState:
         )
         self._numbers = np.zeros((6, 1), np.int64)
         event, location, time_s, utc_offset_min, position, num_cached = self._numbers
-        names = [f"{part}_{layer}" for layer in range(shape.num_layers) for part in CACHE_PARTS]
-        caches = dict(zip(names, self._cache, strict=True))
+        caches = dict(zip(shape.cache_names(), self._cache, strict=True))
         inputs = {"event": event, "location": location, "time_s": time_s, "utc_offset_min": utc_offset_min}
         inputs |= {"position": position.reshape(()), "num_cached": num_cached.reshape(())}
         outputs = {f"new_{name}": cache for name, cache in caches.items()}
@@ -138,7 +137,7 @@ class CacheState:
             "position": np.array(self.num_seen),
             "cache": self._cache,
         }
-        self.hidden, new_rows = self._observe.run(["hidden", "new_rows"], inputs)
+        self.hidden, new_rows = run_graph(self._observe, ["hidden", "new_rows"], inputs)
         self._cache = np.concatenate([self._cache, new_rows], axis=1)[:, -self._num_kept :]
         self.num_seen += 1
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.inference import Array, BoundGraph
+from edgebehave.bundles.model_shape import PREDICT_GRAPH
+from edgebehave.bundles.probe import check_probabilities
 from edgebehave.moments import Moment
 
 FloatArray = npt.NDArray[np.float32]
@@ -61,4 +63,5 @@ class PredictGraph(threading.local):
                 self._graph.bind("history", self._history_4n)
             self._history_4n[:] = history_4n
         self._graph.run()
+        check_probabilities(self._probs, PREDICT_GRAPH)
         return self._probs.copy()

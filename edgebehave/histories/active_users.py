@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from edgebehave.histories.forks import CACHE_LOCKS, free_at_fork
 from edgebehave.histories.history import History, Mark, UserEvent
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.vocabulary import Vocabulary
@@ -29,7 +30,11 @@ class ActiveUsers:
         self.max_users = max_users
         self._mapped: OrderedDict[str, MappedHistory] = OrderedDict()
         self._lock = threading.Lock()
+        free_at_fork(self, CACHE_LOCKS)
         history.keep(capacity)
+
+    def locks(self) -> list[threading.Lock]:
+        return [self._lock]
 
     def __len__(self) -> int:
         return len(self._mapped)
@@ -63,9 +68,9 @@ class ActiveUsers:
         for row, mark in zip(rows, self._history.append_many(rows), strict=True):
             self._added(row, mark)
 
-    def _added(self, row: UserEvent, mark: Mark) -> None:
+    def _added(self, row: UserEvent, mark: Mark | None) -> None:
         mapped = self._mapped.get(row.user)
-        if mapped is None:
+        if mapped is None or mark is None:
             return
         if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
             mapped.append(mark, *row[1:])

@@ -161,10 +161,13 @@ class History(Protocol):
     def keep(self, max_events: int) -> None:
         """Retain at least this number of events per user from now on."""
 
-    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
-        """Add an event. When this returns, the event is as safe as this history makes it."""
+    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
+        """Add an event. When this returns, the event is as safe as this history makes it.
 
-    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+        Returns None, and changes nothing, if one of the user's retained events equals it in every value.
+        """
+
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark | None]:
         """`append` for each row in turn: all rows, or none if it raises."""
 
     def mark(self, user: str) -> Mark | None:

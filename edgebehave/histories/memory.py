@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from edgebehave.histories.forks import HISTORY_LOCKS, free_at_fork
 from edgebehave.histories.history import Mark, Match, NamedColumn, NamedEvents, UserEvent
 from edgebehave.histories.retention import HISTORY_EVENTS, Retention
 
@@ -87,6 +88,11 @@ class _UserLog:
     def latest_s(self) -> int:
         return int(_time_at(self.packed, len(self.packed) - _SIZE)[0])
 
+    def holds(self, row: bytes, time_s: int) -> bool:
+        """Whether one of the events of this second is this one."""
+        same_second = self.packed[self.end_of(time_s - 1) : self.end_of(time_s)]
+        return any(same_second[at : at + _SIZE] == row for at in range(0, len(same_second), _SIZE))
+
     def end_of(self, time_s: int) -> int:
         """Number of bytes of the events up to a moment."""
         numbers = range(len(self.packed) // _SIZE)
@@ -114,17 +120,21 @@ class MemoryHistory:
         # `changes` of a user who is new or was forgotten; higher than that of any user forgotten so far.
         self._next_life = 0
         self._lock = threading.Lock()
+        free_at_fork(self, HISTORY_LOCKS)
+
+    def locks(self) -> list[threading.Lock]:
+        return [self._lock]
 
     def keep(self, max_events: int) -> None:
         with self._lock:
             if max_events > self._retention.max_events:
                 self._retention = Retention(max_events, self._retention.max_age)
 
-    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
         with self._lock:
             return self._append(user, event, location, time_s, utc_offset_min)
 
-    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark | None]:
         with self._lock:
             return [self._append(*row) for row in rows]
 
@@ -162,7 +172,7 @@ class MemoryHistory:
             if user in self._users:
                 raise ValueError(f"user {user!r:.60} has a history already: forget it first")
             for row in events.rows():
-                self._append(user, *row)
+                self._append(user, *row, may_repeat=True)
             log = self._users[user]
             log.num_events = num_events
             return log.mark()
@@ -211,14 +221,20 @@ class MemoryHistory:
                     num_dropped += self._expire(log, oldest_s)
             return num_dropped
 
-    def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def _append(
+        self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int, may_repeat: bool = False
+    ) -> Mark | None:
         log = self._users.get(user)
         if log is None:
             log = self._users[user] = _UserLog(self._next_life)
         row = _EVENT.pack(time_s, self._names.take(event), self._names.take(location), utc_offset_min)
-        log.num_events += 1
         packed = log.packed
-        if not packed or time_s >= log.latest_s():
+        is_last = not packed or time_s > log.latest_s()
+        if not is_last and not may_repeat and log.holds(row, time_s):
+            self._release(row)
+            return None
+        log.num_events += 1
+        if is_last or time_s == log.latest_s():
             packed += row
         else:
             position = log.end_of(time_s)

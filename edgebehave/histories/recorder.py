@@ -1,16 +1,19 @@
 """Calls that record the events of users: observe, forget, export, import. No model takes part in them."""
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
 from edgebehave.arguments import check_name, list_of_names, one_per_row
 from edgebehave.histories.active_users import ActiveUsers
+from edgebehave.histories.forks import USER_LOCKS, free_at_fork
 from edgebehave.histories.history import History, Match, UserEvent
 from edgebehave.histories.user_export import read_user, write_user
-from edgebehave.moments import At, Moment, read_moment
+from edgebehave.moments import At, read_duration, read_moment
 
 _NUM_LOCKS = 256
 
@@ -23,6 +26,11 @@ class UserLocks:
 
     def __init__(self) -> None:
         self._locks = [threading.RLock() for _ in range(_NUM_LOCKS)]
+        free_at_fork(self, USER_LOCKS)
+
+    def locks(self) -> list[Any]:
+        """All of them, in the order of `of_all`."""
+        return self._locks
 
     def of(self, user: str) -> threading.RLock:
         """The lock of a user, for a `with`."""
@@ -43,9 +51,18 @@ class Recorder:
     Safe for use from several threads at once; calls about the same user wait for each other.
     """
 
-    def __init__(self, history: History, users: ActiveUsers) -> None:
+    def __init__(self, history: History, users: ActiveUsers, max_ahead: timedelta | None) -> None:
+        """max_ahead  how far after the device's clock an event may be dated; None: any time."""
         self._history, self._users = history, users
+        self._max_ahead_s = math.inf if max_ahead is None else read_duration(max_ahead, "max_ahead")
         self._locks = UserLocks()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be copied or pickled: make one in each process, with Predictor.load and "
+            "the path of its bundle; processes share users through one SqliteHistory file each of them opens, and "
+            "export_user gives one user's history"
+        )
 
     @property
     def users(self) -> list[str]:
@@ -125,10 +142,14 @@ class Recorder:
         raises HistoryError, nothing was recorded.
 
         at              the time of the event: "now", a datetime with a time zone, or unix seconds.
-                        Events may come late; they go to their place in time.
+                        Events may come late; they go to their place in time. An event dated more than
+                        `max_ahead` after the device's clock, by default a day, is refused: one event of a
+                        wrong clock would stay the latest of its user for years.
         location        None: no location.
         utc_offset_min  minutes to add for local time, -840..840; default: the offset of `at`, or
                         the user's last offset (at first 0) if `at` is a number.
+        The same event twice, equal in event, location, second and offset, counts once, as `edgebehave ingest`
+        drops exact duplicates; an event is compared with those that the history retains.
         Raises TypeError or ValueError that says what to pass instead, and then records nothing.
         """
         with self._locks.of(check_name(user, "user")):
@@ -160,7 +181,7 @@ class Recorder:
         locations = one_per_row(location, num_rows, "location")
         offsets = one_per_row(utc_offset_min, num_rows, "utc_offset_min")
         number = 0
-        newest: dict[str, Moment] = {}
+        newest: dict[str, list[UserEvent]] = {}
         rows: list[UserEvent] = []
         try:
             for number in range(num_rows):
@@ -175,31 +196,55 @@ class Recorder:
             raise
 
     def _read(
-        self, user: str, event: str, at: At, location: str | None, utc_offset_min: int | None, newest: dict[str, Moment]
+        self,
+        user: str,
+        event: str,
+        at: At,
+        location: str | None,
+        utc_offset_min: int | None,
+        newest: dict[str, list[UserEvent]],
     ) -> UserEvent:
         """An event from the arguments of `observe`, checked; `user` was checked before.
 
-        newest  the latest moment of each user in the current batch; this event's moment is added.
+        newest  the events of each user in the latest second of the current batch; this event is added.
         """
         check_name(event, "event")
         if location is not None:
             check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
-        latest = newest.get(user)
         default_min = 0
         if utc_offset_min is None and not isinstance(at, str | datetime):
-            default_min = self._last_offset_min(user, latest)
+            default_min = self._last_offset_min(user, newest.get(user, []))
         moment = read_moment(at, utc_offset_min, default_min)
-        if latest is None or moment.time_s >= latest.time_s:
-            newest[user] = moment
-        return UserEvent(user, event, location, *moment)
+        ahead_s = moment.time_s - time.time()
+        if ahead_s > self._max_ahead_s:
+            raise ValueError(
+                f"the event is dated {ahead_s / 86_400:.1f} days after this device's clock, "
+                f"{self._max_ahead_s / 86_400:g} are allowed: correct its time, or make the Predictor with "
+                "max_ahead=None to replay a log"
+            )
+        row = UserEvent(user, event, location, *moment)
+        latest = newest.setdefault(user, [row])
+        if row.time_s > latest[0].time_s:
+            newest[user] = [row]
+        elif row.time_s == latest[0].time_s and latest != [row]:
+            latest.append(row)
+        return row
 
-    def _last_offset_min(self, user: str, newest: Moment | None) -> int:
-        """Offset of local time of the user's latest event, in the history or in the current batch."""
-        if newest is None:
+    def _last_offset_min(self, user: str, newest: list[UserEvent]) -> int:
+        """Offset of local time of the user's latest event, in the history or in the current batch.
+
+        newest  the events of the batch in its latest second; the same event twice counts once.
+        """
+        if not newest:
             return self._history.last_offset_min(user)
+        new = list(dict.fromkeys(newest))
         found = self._history.latest(user, 1)
-        if found is None or found[1].time_s[0] <= newest.time_s:
-            return newest.utc_offset_min
-        return int(found[1].utc_offset_min[0])
+        if found is not None and found[1].time_s[0] == new[0].time_s:
+            found = self._history.latest(user, 2**31)
+            known = set() if found is None else set(found[1].rows())
+            new = [row for row in new if row[1:] not in known]
+        if not new or (found is not None and found[1].time_s[-1] > new[0].time_s):
+            return self._history.last_offset_min(user)
+        return new[-1].utc_offset_min

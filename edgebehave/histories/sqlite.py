@@ -16,6 +16,11 @@ INSERT INTO events SELECT :user, :time_s, coalesce(max(arrival) + 1, 0), :offset
 FROM events WHERE user = :user AND time_s = :time_s
 """
 
+_FIND_EVENT = """
+SELECT 1 FROM events WHERE user = :user AND time_s = :time_s AND utc_offset_min = :offset AND event = :event
+AND location IS :location
+"""
+
 
 class SqliteHistory:
     """The history of a `Predictor` in a file, which survives the process.
@@ -55,7 +60,10 @@ class SqliteHistory:
                              safe from kills; a loss of power may cost the latest events.
         erases_at_once       False: forgetting is quick, but traces of forgotten events may stay
                              in the file until `erase` is called. For servers with large files.
-        Raises HistoryError if the file is damaged, is something else, or of a newer version.
+        The file and its journals can be read by the account of the process alone (mode 600); an older file that
+        others could read is closed to them. Encrypt the disk against whoever holds the device.
+        Raises HistoryError if the file is damaged, is something else, or of a newer version; ValueError for
+        ":memory:", see `MemoryHistory`.
         """
         self._retention = Retention(max_events, max_age)
         self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once)
@@ -80,11 +88,11 @@ class SqliteHistory:
         with self._file.writing():
             self._file.execute("UPDATE settings SET max_events = ? WHERE max_events < ?", (max_events, max_events))
 
-    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
         with self._file.writing():
             return self._append(user, event, location, time_s, utc_offset_min)
 
-    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark]:
+    def append_many(self, rows: Sequence[UserEvent]) -> list[Mark | None]:
         with self._file.writing():
             return [self._append(*row) for row in rows]
 
@@ -204,13 +212,17 @@ class SqliteHistory:
             if found != ["ok"]:
                 raise sqlite3.DatabaseError(found[0])
 
-    def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark:
+    def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
         user_id = self._user_id(user)
         if user_id is None:
             user_id = self._add_user(user)
         latest_s = self._latest_s(user_id)
         is_late = latest_s is not None and time_s < latest_s
-        self._insert(user_id, event, location, time_s, utc_offset_min)
+        row = (event, location, time_s, utc_offset_min)
+        could_repeat = latest_s is not None and time_s <= latest_s
+        if could_repeat and self._file.execute(_FIND_EVENT, _values(user_id, *row)).fetchone() is not None:
+            return None
+        self._insert(user_id, *row)
         self._file.execute(
             "UPDATE users SET changes = changes + ?, num_events = num_events + 1 WHERE id = ?", (is_late, user_id)
         )
@@ -227,8 +239,7 @@ class SqliteHistory:
         return user_id
 
     def _insert(self, user_id: int, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
-        names = {"event": _stored(event), "location": _stored(location)}
-        self._file.execute(_INSERT_EVENT, names | {"user": user_id, "time_s": time_s, "offset": utc_offset_min})
+        self._file.execute(_INSERT_EVENT, _values(user_id, event, location, time_s, utc_offset_min))
 
     def _user_id(self, user: str) -> int | None:
         row = self._file.execute("SELECT id FROM users WHERE name = ?", (_stored(user),)).fetchone()
@@ -274,6 +285,12 @@ class SqliteHistory:
         )
         self._file.execute("DELETE FROM events WHERE user = ?", (user_id,))
         self._file.execute("DELETE FROM users WHERE id = ?", (user_id,))
+
+
+def _values(user_id: int, event: str, location: str | None, time_s: int, utc_offset_min: int) -> dict[str, Any]:
+    """An event as the named parameters of a statement."""
+    names = {"event": _stored(event), "location": _stored(location)}
+    return names | {"user": user_id, "time_s": time_s, "offset": utc_offset_min}
 
 
 def _stored(name: str | None) -> str | bytes | None:

@@ -1,8 +1,11 @@
 """The file of a `SqliteHistory`: its schema and checks, its transactions, and the erasure of deleted rows."""
 
+import contextlib
 import os
 import sqlite3
+import stat
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +52,21 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
+def _make_private(path: Path) -> None:
+    """Make the file if there is none, and close it to other accounts; SQLite gives its journals the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+            # Another account's file, or a file system without modes, stays as it is: SQLite says what it cannot do.
+            with contextlib.suppress(OSError):
+                mode = file.stat().st_mode
+                if stat.S_ISREG(mode) and mode & 0o077:
+                    file.chmod(mode & 0o700)
+    except OSError:
+        pass  # SQLite says why it cannot open the file
+
+
 class SqliteFile:
     """A connection to the file, for one process and any number of its threads.
 
@@ -57,12 +75,15 @@ class SqliteFile:
 
     def __init__(self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool) -> None:
         """Open the file, or make it; arguments and errors as in `SqliteHistory`."""
+        if str(path) == ":memory:":
+            raise ValueError("a SqliteHistory is a file: use MemoryHistory for a history in memory")
         self.path = Path(path)
         self._erases_at_once = erases_at_once
         self._timeout_s = timeout_s
         self._process = os.getpid()
         self._lock = threading.RLock()
         with self.reading():
+            _make_private(self.path)
             # isolation_level None: transactions begin and end by our own statements.
             self._sql = sqlite3.connect(
                 self.path.absolute(), timeout=timeout_s, isolation_level=None, check_same_thread=False
@@ -157,7 +178,18 @@ class SqliteFile:
                     self._sql.execute(statement)
             self._check_kind()
         if self._erases_at_once and self._sql.execute("SELECT erase_pending FROM settings").fetchone() != (0,):
-            self.erase()
+            try:
+                self.erase()
+            except HistoryError as error:
+                code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+                if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                    raise
+                warnings.warn(
+                    f"{error}: traces of forgotten events stay in the file until there is room for a copy of it; the "
+                    "next opening, forgetting or erase() takes it up",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
 
     def _is_new(self) -> bool:
         (num_tables,) = self._sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.bundle import GRAPHS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, ModelShape, Target
 from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
+from edgebehave.bundles.model_shape import GRAPHS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, ModelShape, Target
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
@@ -196,7 +196,7 @@ def _manifest(
 
 
 def model_shape(config: ModelConfig) -> dict[str, Any]:
-    """The part of a manifest that `edgebehave.bundles.bundle.ModelShape` reads."""
+    """The part of a manifest that `edgebehave.bundles.model_shape.ModelShape` reads."""
     names = [field.name for field in fields(ModelShape) if field.name != "habit_events"]
     return {name: getattr(config, name) for name in names} | {"habit_events": HABIT_EVENTS}
 

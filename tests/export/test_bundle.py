@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgebehave.bundles.bundle import GRAPHS, Bundle
+from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.model_shape import GRAPHS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
 from edgebehave_export.bundle import bundle_folder, export_bundle, foreign_to_bundle, graph_bytes, ort_files

@@ -1,6 +1,9 @@
 """What the SDK generates from a bundle, against the generator of training."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +63,7 @@ def test_a_seed_gives_the_future_of_training(bundle, checkpoint, tiny_store, mon
     prompts = generator.prompts_of(users)
     sampling = {"temperature": temperature, "top_p": top_p}
     expected = by_training(generator, prompts, 5, Sampling(**sampling))
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, max_ahead=None)
     own = 0
     for index, future in zip(prompts.user.tolist(), expected, strict=True):
         observe(predictor, tiny_store, index)
@@ -85,7 +88,7 @@ def test_the_graphs_are_in_the_table_of_the_gate(bundle):
     is_rebuilt=st.booleans(),
 )
 def test_generating_leaves_no_trace(bundle, tiny_store, num_events, steps, seed, is_rebuilt):
-    predictor = Predictor.load(bundle, state_mb=1e-9 if is_rebuilt else 64)
+    predictor = Predictor.load(bundle, state_mb=1e-9 if is_rebuilt else 64, max_ahead=None)
     observe(predictor, tiny_store, 3, num_events)
     asked = {"at": 1_800_000_000, "utc_offset_min": 0}
     names, before = predictor.probabilities("user", **asked)
@@ -97,7 +100,7 @@ def test_generating_leaves_no_trace(bundle, tiny_store, num_events, steps, seed,
     assert (after_names, after.tobytes()) == (names, before.tobytes())
     assert predictor.export_user("user") == exported
     # And what comes later is as it would have been.
-    untouched = Predictor.load(bundle)
+    untouched = Predictor.load(bundle, max_ahead=None)
     observe(untouched, tiny_store, 3, num_events)
     for each in (predictor, untouched):
         each.observe("user", "event_1", at=1_799_999_999, location="home")
@@ -106,7 +109,7 @@ def test_generating_leaves_no_trace(bundle, tiny_store, num_events, steps, seed,
 
 
 def test_times_go_on_from_the_moment_asked_for(bundle, tiny_store):
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, max_ahead=None)
     observe(predictor, tiny_store, 0)
     last_s = list(tiny_store.named_events(0))[-1].time_s
     for at in (last_s - 1000, last_s + 3600, last_s + 10**9):
@@ -130,7 +133,7 @@ def test_times_go_on_from_the_moment_asked_for(bundle, tiny_store):
     ],
 )
 def test_what_cannot_be_generated_is_explained(bundle, arguments, says):
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(bundle, max_ahead=None)
     predictor.observe("me", "event_1")
     predictor.observe("watcher", "screen.on")
     with pytest.raises(ValueError, match=says):
@@ -147,10 +150,12 @@ def test_it_needs_a_bundle_with_heads(bundle):
             predictor.generate("me")
 
 
-def test_a_manifest_without_its_hours_is_refused(bundle):
-    from edgebehave.bundles.bundle import _open_generation
+def test_a_manifest_without_its_hours_is_refused(bundle, tmp_path):
+    from edgebehave.bundles.manifest import digested_manifest
 
-    opened = Bundle.open(bundle)
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    manifest = json.loads((folder / "manifest.json").read_text())
     for broken in (None, {"num_quantiles": 0, "clock_rate": []}, {"num_quantiles": 16}):
+        (folder / "manifest.json").write_bytes(digested_manifest(manifest | {"generation": broken}))
         with pytest.raises(BundleError, match="missing or wrong values"):
-            _open_generation(bundle, {"generation": broken}, opened.shape, {}, None)
+            Bundle.open(folder)

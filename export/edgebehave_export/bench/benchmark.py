@@ -34,8 +34,9 @@ from torch import Tensor
 
 from edgebehave import Predictor
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.bundle import GRAPHS, Bundle, ModelShape
+from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.model_shape import GRAPHS, ModelShape
 from edgebehave.bundles.network_state import RingState
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.moments import Moment
@@ -298,7 +299,7 @@ def _stream(bundle: Bundle, history: ClientHistory, asked: Mapping[str, Any]) ->
 
 def _sdk(bundle: Bundle, history: ClientHistory, num_users: int) -> Callable[[], object]:
     """`observe` and `predict` for users with full histories, each call for the next user."""
-    predictor = Predictor(bundle, state_mb=1e5)
+    predictor = Predictor(bundle, state_mb=1e5, max_ahead=None)
     names = _names(bundle.vocabulary, history)
     users = [f"user {u}" for u in range(num_users)]
     events = list(zip(*names, history.time_s.tolist(), history.utc_offset_min.tolist(), strict=True))

@@ -21,7 +21,7 @@ from onnx import ModelProto, TensorProto
 from onnx.helper import make_tensor_value_info
 from torch import nn
 
-from edgebehave.bundles.bundle import CACHE_PARTS
+from edgebehave.bundles.model_shape import CACHE_PARTS
 from edgebehave_export.graphs.clock import half_hour, weekdays_and_slots
 from edgebehave_export.graphs.graph_builder import GraphBuilder
 from edgebehave_export.graphs.web_observe import require_exportable

@@ -11,7 +11,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgebehave.bundles.bundle import LOCATION_INPUTS
+from edgebehave.bundles.model_shape import LOCATION_INPUTS
 from edgebehave_export.graphs.generation_graphs import NextLocation, WaitingTimes
 from edgebehave_export.graphs.graph_builder import OPSET, errors_only
 from edgebehave_export.graphs.web_observe import Observe, require_exportable

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.bundle import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH
 from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.model_shape import CACHE_PARTS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.logs.mapped_log import MappedLog

@@ -42,7 +42,7 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     """Change a file and list its new hash: a consistent bundle of wrong parts."""
     (folder / name).write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": digest}}))
+    edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": digest, "bytes": len(content)}}))
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8", "web"])
@@ -126,7 +126,7 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["class_priors"].pop(), "class priors for"),
         (lambda m: m["tail"]["log_ratio"].pop(), "ratios of the tail shift for"),
         (lambda m: m["conformal"]["coverage"].pop(), "missing or wrong values: conformal: coverage"),
-        (lambda m: m["conformal"].update(threshold=[[1]]), "missing or wrong values: conformal: "),
+        (lambda m: m["conformal"].update(threshold=[[1]]), "missing or wrong values: numbers expected"),
         (lambda m: m.pop("tail"), "missing or wrong values: 'tail'"),
         (lambda m: m["model"].update(query_context="none"), r"predict\.onnx takes .*promises"),
         (lambda m: m["model"].update(history_events=3), "keeps 3 events per user"),

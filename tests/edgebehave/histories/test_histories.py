@@ -91,7 +91,9 @@ def test_it_equals_a_sorted_list_cut_to_its_end(kind, tmp_path_factory, steps, m
     seen_marks: set[Mark] = set()
     for step in steps:
         before = history.mark("ada")
-        if isinstance(step, Row):
+        if isinstance(step, Row) and step in model.rows:
+            assert history.append("ada", *step) is None  # the same event twice
+        elif isinstance(step, Row):
             is_latest = model.append(step)
             mark = history.append("ada", *step)
             assert mark == history.mark("ada")

@@ -206,3 +206,41 @@ def test_a_fork_opens_a_history_of_its_own(tmp_path):
             os._exit(2)
         assert os.waitpid(process, 0)[1] == 0
         tell(history, rows_at([1]))
+
+
+def mode(path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+@pytest.mark.parametrize("journal", ["truncate", "wal"])
+def test_other_accounts_cannot_read_a_history(tmp_path, journal, monkeypatch):
+    if journal == "wal":
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
+    before = os.umask(0)
+    try:
+        with SqliteHistory(tmp_path / "h.db") as history:
+            tell(history, rows_at([1, 2]))
+            with history._file.writing():
+                history._file.execute("DELETE FROM events")
+                files = {path.name: mode(path) for path in tmp_path.iterdir()}
+                assert len(files) > 1
+                assert set(files.values()) == {0o600}
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+def test_a_history_that_others_could_read_is_closed_to_them(tmp_path):
+    with SqliteHistory(tmp_path / "h.db") as history:
+        tell(history, rows_at([1, 2]))
+    (tmp_path / "h.db").chmod(0o644)
+    with SqliteHistory(tmp_path / "h.db") as history:
+        assert rows_of(history) == rows_at([1, 2])
+    assert mode(tmp_path / "h.db") == 0o600
+
+
+def test_a_history_in_memory_is_another_class():
+    with pytest.raises(ValueError, match="use MemoryHistory"):
+        SqliteHistory(":memory:")
+    assert not os.path.exists(":memory:")

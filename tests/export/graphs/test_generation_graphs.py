@@ -6,8 +6,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgebehave.bundles.bundle import WAIT_GRAPH
 from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.model_shape import WAIT_GRAPH
 from edgebehave_export.bundle import export_graphs
 from edgebehave_export.graphs.generation_graphs import WaitingTimes, pace_edges
 from edgebehave_export.graphs.onnx_export import export_wait

@@ -1,0 +1,130 @@
+"""The memory of a graph is bounded before it runs."""
+
+import numpy as np
+import pytest
+
+from edgebehave.bundles.graph_file import read_graph
+from edgebehave.bundles.graph_sizes import MAX_VALUES, check_sizes
+
+onnx = pytest.importorskip("onnx")
+
+INT64, FLOAT = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
+
+
+def graph(*nodes, constants=None):
+    """A graph of x (n,), n at most 512, m (3, 4) and a count () that a run computes."""
+    helper = onnx.helper
+    inputs = [
+        helper.make_tensor_value_info("x", FLOAT, ["n"]),
+        helper.make_tensor_value_info("m", FLOAT, [3, 4]),
+        helper.make_tensor_value_info("count", INT64, [1]),
+    ]
+    calls = [helper.make_node(operator, given, [out], **attributes) for operator, given, out, attributes in nodes]
+    tensors = [onnx.numpy_helper.from_array(np.array(v), name) for name, v in (constants or {}).items()]
+    output = helper.make_tensor_value_info(calls[-1].output[0], FLOAT, ["any"])
+    made = helper.make_graph(calls, "g", inputs, [output], tensors)
+    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return read_graph(proto.SerializeToString(), "native")
+
+
+def check(*nodes, constants=None):
+    check_sizes(graph(*nodes, constants=constants), {"x": (-512,), "m": (3, 4), "count": (1,)})
+
+
+def doublings(operator, **attributes):
+    """A value that is put beside itself 40 times."""
+    first = ("Abs", ["m"], "v0", {})
+    return [first, *((operator, [f"v{i}", f"v{i}"], f"v{i + 1}", attributes) for i in range(40))]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        (doublings("Concat", axis=0), {}),
+        ([("Expand", ["m", "s"], "y", {})], {"s": [10**9, 1, 1]}),
+        ([("Abs", ["m"], "a", {}), ("Expand", ["a", "s"], "y", {})], {"s": [1 << 22, 3, 4]}),
+        ([("ConstantOfShape", ["s"], "y", {})], {"s": [1 << 62]}),
+        ([("ConstantOfShape", ["s"], "y", {})], {"s": [1 << 16, 1 << 16]}),
+        ([("Range", ["a", "b", "c"], "y", {})], {"a": 0, "b": 10**9, "c": 1}),
+        ([("Pad", ["m", "p"], "y", {})], {"p": [0, 0, 1 << 30, 0]}),
+        (
+            [("Shape", ["x"], "n", {}), ("Mul", ["n", "k"], "s", {}), ("ConstantOfShape", ["s"], "y", {})],
+            {"k": [10**6]},
+        ),
+        (
+            [("Conv", ["m3", "w"], "y", {"pads": [10**8, 10**8]})],
+            {"m3": np.zeros((1, 1, 4), "f"), "w": np.ones((1, 1, 1), "f")},
+        ),
+        ([("Gather", ["w", "i"], "y", {"axis": 0})], {"w": np.zeros((1, 8192), "f"), "i": np.zeros(4096, np.int64)}),
+        ([("MatMul", ["a", "b"], "y", {})], {"a": np.zeros((8192, 1), "f"), "b": np.zeros((1, 8192), "f")}),
+    ],
+    ids=lambda each: each[-1][0] if isinstance(each, list) else "",
+)
+def test_bombs(nodes, constants):
+    with pytest.raises(ValueError, match="more than a bundle's graph needs"):
+        check(*nodes, constants=constants)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Expand", ["m", "count"], "y", {})],
+        [("ConstantOfShape", ["count"], "y", {})],
+        [("Reshape", ["m", "count"], "y", {})],
+        [("Mul", ["count", "one"], "s", {}), ("Expand", ["m", "s"], "y", {})],
+        [("Range", ["one0", "count0", "one0"], "y", {})],
+        [("Shape", ["x"], "n", {}), ("Mod", ["n", "one"], "s", {}), ("ConstantOfShape", ["s"], "y", {})],
+        [("Shape", ["x"], "n", {}), ("Sub", ["n", "one"], "s", {}), ("ConstantOfShape", ["s"], "y", {})],
+    ],
+    ids=lambda nodes: nodes[-1][0],
+)
+def test_sizes_that_a_run_computes(nodes):
+    constants = {"one": [1], "one0": 1, "axis": [0]}
+    nodes = [("Squeeze", ["count", "axis"], "count0", {}), *nodes]
+    with pytest.raises(ValueError, match="depends on numbers that it computes"):
+        check(*nodes, constants=constants)
+
+
+def test_work_is_bounded_too():
+    weights = {f"w{i}": np.zeros((1024, 1024), np.float32) for i in range(2)}
+    nodes = [("MatMul", ["w0", "w1"], "v0", {}), *(("MatMul", [f"v{i}", "w1"], f"v{i + 1}", {}) for i in range(8))]
+    with pytest.raises(ValueError, match="multiplies"):
+        check(*nodes, constants=weights)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Gather", ["m"], "y", {})],
+        [("Transpose", ["m"], "y", {"perm": [0, 5]})],
+        [("Concat", ["m", "m"], "y", {})],
+        [("Cast", ["m"], "y", {})],
+        [("MatMul", ["m", "zero"], "y", {})],
+        [("Squeeze", ["zero", "one"], "y", {})],
+    ],
+    ids=lambda nodes: nodes[-1][0],
+)
+def test_calls_that_do_not_fit(nodes):
+    with pytest.raises(ValueError, match=r"do not fit|wrong order|single number"):
+        check(*nodes, constants={"zero": 0, "one": [1]})
+
+
+def test_sizes_are_followed_through_shapes():
+    """n + n from two shapes, reshaped: what a graph of a bundle does."""
+    check(
+        ("Shape", ["x"], "n", {}),
+        ("Add", ["n", "n"], "twice", {}),
+        ("ConstantOfShape", ["twice"], "zeros", {}),
+        ("Reshape", ["zeros", "columns"], "table", {}),
+        ("Transpose", ["table"], "turned", {}),
+        ("Slice", ["turned", "zero", "one"], "row", {}),
+        ("Squeeze", ["row", "zero"], "y", {}),
+        constants={"columns": [-1, 2], "zero": [0], "one": [1]},
+    )
+    assert MAX_VALUES < 1 << 25
+
+
+@pytest.mark.parametrize("shape", [[3, 4], [1, 1, 12]])
+def test_an_output_of_other_sizes_than_promised(shape):
+    with pytest.raises(ValueError, match="it gives 'y' in the sizes"):
+        check(("Reshape", ["m", "s"], "y", {}), constants={"s": shape})
