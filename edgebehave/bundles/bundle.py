@@ -169,6 +169,10 @@ class Bundle:
         """
         path = Path(path)
         manifest = read_manifest(path)
+        if "kind" in manifest:
+            raise BundleError(
+                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
+            )
         contents = read_files(path, manifest, ("vocabulary.json", *GRAPHS))
         target: Any = manifest.get("target")
         if target not in get_args(Target):
@@ -195,7 +199,7 @@ class Bundle:
         inputs = {"observe.onnx": shape.observe_inputs(target), "predict.onnx": shape.predict_inputs()}
         if WAIT_GRAPH in contents:
             inputs[WAIT_GRAPH] = set(WAIT_INPUTS)
-        graphs = {name: _open_graph(path, name, contents, providers, inputs[name]) for name in inputs}
+        graphs = {name: open_session(path, name, contents, providers, inputs[name]) for name in inputs}
         generation = None
         if {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys():
             generation = _open_generation(path, manifest, shape, contents, providers)
@@ -253,7 +257,7 @@ def _check_consistent(
         )
 
 
-def _open_graph(
+def open_session(
     path: Path, name: str, contents: Mapping[str, bytes], providers: Sequence[str] | None, inputs: set[str]
 ) -> Any:
     """A session of one of the graphs, which must have these inputs."""
@@ -289,8 +293,8 @@ def _open_generation(
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
     return GenerationHeads(
-        next=_open_graph(path, NEXT_GRAPH, contents, providers, shape.next_inputs()),
-        location=_open_graph(path, LOCATION_GRAPH, contents, providers, set(LOCATION_INPUTS)),
+        next=open_session(path, NEXT_GRAPH, contents, providers, shape.next_inputs()),
+        location=open_session(path, LOCATION_GRAPH, contents, providers, set(LOCATION_INPUTS)),
         num_quantiles=num_quantiles,
         clock_rate=clock_rate,
     )

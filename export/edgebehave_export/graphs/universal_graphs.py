@@ -9,6 +9,9 @@ is masked; what depends on the age of a behavior alone, on the half hour or on t
 
 # n behaviors of the past, C candidates, K kernels (learned ones included), F cues, X features of a candidate, Z context
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 from onnx import ModelProto, TensorProto
 from onnx.helper import make_tensor_value_info
@@ -75,7 +78,7 @@ def universal_observe(model: UniversalModel) -> ModelProto:
     graph = _Graph(model)
     history = graph.Slice("history", [0], [-1], [1])
     last_4 = graph.Slice("history", [-1], [_END], [1])
-    found = graph.lookup(history, graph.local_s(last_4), None)
+    found = graph.found(history, graph.local_s(last_4), None)
     is_hit = graph.Equal(found.names, graph.Slice(last_4, [0], [1], [0]))
     is_hit = graph.Cast(is_hit, to=TensorProto.FLOAT)
     mass = graph.Gemm(found.weights, is_hit, transB=1)
@@ -105,7 +108,7 @@ def universal_predict(model: UniversalModel) -> ModelProto:
     config = model.config
     graph = _Graph(model)
     at = graph.Add("time_s", graph.Mul("utc_offset_min", [60]))
-    found = graph.lookup("history", graph.Reshape(at, [1, 1]), "time_known")
+    found = graph.found("history", graph.Reshape(at, [1, 1]), "time_known")
     ids = graph.Unsqueeze("ids", [1])
     one_hot = graph.Cast(graph.Equal(ids, found.names), to=TensorProto.FLOAT)  # (C, n)
     mass = graph.Gemm(found.weights, one_hot, transB=1)  # (K, C)
@@ -146,14 +149,15 @@ def universal_predict(model: UniversalModel) -> ModelProto:
     z = graph.Reshape(context, [1, -1])
     for layer in layers:
         z = graph.Relu(graph.linear(z, layer))
-    heads = [model.power, model.hidden_score, model.context_hidden, model.novelty[0]]
+    new_layers = [layer for layer in model.novelty if isinstance(layer, nn.Linear)]
+    heads = [model.power, model.hidden_score, model.context_hidden, new_layers[0]]
     power, hidden_score, context_hidden, new_hidden = graph.joint_heads(z, heads)
     columns = _feature_columns(config.num_kernels)
     weight = graph.constant(model.feature_hidden.weight.detach().numpy()[:, columns], "model.feature_hidden.weight")
     hidden = graph.Relu(graph.Gemm(weight, features, graph.Reshape(context_hidden, [-1, 1])))
     score = graph.Gemm(power, features, log_base)
     score = graph.Gemm(hidden_score, hidden, score)
-    novelty = graph.linear(graph.Relu(new_hidden), model.novelty[2])
+    novelty = graph.linear(graph.Relu(new_hidden), new_layers[1])
     graph.Reshape(graph.Softmax(graph.Concat(score, novelty, axis=1), axis=1), [-1], name="probs")
     return graph.finished(
         inputs=[
@@ -174,7 +178,7 @@ def _feature_columns(num_kernels: int) -> list[int]:
     return [*range(num_kernels), *(num_kernels + feature for feature in _FEATURE_ORDER)]
 
 
-class _Found:
+class _Found(NamedTuple):
     """Values of a lookup.
 
     names    (1, n) int64, n at most LOOKBACK.
@@ -184,8 +188,11 @@ class _Found:
     clock    (1, clock features) float32.
     """
 
-    def __init__(self, names: str, rows: str, repeats: str, weights: str, clock: str) -> None:
-        self.names, self.rows, self.repeats, self.weights, self.clock = names, rows, repeats, weights, clock
+    names: str
+    rows: str
+    repeats: str
+    weights: str
+    clock: str
 
 
 class _Graph(GraphBuilder):
@@ -198,10 +205,10 @@ class _Graph(GraphBuilder):
     def linear(self, x: str, layer: nn.Linear) -> str:
         return self.Gemm(x, self.tensor(layer.weight), self.tensor(layer.bias), transB=1)
 
-    def joint_heads(self, z: str, heads: list[nn.Module]) -> list[str]:
+    def joint_heads(self, z: str, heads: list[nn.Linear]) -> list[str]:
         """Linear layers of one input, computed as one; the first one's outputs in the order of the features."""
-        weights = [head.weight.detach().numpy() for head in heads]  # type: ignore[union-attr]  # all are linear
-        biases = [head.bias.detach().numpy() for head in heads]  # type: ignore[union-attr]  # as above
+        weights = [head.weight.detach().numpy() for head in heads]
+        biases = [head.bias.detach().numpy() for head in heads]
         columns = _feature_columns(self._model.config.num_kernels)
         weights[0], biases[0] = weights[0][columns], biases[0][columns]
         weight = self.constant(np.concatenate(weights), "model.heads.weight")
@@ -237,7 +244,7 @@ class _Graph(GraphBuilder):
         share = self.Div(self.Add(mass, self.Mul(alpha, base)), self.Add(evidence, alpha))
         return self.Max(self.Sub(self.Log(share), log_base), self.floats(-12.0)), log_base
 
-    def lookup(self, history: str, at: str, known: str | None) -> _Found:
+    def found(self, history: str, at: str, known: str | None) -> _Found:
         """Kernels over the past of a query.
 
         history  (4, n) past behaviors.
@@ -263,7 +270,9 @@ class _Graph(GraphBuilder):
         timed, elapsed = self._timed_rows(all_rows, past, asked)
         if known is not None:
             timed = self.Mul(timed, self.Cast(known, to=TensorProto.FLOAT))
-        clock_3, gap = (self.Slice(timed, [row], [row + 1], [0]) for row in map(_TIMED_ROWS.index, ("clock_3", "gap_0.7")))
+        clock_3, gap = (
+            self.Slice(timed, [row], [row + 1], [0]) for row in map(_TIMED_ROWS.index, ("clock_3", "gap_0.7"))
+        )
         more = [equal["overlap"], equal["bag"], equal["longest"], elapsed, self.Mul(clock_3, gap)]
         rows = self.Concat(*parts, timed, *more, axis=0)
         factors = [self.rows_of(rows, [_FACTORS[kernel][side] for kernel in KERNELS]) for side in (0, 1)]
@@ -282,9 +291,11 @@ class _Graph(GraphBuilder):
         """Rows of comparisons of names and locations, and whether a behavior repeats the one before it."""
         # Nothing is equal to "none".
         asked = self.Where(self.Greater(asked, self.integers(0)), asked, self.integers(-1))
-        pairs = [(mine, other) for mine in _BEFORE for other in _BEFORE]
+        pairs = list(itertools.product(_BEFORE, _BEFORE))
         pairs += [(_LAST_LOCATION, _LAST_LOCATION), (_FIRST, _NAME), (_SECOND, _NAME), (_LAST_LOCATION, _LOCATION)]
-        equal = self.Equal(*(self.Gather(given, [pair[side] for pair in pairs], axis=0) for side, given in ((0, asked), (1, past))))
+        equal = self.Equal(
+            *(self.Gather(given, [pair[side] for pair in pairs], axis=0) for side, given in ((0, asked), (1, past)))
+        )
         equal = self.Cast(equal, to=TensorProto.FLOAT)
         crossed, single = self.split(equal, [len(_BEFORE) ** 2, 4], axis=0)
         any_of = self.ReduceMax(self.Reshape(crossed, [len(_BEFORE), len(_BEFORE), -1]), [1])
@@ -358,5 +369,3 @@ class _Graph(GraphBuilder):
         score = self.Gemm(query, cues, self.floats(model.cue_score.bias[:, None]))
         score = self.Gemm(self.tensor(model.cue_score.weight), self.Relu(hidden), score)
         return self.Exp(self.Min(score, self.floats(8.0)))
-
-
