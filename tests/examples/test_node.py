@@ -81,7 +81,7 @@ def random_steps(words, num_events, seed):
     return steps
 
 
-@pytest.mark.parametrize("name", ["web", None], ids=["with a bundle", "habits alone"])
+@pytest.mark.parametrize("name", ["web", "../tiny_universal", None], ids=["with a bundle", "universal", "habits alone"])
 @pytest.mark.parametrize("num_events", [40, 700])
 def test_it_answers_what_the_sdk_answers(play, name, num_events, monkeypatch):
     bundle = None if name is None else TINY / name
