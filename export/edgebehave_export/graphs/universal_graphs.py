@@ -10,7 +10,7 @@ is masked; what depends on the age of a behavior alone, on the half hour or on t
 # n behaviors of the past, C candidates, K kernels (learned ones included), F cues, X features of a candidate, Z context
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -27,7 +27,7 @@ _LATER_S = 2**40
 _SLOTS, _WEEKDAYS, _SLOT_S = 48, 7, 1800
 
 # Rows of the situation before each behavior, and of the behavior itself.
-_FIRST, _LAST_LOCATION, _LAST_S, _SECOND, _THIRD, _FOURTH, _NAME, _LOCATION, _LOCAL_S = range(9)
+_NAME, _FIRST, _SECOND, _THIRD, _FOURTH, _LOCATION, _LAST_LOCATION, _LOCAL_S, _LAST_S = range(9)
 _BEFORE = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 # Rows from which the kernels and the cues are taken.
@@ -76,17 +76,13 @@ def universal_observe(model: UniversalModel) -> ModelProto:
     Outputs  success (K + 1,) float32 of the last behavior, see `UniversalModel.successes`.
     """
     graph = _Graph(model)
-    history = graph.Slice("history", [0], [-1], [1])
-    last_4 = graph.Slice("history", [-1], [_END], [1])
-    found = graph.found(history, graph.local_s(last_4), None)
-    is_hit = graph.Equal(found.names, graph.Slice(last_4, [0], [1], [0]))
-    is_hit = graph.Cast(is_hit, to=TensorProto.FLOAT)
+    found = graph.found("history", None)
+    is_hit = graph.Cast(graph.Equal(found.names, found.asked_name), to=TensorProto.FLOAT)
     mass = graph.Gemm(found.weights, is_hit, transB=1)
     evidence = graph.ReduceSum(found.weights, [1])
     distinct = graph.Cast(graph.Size(graph.Unique(found.names)), to=TensorProto.FLOAT)
-    lift, _ = graph.log_lift(mass, evidence, distinct)
-    is_known = graph.Slice(mass, [0], [1], [0])  # the kernel of frequency counts
-    is_known = graph.Min(is_known, graph.floats(1.0))
+    lift, _, count, _ = graph.log_lift(mass, evidence, distinct)
+    is_known = graph.Min(count, graph.floats(1.0))
     success = graph.Mul(graph.Clip(lift, graph.floats(-4.0), graph.floats(6.0)), is_known)
     row = graph.Concat(success, graph.Sub(graph.floats(1.0), is_known), axis=0)
     graph.Reshape(row, [-1], name="success")
@@ -107,15 +103,19 @@ def universal_predict(model: UniversalModel) -> ModelProto:
     """
     config = model.config
     graph = _Graph(model)
-    at = graph.Add("time_s", graph.Mul("utc_offset_min", [60]))
-    found = graph.found("history", graph.Reshape(at, [1, 1]), "time_known")
+    # The query is a last column; if its time is not known, that of the last behavior stands for it.
+    query = graph.Concat([0, 0], "time_s", "utc_offset_min", axis=0)
+    is_known = graph.Cast("time_known", to=TensorProto.BOOL)
+    last_4 = graph.Slice("history", [-1], [_END], [1])
+    query = graph.Where(is_known, graph.Reshape(query, [4, 1]), last_4)
+    known = graph.Cast("time_known", to=TensorProto.FLOAT)
+    found = graph.found(graph.Concat("history", query, axis=1), known)
     ids = graph.Unsqueeze("ids", [1])
     one_hot = graph.Cast(graph.Equal(ids, found.names), to=TensorProto.FLOAT)  # (C, n)
     mass = graph.Gemm(found.weights, one_hot, transB=1)  # (K, C)
     evidence = graph.ReduceSum(found.weights, [1])  # (K, 1)
     distinct = graph.Cast(graph.Shape("ids"), to=TensorProto.FLOAT)
-    lift, log_base = graph.log_lift(mass, evidence, distinct)
-    count = graph.Slice(mass, [0], [1], [0])  # (1, C)
+    lift, log_base, count, num_past = graph.log_lift(mass, evidence, distinct)
     last = graph.ArgMax(one_hot, axis=1, keepdims=0, select_last_index=1)
     of_last = graph.Gather(graph.rows_of(found.rows, _CANDIDATE_ROWS), last, axis=1)
     counts = np.arange(LOOKBACK + 1)
@@ -124,7 +124,6 @@ def universal_predict(model: UniversalModel) -> ModelProto:
     quarter_base = graph.Mul(log_base, graph.floats(0.25))
     features = graph.Concat(lift, of_last, of_count, quarter_base, axis=0)  # (X, C)
 
-    num_past = graph.Slice(evidence, [0], [1], [0])  # (1, 1)
     share = graph.Div(count, num_past)
     spread = graph.Log(graph.Max(graph.ReduceSumSquare(share), graph.floats(1e-6)))
     sizes = graph.Concat(graph.Reshape(num_past, [1]), distinct, axis=0)
@@ -181,14 +180,16 @@ def _feature_columns(num_kernels: int) -> list[int]:
 class _Found(NamedTuple):
     """Values of a lookup.
 
-    names    (1, n) int64, n at most LOOKBACK.
-    rows     (number of _ROWS, n) float32.
-    repeats  (1, n) float32, whether a behavior repeats the one before it.
-    weights  (K, n) float32.
-    clock    (1, clock features) float32.
+    names       (1, n) int64, n at most LOOKBACK.
+    asked_name  (1, 1) int64, of the last column.
+    rows        (number of _ROWS, n) float32.
+    repeats     (1, n) float32, whether a behavior repeats the one before it.
+    weights     (K, n) float32.
+    clock       (1, clock features) float32.
     """
 
     names: str
+    asked_name: str
     rows: str
     repeats: str
     weights: str
@@ -215,11 +216,6 @@ class _Graph(GraphBuilder):
         joint = self.Gemm(z, weight, self.constant(np.concatenate(biases), "model.heads.bias"), transB=1)
         return self.split(joint, [len(bias) for bias in biases], axis=1)
 
-    def local_s(self, history: str) -> str:
-        """(1, n) int64 local seconds of behaviors (4, n)."""
-        offset_s = self.Mul(self.Slice(history, [3], [4], [0]), [60])
-        return self.Add(self.Slice(history, [2], [3], [0]), offset_s)
-
     def rows_of(self, rows: str, names: tuple[str, ...] | list[str]) -> str:
         return self.Gather(rows, [_ROWS.index(name) for name in names], axis=0)
 
@@ -232,54 +228,51 @@ class _Graph(GraphBuilder):
         total = self.Gather(self.floats(totals), self.Reshape(used, [1]), axis=1)
         return self.Div(self.MatMul(self.floats(weight), "success"), total)
 
-    def log_lift(self, mass: str, evidence: str, distinct: str) -> tuple[str, str]:
-        """l_k, (K, C), and log base, (1, C): see `universal_model`."""
-        slow_mass, slow_evidence = (self.Slice(x, [SLOW_RECENCY], [SLOW_RECENCY + 1], [0]) for x in (mass, evidence))
-        count = self.floats(BASE_COUNT)
-        # a (C + 1) + E
-        total = self.Add(self.Mul(self.Add(distinct, self.floats(1.0)), count), slow_evidence)
-        base = self.Div(self.Add(slow_mass, count), total)
+    def log_lift(self, mass: str, evidence: str, distinct: str) -> tuple[str, str, str, str]:
+        """l_k (K, C), log base (1, C), and the weights by the kernel that counts, (1, C) and (1, 1)."""
+        sizes = [1, SLOW_RECENCY - 1, 1, self._model.config.num_kernels - SLOW_RECENCY - 1]
+        (count, _, slow_mass, _), (num_past, _, slow_evidence, _) = (self.split(x, sizes, 0) for x in (mass, evidence))
+        prior = self.floats(BASE_COUNT)
+        # E + a (C + 1)
+        total = self.Add(self.Mul(self.Add(distinct, self.floats(1.0)), prior), slow_evidence)
+        base = self.Div(self.Add(slow_mass, prior), total)
         alpha = self.floats(self._model.log_alpha.exp()[:, None])
         log_base = self.Log(base)
         share = self.Div(self.Add(mass, self.Mul(alpha, base)), self.Add(evidence, alpha))
-        return self.Max(self.Sub(self.Log(share), log_base), self.floats(-12.0)), log_base
+        return self.Max(self.Sub(self.Log(share), log_base), self.floats(-12.0)), log_base, count, num_past
 
-    def found(self, history: str, at: str, known: str | None) -> _Found:
+    def found(self, history: str, known: str | None) -> _Found:
         """Kernels over the past of a query.
 
-        history  (4, n) past behaviors.
-        at       (1, 1) int64 local seconds of the query.
-        known    (1,) int64, 1 if that is known; None: it is.
+        history  (4, n + 1) past behaviors, and the query as the last column; its name may be any.
+        known    (1,) float32, 1 if the time of the query is known, 0 if not; None: it is.
         """
-        names_and_locations = self.Slice(history, [0], [2], [0])
-        local_s = self.local_s(history)
-        last_s = self.Slice(local_s, [-1], [_END], [1])
-        if known is not None:
-            at = self.Where(self.Cast(known, to=TensorProto.BOOL), at, last_s)
-        before_all = self.constant(np.array([[0] * NUM_BEFORE, [0] * NUM_BEFORE, [_LATER_S] * NUM_BEFORE]))
-        columns = self.Concat(before_all, self.Concat(names_and_locations, local_s, axis=0), axis=1)
-        by_1 = self.Slice(columns, [NUM_BEFORE - 1], [_END], [1])
-        earlier = [self.Slice(columns, [0, NUM_BEFORE - by], [1, 1 - by], [0, 1]) for by in (2, 3, 4)]
-        query = self.Concat(self.constant(np.array([[0], [0]])), at, axis=0)
-        own = self.Slice(self.Concat(columns, query, axis=1), [NUM_BEFORE], [_END], [1])
-        all_rows = self.Slice(self.Concat(by_1, *earlier, own, axis=0), [-LOOKBACK - 1], [_END], [1])  # (9, n + 1)
+        name, location, time_s, offset_min = self.split(history, [1] * 4, axis=0)
+        local_s = self.Add(time_s, self.Mul(offset_min, [60]))
+        # Row after row of what lies k columns back, k zeros before it and 4 - k behind it, all in one line.
+        zeros = [self.constant(np.zeros((1, size), np.int64)) for size in (1, 3, 4, 5)]
+        names = [name, *[zeros[3], name] * NUM_BEFORE]
+        locations = [location, zeros[3], location, zeros[1]]
+        later = self.constant(np.array([[_LATER_S]]))
+        line = self.Concat(*names, *locations, local_s, zeros[2], later, local_s, zeros[1], axis=1)
+        lines = self.Reshape(line, [9, -1])
+        # The query and the LOOKBACK columns before it.
+        all_rows = self.Slice(lines, [-LOOKBACK - 1 - NUM_BEFORE], [-NUM_BEFORE], [1])
         past, asked = self.Slice(all_rows, [0], [-1], [1]), self.Slice(all_rows, [-1], [_END], [1])
+        past_rows, asked_rows = self.split(past, [1] * 9, axis=0), self.split(asked, [1] * 9, axis=0)
 
-        equal, repeats = self._equal_rows(past, asked)
-        parts = [self._age_rows(past), equal["each"]]
-        timed, elapsed = self._timed_rows(all_rows, past, asked)
+        equal = self._equal_rows(past, asked)
+        timed, elapsed = self._timed_rows(all_rows, past_rows, asked_rows)
         if known is not None:
-            timed = self.Mul(timed, self.Cast(known, to=TensorProto.FLOAT))
-        clock_3, gap = (
-            self.Slice(timed, [row], [row + 1], [0]) for row in map(_TIMED_ROWS.index, ("clock_3", "gap_0.7"))
-        )
-        more = [equal["overlap"], equal["bag"], equal["longest"], elapsed, self.Mul(clock_3, gap)]
-        rows = self.Concat(*parts, timed, *more, axis=0)
+            timed = self.Mul(timed, known)
+        moment = self.Gather(timed, [_TIMED_ROWS.index(name) for name in ("clock_3", "gap_0.7")], axis=0)
+        more = [equal["overlap"], equal["bag"], equal["longest"], elapsed, self.ReduceProd(moment, [0])]
+        rows = self.Concat(self._age_rows(past), *equal["each"], timed, *more, axis=0)
         factors = [self.rows_of(rows, [_FACTORS[kernel][side] for kernel in KERNELS]) for side in (0, 1)]
-        weights = self.Mul(*factors)
-        clock = self._clock(all_rows, asked, known)
-        weights = self.Concat(weights, self._learned(rows, clock), axis=0)
-        return _Found(self.Slice(past, [_NAME], [_NAME + 1], [0]), rows, repeats, weights, clock)
+        clock = self._clock(asked_rows, known)
+        weights = self.Concat(self.Mul(*factors), self._learned(rows, clock), axis=0)
+        repeats = self.Cast(self.Equal(past_rows[_NAME], past_rows[_FIRST]), to=TensorProto.FLOAT)
+        return _Found(past_rows[_NAME], asked_rows[_NAME], rows, repeats, weights, clock)
 
     def _age_rows(self, past: str) -> str:
         age = np.arange(LOOKBACK)[::-1]
@@ -287,32 +280,29 @@ class _Graph(GraphBuilder):
         length = self.Neg(self.Shape(past, start=1, end=2))
         return self.Slice(self.floats(table), length, [_END], [1])
 
-    def _equal_rows(self, past: str, asked: str) -> tuple[dict[str, str], str]:
-        """Rows of comparisons of names and locations, and whether a behavior repeats the one before it."""
+    def _equal_rows(self, past: str, asked: str) -> dict[str, Any]:
+        """Rows of comparisons of names and locations; "each" are _EQUAL_ROWS."""
         # Nothing is equal to "none".
         asked = self.Where(self.Greater(asked, self.integers(0)), asked, self.integers(-1))
         pairs = list(itertools.product(_BEFORE, _BEFORE))
-        pairs += [(_LAST_LOCATION, _LAST_LOCATION), (_FIRST, _NAME), (_SECOND, _NAME), (_LAST_LOCATION, _LOCATION)]
-        equal = self.Equal(
-            *(self.Gather(given, [pair[side] for pair in pairs], axis=0) for side, given in ((0, asked), (1, past)))
-        )
+        pairs += [(_FIRST, _FIRST), (_SECOND, _SECOND), (_THIRD, _THIRD), (_LAST_LOCATION, _LAST_LOCATION)]
+        pairs += [(_FIRST, _NAME), (_SECOND, _NAME), (_LAST_LOCATION, _LOCATION)]
+        mine, other = zip(*pairs, strict=True)
+        equal = self.Equal(self.Gather(asked, list(mine), axis=0), self.Gather(past, list(other), axis=0))
         equal = self.Cast(equal, to=TensorProto.FLOAT)
-        crossed, single = self.split(equal, [len(_BEFORE) ** 2, 4], axis=0)
+        crossed, same_1, same_2, same_3, others = self.split(equal, [len(_BEFORE) ** 2, 1, 1, 1, 4], axis=0)
         any_of = self.ReduceMax(self.Reshape(crossed, [len(_BEFORE), len(_BEFORE), -1]), [1])
         overlap = self.Reshape(self.ReduceMean(any_of, [0]), [1, -1])
-        same_1, same_2, same_3 = (self.Slice(crossed, [row], [row + 1], [0]) for row in (0, 5, 10))
         order_2 = self.Mul(same_1, same_2)
         order_3 = self.Mul(order_2, same_3)
         longest = self.MatMul(self.floats([[1.0, 8.0, 64.0]]), self.Concat(same_1, order_2, order_3, axis=0))
         bag = self.Mul(self.Sub(self.Exp(self.Mul(overlap, self.floats(4.0))), self.floats(1.0)), self.floats(1 / 20))
-        each = self.Concat(same_1, order_2, order_3, same_2, single, axis=0)
-        name, before = (self.Slice(past, [row], [row + 1], [0]) for row in (_NAME, _FIRST))
-        repeats = self.Cast(self.Equal(name, before), to=TensorProto.FLOAT)
-        return {"each": each, "overlap": overlap, "bag": bag, "longest": longest}, repeats
+        each = [same_1, order_2, order_3, same_2, others]
+        return {"each": each, "overlap": overlap, "bag": bag, "longest": longest}
 
-    def _timed_rows(self, all_rows: str, past: str, asked: str) -> tuple[str, str]:
+    def _timed_rows(self, all_rows: str, past: list[str], asked: list[str]) -> tuple[str, str]:
         """_TIMED_ROWS, and the row of the time since a behavior, which needs no time of the query."""
-        local_s, asked_s = (self.Slice(given, [_LOCAL_S], [_LOCAL_S + 1], [0]) for given in (past, asked))
+        local_s, asked_s = past[_LOCAL_S], asked[_LOCAL_S]
         slots, asked_slots = self.Div(local_s, [_SLOT_S]), self.Div(asked_s, [_SLOT_S])
         apart = np.minimum(np.arange(_SLOTS), _SLOTS - np.arange(_SLOTS))
         bells = np.exp(-0.5 * (apart / np.array([[1.0], [2.0], [3.0], [4.0]])) ** 2)
@@ -325,27 +315,26 @@ class _Graph(GraphBuilder):
         asked_alike = self.Gather(self.floats(alike), self.Reshape(self.Mod(asked_day, [_WEEKDAYS]), []), axis=0)
         days_alike = self.Gather(asked_alike, self.Reshape(self.Mod(day, [_WEEKDAYS]), [-1]), axis=1)
         same_day = self.Cast(self.Equal(day, asked_day), to=TensorProto.FLOAT)
-        gap_s = self.gap_s(all_rows)
+        gap_s = self._gap_s(*self.split(self.Slice(all_rows, [_LOCAL_S], [_LAST_S + 1], [0]), [1, 1], axis=0))
         log_gap = self.Log(self.Add(self.Mul(gap_s, self.floats(1 / 600)), self.floats(1.0)))
         asked_gap = self.Slice(log_gap, [-1], [_END], [1])
         gap_apart = self.Sub(self.Slice(log_gap, [0], [-1], [1]), asked_gap)
         widths = -0.5 / np.array([[0.7], [0.35], [1.0]]) ** 2
         gap_bells = self.Exp(self.Mul(self.Mul(gap_apart, gap_apart), self.floats(widths)))
-        last_s = self.Min(asked_s, self.Slice(asked, [_LAST_S], [_LAST_S + 1], [0]))
+        last_s = self.Min(asked_s, asked[_LAST_S])
         passed_s = self.Sub(self.Concat(asked_s, last_s, axis=0), local_s)  # (2, n)
         passed_s = self.Relu(self.Cast(passed_s, to=TensorProto.FLOAT))
         log_passed = self.Log(self.Add(self.Mul(passed_s, self.floats([[1 / 600], [1 / 3600]])), self.floats(1.0)))
         since, elapsed = self.split(self.Mul(log_passed, self.floats([[1 / 5], [1 / 4]])), [1, 1], axis=0)
         return self.Concat(clocks, days_alike, gap_bells, same_day, since, axis=0), elapsed
 
-    def gap_s(self, rows: str) -> str:
-        """(1, columns) float32 seconds since the behavior before."""
-        local_s, last_s = (self.Slice(rows, [row], [row + 1], [0]) for row in (_LOCAL_S, _LAST_S))
+    def _gap_s(self, local_s: str, last_s: str) -> str:
+        """float32 seconds since the behavior before."""
         return self.Relu(self.Cast(self.Sub(local_s, last_s), to=TensorProto.FLOAT))
 
-    def _clock(self, all_rows: str, asked: str, known: str | None) -> str:
+    def _clock(self, asked: list[str], known: str | None) -> str:
         """`moment_features` of the query, (1, 8)."""
-        asked_s = self.Slice(asked, [_LOCAL_S], [_LOCAL_S + 1], [0])
+        asked_s = asked[_LOCAL_S]
         second = self.Cast(self.Mod(asked_s, [_SLOTS * _SLOT_S]), to=TensorProto.FLOAT)
         angle = 2 * np.pi / (_SLOTS * _SLOT_S)
         turned = self.Add(
@@ -354,11 +343,11 @@ class _Graph(GraphBuilder):
         )
         day = self.Mod(self.Div(asked_s, [_SLOTS * _SLOT_S]), [_WEEKDAYS])
         is_weekend = self.Gather(self.floats([0, 0, 1, 1, 0, 0, 0]), day, axis=0)
-        gap = self.Log(self.Add(self.Mul(self.gap_s(asked), self.floats(1 / 60)), self.floats(1.0)))
+        gap = self.Log(self.Add(self.Mul(self._gap_s(asked_s, asked[_LAST_S]), self.floats(1 / 60)), self.floats(1.0)))
         gap = self.Mul(gap, self.floats(1 / 6))
         is_short = self.Cast(self.Less(gap, self.floats(0.1)), to=TensorProto.FLOAT)
         clock = self.Concat(self.Sin(turned), is_weekend, gap, is_short, self.floats([[1.0]]), axis=1)
-        return self.Mul(clock, self.Cast(known, to=TensorProto.FLOAT)) if known is not None else clock
+        return self.Mul(clock, known) if known is not None else clock
 
     def _learned(self, rows: str, clock: str) -> str:
         """(learned kernels, n) weights."""
