@@ -26,14 +26,22 @@ class FollowTheLeader:
         self._past: list[int] = []
         self._counts: list[dict[tuple[int, ...], dict[int, int]]] = [{} for _ in range(MAX_ORDER + 1)]
         self.hits = [0] * len(PREDICTORS)
+        self.leader_hits: list[bool] = []
+        """Whether the leader was right, of every behavior; the first one had no leader."""
         for behavior in behaviors:
             self.observe(behavior)
 
+    @property
+    def num_seen(self) -> int:
+        """Behaviors so far."""
+        return len(self._past)
+
     def observe(self, behavior: int) -> None:
         """Compare every predictor with what came, then count it."""
-        if self._past:
-            for index, first in enumerate(self._first_choices()):
-                self.hits[index] += first == behavior
+        choices = self._first_choices() if self._past else []
+        self.leader_hits.append(bool(choices) and choices[self.leader()] == behavior)
+        for index, first in enumerate(choices):
+            self.hits[index] += first == behavior
         for order, contexts in enumerate(self._counts):
             if len(self._past) >= order:
                 of_context = contexts.setdefault(self._context(order), {})

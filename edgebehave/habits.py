@@ -197,3 +197,13 @@ class HabitWeights:
             shrinkage=tuple(float(value) for value in values[k : 2 * k]),
             popularity=float(values[-1] / scale),
         )
+
+
+def mixture(
+    history: HabitHistory, num_behaviors: int, weights: HabitWeights, time_s: int | None, utc_offset_min: int = 0
+) -> npt.NDArray[np.float64]:
+    """Scores of the mixture without popularity for one query at the end of a history, (num_behaviors,) float64."""
+    probs_KV, evidence_K = habit_probs(history, num_behaviors, time_s, utc_offset_min)
+    trust_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
+    scores_V: npt.NDArray[np.float64] = trust_K @ probs_KV
+    return scores_V

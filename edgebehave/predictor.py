@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from edgebehave.answers.habits_or_leader import habits_or_leader
 from edgebehave.answers.prediction import FloatArray, Prediction, best_first, predictions
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.answers.question import Question, Questions, habits_alone
+from edgebehave.answers.question import Question, Questions
 from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import NOTHING, WaitingTime
 from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
@@ -21,6 +22,8 @@ from edgebehave.bundles.inference import Array, run_graph
 from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
+from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, open_bundle, shipped_bundle
+from edgebehave.bundles.universal_state import latest_success, universal_probs
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
 from edgebehave.histories.active_users import ActiveUsers
@@ -36,14 +39,18 @@ _HISTORY_BYTES = 30_000
 
 _A_DAY = timedelta(days=1)
 
+OwnModel = Literal["universal", "habits"]
+"""Models that need no bundle from the app."""
+
 Result = TypeVar("Result")
 
 
 class Predictor(Recorder):
     """Next-behavior prediction for any number of users.
 
-    With a bundle (`Predictor.load`) the trained model predicts, habits included. Without a bundle
-    (`Predictor()`) habits alone predict, from a user's first event on.
+    With a bundle (`Predictor.load`) the trained model predicts, habits included. Without one (`Predictor()`) the
+    universal model that comes with the package predicts, from a user's first event on and whatever the names are. It
+    needs ONNX Runtime; without that, or with `habit_weights`, habits alone predict. `model` says which it is.
 
     All state is a pure function of the events that the history retains per user (the last 512, or as many
     as the model needs, unless some have aged) and of the number of events. The result does not depend, in
@@ -63,20 +70,37 @@ class Predictor(Recorder):
 
     def __init__(
         self,
-        bundle: Bundle | None = None,
+        bundle: Bundle | UniversalBundle | None = None,
         *,
         history: History | None = None,
         state_mb: float = 64,
         habit_weights: HabitWeights | None = None,
         max_ahead: timedelta | None = _A_DAY,
+        model: OwnModel | None = None,
     ) -> None:
-        """A predictor for an opened bundle, or, by default, without a model.
+        """A predictor for an opened bundle, or, by default, with the universal model of the package.
 
         history        as in `load`.
         state_mb       as in `load`.
-        habit_weights  mixture of the habit kernels without a bundle; its popularity is not used.
+        habit_weights  habits alone predict, with this mixture of the kernels; its popularity is not used.
+        model          without a bundle: "universal", "habits", or by default the universal model where ONNX Runtime
+                       is installed and the habits elsewhere. With habits, the predictor of
+                       `edgebehave.follow_the_leader` ranks for a user about whom it has been right more often.
         max_ahead      as in `load`.
         """
+        if model not in (None, *get_args(OwnModel)):
+            raise ValueError(f"model must be 'universal' or 'habits', got {model!r:.60}")
+        if bundle is not None and (model or habit_weights):
+            raise ValueError("a bundle brings its own model: leave out model and habit_weights")
+        if habit_weights and model == "universal":
+            raise ValueError("habit_weights belong to the model 'habits'; leave out one of them")
+        self._model: str = model or "habits"
+        if bundle is not None:
+            self._model = bundle.path.name
+        elif model is None and habit_weights is None and has_shipped_bundle():
+            self._model = "universal"
+        self._universal = bundle if isinstance(bundle, UniversalBundle) else None
+        bundle = None if isinstance(bundle, UniversalBundle) else bundle
         self._bundle = bundle
         if not 0 < state_mb < math.inf:
             raise ValueError(f"state_mb must be above 0 and finite, got {state_mb}")
@@ -108,7 +132,7 @@ class Predictor(Recorder):
         digest: str | None = None,
         max_ahead: timedelta | None = _A_DAY,
     ) -> "Predictor":
-        """A predictor with the model of a bundle.
+        """A predictor with the model of a bundle, one for a vocabulary or a universal one.
 
         bundle     the folder that `edgebehave export` wrote.
         history    the store of events: a `SqliteHistory` on disk or, by default, a new
@@ -123,20 +147,27 @@ class Predictor(Recorder):
                    time, as for the replay of a log.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
-        opened = Bundle.open(bundle, providers, digest=digest)
+        opened = open_bundle(bundle, providers, digest=digest)
         return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead)
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """Execution providers that run the model, best first; none without a bundle."""
-        return self._bundle.providers if self._bundle else ()
+        """Execution providers that run the model, best first; none for habits alone."""
+        opened = self._bundle or self._opened_universal()
+        return opened.providers if opened else ()
+
+    @property
+    def model(self) -> str:
+        """What predicts: "universal", "habits", or the name of the bundle's folder."""
+        return self._model
 
     def advance(self, users: Sequence[str], *, threads: int = 1) -> None:
         """Run the network over the events of these users since they were last asked about.
 
         `predict` does this too, but answers sooner if this was done at a quiet moment or on several threads.
-        Without a bundle there is nothing to do.
+        With habits alone there is nothing to do.
         """
+        universal = self._opened_universal()
         users = list_of_names(users, "users")
 
         def call(row: int) -> None:
@@ -145,6 +176,8 @@ class Predictor(Recorder):
                 known = self._users.get(user)
                 if known is not None and self._bundle is not None:
                     latest_state(self._bundle, known)
+                elif known is not None and universal is not None:
+                    latest_success(universal, known)
 
         _for_each(call, len(users), threads)
 
@@ -240,14 +273,21 @@ class Predictor(Recorder):
         behavior. If users change, `AdaptiveCoverage` keeps it.
 
         coverage  0..1; the bundle has thresholds for every hundredth, and the next higher one is used.
-                  Above the highest that its log supports, all candidates are returned.
+                  Above the highest that its log supports, all candidates are returned. The universal model
+                  has no thresholds: its set is the smallest whose probabilities sum to `coverage`; all
+                  candidates if theirs sum to less.
         The other arguments are as in `predict`.
-        Raises TypeError or ValueError that says what to pass instead, and without a bundle.
+        Raises TypeError or ValueError that says what to pass instead, and for habits alone.
         """
-        if self._bundle is None:
-            raise ValueError("prediction_set needs the thresholds of a bundle; use predict")
+        universal = self._opened_universal()
+        if self._bundle is None and universal is None:
+            raise ValueError("prediction_set needs the thresholds of a bundle, or the universal model; use predict")
         check_share(coverage, "coverage")
         names, probs = self.probabilities(user, at=at, location=location, utc_offset_min=utc_offset_min)
+        if self._bundle is None:
+            best = best_first(probs, len(probs))
+            num_inside = 1 + int(np.searchsorted(np.cumsum(probs[best], dtype=np.float64), coverage))
+            return predictions(names, probs, best[:num_inside])
         inside = np.flatnonzero(self._bundle.thresholds.members(probs, coverage))
         best = inside[best_first(probs[inside], len(inside))]
         return predictions(names, probs, best)
@@ -267,8 +307,10 @@ class Predictor(Recorder):
 
         Returns  the behaviors of the vocabulary, in its order, then the user's own, the most
                  recently used first; and their probabilities, float32. They sum to at most 1: the rest
-                 belongs to behaviors of the user's own that have no slot.
-        A user without any behavior gets the frequencies of the training log.
+                 belongs to behaviors of the user's own that have no slot, with the universal model to
+                 behaviors that the user has not had among the latest ones, or never.
+        A user without any behavior gets the frequencies of the training log, of which there are none without
+        a bundle.
         """
         if check_share(tail, "tail") and self._bundle is None:
             raise ValueError("tail needs the class priors of a bundle; leave it out")
@@ -276,6 +318,9 @@ class Predictor(Recorder):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
             location_id = self._query_location(location)
+            universal = self._opened_universal() if habits and within is None else None
+            if universal is not None:
+                return universal_probs(universal, known, moment)
             if habits:
                 question = self._questions.of(known, moment, location_id)
             elif self._bundle is None:
@@ -287,7 +332,7 @@ class Predictor(Recorder):
                 at_median, p_nothing = self._wait(user, known, question, read_duration(within, "within"))
                 question = question._replace(moment=at_median)
             if self._bundle is None:
-                probs = habits_alone(question, self._habit_weights)
+                probs = habits_or_leader(known, question, self._habit_weights)
             else:
                 probs = self._run(self._bundle, known, question, tail)
         probs = probs[1 : len(question.candidates) + 1]  # column 0 is the unknown behavior
@@ -376,6 +421,12 @@ class Predictor(Recorder):
         median_s = gap.median(waited_s, waited_s + within_s)
         at_median = moment._replace(time_s=last_s + int(median_s))
         return at_median, gap.nothing_within(waited_s, within_s)
+
+    def _opened_universal(self) -> UniversalBundle | None:
+        """The universal bundle if that predicts; the one of the package is opened when it is first needed."""
+        if self._universal is None and self._bundle is None and self._model == "universal":
+            self._universal = shipped_bundle()
+        return self._universal
 
     def _query_moment(self, at: object, utc_offset_min: object, known: MappedHistory | None) -> Moment | None:
         if at is None:

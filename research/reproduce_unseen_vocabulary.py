@@ -8,10 +8,10 @@ alike, is replaced by its hash, and each user's events are told to the SDK one b
 names are new to it: the network sees unknown events at known times, and everything that is
 predicted by name is a name of the user's own.
 
-Beside it stand `Predictor()`, which is habits alone, and three predictors that know the user's own
-past and nothing else: most recently used, most frequently used, and a Markov chain (what followed
-the last behavior, or the last two where they occurred before, then what followed the last, then
-the most frequent). Ties go to the more recent. Intervals: 95 % by bootstrap over users.
+Beside it stand `Predictor(model="habits")`, which is habits or follow the leader, and three predictors that know the
+user's own past and nothing else: most recently used, most frequently used, and a Markov chain (what followed the last
+behavior, or the last two where they occurred before, then what followed the last, then the most frequent). Ties go to
+the more recent. Intervals: 95 % by bootstrap over users.
 """
 
 import argparse
@@ -157,8 +157,8 @@ def main() -> None:
         "online Markov, order 2": OwnPast(2),
     }
     habits: dict[str, Row] = {
-        "`Predictor()`, habits alone": OnSdk(Predictor(max_ahead=None)),
-        "`Predictor()`, no query time": OnSdk(Predictor(max_ahead=None), knows_time=False),
+        "habits or the leader": OnSdk(Predictor(model="habits", max_ahead=None)),
+        "habits or the leader, no query time": OnSdk(Predictor(model="habits", max_ahead=None), knows_time=False),
     }
     models: dict[str, Row] = {}
     for bundle in args.bundles:

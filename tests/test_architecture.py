@@ -52,7 +52,7 @@ ORDER = {
         ["tuning"],
         ["evaluation", "stand_in"],
     ],
-    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["bench"], ["llm"]],
+    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["universal"], ["bench"], ["llm"]],
 }
 
 

@@ -19,6 +19,15 @@ for second in range(0, 36000, 3600):
 print(json.dumps([edgebehave.__file__, len(predictor.predict("me", 3, at=1772040000)),
                   "torch" in sys.modules]))
 """
+UNIVERSAL = """
+import json
+from edgebehave import Predictor
+from edgebehave.bundles.universal_bundle import SHIPPED
+predictor = Predictor()
+predictor.observe("me", "coffee")
+print(json.dumps([predictor.model, predictor.predict("me")[0].probability,
+                  sum(path.stat().st_size for path in SHIPPED.iterdir())]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,13 @@ def test_the_sdk_predicts_from_the_wheel_without_torch(installed):
     file, num_predictions, has_torch = json.loads(run(installed, PREDICT, bundle))
     assert Path(file).is_relative_to(installed)
     assert (num_predictions, has_torch) == (3, False)
+
+
+def test_the_universal_model_is_in_the_wheel(installed):
+    model, probability, num_bytes = json.loads(run(installed, UNIVERSAL))
+    assert model == "universal"
+    assert 0 < probability < 1
+    assert num_bytes <= 1_000_000
 
 
 def test_the_command_and_all_packages_are_in_the_wheel(installed):

@@ -10,9 +10,14 @@ from edgebehave_cli.console import note, print_json
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint, from `edgebehave train`, or a run of the universal model.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
-    store: Annotated[Path, typer.Option("--store", "-s", help="Event store for the parity gate's histories.")],
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", "-s", help="Event store for the parity gate's histories; of a checkpoint."),
+    ] = None,
     target: Annotated[str, typer.Option(help="What will run it: native (phone, computer) or web.")] = "native",
     golden: Annotated[
         Path | None,
@@ -33,9 +38,28 @@ def export(
 
     Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
     For a browser, with vectors to check it: [bold]--target web --golden runs/golden.jsonl.gz[/bold]
+    The universal model, whose gate runs on random worlds and whose bundle fits every target:
+    [bold]edgebehave export runs/universal -o runs/universal_bundle[/bold]
     """
     from edgebehave_export.bundle import export_bundle
+    from edgebehave_export.universal import export_universal, is_universal_run
 
+    if is_universal_run(checkpoint):
+        if store or golden or ort:
+            raise ValueError("a universal bundle has no --store, --golden or --ort; leave them out")
+        parity = export_universal(
+            checkpoint,
+            out,
+            precision,  # type: ignore[arg-type]  # export_universal checks the name
+            overwrite=overwrite,
+            report=note,
+        )
+        note(f"bundle -> {out}")
+        if json:
+            print_json(parity.to_json())
+        return
+    if store is None:
+        raise ValueError(f"exporting the checkpoint {checkpoint} needs the log that it was trained on: add --store")
     report = export_bundle(
         checkpoint,
         store,

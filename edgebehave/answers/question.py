@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.habits import HabitHistory, HabitWeights, habit_probs
+from edgebehave.habits import HabitHistory, HabitWeights, mixture
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
@@ -75,8 +75,6 @@ class Questions:
 def habits_alone(question: Question, weights: HabitWeights) -> FloatArray:
     """The mixture of `HabitWeights` without popularity, (1 + number of candidates,) float32."""
     history = HabitHistory.of_events(*question.past)
-    probs_KC, evidence_K = habit_probs(history, 1 + len(question.candidates), *(question.moment or (None, 0)))
-    trust_K = np.array(weights.weight) * evidence_K / (evidence_K + np.array(weights.shrinkage))
-    scores_C: npt.NDArray[np.float64] = trust_K @ probs_KC
+    scores_C = mixture(history, 1 + len(question.candidates), weights, *(question.moment or (None, 0)))
     total = float(scores_C.sum())
     return (scores_C / (total or 1.0)).astype(np.float32)

@@ -10,8 +10,9 @@ place.onnx        state + event + history -> location of a generated event (the 
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.graph_file import read_graph
-from edgebehave.bundles.graph_sizes import check_sizes
+from edgebehave.bundles.graph_file import Dims, read_graph
+from edgebehave.bundles.graph_sizes import Sizes, check_sizes
 from edgebehave.bundles.inference import load_onnxruntime, open_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
 from edgebehave.bundles.model_shape import (
@@ -97,6 +98,10 @@ class Bundle:
         """
         path = Path(path)
         manifest = read_manifest(path, digest)
+        if "kind" in manifest:
+            raise BundleError(
+                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
+            )
         names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
         contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")
@@ -124,7 +129,14 @@ class Bundle:
         _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
         load_onnxruntime()
         graphs = {
-            name: _open_graph(path / name, contents[name], providers, target, shape)
+            name: open_checked(
+                path / name,
+                contents[name],
+                providers,
+                target,
+                shape.interface(name, target),
+                partial(shape.most, name),
+            )
             for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH)
             if name in contents and (generates or name not in (NEXT_GRAPH, LOCATION_GRAPH))
         }
@@ -227,9 +239,20 @@ def _vocabulary(content: bytes) -> Vocabulary:
     return Vocabulary(**given)
 
 
-def _open_graph(path: Path, content: bytes, providers: Sequence[str] | None, target: Target, shape: ModelShape) -> Any:
-    """A session of one of the graphs, which is read, bounded, and compared with its manifest before."""
-    promised = shape.interface(path.name, target)
+def open_checked(
+    path: Path,
+    content: bytes,
+    providers: Sequence[str] | None,
+    target: str,
+    promised: Interface,
+    most: Callable[[str, Dims], Sizes],
+) -> Any:
+    """A session of one of the graphs, which is read, bounded, and compared with its manifest before.
+
+    target  decides which operators it may call, see `OPERATORS`.
+    most    the largest sizes of an input of this name and these sizes.
+    Raises BundleError that names the file.
+    """
     try:
         graph = read_graph(content, target)
         found = Interface(graph.inputs, graph.outputs)
@@ -248,7 +271,7 @@ def _open_graph(path: Path, content: bytes, providers: Sequence[str] | None, tar
                         f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
                         f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
                     )
-        check_sizes(graph, {name: shape.most(path.name, name, dims) for name, (_, dims) in promised.inputs.items()})
+        check_sizes(graph, {name: most(name, dims) for name, (_, dims) in promised.inputs.items()})
         return open_graph(content, providers)
     except (BundleError, ImportError):
         raise

@@ -75,8 +75,12 @@ OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
         FUSED: frozenset({"BiasGelu", "GroupQueryAttention", "MatMulNBits", "SkipLayerNormalization"}),
     },
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
+    "universal": {
+        STANDARD: _COMMON
+        | {"ArgMax", "ReduceMax", "ReduceMean", "ReduceProd", "ReduceSumSquare", "Sin", "Size", "Unique"},
+    },
 }
-"""Target -> domain -> operators that a graph may call: those that exports write."""
+"""Target, or "universal" -> domain -> operators that a graph may call: those that exports write."""
 
 OPSETS = {STANDARD: 18, FUSED: 1}
 IR_VERSIONS = range(8, 11)

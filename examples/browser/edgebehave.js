@@ -6,8 +6,8 @@
  *     predictor.observe("camera.open", { location: "home" });
  *     for (const { behavior, probability } of await predictor.predict({ k: 3 })) ...
  *
- * One predictor is one user. It runs bundles from `edgebehave export --target web`, in a browser or
- * in Node, with the ONNX Runtime that it is given, and answers what the SDK in Python answers. All
+ * One predictor is one user. It runs bundles from `edgebehave export --target web`, and universal
+ * bundles, in a browser or in Node, with the ONNX Runtime that it is given, and answers what the SDK in Python answers. All
  * state is a function of the retained events: store `history`, pass it to the next `Predictor`.
  *
  * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
@@ -35,7 +35,8 @@ const OPTIONAL_INPUTS = {
 export async function openBundle(ort, read) {
   const text = new TextDecoder().decode(await read("manifest.json"));
   const manifest = JSON.parse(text);
-  if (manifest.format_version !== FORMAT_VERSION || manifest.target !== "web") {
+  const isUniversal = manifest.kind === "universal";
+  if (manifest.format_version !== FORMAT_VERSION || !(isUniversal || manifest.target === "web")) {
     throw new Error(
       `this client reads bundles of format ${FORMAT_VERSION} for the web, got format ` +
         `${manifest.format_version} for ${manifest.target}; export again with --target web`,
@@ -51,10 +52,14 @@ export async function openBundle(ort, read) {
   const undigested = text.replace(/("digest": ")[0-9a-f]{64}(?=")/, `$1${"0".repeat(64)}`);
   await verify("manifest.json", new TextEncoder().encode(undigested), manifest.digest);
   const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
-  const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
   // The graphs are so small that a second thread costs more than it does.
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
   const load = async (name) => ort.InferenceSession.create(await verified(name), options);
+  if (isUniversal) {
+    const [observe, predict] = [await load("observe.onnx"), await load("predict.onnx")];
+    return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, observe, predict };
+  }
+  const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
   return {
     ort,
     shape: manifest.model,
@@ -98,7 +103,8 @@ export class Predictor {
   #capacity;
   #events = []; // { event, location, at, utcOffsetMin }, oldest first
   #count = 0; // events ever observed
-  #state = null; // { numSeen, hidden, cache } of the network; null: to be made from the events
+  #state = null; // { numSeen, hidden, cache } of the network, or { numSeen, rows } of the universal
+  // model; null: to be made from the events
   #pastChanges = 0; // how often the state became wrong
   #running = Promise.resolve(); // predictions run one after the other
 
@@ -109,7 +115,8 @@ export class Predictor {
   constructor(bundle = null, history = { events: [], count: 0 }) {
     this.#bundle = bundle;
     this.#vocabulary = bundle?.vocabulary ?? NO_VOCABULARY;
-    this.#capacity = bundle?.shape.history_events ?? HABIT_EVENTS;
+    const shape = bundle?.shape ?? bundle?.universal;
+    this.#capacity = shape?.history_events ?? HABIT_EVENTS;
     this.#events = history.events.slice(-this.#capacity);
     this.#count = Math.max(history.count, history.events.length);
   }
@@ -174,30 +181,73 @@ export class Predictor {
     this.#running = asked.catch(() => {}); // one failure is not that of the next
     const { names } = question;
     const probs = await asked;
-    const best = names.map((_, i) => i).sort((a, b) => probs[b] - probs[a] || a - b);
+    const best = [...probs.keys()].sort((a, b) => probs[b] - probs[a] || a - b);
     return best.slice(0, k).map((i) => ({ behavior: names[i], probability: probs[i] }));
   }
 
-  /** Probabilities of the candidates. */
+  /** Probabilities of the candidates; the universal model's are the first of them. */
   async #answer(question) {
     const { past, names, events, moment, location } = question;
     if (this.#bundle === null) return habitsAlone(past, names.length, moment);
+    if (this.#bundle.universal) return this.#universal(question);
     const { shape, classPriors, ort, predict } = this.#bundle;
     if (events.length === 0 || (shape.habits && past.length === 0)) return classPriors.slice(1);
-    const columns = ["behavior", "location", "at", "utcOffsetMin"];
-    const history = columns.flatMap((column) => past.map((event) => event[column]));
     const inputs = {
       hidden: new ort.Tensor("float32", await this.#hidden(question), [1, shape.width]),
       time_s: int64s(ort, [moment?.at ?? 0]),
       utc_offset_min: int64s(ort, [moment?.utcOffsetMin ?? 0]),
       time_known: int64s(ort, [moment === null ? 0 : 1]),
       location: int64s(ort, [this.#vocabulary.locationId(location)]),
-      history: int64s(ort, history, [columns.length, past.length]),
+      history: historyTensor(ort, past),
     };
     const feeds = {};
     for (const name of predict.inputNames) feeds[name] = inputs[name] ?? OPTIONAL_INPUTS[name](ort);
     const { probs } = await predict.run(feeds);
     return probs.data.subarray(1, 1 + names.length); // id 0 is the unknown behavior
+  }
+
+  /**
+   * The universal model's probabilities of the names used within reach, the most recent first;
+   * what is missing to 1 is that of any other name.
+   */
+  async #universal(question) {
+    const { past, moment } = question;
+    if (past.length === 0) return [];
+    const { ort, universal: shape, predict } = this.#bundle;
+    const numColumns = shape.success_columns;
+    const success = new Float32Array(shape.success_events * numColumns);
+    const rows = await this.#success(question);
+    rows.forEach((row, i) => success.set(row, (shape.success_events - rows.length + i) * numColumns));
+    const numNames = new Set(past.slice(-shape.lookback).map(({ behavior }) => behavior)).size;
+    const ids = Array.from({ length: numNames }, (_, i) => i + 1); // the most recent names
+    const { probs } = await predict.run({
+      history: historyTensor(ort, past.slice(-(shape.lookback + shape.num_before))),
+      ids: int64s(ort, ids),
+      success: new ort.Tensor("float32", success, [shape.success_events, numColumns]),
+      time_s: int64s(ort, [moment?.at ?? 0]),
+      utc_offset_min: int64s(ort, [moment?.utcOffsetMin ?? 0]),
+      time_known: int64s(ort, [moment === null ? 0 : 1]),
+    });
+    return probs.data.subarray(0, numNames);
+  }
+
+  /** Rows of success of the latest events, each from its event and those within reach before it. */
+  async #success({ past, count, pastChanges }) {
+    const { ort, universal: shape, observe } = this.#bundle;
+    const first = count - Math.min(past.length, shape.success_events);
+    let { numSeen, rows } = this.#state ?? { numSeen: first, rows: [] };
+    if (numSeen < first) [numSeen, rows] = [first, []];
+    this.#state = null; // until it has advanced
+    for (; numSeen < count; numSeen += 1) {
+      const end = past.length - (count - numSeen) + 1;
+      const read = past.slice(Math.max(0, end - shape.lookback - shape.num_before - 1), end);
+      let row = new Float32Array(shape.success_columns).fill(1, -1); // the first event is new
+      if (end > 1) row = (await observe.run({ history: historyTensor(ort, read) })).success.data;
+      rows = [...rows, row].slice(-shape.success_events);
+    }
+    // Not if the past has changed since the question was asked.
+    if (pastChanges === this.#pastChanges) this.#state = { numSeen, rows };
+    return rows;
   }
 
   /**
@@ -209,8 +259,8 @@ export class Predictor {
   #pastBehaviors() {
     const vocabulary = this.#vocabulary;
     const numKnown = vocabulary.behaviors.length;
-    const events = this.#events.slice(-(this.#bundle?.shape.habit_events ?? HABIT_EVENTS));
-    const numSpare = this.#bundle?.shape.num_spare ?? HABIT_EVENTS;
+    const events = this.#events.slice(-(this.#bundle?.shape?.habit_events ?? HABIT_EVENTS));
+    const numSpare = this.#bundle?.shape?.num_spare ?? HABIT_EVENTS;
     const slots = new Map();
     const ownLocations = new Map();
     const past = [];
@@ -377,3 +427,10 @@ function checkName(value, what) {
 
 const int64s = (ort, values, shape = [values.length]) =>
   new ort.Tensor("int64", BigInt64Array.from(values, BigInt), shape);
+
+/** Past behaviors as the graphs take them, (4, n), oldest first. */
+function historyTensor(ort, past) {
+  const columns = ["behavior", "location", "at", "utcOffsetMin"];
+  const values = columns.flatMap((column) => past.map((event) => event[column]));
+  return int64s(ort, values, [columns.length, past.length]);
+}

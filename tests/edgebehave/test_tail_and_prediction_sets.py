@@ -105,7 +105,7 @@ def test_a_coverage_out_of_range_is_explained(predictor):
 
 
 def test_without_a_bundle_tail_and_sets_are_refused():
-    predictor = Predictor()
+    predictor = Predictor(model="habits")
     predictor.observe("ada", "mail.open", at=START_S)
     with pytest.raises(ValueError, match="tail needs the class priors of a bundle"):
         predictor.predict("ada", tail=0.5)

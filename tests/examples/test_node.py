@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import edgebehave.predictor as predictor_module
 from edgebehave import Predictor
+from edgebehave.answers.question import habits_alone
 from edgebehave.bundles.bundle import Bundle
 
 pytest.importorskip("onnxruntime")
@@ -79,13 +81,15 @@ def random_steps(words, num_events, seed):
     return steps
 
 
-@pytest.mark.parametrize("name", ["web", None], ids=["with a bundle", "habits alone"])
+@pytest.mark.parametrize("name", ["web", "../tiny_universal", None], ids=["with a bundle", "universal", "habits alone"])
 @pytest.mark.parametrize("num_events", [40, 700])
-def test_it_answers_what_the_sdk_answers(play, name, num_events):
+def test_it_answers_what_the_sdk_answers(play, name, num_events, monkeypatch):
     bundle = None if name is None else TINY / name
     words = Bundle.open(TINY / "web").vocabulary
     steps = random_steps(words, num_events, seed=num_events)
-    sdk = Predictor.load(bundle) if bundle else Predictor()
+    sdk = Predictor.load(bundle) if bundle else Predictor(model="habits")
+    if bundle is None:  # the client does not follow the leader
+        monkeypatch.setattr(predictor_module, "habits_or_leader", lambda known, *asked: habits_alone(*asked))
     expected, given = [], [["predict", {"at": START_S}]]
     expected.append(sdk.predict("ada", at=START_S))
     for step, *told in steps:

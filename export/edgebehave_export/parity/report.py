@@ -112,9 +112,11 @@ class ParityReport:
         lines = [
             f"parity on {self.num_predictions:,} predictions of {self.num_users} histories"
             f"{joined}, the longest {self.longest:,} events",
-            f"{self.num_full_cache:,} of them from a full cache, {self.num_wrapped:,} after the positions started over",
             f"{'check':<48}{'value':>12}{'must be':>12}{'of':>8}",
         ]
+        if self.num_full_cache:
+            full, wrapped = f"{self.num_full_cache:,} of them from a full cache", f"{self.num_wrapped:,} after the"
+            lines.insert(1, f"{full}, {wrapped} positions started over")
         for check in self.checks:
             mark = "" if check.passed else "  FAILED"
             value = f"{check.value:.4%}" if check.at_least else f"{check.value:.3g}"

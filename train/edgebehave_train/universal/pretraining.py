@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgebehave_train.files import names_in, read_json, read_tensors, require_writable, write_json, write_tensors
 from edgebehave_train.simulator.random_worlds import random_world
+from edgebehave_train.simulator.world_ranges import KINDS
 from edgebehave_train.training.state import SavedState, save_state
 from edgebehave_train.universal.sequences import Sequences
 from edgebehave_train.universal.universal_model import UniversalConfig, UniversalModel
@@ -40,6 +41,7 @@ class UniversalTrainConfig:
     lengths         events of the worlds of a step; a step draws one of them. Shorter worlds come in larger numbers.
     queries         behaviors of each world that are predicted.
     hidden_time     share of the queries whose time is hidden, in [0, 1).
+    any_kind        share of the worlds with the widest ranges, whatever the shares of `KINDS`, in [0, 1].
     learning_rate   peak of AdamW; it warms up and falls as a cosine.
     weight_decay    of AdamW.
     seed            of worlds, weights and everything else random.
@@ -50,6 +52,7 @@ class UniversalTrainConfig:
     lengths: tuple[int, ...] = (32, 128, 256, 256, 512)
     queries: int = 64
     hidden_time: float = 0.15
+    any_kind: float = 0.4
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -57,8 +60,10 @@ class UniversalTrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.queries < 1 or min(self.lengths) < 2:
             raise ValueError(f"steps and queries must be at least 1 and lengths at least 2, got {self}")
-        if not 0 <= self.hidden_time < 1 or self.learning_rate <= 0:
-            raise ValueError(f"hidden_time must lie in [0, 1) and learning_rate above 0, got {self}")
+        if not 0 <= self.hidden_time < 1 or not 0 <= self.any_kind <= 1 or self.learning_rate <= 0:
+            raise ValueError(
+                f"hidden_time must lie in [0, 1), any_kind in [0, 1] and learning_rate above 0, got {self}"
+            )
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "UniversalTrainConfig":
@@ -93,7 +98,9 @@ class WorldBatches(Dataset[UniversalBatch]):
         rng = np.random.default_rng([config.seed, self._first + index])
         length = int(rng.choice(config.lengths))
         num_users = max(1, min(32, _PAIRS_PER_STEP // length**2))
-        sequences = Sequences.of_worlds([random_world(rng, length) for _ in range(num_users)])
+        _, any_kind = KINDS["any"]
+        ranges = [any_kind if rng.random() < config.any_kind else None for _ in range(num_users)]
+        sequences = Sequences.of_worlds([random_world(rng, length, of_one) for of_one in ranges])
         query = np.sort(rng.choice(np.arange(1, length), min(length - 1, config.queries), replace=False))
         is_timed = rng.random((num_users, len(query))) >= config.hidden_time
         return UniversalBatch(sequences, torch.from_numpy(query), torch.from_numpy(is_timed))

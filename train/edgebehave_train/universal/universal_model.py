@@ -42,8 +42,9 @@ SUCCESS_SPANS = (4.0, 16.0, 64.0)
 BASE_COUNT = 0.3
 NUM_CANDIDATE_FEATURES = 10
 _NUM_USER_FEATURES = 5
-_EVIDENCE = tuple(KERNELS.index(name) for name in ("frequency", "order_1", "order_2", "order_3", "location"))
-_NUM_EVIDENCE_FEATURES = len(_EVIDENCE)
+EVIDENCE = tuple(KERNELS.index(name) for name in ("frequency", "order_1", "order_2", "order_3", "location"))
+"""Kernels whose evidence the learned kernels are told."""
+_NUM_EVIDENCE = len(EVIDENCE)
 NEVER = -1e9
 """Logit of a name that the user has not used yet."""
 
@@ -104,7 +105,7 @@ class UniversalModel(nn.Module):
         self.log_alpha = nn.Parameter(torch.full((num_kernels,), -1.0))
         self.cue_hidden = nn.Linear(NUM_CUES, config.cue_width)
         self.cue_score = nn.Linear(config.cue_width, config.learned_kernels)
-        self.cue_weight = nn.Linear(NUM_MOMENT_FEATURES + _NUM_EVIDENCE_FEATURES, config.learned_kernels * NUM_CUES)
+        self.cue_weight = nn.Linear(NUM_MOMENT_FEATURES + _NUM_EVIDENCE, config.learned_kernels * NUM_CUES)
         num_context = (
             NUM_MOMENT_FEATURES + len(SUCCESS_SPANS) * (num_kernels + 1) + 2 * num_kernels + _NUM_USER_FEATURES
         )
@@ -151,7 +152,7 @@ class UniversalModel(nn.Module):
 
     def _with_learned(self, found: Pairs, clock: Tensor) -> Pairs:
         """The same pairs with the learned kernels behind those of `lookup`. clock (B, Q, features)."""
-        evidence = torch.log1p(found.weights.sum(2)[..., list(_EVIDENCE)]) / 4
+        evidence = torch.log1p(found.weights.sum(2)[..., list(EVIDENCE)]) / 4
         query = self.cue_weight(torch.cat([clock, evidence], -1)).unflatten(-1, (-1, NUM_CUES))
         score = self.cue_score(F.relu(self.cue_hidden(found.cues))) + torch.einsum("bqjf,bqhf->bqjh", found.cues, query)
         learned = score.clamp_max(8).exp() * found.is_past[..., None]
