@@ -111,14 +111,14 @@ def replaced_folder(
     """
     from filelock import FileLock, Timeout
 
-    out = out.resolve()
-    work = out.with_name(f".{out.name}.partial")
+    place = out.resolve()  # messages have the path as it was given
+    work = place.with_name(f".{place.name}.partial")
     new, old = work / "new", work / "old"
 
     def clean() -> None:
         """Put back what a run was about to replace, and delete all but the lock."""
-        if old.exists() and not out.exists():
-            old.rename(out)
+        if old.exists() and not place.exists():
+            old.rename(place)
         for remains in work.iterdir():
             if remains.is_dir():
                 shutil.rmtree(remains)
@@ -140,9 +140,9 @@ def replaced_folder(
         new.mkdir()
         yield new
         require_writable(out, kind, foreign, instead=instead)
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
     finally:
         # The lock is deleted last and released after that: no other process works in the folder meanwhile.
         try:
