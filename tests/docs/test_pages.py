@@ -27,7 +27,8 @@ NO_LONGER_THERE = {
 def paths() -> set[str]:
     """Every file and folder, from the root, with `/` before it, so that the end of a path can be compared."""
     found = (path for name in FOLDERS for path in [ROOT / name, *(ROOT / name).rglob("*")])
-    return {f"/{path.relative_to(ROOT).as_posix()}" for path in found if "node_modules" not in path.parts}
+    top = [*found, *ROOT.glob("*.md")]
+    return {f"/{path.relative_to(ROOT).as_posix()}" for path in top if "node_modules" not in path.parts}
 
 
 def mentioned_files(page: str) -> set[str]:

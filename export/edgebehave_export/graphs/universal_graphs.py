@@ -328,8 +328,7 @@ class _Graph(GraphBuilder):
         gap_apart = self.Sub(self.Slice(log_gap, [0], [-1], [1]), asked_gap)
         widths = -0.5 / np.array([[0.7], [0.35], [1.0]]) ** 2
         gap_bells = self.Exp(self.Mul(self.Mul(gap_apart, gap_apart), self.floats(widths)))
-        last_s = self.Min(asked_s, asked[_LAST_S])
-        passed_s = self.Sub(self.Concat(asked_s, last_s, axis=0), local_s)  # (2, n)
+        passed_s = self.Sub(self.Concat(asked_s, asked[_LAST_S], axis=0), local_s)  # (2, n)
         passed_s = self.Relu(self.Cast(passed_s, to=TensorProto.FLOAT))
         log_passed = self.Log(self.Add(self.Mul(passed_s, self.floats([[1 / 600], [1 / 3600]])), self.floats(1.0)))
         since, elapsed = self.split(self.Mul(log_passed, self.floats([[1 / 5], [1 / 4]])), [1, 1], axis=0)
