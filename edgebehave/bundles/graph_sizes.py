@@ -246,7 +246,12 @@ def _split(node: Node, given: list[_Value]) -> list[_Value]:
 def _gather(node: Node, given: list[_Value]) -> list[_Value]:
     sizes = given[0].sizes
     axis = node.attributes.get("axis", 0) % len(sizes)
-    return [_Value(sizes[:axis] + given[1].sizes + sizes[axis + 1 :])]
+    gathered = sizes[:axis] + given[1].sizes + sizes[axis + 1 :]
+    numbers, picks = given[0].ints, given[1].ints
+    if numbers is None or picks is None or isinstance(picks, _Bounds) or len(sizes) != 1:
+        return [_Value(gathered)]
+    # A size out of a shape.
+    return [_Value(gathered, type(numbers)(numbers[pick] for pick in picks))]
 
 
 def _gather_nd(node: Node, given: list[_Value]) -> list[_Value]:
@@ -347,7 +352,6 @@ _ELEMENTWISE = frozenset(
         "Floor",
         "Greater",
         "GreaterOrEqual",
-        "Identity",
         "Less",
         "Log",
         "Max",
@@ -383,6 +387,7 @@ _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     "GatherND": _gather_nd,
     "Gemm": _gemm,
     "GroupQueryAttention": _attention,
+    "Identity": lambda node, given: given[:1],
     "MatMulNBits": _matmul_bits,
     "Pad": _pad,
     "Range": _range,

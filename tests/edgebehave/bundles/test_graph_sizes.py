@@ -124,6 +124,12 @@ def test_sizes_are_followed_through_shapes():
     assert MAX_VALUES < 1 << 25
 
 
+def test_a_size_is_taken_out_of_a_shape():
+    nodes = [("Shape", ["x"], "n", {}), ("Identity", ["n"], "same", {}), ("Gather", ["same", "first"], "count", {})]
+    nodes = [(op, given, {"count": "c"}.get(out, out), attributes) for op, given, out, attributes in nodes]
+    check(*nodes, ("Range", ["zero", "c", "one"], "y", {}), constants={"first": 0, "zero": 0, "one": 1})
+
+
 @pytest.mark.parametrize("shape", [[3, 4], [1, 1, 12]])
 def test_an_output_of_other_sizes_than_promised(shape):
     with pytest.raises(ValueError, match="it gives 'y' in the sizes"):
