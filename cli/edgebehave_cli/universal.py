@@ -16,7 +16,7 @@ _SETTINGS = ("steps", "seed")
 def universal(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches of worlds; the default takes about an hour.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of worlds; the default takes 15 to 60 minutes.")] = 6000,
     seed: options.Seed = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw worlds beside the training.")] = 1,
     resume: options.Resume = False,

@@ -48,7 +48,7 @@ class UniversalTrainConfig:
     """
 
     shape: UniversalConfig = field(default_factory=UniversalConfig)
-    steps: int = 8000
+    steps: int = 6000
     lengths: tuple[int, ...] = (32, 128, 256, 256, 512)
     queries: int = 64
     hidden_time: float = 0.15
