@@ -120,8 +120,8 @@ def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -
         model(
             input_ids=ids_BL,
             attention_mask=torch.ones_like(ids_BL),
-            past_key_values=cache,
             use_cache=True,
+            **_cache(model, cache),
             **_keep_logits(model, 1),
         )
     is_cached_BL = torch.arange(num_cached, device=device) < (length_B - 1)[:, None]
@@ -136,8 +136,8 @@ def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -
             input_ids=token_BN,
             attention_mask=_tree_mask(trie, is_cached_BL, model.dtype),
             position_ids=position_BN,
-            past_key_values=cache,
             use_cache=True,
+            **_cache(model, cache),
         ).logits
         cache.crop(-nodes)
         node_S, next_S, candidate_S = (
@@ -289,7 +289,15 @@ def _device(model: Any) -> torch.device:
     return device
 
 
+def _cache(model: Any, cache: Any) -> dict[str, Any]:
+    """The argument that holds the cache: transformers 5.24 calls it `cache`, earlier versions `past_key_values`."""
+    return {"cache" if _takes(model, "cache") else "past_key_values": cache}
+
+
 def _keep_logits(model: Any, number: int) -> dict[str, int]:
     """The argument that limits the output to the last logits, for models that take it."""
-    can = "logits_to_keep" in inspect.signature(_base(model).forward).parameters
-    return {"logits_to_keep": number} if can else {}
+    return {"logits_to_keep": number} if _takes(model, "logits_to_keep") else {}
+
+
+def _takes(model: Any, argument: str) -> bool:
+    return argument in inspect.signature(_base(model).forward).parameters
