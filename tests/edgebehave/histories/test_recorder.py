@@ -28,7 +28,11 @@ def test_memory_for_names_is_bounded(is_asked_about):
     assert len(history._names) == 2 * 512
     assert len(user.own_behaviors) <= 2 * user.events.capacity
     assert len(user.own_locations) <= 2 * user.events.capacity
-    assert predictor.predict("ada", 1, at=None)[0].behavior in {f"event {i}" for i in range(4990, 5000)}
+    known = {name.behavior for name in predictor.predict("ada", 512, at=None)}
+    assert "event 4999" in known
+    assert known <= {f"event {i}" for i in range(5000 - 512, 5000)}
+    habits = Predictor(history=history, model="habits")
+    assert habits.predict("ada", 1, at=None)[0].behavior == "event 4999"
 
 
 def test_forget_leaves_nothing(bundle):
