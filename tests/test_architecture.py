@@ -36,7 +36,7 @@ ORDER = {
         ["predictor"],
     ],
     "edgebehave_train": [
-        ["files"],
+        ["extensions", "files"],
         ["logs", "simulator"],
         ["kernels"],
         ["model"],

@@ -34,12 +34,14 @@ def _ends(one: "Interval") -> str:
 def show_table(table: "Table") -> None:
     """Print an evaluation as a table; with a row "universal", repeated and new behaviors apart."""
     from edgebehave_train.evaluation.part_predictions import baseline_label
+    from edgebehave_train.metrics.prediction_metrics import added_metrics
 
     columns_of = dict(_COLUMNS)
     unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
     if any(row.name == UNIVERSAL for row in table.rows):
         columns_of["repeats"] = "hr_at_1_repeats"
         unknown += f", {table.share_new:.1%} of them new to their user"
+    columns_of |= {name.replace("_", " "): name for name in added_metrics()}
     rows = []
     for row in table.rows:
         one = row.metrics["hr_at_1"]

@@ -83,7 +83,7 @@ def _fitting(name: str, value: Any, present: Any) -> Any:
             return named
     elif isinstance(present, float) and isinstance(value, int | float):
         return float(value)
-    elif isinstance(present, int | str) and type(value) is type(present):
+    elif isinstance(present, int | str | dict) and type(value) is type(present):
         return value
     if dataclasses.is_dataclass(present):
         example = f"{name}.{dataclasses.fields(present)[0].name}"

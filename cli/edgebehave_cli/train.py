@@ -21,7 +21,7 @@ def train(
         str,
         typer.Option(
             help="ce; or, for the rare behaviors: dro, logit_adjusted, balanced_softmax, focal, "
-            "class_balanced, group_dro. Settings of each: --set objective.NAME=VALUE."
+            "class_balanced, group_dro; or one of an installed package. Settings of each: --set objective.NAME=VALUE."
         ),
     ] = "ce",
     query_context: options.QueryContext = "time",

@@ -307,7 +307,6 @@ def test_a_capacity_sets_epsilon(kappa):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "best"}, "objective must be one of ce, dro, logit_adjusted, .*, got 'best'"),
         ({"groups": "users"}, "groups must be frequency or behavior, got 'users'"),
         ({"capacity": 0.5}, "capacity must be at least 1"),
         ({"capacity": 11.0}, r"capacity must lie in \[1, 1 / epsilon_min = 10\], got 11"),
@@ -326,6 +325,12 @@ def test_a_capacity_sets_epsilon(kappa):
 def test_a_bad_setting_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         ObjectiveConfig(**change)
+
+
+def test_an_unknown_name_is_refused_when_the_objective_is_built():
+    config = ObjectiveConfig(name="best")
+    with pytest.raises(ValueError, match=r"objective must be one of ce, dro, logit_adjusted, .*, got 'best'"):
+        build_objective(config, COUNTS_V)
 
 
 # -- the loss that chooses the weights --------------------------------------------------------

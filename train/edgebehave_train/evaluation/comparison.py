@@ -30,8 +30,9 @@ from edgebehave_train.evaluation.part_predictions import (
 from edgebehave_train.files import names_in, require_writable, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.metrics_file import record_measurement
-from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
+from edgebehave_train.metrics.prediction_metrics import added_metrics, evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.training.objectives import require_objective
 from edgebehave_train.training.pretraining import Progress, finished_run
 from edgebehave_train.training.recipes import TrainConfig
 
@@ -72,6 +73,8 @@ def compare(
     for capacity in capacities:
         if not 1 < capacity < math.inf:
             raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
+    for config in configs.values():
+        require_objective(config.objective)
     require_writable(out, "a comparison", lambda out: set() if (out / "checkpoints").is_dir() else names_in(out))
     started = time.monotonic()
     adjustments = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
@@ -166,7 +169,8 @@ def _measured(
     all_known = checkpoint.read_metrics().get("adjusted", {})
     known = all_known.setdefault(part, {})
     keys = {shift: f"tau {shift[0]:g}" if shift[1] == 1 else f"C {shift[1]:g}" for shift in shifts}
-    missing = [shift for shift in shifts if keys[shift] not in known]
+    measured = {key for key, metrics in known.items() if {*added_metrics()} <= metrics.keys()}
+    missing = [shift for shift in shifts if keys[shift] not in measured]
     if missing:
         capacities = [capacity for _, capacity in missing if capacity != 1]
         priors = dro_priors(checkpoint, asked["validation"], capacities, part == "validation")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgebehave_train.evaluation.part_predictions import baseline_label
+from edgebehave_train.metrics.prediction_metrics import added_metrics
 from edgebehave_train.metrics.seed_intervals import mean_interval, mean_text
 
 SHOWN = {
@@ -23,6 +24,7 @@ SHOWN = {
     "macro recall": "macro_recall",
     "tail": "tail_accuracy",
 }
+"""Columns of the table and their metrics; those that other packages add follow."""
 HR_TOLERANCE = 0.005
 RULE = (
     f"of the objectives whose mean HR@1 on the validation part, as trained, lies within "
@@ -30,6 +32,11 @@ RULE = (
     "over seeds of its paired difference from the reference lies above 0, else the reference; no "
     "interval is asked where the reference does not lie within that"
 )
+
+
+def shown_metrics() -> dict[str, str]:
+    """Columns of the table and their metrics."""
+    return SHOWN | {name.replace("_", " "): name for name in added_metrics()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +101,7 @@ class Comparison:
         return {**content, "rows": [dataclasses.asdict(row) for row in self.rows]}
 
     def columns(self) -> list[str]:
-        return ["predictor", *SHOWN, f"above the curve of {self.reference}"]
+        return ["predictor", *shown_metrics(), f"above the curve of {self.reference}"]
 
     def cells(self) -> list[list[str]]:
         """The table as text: means and half widths over seeds."""
@@ -103,7 +110,7 @@ class Comparison:
             name = baseline_label(row.name) if row.is_baseline else row.name
             name += f", adjusted tau {row.tau:g}" if row.tau else ""
             name += f", dro prior C {row.capacity:g}" if row.capacity != 1 else ""
-            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in SHOWN.values()]
+            numbers = [mean_text([one[metric] for one in row.metrics]) for metric in shown_metrics().values()]
             is_itself = row.is_baseline or (row.name == self.reference and row.capacity == 1)
             table.append([name, *numbers, "" if is_itself else mean_text(row.above_reference, sign="+")])
         return table
@@ -116,7 +123,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """The table, and what validation chooses."""
-        lines = [self.columns(), ["---", *["---:"] * (len(SHOWN) + 1)], *self.cells()]
+        lines = [self.columns(), ["---", *["---:"] * (len(shown_metrics()) + 1)], *self.cells()]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{self.title()}\n\n{table}\n\nChosen: {self.chosen} ({self.rule}).\n"
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.habits import HabitWeights
-from edgebehave_train.evaluation.baselines import BASELINES
+from edgebehave_train import extensions
+from edgebehave_train.evaluation.baselines import BASELINES, Baseline
 from edgebehave_train.evaluation.habit_baseline import habits
 from edgebehave_train.evaluation.online_baselines import ONLINE_BASELINES, online_baselines
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
@@ -26,7 +27,7 @@ from edgebehave_train.metrics.scoring import Experts, target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
 
 BASELINE_NAMES = (*BASELINES, *ONLINE_BASELINES, "habits")
-"""Rows of every table before the models."""
+"""Rows of every table before the models; those of `added_baselines` follow."""
 
 _LABELS = {
     "most_recently_used": "most recently used (MRU)",
@@ -100,12 +101,20 @@ def baseline_label(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " "))
 
 
+def added_baselines() -> list[str]:
+    """Names of the baselines that installed packages add (`extensions.py`)."""
+    return extensions.extension_names(extensions.BASELINES, BASELINE_NAMES)
+
+
 def predict_baselines(asked: PartTargets, habit_weights: HabitWeights) -> Iterator[tuple[str, Predictions]]:
-    """Every baseline by name, in the order of BASELINE_NAMES."""
+    """Every baseline by name, in the order of BASELINE_NAMES, then those of other packages."""
     for name, baseline in BASELINES.items():
         yield name, baseline(asked.behaviors, asked.targets)
     yield from online_baselines(asked.behaviors, asked.targets).items()
     yield "habits", habits(asked.behaviors, asked.targets, habit_weights)
+    for name in added_baselines():
+        added: Baseline = extensions.load_extension(extensions.BASELINES, name)
+        yield name, added(asked.behaviors, asked.targets)
 
 
 def predict(

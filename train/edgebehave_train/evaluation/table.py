@@ -11,6 +11,7 @@ from edgebehave_train.evaluation.baselines import Baseline
 from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.evaluation.part_predictions import (
     BASELINE_NAMES,
+    added_baselines,
     checkpoint_targets,
     part_targets,
     predict,
@@ -113,7 +114,7 @@ def evaluate(
             )
     names = names or [checkpoint.path.name for checkpoint in checkpoints]
     peers = peers or {}
-    taken = [*BASELINE_NAMES, *peers, *names]
+    taken = [*BASELINE_NAMES, *added_baselines(), *peers, *names]
     if len(set(taken)) < len(taken):
         twice = next(name for name in taken if taken.count(name) > 1)
         raise ValueError(f"two rows of the table are called {twice!r}; give the models other names")

@@ -31,6 +31,8 @@ Names in the tables:
 The groups are BehaviorLM's (arXiv 2505.17682): head behaviors make up more than 5 % of the
 training part, medium ones 1 to 5 %, tail ones less than 1 %. Unknown targets belong to the tail,
 whose accuracy they lower. A metric without a single target is NaN.
+
+Installed packages add metrics that are means over targets, under their own names (`extensions.py`).
 """
 
 # T targets, V known behaviors (id 0 included), B weightings of the users, U users with targets,
@@ -42,11 +44,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
+from edgebehave_train import extensions
 from edgebehave_train.logs.frequencies import GROUPS, group_of_behavior
 from edgebehave_train.metrics.ranking import OUT_OF_REACH, Predictions
 
 CUTOFFS = (1, 3, 4, 5, 10)
 """The k of HR@k and NDCG@k; 4 are the slots of a dock."""
+_CLASS_METRICS = (
+    *("weighted_precision", "weighted_recall", "macro_precision", "macro_recall"),
+    *(f"{group}_{kind}" for group in GROUPS for kind in ("accuracy", "category_accuracy")),
+)
 
 
 def hit_rate_at_k(predictions: Predictions, k: int) -> npt.NDArray[np.float64]:
@@ -92,6 +99,11 @@ def _mean_over_tie(predictions: Predictions, cumulative_gain: npt.NDArray[np.flo
     return (cumulative_gain[below] - cumulative_gain[above]) / predictions.num_tied
 
 
+def added_metrics() -> list[str]:
+    """Names of the metrics that installed packages add (`extensions.py`)."""
+    return extensions.extension_names(extensions.METRICS)
+
+
 def evaluate_predictions(
     predictions: Predictions, train_counts_V: npt.NDArray[np.integer], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, float]:
@@ -129,6 +141,8 @@ class MetricSums:
         means["mrr"] = (reciprocal_rank(predictions), ones)
         for name, where in (("switches", targets.is_switch), ("repeats", targets.is_repeat)):
             means[f"hr_at_1_{name}"] = (hit_rate_at_k(predictions, 1) * where, where.astype(np.float64))
+        for name in extensions.extension_names(extensions.METRICS, (*means, *_CLASS_METRICS)):
+            means[name] = _added_metric(name, predictions)
         self._mean_names = list(means)
         self._value_UM = self._by_user(user_T, [value for value, _ in means.values()])
         self._count_UM = self._by_user(user_T, [count for _, count in means.values()])
@@ -173,6 +187,17 @@ class MetricSums:
             )
             metrics[f"{group}_category_accuracy"] = _mean_where(recall_BV, occurs_BV & member_V)
         return metrics
+
+
+def _added_metric(name: str, predictions: Predictions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Value of each target by the metric of another package, and 1 where it counts, 0 where it does not."""
+    value_T = np.asarray(extensions.load_extension(extensions.METRICS, name)(predictions), np.float64)
+    if value_T.shape != (len(predictions),):
+        raise ValueError(
+            f"the metric {name!r} must give {len(predictions)} values, one per target, got {value_T.shape}"
+        )
+    counts_T = ~np.isnan(value_T)
+    return np.where(counts_T, value_T, 0.0), counts_T.astype(np.float64)
 
 
 class _BehaviorSums:

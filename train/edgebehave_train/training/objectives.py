@@ -37,14 +37,15 @@ per target and kernel (see `kernels/habit_kernels.py`).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgebehave_train import extensions
 from edgebehave_train.logs.frequencies import candidate_prior, group_of_behavior
 from edgebehave_train.model.behavior_model import TargetLosses
 from edgebehave_train.training.dro import (
@@ -55,15 +56,16 @@ from edgebehave_train.training.dro import (
     worst_case_weights,
 )
 
-ObjectiveName = Literal["ce", "dro", "logit_adjusted", "balanced_softmax", "focal", "class_balanced", "group_dro"]
-OBJECTIVES: tuple[str, ...] = get_args(ObjectiveName)
+OBJECTIVES = ("ce", "dro", "logit_adjusted", "balanced_softmax", "focal", "class_balanced", "group_dro")
+"""The objectives of this file; `extensions.py` tells how a package adds its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """Settings of an objective.
 
-    name         one of OBJECTIVES.
+    name         one of OBJECTIVES, or of an installed package; checked when an objective is built, so that a
+                 checkpoint opens where the package of its objective is missing.
     network_weight  weight of the network's own loss beside the mixture's: without it the habit kernels, which need no
                  learning, leave the network nothing to do.
     capacity     dro: C = sum_b p_b / eps_b, in [1, 1 / epsilon_min]; eps follows from it.
@@ -81,9 +83,10 @@ class ObjectiveConfig:
     beta         class_balanced: in [0, 1); 0 = ce, near 1 = the inverse frequency.
     groups       group_dro: "frequency" (head, medium, tail of `frequencies.py`) or "behavior".
     group_step   group_dro: eta, step of the exponentiated gradient.
+    options      settings of an objective that a package adds, by name; JSON values.
     """
 
-    name: ObjectiveName = "ce"
+    name: str = "ce"
     network_weight: float = 1.0
     capacity: float = 0.0
     epsilon_max: float = 1.0
@@ -99,16 +102,15 @@ class ObjectiveConfig:
     beta: float = 0.999
     groups: Literal["frequency", "behavior"] = "frequency"
     group_step: float = 0.01
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {self.name!r}")
         if self.groups not in ("frequency", "behavior"):
             raise ValueError(f"groups must be frequency or behavior, got {self.groups!r}")
         if self.capacity and self.capacity < 1:
             raise ValueError(f"capacity must be at least 1, or 0 to set eps by epsilon_max, got {self.capacity}")
         require_uncertainty_set(self.epsilon_max, self.epsilon_min, self.kappa, self.capacity or 1.0)
-        for field, low, high in (
+        for name, low, high in (
             ("network_weight", 0, 1000),
             ("warm_start", 0, 0.999),
             ("mixing", 0, 1),
@@ -119,8 +121,8 @@ class ObjectiveConfig:
             ("beta", 0, 0.999999),
             ("group_step", 0, 10),
         ):
-            if not low <= getattr(self, field) <= high:
-                raise ValueError(f"{field} must lie in [{low}, {high}], got {getattr(self, field)}")
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must lie in [{low}, {high}], got {getattr(self, name)}")
 
 
 class Objective(nn.Module):
@@ -388,9 +390,27 @@ def class_risks(loss_M: Tensor, class_M: Tensor, num_classes: int) -> tuple[Tens
     return count / count.sum(), risk
 
 
+def require_objective(config: ObjectiveConfig) -> None:
+    """Raises ValueError if no objective has the config's name, or if it has options that nothing reads."""
+    added = extensions.extension_names(extensions.OBJECTIVES, OBJECTIVES)
+    if config.name not in (*OBJECTIVES, *added):
+        raise ValueError(f"objective must be one of {', '.join((*OBJECTIVES, *added))}, got {config.name!r}")
+    if config.options and config.name in OBJECTIVES:
+        raise ValueError(f"objective.options are for objectives of other packages; {config.name} has none")
+
+
 def build_objective(config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.integer]) -> Objective:
-    """The objective of a config; behavior_counts_V (V,) occurrences in the training part."""
+    """The objective of a config; behavior_counts_V (V,) occurrences in the training part.
+
+    Raises ValueError for a name that neither OBJECTIVES nor an installed package has.
+    """
+    require_objective(config)
     counts_V = np.asarray(behavior_counts_V, np.int64)
+    if config.name not in OBJECTIVES:
+        added = extensions.load_extension(extensions.OBJECTIVES, config.name)(config, counts_V)
+        if not isinstance(added, Objective):
+            raise ValueError(f"the objective {config.name!r} must be an Objective, got {type(added).__name__}")
+        return added
     if config.name in ("logit_adjusted", "balanced_softmax"):
         return LogitAdjusted(config, counts_V)
     if config.name == "dro":

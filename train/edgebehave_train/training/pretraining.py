@@ -34,7 +34,7 @@ from edgebehave_train.training.batches import Batch, TrainingLog
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
 from edgebehave_train.training.log_parts import LogParts
-from edgebehave_train.training.objectives import DistributionallyRobust, build_objective
+from edgebehave_train.training.objectives import DistributionallyRobust, build_objective, require_objective
 from edgebehave_train.training.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.training.recipes import TrainConfig
 from edgebehave_train.training.state import TrainingState
@@ -117,8 +117,10 @@ def pretrain(
 
     start   the start of the run, if not random weights; the same again for a resumed run.
     resume  continue the run in `out`; its configuration and log must be the same.
-    Raises ValueError if `out` holds another run, or the log has nothing to train on.
+    Raises ValueError if `out` holds another run, no objective has the name in the configuration, or the log has nothing
+    to train on.
     """
+    require_objective(config.objective)
     keep_buffers_in_heap()
     run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
     if resume:
