@@ -44,7 +44,7 @@ ORDER = {
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling", "universal"],
         ["calibration", "llm"],
-        ["distillation"],
+        ["distillation", "api"],
     ],
     "edgebehave_train.llm": [
         ["prompts"],
@@ -52,7 +52,7 @@ ORDER = {
         ["tuning"],
         ["evaluation", "stand_in"],
     ],
-    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["universal"], ["bench"], ["llm"]],
+    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["universal"], ["bench"], ["llm", "api"]],
 }
 
 

@@ -70,10 +70,10 @@ def test_the_command_and_all_packages_are_in_the_wheel(installed):
     assert "simulate" in run(installed, "import edgebehave_cli.app as a; a.app(['--help'], standalone_mode=False)")
     packages = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert packages == {"edgebehave", "edgebehave_train", "edgebehave_export", "edgebehave_cli"}
-    assert (installed / "edgebehave" / "py.typed").is_file()
+    assert all((installed / package / "py.typed").is_file() for package in packages)
     assert (installed / "edgebehave_train" / "llm" / "prompts" / "small_conversations.jsonl").is_file()
     # Research code makes tables and is no part of the product.
     research = {path.name for path in (ROOT / "research").glob("*.py")}
     assert not research & {path.name for path in installed.rglob("*.py")}
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "edgebehave = edgebehave_cli.app:main" in entry_points.read_text()
+    assert "edgebehave = edgebehave_cli.launcher:main" in entry_points.read_text()

@@ -1,5 +1,7 @@
 """The Typer application: `edgebehave VERB ...`. Verbs import what they need when they run."""
 
+from typing import Annotated
+
 import typer
 
 from edgebehave_cli import (
@@ -22,9 +24,26 @@ from edgebehave_cli import (
 )
 from edgebehave_cli.console import fail, survive_any_encoding
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from edgebehave.version import __version__  # imported here: the package brings numpy along
+
+        print(f"edgebehave {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """On-device next-behavior prediction: from an event log to a model on the device."""
+
+
 app = typer.Typer(
     name="edgebehave",
-    help="On-device next-behavior prediction: from an event log to a model on the device.",
+    callback=_options,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -41,35 +41,18 @@ def export(
     The universal model, whose gate runs on random worlds and whose bundle fits every target:
     [bold]edgebehave export runs/universal -o runs/universal_bundle[/bold]
     """
-    from edgebehave_export.bundle import export_bundle
-    from edgebehave_export.universal import export_universal, is_universal_run
+    from edgebehave_export.api import export as export_checkpoint
 
-    if is_universal_run(checkpoint):
-        if store or golden or ort:
-            raise ValueError("a universal bundle has no --store, --golden or --ort; leave them out")
-        parity = export_universal(
-            checkpoint,
-            out,
-            precision,  # type: ignore[arg-type]  # export_universal checks the name
-            overwrite=overwrite,
-            report=note,
-        )
-        note(f"bundle -> {out}")
-        if json:
-            print_json(parity.to_json())
-        return
-    if store is None:
-        raise ValueError(f"exporting the checkpoint {checkpoint} needs the log that it was trained on: add --store")
-    report = export_bundle(
+    report = export_checkpoint(
         checkpoint,
-        store,
         out,
-        precision,  # type: ignore[arg-type]  # export_bundle checks both names
+        store,
+        precision=precision,  # type: ignore[arg-type]  # checked there
         overwrite=overwrite,
         target=target,  # type: ignore[arg-type]  # as above
         golden=golden,
         ort=ort,
-        report=note,
+        on_line=note,
     )
     note(f"bundle -> {out}")
     if json:

@@ -9,6 +9,7 @@ and no other.
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -47,9 +48,9 @@ def manifest_digest(content: bytes) -> str:
 
 
 def digested_manifest(manifest: Mapping[str, Any]) -> bytes:
-    """Content of manifest.json, with its checksum."""
-    undigested = {**manifest, "digest": _ZEROS.decode()}
-    content = (json.dumps(undigested, indent=2, ensure_ascii=False) + "\n").encode()
+    """Content of manifest.json, with its checksum; NaN and infinity become null."""
+    undigested = without_nan({**manifest, "digest": _ZEROS.decode()})
+    content = (json.dumps(undigested, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     digest = manifest_digest(content)
     assert digest, "a manifest has one digest"
     return _DIGEST.sub(digest.encode(), content)
@@ -92,9 +93,21 @@ def read_manifest(path: Path, digest: str | None = None) -> dict[str, Any]:
     return dict(manifest)
 
 
-def read_json(content: bytes) -> Any:
-    """JSON with one reading: each name of an object once, and numbers that are finite.
+def without_nan(content: Any) -> Any:
+    """The content with None for NaN and infinity, which JSON lacks: null means "not measured"."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return content
 
+
+def read_json(content: bytes) -> Any:
+    """JSON with one reading: each name of an object once, and NaN and infinity, which are no JSON, as None.
+
+    Bundles of before have NaN where a metric had no target.
     Raises ValueError, or RecursionError if it is nested too deeply.
     """
 
@@ -104,10 +117,7 @@ def read_json(content: bytes) -> Any:
             raise ValueError("a name stands twice in an object")
         return found
 
-    def no_constant(name: str) -> None:
-        raise ValueError(f"{name} is not a number of JSON")
-
-    return json.loads(content.decode("utf-8"), object_pairs_hook=pairs, parse_constant=no_constant)
+    return json.loads(content.decode("utf-8"), object_pairs_hook=pairs, parse_constant=lambda name: None)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from command_line import edgebehave
 
-from edgebehave_train import extensions
+from edgebehave_train.extensions import METRIC_GROUP, OBJECTIVE_GROUP, extension_names, load_extension
 from edgebehave_train.training.objectives import ObjectiveConfig, build_objective
 from edgebehave_train.training.pretraining import pretrain
 
@@ -124,17 +124,17 @@ def test_options_are_for_objectives_of_other_packages():
 def test_a_name_that_is_built_in_is_refused(packages, group, name):
     install(packages, f"[{group}]\n{name} = own_parts:hinged\n")
     with pytest.raises(ValueError, match=f"own-parts adds '{name}' to {group}, which is built in"):
-        extensions.extension_names(group, [name])
+        extension_names(group, [name])
 
 
 def test_two_packages_with_one_name_are_refused(packages):
     install(packages)
     install(packages, ENTRY_POINTS.replace(":hinged", ":other"), name="rival")
     with pytest.raises(ValueError, match=r"both add 'hinged' to edgebehave\.objectives"):
-        extensions.extension_names(extensions.OBJECTIVES)
+        extension_names(OBJECTIVE_GROUP)
 
 
 def test_a_package_that_cannot_be_imported_is_named(packages):
     install(packages, "[edgebehave.metrics]\nlost = own_parts:lost\n")
     with pytest.raises(ValueError, match=r"'lost' of edgebehave\.metrics cannot be loaded from own-parts: "):
-        extensions.load_extension(extensions.METRICS, "lost")
+        load_extension(METRIC_GROUP, "lost")

@@ -16,9 +16,9 @@ from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-OBJECTIVES = "edgebehave.objectives"
-BASELINES = "edgebehave.baselines"
-METRICS = "edgebehave.metrics"
+OBJECTIVE_GROUP = "edgebehave.objectives"
+BASELINE_GROUP = "edgebehave.baselines"
+METRIC_GROUP = "edgebehave.metrics"
 
 
 def extension_names(group: str, built_in: Collection[str] = ()) -> list[str]:

@@ -1,10 +1,12 @@
-"""The digest of a manifest covers every byte of it, its own value included."""
+"""The digest of a manifest covers every byte of it, its own value included; values that were not measured are null."""
 
 import hashlib
+import json
+import math
 
 import pytest
 
-from edgebehave.bundles.manifest import digested_manifest, manifest_digest
+from edgebehave.bundles.manifest import digested_manifest, manifest_digest, read_json
 
 
 def test_it_is_the_hash_with_zeros_in_its_place():
@@ -20,3 +22,12 @@ def test_there_is_exactly_one(count):
     content = b'{"digest": "' + 64 * b"a" + b'"}'
     assert manifest_digest(content)
     assert manifest_digest(count * content) == ""
+
+
+def test_a_metric_without_targets_is_null():
+    content = digested_manifest({"quality": {"tail": math.nan, "head": (0.5, math.inf)}})
+    assert json.loads(content)["quality"] == {"tail": None, "head": [0.5, None]}
+
+
+def test_nan_of_an_older_bundle_is_read_as_not_measured():
+    assert read_json(b'{"tail": NaN, "head": [-Infinity, 1]}') == {"tail": None, "head": [None, 1]}

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.habits import HabitWeights
-from edgebehave_train import extensions
 from edgebehave_train.evaluation.baselines import BASELINES, Baseline
 from edgebehave_train.evaluation.habit_baseline import habits
 from edgebehave_train.evaluation.online_baselines import ONLINE_BASELINES, online_baselines
+from edgebehave_train.extensions import BASELINE_GROUP, extension_names, load_extension
 from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import MappedLog, map_log
@@ -103,7 +103,7 @@ def baseline_label(name: str) -> str:
 
 def added_baselines() -> list[str]:
     """Names of the baselines that installed packages add (`extensions.py`)."""
-    return extensions.extension_names(extensions.BASELINES, BASELINE_NAMES)
+    return extension_names(BASELINE_GROUP, BASELINE_NAMES)
 
 
 def predict_baselines(asked: PartTargets, habit_weights: HabitWeights) -> Iterator[tuple[str, Predictions]]:
@@ -113,7 +113,7 @@ def predict_baselines(asked: PartTargets, habit_weights: HabitWeights) -> Iterat
     yield from online_baselines(asked.behaviors, asked.targets).items()
     yield "habits", habits(asked.behaviors, asked.targets, habit_weights)
     for name in added_baselines():
-        added: Baseline = extensions.load_extension(extensions.BASELINES, name)
+        added: Baseline = load_extension(BASELINE_GROUP, name)
         yield name, added(asked.behaviors, asked.targets)
 
 

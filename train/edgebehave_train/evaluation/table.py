@@ -1,9 +1,11 @@
 """A table of models beside the baselines, on the same targets, with intervals."""
 
 import dataclasses
+import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.evaluation.part_predictions import (
     BASELINE_NAMES,
     added_baselines,
+    baseline_label,
     checkpoint_targets,
     part_targets,
     predict,
@@ -23,6 +26,9 @@ from edgebehave_train.metrics.bootstrap import Interval, metric_intervals, paire
 from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.training.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import pandas
 
 EARLY_S = {"no query time": None, "asked 10 min early": 600, "asked 60 min early": 3600}
 """`ask_early_s` of the rows of a model that is asked in another way."""
@@ -52,7 +58,7 @@ class Row:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Table:
     """The result of `evaluate`.
 
@@ -77,6 +83,43 @@ class Table:
     def to_json(self) -> dict[str, Any]:
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {**content, "rows": [row.to_json() for row in self.rows]}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One line per predictor and metric: the value, its 95 % interval, and the first model's difference from it.
+
+        The difference is that of the same targets; NaN for the first model itself.
+        """
+        import pandas
+
+        nothing = Interval(value=math.nan, low=math.nan, high=math.nan)
+        lines = []
+        for row in self.rows:
+            for metric, one in row.metrics.items():
+                difference = row.model_minus_this[metric] if row.model_minus_this else nothing
+                line = (row.name, row.kind, metric, *dataclasses.astuple(one), *dataclasses.astuple(difference))
+                lines.append(line)
+        difference_columns = ("model_minus_this", "difference_low", "difference_high")
+        return pandas.DataFrame(
+            lines, columns=["predictor", "kind", "metric", "value", "low", "high", *difference_columns]
+        )
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.rows)} predictors, {self.num_targets:,} targets, {self.num_users:,} users"
+        return f"Table({self.part}: {counts})"
+
+    def _repr_html_(self) -> str:
+        """The main metrics as a table, for a notebook."""
+        names = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall", "tail": "tail_accuracy"}
+        head = "".join(f"<th>{name}</th>" for name in ("predictor", "HR@1", "95 %", *list(names)[1:]))
+        lines = []
+        for row in self.rows:
+            first = row.metrics["hr_at_1"]
+            span = "" if math.isnan(first.low) else f"{first.low:.3f}-{first.high:.3f}"
+            values = [f"{row.metrics[metric].value:.3f}" for metric in names.values()]
+            cells = [html.escape(baseline_label(row.name)), values[0], span, *values[1:]]
+            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        title = f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users"
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(lines)}</table>"
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)

@@ -59,7 +59,7 @@ class NamedEvent(NamedTuple):
         predictor.observe(user, self.event, at=self.time_s, location=self.location, utc_offset_min=self.utc_offset_min)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EventStore:
     """A store opened for reading; the columns are read-only memory maps."""
 
@@ -72,6 +72,10 @@ class EventStore:
     event: npt.NDArray[np.int32]
     location: npt.NDArray[np.int32]
     behavior: npt.NDArray[np.int32]
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.time_s):,} events of {len(self.user_start) - 1:,} users"
+        return f"EventStore({str(self.path)!r}: {counts}, {self.vocabulary.num_behaviors - 1:,} behaviors)"
 
     @classmethod
     def open(cls, path: Path | str) -> "EventStore":

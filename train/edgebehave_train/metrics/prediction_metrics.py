@@ -44,7 +44,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN
-from edgebehave_train import extensions
+from edgebehave_train.extensions import METRIC_GROUP, extension_names, load_extension
 from edgebehave_train.logs.frequencies import GROUPS, group_of_behavior
 from edgebehave_train.metrics.ranking import OUT_OF_REACH, Predictions
 
@@ -101,7 +101,7 @@ def _mean_over_tie(predictions: Predictions, cumulative_gain: npt.NDArray[np.flo
 
 def added_metrics() -> list[str]:
     """Names of the metrics that installed packages add (`extensions.py`)."""
-    return extensions.extension_names(extensions.METRICS)
+    return extension_names(METRIC_GROUP)
 
 
 def evaluate_predictions(
@@ -141,7 +141,7 @@ class MetricSums:
         means["mrr"] = (reciprocal_rank(predictions), ones)
         for name, where in (("switches", targets.is_switch), ("repeats", targets.is_repeat)):
             means[f"hr_at_1_{name}"] = (hit_rate_at_k(predictions, 1) * where, where.astype(np.float64))
-        for name in extensions.extension_names(extensions.METRICS, (*means, *_CLASS_METRICS)):
+        for name in extension_names(METRIC_GROUP, (*means, *_CLASS_METRICS)):
             means[name] = _added_metric(name, predictions)
         self._mean_names = list(means)
         self._value_UM = self._by_user(user_T, [value for value, _ in means.values()])
@@ -191,7 +191,7 @@ class MetricSums:
 
 def _added_metric(name: str, predictions: Predictions) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Value of each target by the metric of another package, and 1 where it counts, 0 where it does not."""
-    value_T = np.asarray(extensions.load_extension(extensions.METRICS, name)(predictions), np.float64)
+    value_T = np.asarray(load_extension(METRIC_GROUP, name)(predictions), np.float64)
     if value_T.shape != (len(predictions),):
         raise ValueError(
             f"the metric {name!r} must give {len(predictions)} values, one per target, got {value_T.shape}"

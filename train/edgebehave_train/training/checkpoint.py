@@ -95,7 +95,7 @@ class TrainingRecord:
         return self.dro.worst_case if self.dro else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Checkpoint:
     """A checkpoint opened for use.
 
@@ -107,6 +107,11 @@ class Checkpoint:
     model_config: ModelConfig
     vocabulary: Vocabulary
     training: TrainingRecord
+
+    def __repr__(self) -> str:
+        epochs = f"{len(self.training.validation_loss)} of {self.config.epochs} epochs"
+        state = epochs if self.training.finished else f"unfinished, {epochs}"
+        return f"Checkpoint({str(self.path)!r}: {self.config.objective.name}, {state})"
 
     @classmethod
     def open(cls, path: Path | str) -> "Checkpoint":

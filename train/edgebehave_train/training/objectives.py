@@ -45,7 +45,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgebehave_train import extensions
+from edgebehave_train.extensions import OBJECTIVE_GROUP, extension_names, load_extension
 from edgebehave_train.logs.frequencies import candidate_prior, group_of_behavior
 from edgebehave_train.model.behavior_model import TargetLosses
 from edgebehave_train.training.dro import (
@@ -392,7 +392,7 @@ def class_risks(loss_M: Tensor, class_M: Tensor, num_classes: int) -> tuple[Tens
 
 def require_objective(config: ObjectiveConfig) -> None:
     """Raises ValueError if no objective has the config's name, or if it has options that nothing reads."""
-    added = extensions.extension_names(extensions.OBJECTIVES, OBJECTIVES)
+    added = extension_names(OBJECTIVE_GROUP, OBJECTIVES)
     if config.name not in (*OBJECTIVES, *added):
         raise ValueError(f"objective must be one of {', '.join((*OBJECTIVES, *added))}, got {config.name!r}")
     if config.options and config.name in OBJECTIVES:
@@ -407,7 +407,7 @@ def build_objective(config: ObjectiveConfig, behavior_counts_V: npt.NDArray[np.i
     require_objective(config)
     counts_V = np.asarray(behavior_counts_V, np.int64)
     if config.name not in OBJECTIVES:
-        added = extensions.load_extension(extensions.OBJECTIVES, config.name)(config, counts_V)
+        added = load_extension(OBJECTIVE_GROUP, config.name)(config, counts_V)
         if not isinstance(added, Objective):
             raise ValueError(f"the objective {config.name!r} must be an Objective, got {type(added).__name__}")
         return added
