@@ -44,7 +44,8 @@ ORDER = {
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling", "universal"],
         ["calibration", "llm"],
-        ["distillation", "api"],
+        ["distillation", "report"],
+        ["api"],
     ],
     "edgebehave_train.llm": [
         ["prompts"],

@@ -18,6 +18,7 @@ VERBS = (
     "universal",
     "evaluate",
     "compare",
+    "report",
     "scale",
     "export",
     "predict",

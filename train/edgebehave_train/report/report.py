@@ -1,0 +1,220 @@
+"""The report of a run as one HTML file: verdict, baselines, frontier, reliability, slices, bundle, data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from edgebehave_train.calibration.answer_tuning import MAX_CELLS, part_probs, tune_answers
+from edgebehave_train.calibration.calibration import NUM_BINS, calibration_error, top_confidence
+from edgebehave_train.evaluation.part_predictions import baseline_label
+from edgebehave_train.evaluation.table import Row, Table, evaluate
+from edgebehave_train.evaluation.verdict import best_baseline, verdict
+from edgebehave_train.files import read_json, write_text
+from edgebehave_train.logs.account import account
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.report import charts
+from edgebehave_train.report.slices import Slices, all_slices
+from edgebehave_train.training.checkpoint import Checkpoint
+
+COLUMNS = {
+    "HR@1": "hr_at_1",
+    "HR@3": "hr_at_3",
+    "HR@5": "hr_at_5",
+    "macro recall": "macro_recall",
+    "tail": "tail_accuracy",
+    "switches": "hr_at_1_switches",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One chart: its title, the sentence below it, the SVG, and its numbers as (columns, rows)."""
+
+    title: str
+    text: str
+    svg: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_report(
+    store: EventStore,
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    table: Table | None = None,
+    part: str = "validation",
+    name: str | None = None,
+    bundle: Path | None = None,
+    latency_us: Mapping[str, float] | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> Table:
+    """Write the report of a checkpoint on one part of its log.
+
+    table       of `evaluate`, whose first model is this checkpoint; None: measured here, on `part`.
+    part        "validation" or "test", where no table is given.
+    name        of the log; default: the folder of the store.
+    bundle      of this checkpoint: sizes and the figures of its parity gate.
+    latency_us  of the bundle on this machine: {"median": ..., "p99": ...}, microseconds for observe and predict.
+    Returns     the table. Raises ValueError if table or bundle belong to another model.
+    """
+    if table is None:
+        table = evaluate(store, [checkpoint], part=part, on_row=lambda row: on_line(f"scored: {row}"))
+    probs = part_probs(store, checkpoint, "validation", MAX_CELLS)
+    tuning = tune_answers(checkpoint, probs)
+    measured = probs if table.part == "validation" else part_probs(store, checkpoint, table.part, MAX_CELLS)
+    confidence_T, hit_T = top_confidence(measured.shifted(tuning.shift).probs_TC, measured.behavior_T)
+    model = next(row for row in table.rows if row.kind == "model")
+    best = best_baseline(table)
+    compared = {model.name: model.name, best.name: baseline_label(best.name)}
+    leader = "follow_the_leader"
+    if leader != best.name:
+        compared[leader] = baseline_label(leader)
+    shown = [row for row in table.rows if row.name in compared]
+    slices = all_slices(store, checkpoint.vocabulary, shown)
+    text = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            name=name or store.path.name,
+            verdict=verdict(table),
+            facts=_facts(table, model),
+            columns=["predictor", "HR@1", "95 %", *list(COLUMNS)[1:], f"{model.name} - row, HR@1"],
+            rows=[_line(row) for row in table.rows],
+            model=model.name,
+            charts=[
+                _frontier_chart(table, tuning.tail["points"]),
+                _reliability_chart(confidence_T, hit_T),
+                _chart("By events already seen", slices["seen"], compared, "events of the user before", charts.lines),
+                _chart("Repeats and new ones", slices["novelty"], compared, "", charts.bars),
+                _chart("By hour", slices["hour"], compared, "local hour", charts.lines),
+                _chart("By behavior", slices["behavior"], compared, "", charts.bars),
+                _chart("By week", slices["week"], compared, "week of this part", charts.lines),
+            ],
+            bundle=_bundle_facts(checkpoint, bundle, latency_us) if bundle else [],
+            data=_data_facts(store),
+            warnings=table.warnings,
+            commands=_commands(store, checkpoint, bundle),
+        )
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, text)
+    return table
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("edgebehave_train.report", "."),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _facts(table: Table, model: Row) -> list[tuple[str, str]]:
+    return [
+        ("right at once (HR@1)", f"{model.metrics['hr_at_1'].value:.1%}"),
+        ("right among three (HR@3)", f"{model.metrics['hr_at_3'].value:.1%}"),
+        ("predictions", f"{table.num_targets:,}"),
+        ("users", f"{table.num_users:,}"),
+        ("measured on", f"{table.part} part" + (f", read {table.test_reads} times" if table.part == "test" else "")),
+    ]
+
+
+def _line(row: Row) -> tuple[str, list[str]]:
+    """Kind and cells of a row of the table."""
+    one = row.metrics["hr_at_1"]
+    span = "" if np.isnan(one.low) else f"{one.low:.3f}-{one.high:.3f}"
+    difference = row.model_minus_this["hr_at_1"] if row.model_minus_this else None
+    values = [f"{row.metrics[metric].value:.3f}" for metric in COLUMNS.values()]
+    cells = [baseline_label(row.name), values[0], span, *values[1:]]
+    ends = "" if difference is None or np.isnan(difference.low) else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return row.kind, [*cells, f"{difference.value:+.3f}{ends}" if difference else ""]
+
+
+def _chart(title: str, slices: Slices, labels: dict[str, str], x_label: str, draw: Callable[..., str]) -> Chart:
+    svg, text = "", f"All targets are of one part, {slices.labels[0]}." if slices.labels else "Too few targets."
+    if len(slices.labels) > 1:
+        svg, text = draw(slices, labels, x_label) if x_label else draw(slices, labels), ""
+    rows = [
+        [label, f"{count:,}", *(f"{slices.hr_at_1[name][i]:.3f}" for name in labels)]
+        for i, (label, count) in enumerate(zip(slices.labels, slices.num_targets, strict=True))
+    ]
+    return Chart(title=title, text=text, svg=svg, columns=[x_label or "part", "targets", *labels.values()], rows=rows)
+
+
+def _reliability_chart(confidence_T: Any, hit_T: Any) -> Chart:
+    order = np.argsort(confidence_T, kind="stable")
+    bins = [which for which in np.array_split(order, NUM_BINS) if len(which)]
+    confidence, hit = ([float(values[which].mean()) for which in bins] for values in (confidence_T, hit_T))
+    error = calibration_error(confidence_T, hit_T)
+    return Chart(
+        title="Are its probabilities true?",
+        text=f"Expected calibration error {error:.3f}; calibrated on the validation part.",
+        svg=charts.reliability(confidence, hit),
+        columns=["mean probability", "came true", "predictions"],
+        rows=[[f"{c:.3f}", f"{h:.3f}", f"{len(which):,}"] for c, h, which in zip(confidence, hit, bins, strict=True)],
+    )
+
+
+def _frontier_chart(table: Table, points: Sequence[Mapping[str, float]]) -> Chart:
+    curve = [(point["tail"], point["hr_at_1"], point["macro_recall"]) for point in points]
+    baselines = {
+        baseline_label(row.name): (row.metrics["hr_at_1"].value, row.metrics["macro_recall"].value)
+        for row in table.rows
+        if row.kind == "baseline"
+    }
+    return Chart(
+        title="Frequent or rare behaviors",
+        text="predict(..., tail=...) moves along the curve, which is measured on the validation part.",
+        svg=charts.frontier(curve, list(baselines.values())),
+        columns=["predictor", "HR@1", "macro recall"],
+        rows=[
+            *([f"tail {tail:g}", f"{x:.3f}", f"{y:.3f}"] for tail, x, y in curve),
+            *([label, f"{x:.3f}", f"{y:.3f}"] for label, (x, y) in baselines.items()),
+        ],
+    )
+
+
+def _bundle_facts(
+    checkpoint: Checkpoint, bundle: Path, latency_us: Mapping[str, float] | None
+) -> list[tuple[str, str]]:
+    """Sizes, what int8 changed, and latency."""
+    manifest = read_json(bundle / "manifest.json")
+    if manifest.get("source", {}).get("data_fingerprint") != checkpoint.training.data_fingerprint:
+        raise ValueError(f"{bundle} was exported from a checkpoint of another log than {checkpoint.path}")
+    num_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
+    facts = [("size of the bundle", f"{num_bytes / 1000:,.0f} kB, {manifest['precision']}, {manifest['target']}")]
+    for check in manifest["parity"].get("checks", []):
+        if check["name"].startswith("fp32 - int8, same top-1"):
+            condition = check["name"].removeprefix("fp32 - int8, same top-1, ")
+            facts.append((f"int8: same first prediction as fp32, {condition}", f"{check['value']:.2%}"))
+    if latency_us:
+        value = f"median {latency_us['median']:,.0f} µs, p99 {latency_us['p99']:,.0f} µs"
+        facts.append(("observe and predict, on this machine", value))
+    return facts
+
+
+def _data_facts(store: EventStore) -> list[str]:
+    statistics = store.statistics
+    facts = [
+        f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
+        f"{store.vocabulary.num_behaviors - 1:,} behaviors, {store.vocabulary.num_locations - 1:,} locations",
+        f"fingerprint {store.fingerprint[:16]}",
+    ]
+    if "order_of_ties" in statistics:  # stores of before have no account of their times
+        facts += account(store.path, statistics, days_allowed=True, has_zone=True)
+    return facts
+
+
+def _commands(store: EventStore, checkpoint: Checkpoint, bundle: Path | None) -> list[str]:
+    """What to type next."""
+    run = f"edgebehave evaluate {checkpoint.path} --store {store.path} --test"
+    if bundle is None:
+        return [run, f"edgebehave export {checkpoint.path} --store {store.path} -o {checkpoint.path}-bundle"]
+    user = store.users()[0] if store.num_users else "USER"
+    return [run, f"edgebehave predict {bundle} --store {store.path} --user {user}", f"edgebehave bench {bundle}"]
