@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -35,7 +34,10 @@ def fail(message: str, code: int = 2) -> NoReturn:
 
 
 def print_json(content: Any) -> None:
-    print(json.dumps(_without_nan(content), ensure_ascii=False, indent=2))
+    """Print a result as JSON; null where nothing was measured, as JSON has no NaN."""
+    from edgebehave_train.files import without_nan
+
+    print(json.dumps(without_nan(content), ensure_ascii=False, indent=2))
 
 
 def is_terminal() -> bool:
@@ -94,14 +96,3 @@ def _print_markdown(title: str, columns: list[str], rows: list[list[str]]) -> No
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     print("\n".join([title, "", line(columns), line(rule), *map(line, rows), ""]), flush=True)
-
-
-def _without_nan(content: Any) -> Any:
-    """The content with null for NaN and infinity, which JSON lacks: null means "not measured"."""
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return content

@@ -25,7 +25,7 @@ from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, AnswerTuning, part_probs, tune_answers
-from edgebehave_train.files import file_digest, names_in, replaced_folder
+from edgebehave_train.files import file_digest, names_in, replaced_folder, without_nan
 from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -185,7 +185,7 @@ def _manifest(
         "tail": tuning.tail,
         "conformal": tuning.conformal,
         "generation": generation,
-        "quality": checkpoint.read_metrics(),
+        "quality": without_nan(checkpoint.read_metrics()),
         "parity": parity.to_json(),
         "source": {
             "data_fingerprint": checkpoint.training.data_fingerprint,

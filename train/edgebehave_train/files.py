@@ -5,6 +5,7 @@ Reads and writes JSON, text and tensors, and holds the one rule for the folder t
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace a file atomically; UTF-8."""
     write_bytes(path, text.encode())
+
+
+def without_nan(content: Any) -> Any:
+    """A value for JSON with None for each NaN and infinity, which JSON lacks."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return content
 
 
 def write_json(path: Path, content: Any, indent: int = 2) -> None:

@@ -48,7 +48,7 @@ def _is_firefox(file: ExportFile) -> bool:
 def _read_firefox(file: ExportFile) -> Export:
     return _export(
         file,
-        f"SELECT v.visit_date, p.url, CASE WHEN v.visit_type NOT IN {_FIREFOX_SEEN} THEN 'frames of pages and downloads' "
+        f"SELECT v.visit_date, p.url, CASE WHEN v.visit_type NOT IN {_FIREFOX_SEEN} THEN 'frames and downloads' "
         "WHEN EXISTS (SELECT 1 FROM moz_historyvisits n WHERE n.from_visit = v.id AND n.visit_type IN (5, 6)) "
         "THEN 'redirects' END "
         "FROM moz_historyvisits v JOIN moz_places p ON p.id = v.place_id ORDER BY v.visit_date, v.id",

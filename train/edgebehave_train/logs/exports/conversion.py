@@ -123,7 +123,8 @@ def _write(
     if not num_events:
         raise IngestError(f"{file.path} is {reader.title}, but holds no event that can be used{left_out}")
     say(
-        f"{file.path} is recognized as {reader.title}: {num_events:,} events of one user, {export.user!r}, {export.used}{left_out}"
+        f"{file.path} is recognized as {reader.title}: {num_events:,} events of one user, {export.user!r}, "
+        f"{export.used}{left_out}"
     )
     columns = (*COLUMNS, *(["utc_offset"] if with_offsets else []))
     (kind,) = kinds if len(kinds) == 1 else (str,)

@@ -1,16 +1,18 @@
 """A reader of exports: what it is called, how it knows a file, and the events it takes from it."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from edgebehave_train.logs.exports.export_file import ExportFile
 
 Y2001_S = 978_307_200
 """Unix second of 2001-01-01, where Apple's times begin."""
+
+_ADDRESS = re.compile(r"(?:https?|ftp)://(?:[^/?#@]*@)?(\[[^\]/?#]*\]|[^/?#:\[\]\s\\]+)", re.IGNORECASE)
 
 
 class ExportEvent(NamedTuple):
@@ -80,10 +82,5 @@ def microseconds_of_iso(text: str) -> int | None:
 
 def domain_of(url: object) -> str | None:
     """The host of a web address; None for files, pages of the browser and what is no address."""
-    if not isinstance(url, str):
-        return None
-    try:
-        parts = urlsplit(url)
-        return parts.hostname if parts.scheme in ("http", "https", "ftp") and parts.hostname else None
-    except ValueError:  # a host in brackets that is no address
-        return None
+    found = _ADDRESS.match(url) if isinstance(url, str) else None
+    return found[1].lower().strip("[]") or None if found else None
