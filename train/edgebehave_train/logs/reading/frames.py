@@ -20,11 +20,16 @@ _PLAIN_TYPES = re.compile(r"(u?int|float)\d+|datetime64\[")
 
 
 def is_frame(log: object) -> bool:
-    return hasattr(log, "__arrow_c_stream__") or _is_pandas(log)
+    return hasattr(log, "__arrow_c_stream__") or _is_pandas(log) or _is_lazy(log)
 
 
 def _is_pandas(log: object) -> bool:
-    return hasattr(log, "dtypes") and hasattr(log, "iloc") and hasattr(log, "columns")
+    return hasattr(log, "iloc") and hasattr(log, "dtypes")
+
+
+def _is_lazy(log: object) -> bool:
+    """A lazy frame of polars."""
+    return hasattr(log, "collect_schema") and hasattr(log, "collect")
 
 
 def as_parquet(
@@ -46,8 +51,7 @@ def as_parquet(
         zones = {name: str(frame[name].dtype.tz) for name in kept if getattr(frame[name].dtype, "tz", None)}
         source = _plain_pandas(frame, kept)
     else:
-        if hasattr(frame, "collect_schema") and hasattr(frame, "collect"):  # a lazy frame of polars
-            frame = frame.collect()
+        frame = frame.collect() if _is_lazy(frame) and not hasattr(frame, "__arrow_c_stream__") else frame
         names = [str(name) for name in getattr(frame, "column_names", None) or getattr(frame, "columns", [])]
         kept = [name for name in columns if names.count(name) == 1]
         zones = {name: zone for name in kept if (zone := _zone(frame, name))}

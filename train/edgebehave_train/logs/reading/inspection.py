@@ -21,6 +21,8 @@ from edgebehave_train.logs.reading.times import signed_sql, zone_minutes_sql
 _JSON_LINES_SEARCHED = 100_000
 _DELIMITERS = (",", "\t", ";", "|", " ")
 _NAMES_OF_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
+_MOMENTS = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
+"""Types of moments in DuckDB; the second since 2.0, of columns in nanoseconds."""
 _SUFFIXES = {
     ".csv": "csv",
     ".txt": "csv",
@@ -169,7 +171,7 @@ def _inspect_parquet(
                 continue
             sql[column] = nested
     zones = known_zones or {}
-    if known_zones is None and any(kind == "TIMESTAMP WITH TIME ZONE" for kind in types.values()):
+    if known_zones is None and any(kind in _MOMENTS for kind in types.values()):
         zones = time_zones(source, con)
     return LogFile(
         path=path,
@@ -192,8 +194,8 @@ def _as_text(name: str, kind: str, zone: str | None) -> str:
     A moment keeps the offset of the column's own time zone, independent of the session's zone; a real NaN is missing;
     a float without a fraction is written as an integer, as 101 and 101.0 name one user.
     """
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        utc = f"epoch_us({name})"
+    if kind in _MOMENTS:
+        utc = f"epoch_us({name}::TIMESTAMPTZ)"
         if zone is None:
             return f"make_timestamp({utc})::VARCHAR || 'Z'"
         fixed = re.fullmatch(r"([+-])(\d{2}):?(\d{2})", zone)
