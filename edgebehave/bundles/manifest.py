@@ -49,7 +49,7 @@ def manifest_digest(content: bytes) -> str:
 def digested_manifest(manifest: Mapping[str, Any]) -> bytes:
     """Content of manifest.json, with its checksum."""
     undigested = {**manifest, "digest": _ZEROS.decode()}
-    content = (json.dumps(undigested, indent=2, ensure_ascii=False) + "\n").encode()
+    content = (json.dumps(undigested, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     digest = manifest_digest(content)
     assert digest, "a manifest has one digest"
     return _DIGEST.sub(digest.encode(), content)
