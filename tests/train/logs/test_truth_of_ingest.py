@@ -194,3 +194,13 @@ def test_a_store_without_the_new_statistics_opens_and_does_not_warn(tmp_path):
     old = {key: value for key, value in statistics.items() if key not in ("tied_events", "order_of_ties")}
     (tmp_path / "out" / "statistics.json").write_text(json.dumps(old))
     assert EventStore.open(tmp_path / "out").warning_about_ties is None
+
+
+def test_names_that_never_come_again_and_times_that_never_pass_are_warned_about(tmp_path):
+    unique = [("u", NOON + i, f"title {i}") for i in range(20)]
+    _, _, lines = run(write_log(tmp_path, rows=unique), tmp_path / "unique")
+    assert "warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)" in lines
+    still = [("u", NOON, NAMES[i % 4]) for i in range(20)] + [("v", NOON, NAMES[i % 4]) for i in range(20)]
+    still += [(f"w{i}", NOON, "alpha") for i in range(10)]
+    _, _, lines = run(write_log(tmp_path, rows=still), tmp_path / "still")
+    assert any(line.startswith("warning: all events happen at one time") for line in lines)
