@@ -573,6 +573,34 @@ def test_a_damaged_database_is_told_in_one_line(tmp_path):
         store_of(tmp_path / "places.sqlite", tmp_path / "out")
 
 
+def test_a_database_that_another_program_has_locked_is_read(tmp_path):
+    firefox(tmp_path / "places.sqlite")
+    with closing(sqlite3.connect(tmp_path / "places.sqlite")) as con:
+        con.execute("PRAGMA locking_mode = exclusive")
+        con.execute("BEGIN EXCLUSIVE")
+        events = store_of(tmp_path / "places.sqlite", tmp_path / "out")[1]
+    assert events == by_hand(firefox, lambda t: 0)
+
+
+def test_workbooks_of_phones(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+
+    def workbook(name, rows):
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(tmp_path / name)
+        return tmp_path / name
+
+    local = [(n, datetime.fromtimestamp(t + _offset_s(t), UTC).replace(tzinfo=None)) for t, n in EVENTS]
+    rows = [("App name", "Date", "Time"), *((n, datetime(*at.timetuple()[:3]), at.time()) for n, at in local)]
+    events = store_of(workbook("usage.xlsx", rows), tmp_path / "out", timezone="Europe/Berlin")[1]
+    assert events == by_hand(phone_log, lambda t: _offset_s(t) // 60)
+    totals = [("App", datetime(2026, 3, 1), datetime(2026, 3, 2), "Total Usage"), ("Chat", "1h", "5m", "1h 5m")]
+    with pytest.raises(IngestError, match="holds totals per day"):
+        store_of(workbook("stayfree.xlsx", totals), tmp_path / "totals")
+
+
 def test_a_log_with_the_usual_columns_is_no_export(tmp_path):
     rows = [("user", "time", "event", "package", "eventType", "timestamp"), ("u", START_S, "e", "p", 1, 5)]
     write_csv(tmp_path / "log.csv", rows)

@@ -18,7 +18,7 @@ def _recognizes(file: ExportFile) -> bool:
     names = file.columns.keys()
     if not names & {*APPS, "device", "website"} and file.header[:1] not in ((" ",), ("",)):
         return False
-    days = sum(bool(_DAY.match(cell.strip())) for cell in file.header)
+    days = sum(bool(_DAY.match(cell.strip().removesuffix(" 00:00:00"))) for cell in file.header)
     if days > 1:
         return True
     clocks = {"time", "starttime", "timestamp", "start", "opened", "clock", "datetime"}

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
+from edgebehave_train.logs.reading.copies import workbook
 from edgebehave_train.logs.reading.files import IngestError
 
 _HEAD_BYTES = 1 << 16
@@ -47,11 +48,15 @@ class ExportFile:
                 return copy
             with zipfile.ZipFile(self.path) as archive:
                 names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+                if "xl/workbook.xml" in names:
+                    return workbook(self.path, self.path, copy)
                 if len(names) != 1:
                     return self.path
                 with archive.open(names[0]) as stream, copy.open("wb") as out:
                     shutil.copyfileobj(stream, out)
                 return copy
+        except IngestError:  # a workbook, without the library that reads it
+            return self.path
         except (EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise

@@ -34,7 +34,8 @@ def _events(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
         if not all(row.get(name, "").strip() for name in (app, date, clock)):
             left_out["without an app, a date or a clock"] += 1
         else:
-            yield ExportEvent(f"{row[date].strip()} {row[clock].strip()}", row[app])
+            day = row[date].strip().removesuffix(" 00:00:00")  # as a workbook shows a day
+            yield ExportEvent(f"{day} {row[clock].strip()}", row[app])
 
 
 READER = LogReader(name="phone-log", title="a phone log", recognizes=_recognizes, read=_read)
