@@ -601,6 +601,37 @@ def test_workbooks_of_phones(tmp_path):
         store_of(workbook("stayfree.xlsx", totals), tmp_path / "totals")
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [aw_all_buckets, takeout_activity, takeout_chrome, swarm_export, swarm_api, usage_events_json],
+    ids=lambda variant: variant.__name__,
+)
+@pytest.mark.parametrize("junk", [None, 7, "x", [], {}, {"data": 1, "venue": 2, "url": 3, "time": []}])
+def test_an_entry_of_another_form_is_left_out_or_told_in_one_line(tmp_path, variant, junk):
+    path = tmp_path / "export"
+    variant(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+
+    def add(value):
+        """The junk at the end of the longest list."""
+        lists, values = [], [value]
+        while values:
+            one = values.pop()
+            lists += [one] if isinstance(one, list) else []
+            values += list(one.values()) if isinstance(one, dict) else []
+        max(lists, key=len).append(junk)
+
+    add(content)
+    write_json(path, content)
+    said = ""
+    try:
+        num_events = len(store_of(path, tmp_path / "out")[1])
+    except IngestError as error:
+        num_events, said = 0, str(error)
+    assert num_events == len(EVENTS) or said.startswith(f"{path} looks like ")
+    assert "\n" not in said
+
+
 def test_a_log_with_the_usual_columns_is_no_export(tmp_path):
     rows = [("user", "time", "event", "package", "eventType", "timestamp"), ("u", START_S, "e", "p", 1, 5)]
     write_csv(tmp_path / "log.csv", rows)

@@ -2,13 +2,14 @@
 
 import glob
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, LogReader
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader
 from edgebehave_train.logs.exports.registry import reader_of
 from edgebehave_train.logs.reading.files import IngestError, LogFile
 
@@ -57,7 +58,10 @@ def convert_exports(
     if len(known) < len(found):
         other = next(file.path for file, reader in found if reader is None)
         raise IngestError(f"{known[0][0].path} is {known[0][1].title}, {other} is not; ingest them one at a time")
-    exports = [(file, reader, reader.read(file)) for file, reader in known]
+    exports = []
+    for file, reader in known:
+        with _named(file, reader):
+            exports.append((file, reader, reader.read(file)))
     zones = {export.zone for *_, export in exports}
     if timezone is None and "utc" in zones and ask_zone is not None:
         timezone = ask_zone(f"{known[0][0].path} has times in UTC.")
@@ -73,6 +77,24 @@ def convert_exports(
         time_unit="us" if kinds == {int} else "auto",
         timezone=timezone,
     )
+
+
+@contextmanager
+def _named(file: ExportFile, reader: LogReader) -> Iterator[None]:
+    """Errors over an entry in an unexpected form, as one line that names the file."""
+    try:
+        yield
+    except IngestError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise IngestError(
+            f"{file.path} looks like {reader.title}, but an entry has another form: {type(error).__name__}, {error}"
+        ) from error
+
+
+def _events(file: ExportFile, reader: LogReader, export: Export) -> Iterator[ExportEvent]:
+    with _named(file, reader):
+        yield from export.events
 
 
 def _files(log: Any) -> list[Path]:
@@ -107,7 +129,7 @@ def _write(
     encode = json.JSONEncoder().encode
     num_events, kinds = 0, set()
     with copy.open("w", encoding="ascii") as out:
-        for event in export.events:
+        for event in _events(file, reader, export):
             row: dict[str, Any] = {"user": export.user, "time": str(event.time), "event": event.event}
             if with_offsets and event.utc_offset_min is not None:
                 row["utc_offset"] = event.utc_offset_min

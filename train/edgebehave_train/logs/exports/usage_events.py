@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile, plain_name
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
 _FOREGROUND = ("1", "MOVE_TO_FOREGROUND", "ACTIVITY_RESUMED")
@@ -64,7 +64,18 @@ def _of_rows(rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterator
         elif not package or time in (None, ""):
             left_out["without a package or a time"] += 1
         else:
-            yield ExportEvent(int(float(time)) * 1000, str(package))
+            yield ExportEvent(_time_us(time), str(package))
+
+
+def _time_us(time: Any) -> int:
+    """Unix microseconds of milliseconds or of ISO 8601. Raises ValueError."""
+    try:
+        return int(float(time)) * 1000
+    except ValueError:
+        time_us = microseconds_of_iso(str(time))
+        if time_us is None:
+            raise
+        return time_us
 
 
 def _of_dump(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
