@@ -1,16 +1,42 @@
 """Checks of what callers pass: names, counts, shares, and one value per user. Errors name the argument."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from edgebehave.tables import entries_of, present
+
 MAX_NAME_BYTES = 1024
-"""The longest name of a user, an event or a location, in bytes of UTF-8. A longer one is a mistake."""
+"""The longest name of a user, an event or a location that is kept as it is, in bytes of UTF-8."""
+
+KEPT_CHARS = 200
+"""Characters of a longer name that stay, before the hash of the whole."""
+
+
+def bounded_name(name: str) -> str:
+    """A name as it is; of one of more than 1,024 bytes the first 200 characters, "~" and the SHA-256 of its UTF-8.
+
+    `edgebehave ingest` does the same, so that a name means the same in a log and on the device.
+    """
+    # A character takes one to four bytes: a short name fits without being encoded.
+    if len(name) <= MAX_NAME_BYTES // 4:
+        return name
+    encoded = name.encode("utf-8", "surrogatepass")
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    return f"{name[:KEPT_CHARS]}~{hashlib.sha256(encoded).hexdigest()}"
+
+
+def is_bounded(name: str) -> bool:
+    """Whether a name has the form that `bounded_name` gives to long ones."""
+    return len(name) == KEPT_CHARS + 65 and re.fullmatch("~[0-9a-f]{64}", name[KEPT_CHARS:]) is not None
 
 
 def check_name(value: object, what: str) -> str:
-    """A str of 1 to 1,024 bytes. Raises TypeError or ValueError.
+    """The name under which a str is kept: the str, or its bounded form. Raises TypeError or ValueError.
 
     Every character is allowed, NUL and lone surrogates (three bytes each) included. Names are compared
     character by character: two Unicode forms of the same word are two names.
@@ -19,14 +45,7 @@ def check_name(value: object, what: str) -> str:
         raise TypeError(f"{what} must be a str, got {type(value).__name__} {value!r:.60}")
     if not value:
         raise ValueError(f"{what} must not be empty")
-    # A character takes one to four bytes: a short name fits without being encoded.
-    if len(value) > MAX_NAME_BYTES // 4 and (
-        len(value) > MAX_NAME_BYTES or len(value.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES
-    ):
-        raise ValueError(
-            f"{what} must be at most {MAX_NAME_BYTES} bytes of UTF-8, got {len(value)} characters: {value[:20]!r}..."
-        )
-    return value
+    return bounded_name(value)
 
 
 def check_count(value: object, what: str) -> int:
@@ -54,17 +73,18 @@ def list_of_names(values: Any, what: str) -> list[Any]:
     """
     if isinstance(values, str):
         raise TypeError(f"{what} must be a list of names, got one: {values!r:.60}")
-    return list(values.tolist() if hasattr(values, "tolist") else values)
+    return list(entries_of(values))
 
 
 def one_per_row(values: Any, num_rows: int, what: str) -> Sequence[Any]:
-    """A value for every row, from a list or an array of `num_rows` values or from one value for all rows.
+    """A value for every row, from a list, an array or a column of `num_rows` values or from one value for all rows.
 
+    NaN, NaT and NA of pandas become None.
     Raises ValueError if there are more or fewer.
     """
-    rows = values.tolist() if hasattr(values, "tolist") else values
+    rows = entries_of(values)
     if isinstance(rows, str) or not hasattr(rows, "__len__"):
         return [rows] * num_rows
     if len(rows) != num_rows:
         raise ValueError(f"{what} has {len(rows)} entries for {num_rows} users")
-    return list(rows)
+    return [present(row) for row in rows]

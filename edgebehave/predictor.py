@@ -314,7 +314,8 @@ class Predictor(Recorder):
         """
         if check_share(tail, "tail") and self._bundle is None:
             raise ValueError("tail needs the class priors of a bundle; leave it out")
-        with self._locks.of(check_name(user, "user")):
+        user = check_name(user, "user")
+        with self._locks.of(user):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
             location_id = self._query_location(location)
@@ -375,7 +376,8 @@ class Predictor(Recorder):
                 "generate needs a bundle that generates: train with `--set generation_heads=true` "
                 "and export again, not for the web"
             )
-        with self._locks.of(check_name(user, "user")):
+        user = check_name(user, "user")
+        with self._locks.of(user):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
             question = self._questions.of(known, moment, UNKNOWN)

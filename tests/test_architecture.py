@@ -28,6 +28,7 @@ MAX_MODULES = 16
 # A subpackage may import what stands to the left of it, and nothing of its own rank.
 ORDER = {
     "edgebehave": [
+        ["tables"],
         ["arguments", "follow_the_leader", "moments", "time_features", "version", "vocabulary"],
         ["habits", "histories"],
         ["answers"],

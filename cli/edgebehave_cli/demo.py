@@ -11,6 +11,7 @@ from edgebehave_cli.console import note, print_table
 from edgebehave_cli.evaluation_table import show_table
 from edgebehave_cli.progress import TrainingBar
 from edgebehave_cli.settings import recipe, with_settings
+from edgebehave_cli.zone_question import zone_question
 
 if TYPE_CHECKING:  # annotations must not import torch
     from edgebehave_train.logs.event_store import EventStore
@@ -20,7 +21,9 @@ _EPOCHS = 8
 
 
 def demo(
-    log: Annotated[list[Path] | None, typer.Argument(help="Your log; default: a simulated one.")] = None,
+    log: Annotated[
+        list[Path] | None, typer.Argument(help="Your log, or an export of yours; default: a simulated one.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("runs/demo"),
     user: options.User = "user",
     event_time: options.Time = "time",
@@ -45,6 +48,8 @@ def demo(
     """Does it work on my data? Ingest, train, compare with every baseline, export, predict.
 
     Example: [bold]edgebehave demo[/bold]
+
+    Example: [bold]edgebehave demo aw-buckets-export.json --timezone Europe/Berlin[/bold]
 
     Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location location[/bold]
     """
@@ -103,7 +108,7 @@ def demo(
             "utc_offset": "utc_offset_min",
         }
     step("Ingest it into an event store")
-    ingest(IngestConfig(**columns, out=out / "store", overwrite=True), note)
+    ingest(IngestConfig(**columns, out=out / "store", overwrite=True), note, ask_zone=zone_question())
     store = EventStore.open(out / "store")
 
     step(f"Train the {preset} model")

@@ -23,6 +23,11 @@ UNIVERSAL = "universal"
 """Name of the row of a universal model."""
 
 
+def _number(value: float) -> str:
+    """A metric; blank if nothing was measured, as where no behavior is rare."""
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
 def _span(one: "Interval") -> str:
     return "" if math.isnan(one.low) else f"{one.low:.3f}-{one.high:.3f}"
 
@@ -51,7 +56,7 @@ def show_table(table: "Table") -> None:
                 baseline_label(row.name),
                 f"{one.value:.3f}",
                 _span(one),
-                *(f"{row.metrics[metric].value:.3f}" for metric in list(columns_of.values())[1:]),
+                *(_number(row.metrics[metric].value) for metric in list(columns_of.values())[1:]),
                 f"{difference.value:+.3f}{_ends(difference)}" if difference else "",
             ]
         )

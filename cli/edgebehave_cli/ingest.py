@@ -7,10 +7,13 @@ import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_json
+from edgebehave_cli.zone_question import zone_question
 
 
 def ingest(
-    log: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON, Parquet, plain or compressed; - for stdin.")],
+    log: Annotated[
+        list[Path], typer.Argument(help="CSV, TSV, JSON, Parquet, or an export (docs/logs.md); - for stdin.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the event store.")],
     user: options.User = "user",
     time: options.Time = "time",
@@ -39,6 +42,11 @@ def ingest(
 
     Example: [bold]edgebehave ingest log.csv -o runs/store --user uid --time ts --event app[/bold]
 
+    Exports of ActivityWatch, Google Takeout, browsers, Home Assistant, Last.fm, Swarm, Android and
+    Apple are recognized: no column needs a name.
+
+    Example: [bold]edgebehave ingest aw-buckets-export.json -o runs/store --timezone Europe/Berlin[/bold]
+
     Example: [bold]edgebehave ingest usage.csv -o runs/store --date Date --time Time --timezone Europe/Berlin[/bold]
     """
     from edgebehave_train.logs.ingest import IngestConfig
@@ -64,6 +72,6 @@ def ingest(
         time_unit=time_unit,
         overwrite=overwrite,
     )
-    statistics = ingest_log(config, note)
+    statistics = ingest_log(config, note, ask_zone=zone_question())
     if json:
         print_json(statistics)

@@ -125,9 +125,9 @@ class Match(NamedTuple):
         if event is None and location is None and at is None and until is None:
             raise ValueError("forget_event needs an event, a location, at or until; see forget")
         if event is not None:
-            check_name(event, "event")
+            event = check_name(event, "event")
         if location is not None:
-            check_name(location, "location")
+            location = check_name(location, "location")
         first_s = EARLIEST_S if at is None else read_moment(at, None, 0).time_s
         last_s = LATEST_S if at is None else first_s
         if until is not None:

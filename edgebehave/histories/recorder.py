@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from edgebehave.histories.forks import USER_LOCKS, free_at_fork
 from edgebehave.histories.history import History, Match, UserEvent
 from edgebehave.histories.user_export import read_user, write_user
 from edgebehave.moments import At, read_duration, read_moment
+from edgebehave.tables import columns_of, is_table, whole
 
 _NUM_LOCKS = 256
 
@@ -76,7 +77,8 @@ class Recorder:
 
     def forget(self, user: str) -> bool:
         """Erase everything about a user. Returns whether the user was known."""
-        with self._locks.of(check_name(user, "user")):
+        user = check_name(user, "user")
+        with self._locks.of(user):
             self._users.drop(user)
             return self._history.forget(user)
 
@@ -102,7 +104,7 @@ class Recorder:
         the history had retained that many fewer events until now.
         Raises TypeError or ValueError that says what to pass instead.
         """
-        check_name(user, "user")
+        user = check_name(user, "user")
         match = Match.of(event, location, at, until)
         with self._locks.of(user):
             self._users.drop(user)
@@ -128,7 +130,7 @@ class Recorder:
         Raises ValueError if the user has a history already (forget it first) or the data is not
         a result of `export_user`, and then changes nothing.
         """
-        check_name(user, "user")
+        user = check_name(user, "user")
         known = read_user(data)
         with self._locks.of(user):
             self._history.put(user, *known)
@@ -152,26 +154,46 @@ class Recorder:
         drops exact duplicates; an event is compared with those that the history retains.
         Raises TypeError or ValueError that says what to pass instead, and then records nothing.
         """
-        with self._locks.of(check_name(user, "user")):
+        user = check_name(user, "user")
+        with self._locks.of(user):
             row = self._read(user, event, at, location, utc_offset_min, {})
             self._users.append(row)
 
     def observe_many(
         self,
-        users: Sequence[str],
-        events: Sequence[str],
+        users: Any,
+        events: Any = None,
         *,
         at: Any = "now",
         location: Any = None,
         utc_offset_min: Any = None,
+        columns: Mapping[str, str] | None = None,
     ) -> None:
         """`observe` for each user and event in turn, for servers: all of them or none.
 
         A `SqliteHistory` waits for the disk only once, so this is much faster than calls of `observe`.
 
-        at, location, utc_offset_min  as in `observe`, one for all or a list or array of one each.
+        users, events                 names, as lists, arrays or columns of pandas, polars or Arrow; or a table of
+                                      these in place of `users`, which then gives everything else too.
+        at, location, utc_offset_min  as in `observe`, one for all or a list, array or column of one each; NaN, NaT
+                                      and None are no location.
+        columns                       of a table: {"user": NAME, "event": ..., "time": ..., "location": ...,
+                                      "utc_offset": ...}; by default user, event, time and, if they are there,
+                                      location and utc_offset_min.
         Raises the errors of `observe`, with a note that names the row; then nothing is recorded.
         """
+        if is_table(users):
+            if events is not None:
+                raise TypeError("a table holds the events too: pass it alone, with columns={...} if its names differ")
+            table = columns_of(users, columns)
+            users, events, at = table["user"], table["event"], table["time"]
+            location, utc_offset_min = table.get("location"), table.get("utc_offset")
+            if not users:
+                return
+        elif columns is not None:
+            raise TypeError(f"columns belongs to a table, got {type(users).__name__}")
+        if events is None:
+            raise TypeError("events must be a list of names, one for each user")
         users = list_of_names(users, "users")
         num_rows = len(users)
         events = list_of_names(events, "events")
@@ -179,13 +201,13 @@ class Recorder:
             raise ValueError(f"events has {len(events)} entries for {num_rows} users")
         times = one_per_row(at, num_rows, "at")
         locations = one_per_row(location, num_rows, "location")
-        offsets = one_per_row(utc_offset_min, num_rows, "utc_offset_min")
+        offsets = [whole(minutes) for minutes in one_per_row(utc_offset_min, num_rows, "utc_offset_min")]
         number = 0
         newest: dict[str, list[UserEvent]] = {}
         rows: list[UserEvent] = []
         try:
             for number in range(num_rows):
-                check_name(users[number], "user")
+                users[number] = check_name(users[number], "user")
             with self._locks.of_all(users):
                 for number in range(num_rows):
                     given = (events[number], times[number], locations[number], offsets[number])
@@ -208,9 +230,9 @@ class Recorder:
 
         newest  the events of each user in the latest second of the current batch; this event is added.
         """
-        check_name(event, "event")
+        event = check_name(event, "event")
         if location is not None:
-            check_name(location, "location")
+            location = check_name(location, "location")
         if at is None:
             raise TypeError("an event needs a time: at must not be None")
         default_min = 0

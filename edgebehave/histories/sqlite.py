@@ -309,7 +309,10 @@ def _name(stored: object) -> str:
     try:
         if isinstance(stored, bytes):
             stored = stored.decode("utf-8", "surrogatepass")
-        return check_name(stored, "a name")
+        name = check_name(stored, "a name")
+        if name != stored:
+            raise ValueError(f"a name of {len(name)} characters")
+        return name
     except (TypeError, ValueError) as error:
         raise sqlite3.DatabaseError(f"damaged: {error}") from error
 

@@ -1,9 +1,11 @@
 """`edgebehave ingest`: its options reach the log, and what was guessed is shown."""
 
 import json
+from types import SimpleNamespace
 
 from command_line import edgebehave
 
+from edgebehave_cli import zone_question
 from edgebehave_train.logs.event_store import EventStore
 
 LOG = """App;Date;Time;Where
@@ -45,3 +47,26 @@ def test_control_characters_of_a_log_do_not_reach_the_terminal(tmp_path):
     path.write_text("user,time,event\nu,1400000000,e\nu,\x1b[31m,e\n", encoding="utf-8")
     _, err = edgebehave("ingest", path, "-o", tmp_path / "store", code=2)
     assert "\x1b" not in err
+
+
+def test_an_export_needs_no_option_and_a_terminal_is_asked_for_the_zone(tmp_path, monkeypatch):
+    path = tmp_path / "aw.json"
+    events = [{"timestamp": "2026-03-02T07:00:00+00:00", "duration": 1, "data": {"app": "mail", "title": "t"}}]
+    path.write_text(json.dumps({"buckets": {"w": {"type": "currentwindow", "events": events}}}), encoding="utf-8")
+    _, err = edgebehave("ingest", path, "-o", tmp_path / "store")
+    assert "aw.json is recognized as an ActivityWatch export: 1 events of one user, 'me'" in err
+    assert "no offset: UTC is taken for local time (--timezone gives one)" in err
+    answers = iter(["Mars/Base", "Asia/Kolkata"])
+    asked = []
+
+    def prompt(text, **options):
+        asked.append(text)
+        return next(answers)
+
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(zone_question, "sys", SimpleNamespace(stdin=terminal, stderr=terminal))
+    monkeypatch.setattr(zone_question.typer, "prompt", prompt)
+    _, err = edgebehave("ingest", path, "-o", tmp_path / "asked")
+    assert asked == [f"{path} has times in UTC. Which time zone did you live in, as Europe/Berlin (--timezone)"] * 2
+    assert "'Mars/Base' is no time zone" in err
+    assert EventStore.open(tmp_path / "asked").utc_offset_min.tolist() == [330]

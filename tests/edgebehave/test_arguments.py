@@ -1,9 +1,11 @@
 """Checks of arguments: accepted values come back, others raise an error that names the argument."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
-from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
+from edgebehave.arguments import check_count, check_name, check_share, is_bounded, list_of_names, one_per_row
 
 
 @pytest.mark.parametrize("name", ["a", "🦊" * 256, "x" * 1024, "\ud800" * 341, "\0"])
@@ -12,9 +14,14 @@ def test_names_of_up_to_1024_bytes_pass(name):
 
 
 @pytest.mark.parametrize("name", ["🦊" * 256 + "x", "x" * 1025, "\ud800" * 342])
-def test_longer_names_are_refused(name):
-    with pytest.raises(ValueError, match="event must be at most 1024 bytes of UTF-8"):
-        check_name(name, "event")
+def test_longer_names_end_in_a_hash_of_the_whole(name):
+    kept = check_name(name, "event")
+    assert kept[:201] == name[:200] + "~"
+    assert kept[201:] == hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    assert check_name(kept, "event") == kept
+    assert check_name(name + "x", "event") != kept
+    assert is_bounded(kept)
+    assert not is_bounded(name)
 
 
 def test_counts_are_integers_of_at_least_1():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import shutil
 import warnings
 
@@ -241,4 +242,12 @@ def test_a_bundle_carries_ort_files_on_request(ort, int8_graphs, tiny_checkpoint
     assert set(ort) < set(manifest["files"])
     for name in ort:
         open_graph((tmp_path / "out" / name).read_bytes())
+    Bundle.open(tmp_path / "out")
+
+
+def test_a_metric_that_was_not_measured_is_null(quick, tiny_checkpoint, tiny_store, tmp_path, monkeypatch):
+    metrics = {"test": {"tail_accuracy": math.nan, "of_each": [0.5, math.inf]}}
+    monkeypatch.setattr(type(tiny_checkpoint), "read_metrics", lambda self: metrics)
+    export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out")
+    assert manifest_of(tmp_path / "out")["quality"] == {"test": {"tail_accuracy": None, "of_each": [0.5, None]}}
     Bundle.open(tmp_path / "out")

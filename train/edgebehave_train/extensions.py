@@ -1,4 +1,4 @@
-"""Objectives, baselines and metrics that other packages add.
+"""Objectives, baselines, metrics and log readers that other packages add.
 
 A package adds one by an entry point in its pyproject.toml; nothing of edgebehave is edited:
 
@@ -10,6 +10,7 @@ The group says what the entry point is:
     edgebehave.objectives  (ObjectiveConfig, behavior_counts_V) -> Objective       training/objectives.py
     edgebehave.baselines   (BehaviorLog, Targets) -> Predictions                   evaluation/baselines.py
     edgebehave.metrics     (Predictions) -> (T,) values, NaN = not counted         metrics/prediction_metrics.py
+    edgebehave.log_readers LogReader                                               logs/exports/reader.py
 """
 
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from typing import Any
 OBJECTIVE_GROUP = "edgebehave.objectives"
 BASELINE_GROUP = "edgebehave.baselines"
 METRIC_GROUP = "edgebehave.metrics"
+LOG_READER_GROUP = "edgebehave.log_readers"
 
 
 def extension_names(group: str, built_in: Collection[str] = ()) -> list[str]:
@@ -47,6 +49,8 @@ def load_extension(group: str, name: str) -> Any:
 def _entry_points(group: str) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry_point in entry_points(group=group):
+        if entry_point.value.startswith("edgebehave_train."):  # built in, and found without the metadata too
+            continue
         other = found.setdefault(entry_point.name, entry_point)
         if other.value != entry_point.value:  # one package that is found twice adds one thing
             raise ValueError(f"{_source(other)} and {_source(entry_point)} both add {entry_point.name!r} to {group}")

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file atomically."""
+    with _replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which then takes the place of `path`; nothing of it is left if that fails."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,13 +57,16 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
-    """Replace a safetensors file atomically."""
+    """Replace a safetensors file atomically. Raises OSError if it cannot be written, as on a full disk."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file  # brings torch along, which logs do not need
 
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata=dict(metadata or {}))
-    os.replace(partial, path)
+    with _replacing(path) as partial:
+        try:
+            save_file(contiguous, partial, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from logs_of_rows import NOON, names_of, run, write_log
 
+from edgebehave.arguments import bounded_name
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.reading.files import IngestError
 
 NAMES = ("alpha", "bravo", "charlie", "delta")
 
@@ -152,15 +152,25 @@ def test_versions_are_no_integers(tmp_path):
     assert set(store.vocabulary.events[1:]) == {"1.0", "1", "2.1"}
 
 
-@pytest.mark.parametrize("column", [0, 2])
-def test_a_name_that_the_sdk_refuses_is_refused_with_its_row(tmp_path, column):
-    good, bad = ["u", NOON, "e"], ["u", NOON + 1, "e"]
-    good[column], bad[column] = "é" * 512, "é" * 512 + "x"
-    path = write_log(tmp_path, rows=[good, bad])
-    with pytest.raises(IngestError, match=r"name too long 1 \(first: .*log.csv:3"):
-        run(path, tmp_path / "out")
-    _, statistics, _ = run(path, tmp_path / "out", max_bad=0.5)
-    assert statistics["rejected"] == {"name too long": 1}
+def test_a_long_name_is_the_one_that_the_sdk_keeps(tmp_path):
+    long = ["é" * 512 + "x", "🦊" * 300, "y" * 5000]
+    path = write_log(
+        tmp_path,
+        rows=[
+            (long[0], NOON, long[1], long[2]),
+            ("é" * 512, NOON + 1, "e", "p"),
+            (long[0], NOON + 2, long[1], long[2]),
+        ],
+        header="user,time,event,place",
+    )
+    store, statistics, lines = run(path, tmp_path / "out", location="place")
+    user, event, place = map(bounded_name, long)
+    assert sorted(store.users()) == sorted(["é" * 512, user])
+    assert names_of(store, store.users().index(user)) == [(event, place)] * 2
+    assert statistics["rejected"] == {}
+    assert any(
+        line.startswith("names: 1 of events, 1 of locations, 1 of users had more than 1,024 bytes") for line in lines
+    )
 
 
 def test_the_account_tells_span_gap_and_busiest_hour(tmp_path):
@@ -184,3 +194,13 @@ def test_a_store_without_the_new_statistics_opens_and_does_not_warn(tmp_path):
     old = {key: value for key, value in statistics.items() if key not in ("tied_events", "order_of_ties")}
     (tmp_path / "out" / "statistics.json").write_text(json.dumps(old))
     assert EventStore.open(tmp_path / "out").warning_about_ties is None
+
+
+def test_names_that_never_come_again_and_times_that_never_pass_are_warned_about(tmp_path):
+    unique = [("u", NOON + i, f"title {i}") for i in range(20)]
+    _, _, lines = run(write_log(tmp_path, rows=unique), tmp_path / "unique")
+    assert "warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)" in lines
+    still = [("u", NOON, NAMES[i % 4]) for i in range(20)] + [("v", NOON, NAMES[i % 4]) for i in range(20)]
+    still += [(f"w{i}", NOON, "alpha") for i in range(10)]
+    _, _, lines = run(write_log(tmp_path, rows=still), tmp_path / "still")
+    assert any(line.startswith("warning: all events happen at one time") for line in lines)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edgebehave.arguments import MAX_NAME_BYTES, is_bounded
+from edgebehave_train.files import read_json
 from edgebehave_train.logs.reading.files import IngestError
 
 _SAMPLE = 2_000_000
@@ -45,6 +47,7 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
         lines.append("warning: all events happen at one time, so nothing can be learned from their order in time")
     if num_events >= _FEWEST and statistics["num_event_names"] == num_events:
         lines.append("warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)")
+    lines += _long_names(store, statistics["num_users"])
     share = statistics["tied_events"] / num_events
     if share:
         order = {
@@ -67,6 +70,22 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
         f"{gap}busiest local hour: {busiest:02}-{(busiest + 1) % 24:02} h, {hours[busiest] / len(local_s):.0%}{zone}"
     )
     return lines
+
+
+def _long_names(store: Path, num_users: int) -> list[str]:
+    """A line about names that end in a hash; names of users are looked at if they are not too many."""
+    names = read_json(store / "vocabulary.json")
+    found = {"event": names["events"], "location": names["locations"]}
+    if num_users <= _SAMPLE:
+        found["user"] = read_json(store / "users.json", list)
+    counts = {kind: sum(map(is_bounded, texts)) for kind, texts in found.items()}
+    shown = ", ".join(f"{count:,} of {kind}s" for kind, count in counts.items() if count)
+    if not shown:
+        return []
+    return [
+        f"names: {shown} had more than {MAX_NAME_BYTES:,} bytes and end in a hash now, as they do in the SDK; if each "
+        "is used once, name a coarser column"
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import duckdb
 
 from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.account import account
+from edgebehave_train.logs.exports.conversion import COLUMNS, AskZone, convert_exports
 from edgebehave_train.logs.reading.files import (
     NUM_EXAMPLES,
     Example,
@@ -58,7 +59,8 @@ class IngestConfig:
     """The log to read, its columns, and the folder of the store.
 
     log           a file, a glob, or a list of them: CSV, TSV, JSON Lines, a JSON array or Parquet, plain or compressed;
-                  "-" is standard input.
+                  "-" is standard input. With the columns below as they are by default, an export that a reader of
+                  `logs/exports` recognizes. Or a table of pandas, polars or Arrow.
     out           folder of the store.
     user, time, event
                   names of the columns.
@@ -82,11 +84,11 @@ class IngestConfig:
     threads       of DuckDB; None = as many as there are cores, at most 4.
     """
 
-    log: str | Path | Sequence[str | Path]
+    log: Any
     out: Path
-    user: str
-    time: str
-    event: str
+    user: str = "user"
+    time: str = "time"
+    event: str = "event"
     location: str | None = None
     utc_offset: str | None = None
     behavior: str | None = None
@@ -123,10 +125,11 @@ class IngestConfig:
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
-def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]:
+def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZone | None = None) -> dict[str, Any]:
     """Write the event store of a log to `config.out` and return its statistics.
 
-    report  is called with one line at a time about what was found; default: the log of Python.
+    report    is called with one line at a time about what was found; default: the log of Python.
+    ask_zone  is asked for the time zone of an export with times in UTC; None = UTC is taken for local time, as said.
     Raises IngestError, with a message of one line, if the log cannot be read, its time is ambiguous, or more than
     `max_bad` of its rows are bad, and ValueError if `out` holds anything
     that must not be replaced. Then, as after any interruption, `out` stays as it was.
@@ -137,6 +140,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
         scratch = store.parent
         copies = scratch / "copies"
         copies.mkdir()
+        config = _of_exports(config, copies, say, ask_zone)
         with _database(config, scratch) as con:
             run = _Run(config, con, say)
             run.read(copies)
@@ -157,6 +161,24 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     for line in lines:
         say(line)
     return statistics
+
+
+def _of_exports(config: IngestConfig, copies: Path, say: Report, ask_zone: AskZone | None) -> IngestConfig:
+    """The config for the converted files, if the log is an export; otherwise as it is."""
+    if tuple(config.columns.items()) != tuple(zip(COLUMNS, COLUMNS, strict=True)):
+        return config
+    found = convert_exports(config.log, copies, say, timezone=config.timezone, ask_zone=ask_zone)
+    if found is None:
+        return config
+    return replace(
+        config,
+        log=found.log,
+        timezone=found.timezone,
+        utc_offset="utc_offset" if found.has_offsets else None,
+        time_unit=found.time_unit if config.time_unit == "auto" else config.time_unit,
+        delimiter=None,
+        encoding=None,
+    )
 
 
 @contextmanager

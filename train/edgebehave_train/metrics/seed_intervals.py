@@ -34,7 +34,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_text(values: Sequence[float], digits: int = 3, sign: str = "") -> str:
-    """Mean ± half width for a table; the mean alone of a single run. sign "+" shows every sign."""
+    """Mean ± half width for a table; the mean alone of a single run, nothing where nothing was measured.
+
+    sign  "+" shows every sign.
+    """
     mean, half_width = mean_interval(values)
+    if math.isnan(mean):
+        return ""
     spread = "" if math.isnan(half_width) else f" ± {half_width:.{digits}f}"
     return f"{mean:{sign}.{digits}f}{spread}"

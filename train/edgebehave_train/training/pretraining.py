@@ -12,6 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -132,9 +133,28 @@ def pretrain(
             lambda out: set() if (out / "config.json").exists() else names_in(out),
             instead="use --resume",
         )
-        run.describe()
-    run.train(on_progress)
+        try:
+            run.describe()
+        except OSError:
+            _clear_begun(out)
+            raise
+    try:
+        run.train(on_progress)
+    except OSError as error:
+        if not (out / RESUME_FILE).exists():
+            if not resume:
+                _clear_begun(out)
+            raise
+        raise OSError(f"{error}; make room, and continue with --resume") from error
     return Checkpoint.open(out)
+
+
+def _clear_begun(out: Path) -> None:
+    """Remove the files of a run that failed before its first save, and the folder if nothing else is in it."""
+    with suppress(OSError):
+        for name in names_in(out) & _FILES:
+            (out / name).unlink()
+        out.rmdir()
 
 
 def finished_run(

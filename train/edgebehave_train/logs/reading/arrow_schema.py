@@ -20,13 +20,18 @@ def time_zones(path: Path, con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     rows = con.execute(
         f"SELECT value FROM parquet_kv_metadata({literal_path(path)}) WHERE key = 'ARROW:schema'::BLOB"
     ).fetchall()
-    known = {name for (name,) in con.execute("SELECT name FROM pg_timezone_names()").fetchall()}
     zones: dict[str, str] = {}
     for (value,) in rows:
         try:
             zones |= _zones_of_schema(base64.b64decode(value))
         except (struct.error, IndexError, ValueError):
             continue  # the file was written by something else; its times stay UTC
+    return usable_zones(zones, con)
+
+
+def usable_zones(zones: dict[str, str], con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Those of {column: name of its time zone} that can be converted and are not UTC."""
+    known = {name for (name,) in con.execute("SELECT name FROM pg_timezone_names()").fetchall()}
     return {
         name: zone
         for name, zone in zones.items()

@@ -68,7 +68,7 @@ def _unzip(path: Path, source: Path, copy: Path) -> tuple[Path, str]:
     with zipfile.ZipFile(source) as archive:
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
         if "xl/workbook.xml" in names:
-            return _workbook(path, source, copy), "sheet.csv"
+            return workbook(path, source, copy), "sheet.csv"
         if len(names) != 1:
             shown = ", ".join(names[:5])
             raise IngestError(f"{path} holds {len(names)} files ({shown}); unpack it and name the ones of the log")
@@ -124,7 +124,7 @@ def _check_zstd(source: Path) -> None:
             raise EOFError("it ends within a frame")
 
 
-def _workbook(path: Path, source: Path, copy: Path) -> Path:
+def workbook(path: Path, source: Path, copy: Path) -> Path:
     """The first sheet of an Excel workbook as CSV."""
     try:
         import openpyxl

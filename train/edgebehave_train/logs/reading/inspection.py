@@ -6,13 +6,14 @@ import glob
 import json
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from edgebehave_train.logs.reading import copies
+from edgebehave_train.logs.reading import copies, frames
 from edgebehave_train.logs.reading.arrow_schema import time_zones
 from edgebehave_train.logs.reading.files import IngestError, LogFile, not_utf8, parquet_table, quoted
 from edgebehave_train.logs.reading.times import signed_sql, zone_minutes_sql
@@ -20,6 +21,8 @@ from edgebehave_train.logs.reading.times import signed_sql, zone_minutes_sql
 _JSON_LINES_SEARCHED = 100_000
 _DELIMITERS = (",", "\t", ";", "|", " ")
 _NAMES_OF_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
+_MOMENTS = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
+"""Types of moments in DuckDB; the second since 2.0, of columns in nanoseconds."""
 _SUFFIXES = {
     ".csv": "csv",
     ".txt": "csv",
@@ -55,15 +58,13 @@ class Reading:
             raise IngestError(f"--delimiter must be one character, tab or space, got {self.delimiter!r}")
 
 
-def find_log_files(
-    log: str | Path | Sequence[str | Path], reading: Reading, con: duckdb.DuckDBPyConnection
-) -> list[LogFile]:
-    """Files of a path, a glob, or a list of these, checked and in order; "-" is standard input.
+def find_log_files(log: Any, reading: Reading, con: duckdb.DuckDBPyConnection) -> list[LogFile]:
+    """Files of a path, a glob, a table in memory, or a list of these, checked and in order; "-" is standard input.
 
-    Raises IngestError: no such file, not a log, or a column is missing.
+    A LogFile in the list is taken as it is. Raises IngestError: no such file, not a log, or a column is missing.
     """
-    entries = [log] if isinstance(log, str | Path) else list(log)
-    files = [_inspect(path, reading, con) for entry in entries for path in _expand(entry)]
+    entries = [log] if isinstance(log, str | Path) or frames.is_frame(log) else list(log)
+    files = [file for entry in entries for file in _files_of(entry, reading, con)]
     if not files:
         raise IngestError("the log is an empty list of files")
     json_names = {name for file in files if file.kind == "jsonl" for name in file.columns}
@@ -71,6 +72,15 @@ def find_log_files(
         names = sorted(json_names) if file.kind == "jsonl" else file.columns
         _check_columns(file, names, reading.columns)
     return files
+
+
+def _files_of(entry: Any, reading: Reading, con: duckdb.DuckDBPyConnection) -> list[LogFile]:
+    if isinstance(entry, LogFile):
+        return [entry]
+    if frames.is_frame(entry):
+        title, copy, zones = frames.as_parquet(entry, reading.columns, _folder(Path("a table"), reading), con)
+        return [_inspect_parquet(Path(title), copy, reading.columns, con, zones)]
+    return [_inspect(path, reading, con) for path in _expand(entry)]
 
 
 def _expand(entry: str | Path) -> list[Path]:
@@ -137,7 +147,14 @@ def _head(file: LogFile) -> bytes:
 # Parquet
 
 
-def _inspect_parquet(path: Path, source: Path, columns: Sequence[str], con: duckdb.DuckDBPyConnection) -> LogFile:
+def _inspect_parquet(
+    path: Path,
+    source: Path,
+    columns: Sequence[str],
+    con: duckdb.DuckDBPyConnection,
+    known_zones: Mapping[str, str] | None = None,
+) -> LogFile:
+    """known_zones  {column: name of its time zone}; None = those of the Arrow schema in the file."""
     table = parquet_table(source, numbered=False)
     try:
         types = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
@@ -153,7 +170,9 @@ def _inspect_parquet(path: Path, source: Path, columns: Sequence[str], con: duck
             except duckdb.Error:
                 continue
             sql[column] = nested
-    zones = time_zones(source, con) if any(kind == "TIMESTAMP WITH TIME ZONE" for kind in types.values()) else {}
+    zones = known_zones or {}
+    if known_zones is None and any(kind in _MOMENTS for kind in types.values()):
+        zones = time_zones(source, con)
     return LogFile(
         path=path,
         kind="parquet",
@@ -175,8 +194,8 @@ def _as_text(name: str, kind: str, zone: str | None) -> str:
     A moment keeps the offset of the column's own time zone, independent of the session's zone; a real NaN is missing;
     a float without a fraction is written as an integer, as 101 and 101.0 name one user.
     """
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        utc = f"epoch_us({name})"
+    if kind in _MOMENTS:
+        utc = f"epoch_us({name}::TIMESTAMPTZ)"
         if zone is None:
             return f"make_timestamp({utc})::VARCHAR || 'Z'"
         fixed = re.fullmatch(r"([+-])(\d{2}):?(\d{2})", zone)

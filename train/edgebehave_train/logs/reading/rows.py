@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from edgebehave.arguments import MAX_NAME_BYTES
+from edgebehave.arguments import KEPT_CHARS, MAX_NAME_BYTES
 from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN
 from edgebehave.vocabulary import UNKNOWN_NAME
 from edgebehave_train.logs.reading.files import MALFORMED, NOT_UTF8, quoted
@@ -27,7 +27,6 @@ REASONS = (
     "implausible time",
     "missing event",
     "bad offset",
-    "name too long",
 )
 """Reasons to reject a row; a row has one, the first that holds."""
 
@@ -54,7 +53,10 @@ def parsed_rows(
     """
 
     def name(role: str) -> str:
-        return _cell(f"raw_{role}", nulls) if f"raw_{role}" in columns else "NULL::VARCHAR"
+        if f"raw_{role}" not in columns:
+            return "NULL::VARCHAR"
+        cell = _cell(f"raw_{role}", nulls)
+        return cell if role == "utc_offset" else _bounded(cell)
 
     def word(role: str) -> str:
         # A log may hold the name of id 0: it is read as no name.
@@ -141,6 +143,12 @@ def _cell(column: str, nulls: Sequence[str]) -> str:
     return f"CASE WHEN {_is_visible(column)} THEN {column} WHEN {trimmed} = '' THEN NULL ELSE {column} END"
 
 
+def _bounded(name: str) -> str:
+    """A name as `edgebehave.arguments.bounded_name` gives it."""
+    long = f"left({name}, {KEPT_CHARS}) || '~' || sha256({name})"
+    return f"CASE WHEN strlen({name}) > {MAX_NAME_BYTES} THEN {long} ELSE {name} END"
+
+
 def _is_visible(text: str) -> str:
     """Whether a text begins with a visible character of ASCII: much cheaper than to trim every blank of Unicode."""
     return f"ascii({text}) BETWEEN 33 AND 126"
@@ -172,13 +180,12 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
             changed = [f"{utc} AS time_us", f"((time_us - {utc}) // {60 * MICROSECONDS})::SMALLINT AS offset_min"]
         else:
             changed.append(f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT AS offset_min")
-    longest = "greatest(strlen(user_name), strlen(event_name), strlen(location_name), strlen(behavior_name))"
     # The first case is the good row, so that the others cost nothing.
     offset = "offset_min IS NULL" + ("" if has_offsets or not timezone else " AND false")
     return f"""
         SELECT * {f"REPLACE ({', '.join(changed)})" if changed else ""}, CASE
             WHEN NOT malformed AND user_name IS NOT NULL AND event_name IS NOT NULL AND time_kind IN ({taken})
-                AND NOT ({offset}) AND {longest} <= {MAX_NAME_BYTES} THEN NULL
+                AND NOT ({offset}) THEN NULL
             WHEN malformed THEN {quoted(MALFORMED)}
             WHEN user_name IS NULL THEN 'missing user'
             WHEN time_kind IS NULL THEN 'missing time'
@@ -188,6 +195,5 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
             WHEN time_kind NOT IN ({taken}) THEN
                 {quoted("unreadable time" if is_text else "implausible time")}
             WHEN event_name IS NULL THEN 'missing event'
-            WHEN {offset} THEN 'bad offset'
-            WHEN {longest} > {MAX_NAME_BYTES} THEN 'name too long' END AS reason
+            WHEN {offset} THEN 'bad offset' END AS reason
         FROM {parsed}"""
