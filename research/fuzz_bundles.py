@@ -203,7 +203,22 @@ def parts_of(path: Path) -> list[bytes]:
     """Every kind of call of a graph in a graph of its own: the call, its small weights, and inputs for the rest."""
     proto = onnx.load(path)
     weights = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.ByteSize() < 2000}
+    large = {tensor.name: tensor for tensor in proto.graph.initializer if tensor.name not in weights}
     makers = {name: node for node in proto.graph.node for name in node.output}
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    types = {value.name: value.type.tensor_type for value in (*inferred.value_info, *inferred.output)}
+
+    def end(name: str, varies: bool) -> onnx.ValueInfoProto:
+        """An input or output of the value's type and sizes, as far as they are known."""
+        if name in large:
+            return helper.make_tensor_value_info(name, large[name].data_type, list(large[name].dims))
+        sizes: list[Any]
+        kind, sizes = TensorProto.FLOAT, [4, "n"]
+        if name in types:
+            kind = types[name].elem_type
+            sizes = ["n" if varies else dim.dim_value or "n" for dim in types[name].shape.dim]
+        return helper.make_tensor_value_info(name, kind, sizes)
+
     found: dict[tuple[Any, ...], bytes] = {}
     for node in proto.graph.node:
         num_weights = sum(name in weights for name in node.input)
@@ -220,12 +235,8 @@ def parts_of(path: Path) -> list[bytes]:
         taken = dict.fromkeys(name for call in calls for name in call.input if name and name not in made)
         small = [weights[name] for name in taken if name in weights]
         ends = {value.name: value for value in proto.graph.input}
-        inputs = [
-            ends.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, None])
-            for name in taken
-            if name not in weights
-        ]
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in node.output if name]
+        inputs = [ends.get(name) or end(name, varies=False) for name in taken if name not in weights]
+        outputs = [end(name, varies=True) for name in node.output if name]
         whole = helper.make_graph(calls, "g", inputs, outputs, small)
         model = helper.make_model(whole, opset_imports=proto.opset_import, ir_version=proto.ir_version)
         found[key] = model.SerializeToString()

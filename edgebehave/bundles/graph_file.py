@@ -102,9 +102,10 @@ Dims = tuple[int | None, ...]
 
 
 class Constant(NamedTuple):
-    """A weight of a graph. ints: its numbers if it may be a shape, flat; None otherwise."""
+    """A weight of a graph. kind: type of its elements. ints: its numbers if it may be a shape, flat; None otherwise."""
 
     dims: tuple[int, ...]
+    kind: int
     ints: tuple[int, ...] | None
 
 
@@ -193,6 +194,9 @@ _WHY_NOT = {
     ("attribute", 6): "it contains graphs inside its operators, which a bundle does not allow",
     ("attribute", 11): "it contains graphs inside its operators, which a bundle does not allow",
 }
+_OPTIONAL = {"Clip": (1, 2), "GroupQueryAttention": (1, 2), "MatMulNBits": (3, 4)}
+"""Inputs that exports leave out. Others with an empty name crash ONNX Runtime, as the bias of LayerNormalization."""
+
 _ATTRIBUTE_VALUES = {1: "f", 2: "i", 3: "s", 7: "ints"}
 
 _NO_ONNX = "it is not an ONNX file, or not all of one"
@@ -302,7 +306,9 @@ def _graph(model: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) ->
     calls = []
     for node in nodes:
         call = _node(node, operators)
-        for name in call.inputs:
+        for number, name in enumerate(call.inputs):
+            if not name and number not in _OPTIONAL.get(call.operator, ()):
+                raise ValueError(f"{call.operator} lacks its input {number}")
             if name and name not in known:
                 raise ValueError(f"{call.operator} takes {name!r:.60}, which no node before it gives")
         for name in call.outputs:
@@ -363,7 +369,7 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             ints = struct.unpack(f"<{count}{_INTEGERS[kind]}", data)
     if not is_whole:
         raise ValueError(f"weight {name!r:.60} has {len(data)} bytes for the sizes {dims!s:.60}")
-    return Constant(dims, ints)
+    return Constant(dims, kind, ints)
 
 
 def _type_of(value: Mapping[str, Any]) -> tuple[int, Dims]:

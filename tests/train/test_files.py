@@ -194,11 +194,11 @@ def test_a_folder_has_one_writer_until_its_process_ends(tmp_path):
     try:
         assert holder.stdout.readline() == b"held\n"
         for patience_s in (0, 0.2):
-            with pytest.raises(
+            told = pytest.raises(
                 ValueError, match=r"another process is writing .*run; wait for its end, or name another"
-            ):
-                with one_writer(out, patience_s):
-                    raise AssertionError
+            )
+            with told, one_writer(out, patience_s):
+                raise AssertionError
     finally:
         holder.kill()
         holder.communicate()

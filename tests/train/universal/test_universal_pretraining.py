@@ -129,7 +129,7 @@ def test_a_begun_run_is_kept_and_resumed_with_its_own_settings(killed):
 
 def test_of_two_that_resume_the_second_is_told_so(killed, monkeypatch):
     monkeypatch.setattr(pretraining, "_PATIENCE_S", 0)
-    with one_writer(killed), pytest.raises(ValueError, match="another process is writing .*; wait for its end"):
+    with one_writer(killed), pytest.raises(ValueError, match=r"another process is writing .*; wait for its end"):
         pretrain_universal(TINY, killed, resume=True)
 
 
