@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import copy
 import hashlib
+import io
 import json
 import os
 import random
@@ -39,7 +40,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-with atheris.instrument_imports(include=["edgebehave"]):
+with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["edgebehave"]):
     from edgebehave.bundles import bundle as bundles
     from edgebehave.bundles import graph_file, graph_sizes, manifest, universal_bundle
     from edgebehave.histories.memory import MemoryHistory

@@ -50,9 +50,8 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
     hidden = _observe(shape, target, graphs[OBSERVE_GRAPH])
     _require(np.isfinite(hidden).all(), OBSERVE_GRAPH, "a state that is not finite")
     # The SDK asks the kernels about users with a behavior alone.
-    histories = [_varied(shape, 1), _varied(shape, shape.habit_events)]
-    histories += [_life(shape, min(num_past, shape.habit_events)) for num_past in (8, 30)]
-    for history in histories:
+    life = _life(shape, min(30, shape.habit_events))
+    for history in (_varied(shape, 1), _varied(shape, shape.habit_events), life):
         given = _inputs(shape, hidden, history)
         for tail, time_known, time_s in ((0, 1, _AT_S), (1, 0, 0), (1, 1, _AT_S + 10_000_000)):
             asked = {**given, "tail": np.array(tail, np.float32), "time_known": np.array([time_known])}
@@ -154,7 +153,7 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
     steps = [((0, 0, 0, 0), 0, 0), (largest, shape.window - 1, shape.window - 1)]
     steps += [(own, position, 1) for position in _POSITIONS]
     # The first ids of a user's own, and ids between the smallest and the largest.
-    for number, time_s in enumerate(_life(shape, 30)[2].tolist()):
+    for number, time_s in enumerate(_life(shape, 16)[2].tolist()):
         event = shape.num_events + number // 3 if number % 3 == 0 else number**2 % shape.num_events
         place = shape.num_locations + number // 4 if number % 4 == 0 else number**2 % shape.num_locations
         steps.append(((event, place, time_s, -90), number, min(number, shape.window - 1)))

@@ -151,8 +151,9 @@ def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_], m
         count = np.bincount(ids[ids > UNKNOWN], minlength=len(all_names))
         is_kept = count > 0
         if min_users > 1:
-            pairs = np.unique(np.stack([ids, users])[:, ids > UNKNOWN], axis=1)
-            is_kept = np.bincount(pairs[0], minlength=len(all_names)) >= min_users
+            has_name = ids > UNKNOWN
+            pairs = np.unique(ids[has_name].astype(np.int64) * store.num_users + users[has_name])
+            is_kept = np.bincount(pairs // store.num_users, minlength=len(all_names)) >= min_users
         kept[kind] = sorted(np.flatnonzero(is_kept).tolist(), key=lambda i: (-count[i], all_names[i]))
         names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
