@@ -11,6 +11,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 STANDARD, FUSED = "", "com.microsoft"
 """Domains of operators: the ONNX standard, and the additions of ONNX Runtime."""
 
@@ -93,6 +95,7 @@ ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 
 INT64, FLOAT = 7, 1
 _INTEGERS = {6: "i", 7: "q"}
+_FLOATS = {FLOAT: "<f4", 10: "<f2"}
 _MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
 _MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
 _MAX_FIELDS = 200_000
@@ -358,7 +361,7 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             numbers.append(number)
         is_whole = (
             (len(numbers), at) == (count, len(data))
-            and kind not in (1, 7)
+            and kind not in (FLOAT, INT64, 10)
             and all(number < 1 << 31 for number in numbers)
         )
         ints = tuple(numbers) if kind == 6 and count <= _MAX_SHAPE_VALUES else None
@@ -369,6 +372,8 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             ints = struct.unpack(f"<{count}{_INTEGERS[kind]}", data)
     if not is_whole:
         raise ValueError(f"weight {name!r:.60} has {len(data)} bytes for the sizes {dims!s:.60}")
+    if kind in _FLOATS and not np.isfinite(np.frombuffer(data, _FLOATS[kind])).all():
+        raise ValueError(f"weight {name!r:.60} holds numbers that are not finite")
     return Constant(dims, kind, ints)
 
 
