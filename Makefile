@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
 
-.PHONY: demo test test-peers test-transformers-5 clean
+LOWEST := $(VENV)-lowest
+
+.PHONY: demo test test-peers test-transformers-5 test-lowest fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -25,6 +27,23 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
 	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/llm
 
+test-lowest: $(LOWEST)/.ready  ## the tests of the runtime at all lower bounds
+	PYTHONPATH=$(CURDIR) $(LOWEST)/bin/python -m pytest -p no:cacheprovider tests/edgebehave
+
+# numpy 1.26 has no wheels for Python 3.13 and newer: there the lowest numpy is the first one that has.
+$(LOWEST)/.ready: pyproject.toml
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		'numpy==1.26.0; python_version < "3.13"' 'numpy==2.1.0; python_version >= "3.13"' \
+		onnxruntime==1.24.1 onnx==1.21.0 pytest==8.3.0 pytest-timeout==2.3.1 hypothesis==6.120.0
+	touch $@
+
+FUZZ_SECONDS ?= 90
+fuzz: $(READY)  ## every reader of a bundle, of a history's text and of a universal bundle
+	if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
+		$(BIN)/python research/fuzz_bundles.py --seconds $(FUZZ_SECONDS); \
+	else echo "skipped: atheris, which fuzzes, has no wheel for this machine"; fi
+
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OVERLAY) 'transformers>=5,<6'
@@ -38,4 +57,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(OVERLAY) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,8 +34,8 @@ from edgebehave.histories.recorder import Recorder
 from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 
-_HISTORY_BYTES = 30_000
-"""Memory of a user's mapped history, at most."""
+_HISTORY_BYTES = 64_000
+"""Memory of a user's mapped history and of what a state holds besides its keys and values."""
 
 _A_DAY = timedelta(days=1)
 
@@ -117,7 +117,7 @@ class Predictor(Recorder):
             history,
             self._vocabulary,
             bundle.shape.history_events if bundle else HABIT_EVENTS,
-            max(1, int(state_mb * 1e6) // (state_bytes(bundle) if bundle else _HISTORY_BYTES)),
+            max(1, int(state_mb * 1e6) // (_HISTORY_BYTES + (state_bytes(bundle) if bundle else 0))),
         )
         super().__init__(history, users, max_ahead)
 
@@ -137,9 +137,9 @@ class Predictor(Recorder):
         bundle     the folder that `edgebehave export` wrote.
         history    the store of events: a `SqliteHistory` on disk or, by default, a new
                    `MemoryHistory`. It holds names, so any bundle reads any history.
-        state_mb   megabytes for the network states of the users asked about most recently, at least
-                   one; the state of another user is rebuilt from the history when needed. A state
-                   takes 8 L window D bytes; the user's latest events as ids take up to 30 kB more.
+        state_mb   megabytes for the network states and latest events of the users asked about most
+                   recently, at least one; those of another user are rebuilt from the history when needed.
+                   A user takes 8 L window D bytes and 64 kB.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
                    bundle, or this one changed, is refused. None: any bundle that is whole.

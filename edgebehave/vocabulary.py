@@ -105,5 +105,5 @@ class Vocabulary:
         """Read a file that `save` wrote. Raises ValueError that names the file if it is something else."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

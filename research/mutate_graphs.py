@@ -253,7 +253,7 @@ def _mutated_bytes(content: bytes, draw: random.Random) -> bytes:
 
 
 def case(bundle: Path, seed: int, folder: Path) -> str:
-    """Make the bundle of a seed and use it: "refused", "refused later", "answered", or a finding."""
+    """Make the bundle of a seed and use it: "refused" when it is opened, "answered", or a finding."""
     draw = random.Random(seed)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(bundle, folder)
@@ -265,8 +265,8 @@ def case(bundle: Path, seed: int, folder: Path) -> str:
         return "refused"
     try:
         return _use(predictor, random.Random(seed + 1))
-    except BundleError:
-        return "refused later"
+    except BundleError as error:
+        return f"FINDING: opened, and refused later: {str(error).rpartition('/')[2][:160]}"
 
 
 def _use(predictor: Predictor, draw: random.Random) -> str:

@@ -9,7 +9,7 @@ from edgebehave_cli.console import note, print_json
 from edgebehave_cli.progress import TrainingBar
 from edgebehave_cli.settings import parse_settings, recipe, refuse_with_resume, with_settings
 
-_SETTINGS = ("preset", "objective", "query_context", "habits", "split", "epochs", "seed", "set_")
+_SETTINGS = ("preset", "objective", "query_context", "habits", "split", "min_users", "epochs", "seed", "set_")
 
 
 def train(
@@ -27,6 +27,14 @@ def train(
     query_context: options.QueryContext = "time",
     habits: options.Habits = True,
     split: options.Split = "time",
+    min_users: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Users of the training part who must have a name before it enters the vocabulary, which ships "
+            "with the bundle; in a log of fewer users, all of them.",
+        ),
+    ] = 1,
     epochs: options.Epochs = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -55,6 +63,7 @@ def train(
             "habits": habits,
             "seed": seed,
             "split.by": split,
+            "min_users": min_users,
             "objective.name": objective,
         }
         settings |= {} if epochs is None else {"epochs": epochs}

@@ -61,6 +61,78 @@ class GenerationHeads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BundleParts:
+    """The files of a bundle, read and compared with each other; no graph is opened yet.
+
+    num_quantiles, clock_rate  of `GenerationHeads`; None if the bundle cannot generate events.
+    graphs                     contents of the graphs, by the name of the file.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    target: Target
+    shape: ModelShape
+    vocabulary: Vocabulary
+    class_priors: npt.NDArray[np.float32]
+    log_ratio: npt.NDArray[np.float64]
+    thresholds: CoverageThresholds
+    num_quantiles: int | None
+    clock_rate: npt.NDArray[np.float64] | None
+    graphs: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, path: Path, digest: str | None = None) -> "BundleParts":
+        """Arguments and errors as of `Bundle.open`; needs no ONNX Runtime."""
+        manifest = read_manifest(path, digest)
+        if "kind" in manifest:
+            raise BundleError(
+                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
+            )
+        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
+        contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
+        target: Any = manifest.get("target")
+        if target not in get_args(Target):
+            raise BundleError(
+                f"{path} is made for {target!r:.60}, this runtime reads bundles for "
+                f"{' and '.join(get_args(Target))}; export it again"
+            )
+        generates = {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys()
+        try:
+            shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
+            class_priors = _numbers(manifest["class_priors"]).astype(np.float32)
+            log_ratio = _numbers(manifest["tail"]["log_ratio"])
+            thresholds = CoverageThresholds(
+                coverage=_numbers(manifest["conformal"]["coverage"]),
+                threshold=_numbers(manifest["conformal"]["threshold"]),
+            )
+            num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
+        try:
+            vocabulary = _vocabulary(contents[_VOCABULARY])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
+        _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
+        return cls(
+            path=path,
+            manifest=manifest,
+            target=target,
+            shape=shape,
+            vocabulary=vocabulary,
+            class_priors=class_priors,
+            log_ratio=log_ratio,
+            thresholds=thresholds,
+            num_quantiles=num_quantiles,
+            clock_rate=clock_rate,
+            graphs={
+                name: contents[name]
+                for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH)
+                if name in contents and (generates or name not in (NEXT_GRAPH, LOCATION_GRAPH))
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle opened for running.
 
@@ -96,61 +168,26 @@ class Bundle:
         digest     the "digest" that its manifest.json must have; None: any.
         Raises BundleError that names the file and what to do, ImportError without ONNX Runtime.
         """
-        path = Path(path)
-        manifest = read_manifest(path, digest)
-        if "kind" in manifest:
-            raise BundleError(
-                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
-            )
-        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
-        contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
-        target: Any = manifest.get("target")
-        if target not in get_args(Target):
-            raise BundleError(
-                f"{path} is made for {target!r:.60}, this runtime reads bundles for "
-                f"{' and '.join(get_args(Target))}; export it again"
-            )
-        generates = {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys()
-        try:
-            shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
-            class_priors = _numbers(manifest["class_priors"]).astype(np.float32)
-            log_ratio = _numbers(manifest["tail"]["log_ratio"])
-            thresholds = CoverageThresholds(
-                coverage=_numbers(manifest["conformal"]["coverage"]),
-                threshold=_numbers(manifest["conformal"]["threshold"]),
-            )
-            num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
-        try:
-            vocabulary = _vocabulary(contents[_VOCABULARY])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
-        _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
+        parts = BundleParts.read(Path(path), digest)
+        path, target, shape = parts.path, parts.target, parts.shape
         load_onnxruntime()
         graphs = {
             name: open_checked(
-                path / name,
-                contents[name],
-                providers,
-                target,
-                shape.interface(name, target),
-                partial(shape.most, name),
+                path / name, content, providers, target, shape.interface(name, target), partial(shape.most, name)
             )
-            for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH)
-            if name in contents and (generates or name not in (NEXT_GRAPH, LOCATION_GRAPH))
+            for name, content in parts.graphs.items()
         }
         try:
-            probe(shape, target, graphs, num_quantiles)
+            probe(shape, target, graphs, parts.num_quantiles)
         except BundleError as error:
             raise BundleError(f"{path} fails a first run: {error}") from None
         generation = None
-        if num_quantiles is not None and clock_rate is not None:
+        if parts.num_quantiles is not None and parts.clock_rate is not None:
             generation = GenerationHeads(
                 next=graphs[NEXT_GRAPH],
                 location=graphs[LOCATION_GRAPH],
-                num_quantiles=num_quantiles,
-                clock_rate=clock_rate,
+                num_quantiles=parts.num_quantiles,
+                clock_rate=parts.clock_rate,
             )
         running = graphs[PREDICT_GRAPH].get_providers()[0]
         if providers and running != providers[0]:
@@ -159,13 +196,13 @@ class Bundle:
             )
         return cls(
             path=path,
-            manifest=manifest,
+            manifest=parts.manifest,
             target=target,
             shape=shape,
-            vocabulary=vocabulary,
-            class_priors=class_priors,
-            log_ratio=log_ratio,
-            thresholds=thresholds,
+            vocabulary=parts.vocabulary,
+            class_priors=parts.class_priors,
+            log_ratio=parts.log_ratio,
+            thresholds=parts.thresholds,
             observe=graphs[OBSERVE_GRAPH],
             predict=graphs[PREDICT_GRAPH],
             wait=graphs.get(WAIT_GRAPH),
@@ -254,27 +291,36 @@ def open_checked(
     Raises BundleError that names the file.
     """
     try:
-        graph = read_graph(content, target)
-        found = Interface(graph.inputs, graph.outputs)
-        for given, expected, takes in (
-            (found.inputs, promised.inputs, "takes"),
-            (found.outputs, promised.outputs, "gives"),
-        ):
-            if given.keys() != expected.keys():
-                raise BundleError(
-                    f"{path} {takes} {sorted(given)!s:.300}, but its manifest promises {sorted(expected)!s:.300}; "
-                    "export it again from its checkpoint"
-                )
-            for name, kind in expected.items():
-                if given[name] != kind:
-                    raise BundleError(
-                        f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
-                        f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
-                    )
-        check_sizes(graph, {name: most(name, dims) for name, (_, dims) in promised.inputs.items()})
+        check_graph(path, content, target, promised, most)
         return open_graph(content, providers)
     except (BundleError, ImportError):
         raise
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
         raise BundleError(f"{path} cannot be loaded: {error!s:.400}") from error
+
+
+def check_graph(
+    path: Path, content: bytes, target: str, promised: Interface, most: Callable[[str, Dims], Sizes]
+) -> None:
+    """Read a graph, compare it with its manifest, and bound it; arguments as of `open_checked`.
+
+    Raises BundleError, or ValueError that does not name the file.
+    """
+    graph = read_graph(content, target)
+    for given, expected, takes in (
+        (graph.inputs, promised.inputs, "takes"),
+        (graph.outputs, promised.outputs, "gives"),
+    ):
+        if given.keys() != expected.keys():
+            raise BundleError(
+                f"{path} {takes} {sorted(given)!s:.300}, but its manifest promises {sorted(expected)!s:.300}; "
+                "export it again from its checkpoint"
+            )
+        for name, kind in expected.items():
+            if given[name] != kind:
+                raise BundleError(
+                    f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
+                    f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
+                )
+    check_sizes(graph, {name: most(name, dims) for name, (_, dims) in promised.inputs.items()})

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 STANDARD, FUSED = "", "com.microsoft"
 """Domains of operators: the ONNX standard, and the additions of ONNX Runtime."""
 
@@ -93,6 +95,7 @@ ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 
 INT64, FLOAT = 7, 1
 _INTEGERS = {6: "i", 7: "q"}
+_FLOATS = {FLOAT: "<f4", 10: "<f2"}
 _MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
 _MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
 _MAX_FIELDS = 200_000
@@ -102,9 +105,10 @@ Dims = tuple[int | None, ...]
 
 
 class Constant(NamedTuple):
-    """A weight of a graph. ints: its numbers if it may be a shape, flat; None otherwise."""
+    """A weight of a graph. kind: type of its elements. ints: its numbers if it may be a shape, flat; None otherwise."""
 
     dims: tuple[int, ...]
+    kind: int
     ints: tuple[int, ...] | None
 
 
@@ -193,6 +197,9 @@ _WHY_NOT = {
     ("attribute", 6): "it contains graphs inside its operators, which a bundle does not allow",
     ("attribute", 11): "it contains graphs inside its operators, which a bundle does not allow",
 }
+_OPTIONAL = {"Clip": (1, 2), "GroupQueryAttention": (1, 2), "MatMulNBits": (3, 4)}
+"""Inputs that exports leave out. Others with an empty name crash ONNX Runtime, as the bias of LayerNormalization."""
+
 _ATTRIBUTE_VALUES = {1: "f", 2: "i", 3: "s", 7: "ints"}
 
 _NO_ONNX = "it is not an ONNX file, or not all of one"
@@ -302,7 +309,9 @@ def _graph(model: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) ->
     calls = []
     for node in nodes:
         call = _node(node, operators)
-        for name in call.inputs:
+        for number, name in enumerate(call.inputs):
+            if not name and number not in _OPTIONAL.get(call.operator, ()):
+                raise ValueError(f"{call.operator} lacks its input {number}")
             if name and name not in known:
                 raise ValueError(f"{call.operator} takes {name!r:.60}, which no node before it gives")
         for name in call.outputs:
@@ -352,7 +361,7 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             numbers.append(number)
         is_whole = (
             (len(numbers), at) == (count, len(data))
-            and kind not in (1, 7)
+            and kind not in (FLOAT, INT64, 10)
             and all(number < 1 << 31 for number in numbers)
         )
         ints = tuple(numbers) if kind == 6 and count <= _MAX_SHAPE_VALUES else None
@@ -363,7 +372,9 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             ints = struct.unpack(f"<{count}{_INTEGERS[kind]}", data)
     if not is_whole:
         raise ValueError(f"weight {name!r:.60} has {len(data)} bytes for the sizes {dims!s:.60}")
-    return Constant(dims, ints)
+    if kind in _FLOATS and not np.isfinite(np.frombuffer(data, _FLOATS[kind])).all():
+        raise ValueError(f"weight {name!r:.60} holds numbers that are not finite")
+    return Constant(dims, kind, ints)
 
 
 def _type_of(value: Mapping[str, Any]) -> tuple[int, Dims]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgebehave.bundles.graph_file import FUSED, Graph, Node
+from edgebehave.bundles.graph_file import FLOAT, FUSED, INT64, Graph, Node
 
 MAX_VALUES = 1 << 24
 """Elements of all computed values together: ONNX Runtime keeps their memory until the end of a run."""
@@ -41,11 +41,16 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
     values = {name: _Value(constant.dims, constant.ints) for name, constant in graph.constants.items()}
     values |= {name: _Value(sizes) for name, sizes in inputs.items()}
     values[""] = _NOTHING
+    kinds = {name: constant.kind for name, constant in graph.constants.items()}
+    kinds |= {name: kind for name, (kind, _) in graph.inputs.items()}
     total = products = 0
     for node in graph.nodes:
         given = [values[name] for name in node.inputs]
         try:
             results = _RULES[node.operator](node, given)
+            kinds |= zip(node.outputs, _kinds(node, kinds), strict=False)
+            if node.operator == "Mod" or (node.operator == "Div" and kinds.get(node.inputs[0]) not in _FLOATS):
+                _check_divisor(graph, node)
         except (IndexError, KeyError, TypeError, ZeroDivisionError):
             raise ValueError(f"{node.operator} has inputs or attributes that do not fit it") from None
         if len(results) < len(node.outputs):
@@ -172,6 +177,8 @@ def _unsqueeze(node: Node, given: list[_Value]) -> list[_Value]:
     axes = _exact(given[1].ints)
     rank = len(given[0].sizes) + len(axes)
     added, rest = {axis % rank for axis in axes}, iter(given[0].sizes)
+    if len(added) < len(axes):
+        raise ValueError("Unsqueeze names an axis twice")
     return [_Value(tuple(1 if i in added else next(rest) for i in range(rank)), given[0].ints)]
 
 
@@ -412,6 +419,33 @@ _PRODUCTS: dict[str, Callable[[Node, list[_Value]], int]] = {
     "Conv": lambda node, given: math.prod(map(abs, given[1].sizes[1:])),
     "GroupQueryAttention": lambda node, given: 2 * abs(given[3].sizes[2]),
 }
+
+
+_FLOATS = (FLOAT, 10)
+_BOOL, _INT32, _UINT8 = 9, 6, 2
+_KINDS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(["ArgMax", "Shape", "Size"], (INT64,)),
+    **dict.fromkeys(["Equal", "Greater", "GreaterOrEqual", "Less", "Not", "Or"], (_BOOL,)),
+    "ConstantOfShape": (FLOAT,),
+    "DynamicQuantizeLinear": (_UINT8, FLOAT, _UINT8),
+    "MatMulInteger": (_INT32,),
+}
+
+
+def _kinds(node: Node, kinds: Mapping[str, int]) -> Sequence[int]:
+    """Types of the elements of the results. ONNX Runtime refuses a graph whose types do not fit each other."""
+    if node.operator == "Cast":
+        return (node.attributes["to"],)
+    of_first = kinds.get(node.inputs[1 if node.operator == "Where" else 0], 0)
+    known = _KINDS.get(node.operator, (of_first,) * len(node.outputs))
+    return (of_first, INT64, INT64, INT64) if node.operator == "Unique" else known
+
+
+def _check_divisor(graph: Graph, node: Node) -> None:
+    """Integers are divided by constants above 0: by 0, and the smallest number by -1, is a crash of the process."""
+    divisor = graph.constants.get(node.inputs[1])
+    if divisor is None or divisor.ints is None or min(divisor.ints, default=0) < 1:
+        raise ValueError(f"{node.operator} divides integers by numbers that are not constants above 0")
 
 
 def _check_fused(graph: Graph, node: Node, given: list[_Value]) -> None:

@@ -27,6 +27,9 @@ _AT_S = 1_767_225_600
 _STEP_S = 4_321
 """Between the events of the probe; they fall on all half hours and weekdays."""
 
+_GAPS_S = (0, 1, 40, 900, 86_400, 900_000)
+"""Between the events of a life."""
+
 _OWN_IDS = 100_000
 """Beyond the ids of a vocabulary: names of a user's own, more than a history can hold."""
 
@@ -47,10 +50,12 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
     hidden = _observe(shape, target, graphs[OBSERVE_GRAPH])
     _require(np.isfinite(hidden).all(), OBSERVE_GRAPH, "a state that is not finite")
     # The SDK asks the kernels about users with a behavior alone.
-    for num_past in (1, shape.habit_events):
-        given = _inputs(shape, hidden, num_past)
-        for tail, time_known in ((0, 1), (1, 0)):
+    life = _life(shape, min(30, shape.habit_events))
+    for history in (_varied(shape, 1), _varied(shape, shape.habit_events), life):
+        given = _inputs(shape, hidden, history)
+        for tail, time_known, time_s in ((0, 1, _AT_S), (1, 0, 0), (1, 1, _AT_S + 10_000_000)):
             asked = {**given, "tail": np.array(tail, np.float32), "time_known": np.array([time_known])}
+            asked["time_s"] = np.array([time_s])
             inputs = {name: asked[name] for name in shape.predict_inputs()}
             (probs,) = run_graph(graphs[PREDICT_GRAPH], ["probs"], inputs)
             check_probabilities(probs, PREDICT_GRAPH)
@@ -108,23 +113,36 @@ def _probe_generation(
             check_location(shape, known, copied, num_past)
 
 
-def _inputs(shape: ModelShape, hidden: Array, num_past: int) -> dict[str, Array]:
-    """Inputs of all graphs but observe.onnx: ids of all sizes, the latest event a minute before the moment."""
+def _varied(shape: ModelShape, num_past: int) -> Array:
+    """A history with ids of all sizes, the latest event a minute before the moment, (4, n)."""
     number = np.arange(num_past)
     ids = shape.num_behaviors + shape.num_spare
     # The last two columns hold the largest ids.
     behavior = (ids - 1 - number[::-1] * 7) % ids
     location = (shape.num_locations - 1 - number[::-1] * 5) % (shape.num_locations + _OWN_IDS)
     time_s = _AT_S - 60 - _STEP_S * number[::-1]
-    history = np.stack([behavior, location, time_s, np.full(num_past, -480)]).astype(np.int64)
+    return np.stack([behavior, location, time_s, np.full(num_past, -480)]).astype(np.int64)
+
+
+def _life(shape: ModelShape, num_past: int) -> Array:
+    """A history in which behaviors and locations come again, some of a user's own, with gaps of all sizes, (4, n)."""
+    number = np.arange(num_past)
+    behavior = 1 + number**2 % max(1, shape.num_behaviors - 1 + min(shape.num_spare, 2))
+    location = number**2 * 5 % (shape.num_locations + 2)
+    time_s = _AT_S - 60 - np.cumsum(np.resize(_GAPS_S, num_past))[::-1]
+    return np.stack([behavior, location, time_s, np.full(num_past, -90)]).astype(np.int64)
+
+
+def _inputs(shape: ModelShape, hidden: Array, history: Array) -> dict[str, Array]:
+    """Inputs of all graphs but observe.onnx."""
     return {
         "hidden": hidden,
         "time_s": np.array([_AT_S]),
         "utc_offset_min": np.array([330]),
         "location": np.array([shape.num_locations - 1]),
         "history": history,
-        "history_event": (shape.num_events + behavior).astype(np.int64),
-        "num_real": np.array(num_past),
+        "history_event": shape.num_events + history[0],
+        "num_real": np.array(history.shape[1]),
     }
 
 
@@ -134,10 +152,14 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
     own = (shape.num_events + _OWN_IDS, shape.num_locations + _OWN_IDS, _AT_S, 330)
     steps = [((0, 0, 0, 0), 0, 0), (largest, shape.window - 1, shape.window - 1)]
     steps += [(own, position, 1) for position in _POSITIONS]
+    # The first ids of a user's own, and ids between the smallest and the largest.
+    for number, time_s in enumerate(_life(shape, 16)[2].tolist()):
+        event = shape.num_events + number // 3 if number % 3 == 0 else number**2 % shape.num_events
+        place = shape.num_locations + number // 4 if number % 4 == 0 else number**2 % shape.num_locations
+        steps.append(((event, place, time_s, -90), number, min(number, shape.window - 1)))
     ids = np.zeros((4, 1), np.int64)
-    event, location, time_s, utc_offset_min = ids
     position, num_cached = np.array(0), np.array(0)
-    given: dict[str, Array] = {"event": event, "location": location, "time_s": time_s, "utc_offset_min": utc_offset_min}
+    given: dict[str, Array] = dict(zip(("event", "location", "time_s", "utc_offset_min"), ids, strict=True))
     given["position"] = position
     hidden = np.zeros((1, shape.width), np.float32)
     if target == "web":

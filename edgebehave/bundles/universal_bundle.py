@@ -98,14 +98,7 @@ class UniversalBundle:
         Raises BundleError that names the file and what to do, ImportError without ONNX Runtime.
         """
         path = Path(path)
-        manifest = read_manifest(path, digest)
-        if manifest.get("kind") != UNIVERSAL:
-            raise BundleError(f"{path} is not a universal bundle; open it with `Predictor.load`")
-        contents = read_files(path, manifest, GRAPHS, set(GRAPHS))
-        try:
-            shape = UniversalShape(**{f.name: manifest["model"][f.name] for f in fields(UniversalShape)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
+        manifest, shape, contents = read_universal(path, digest)
         load_onnxruntime()
         observe, predict = (
             open_checked(path / name, contents[name], providers, UNIVERSAL, shape.interface(name), shape.most)
@@ -140,6 +133,22 @@ class UniversalBundle:
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the graphs, best first."""
         return tuple(self.predict.get_providers())
+
+
+def read_universal(path: Path, digest: str | None = None) -> tuple[dict[str, Any], UniversalShape, dict[str, bytes]]:
+    """The manifest, the numbers of the model, and the contents of the graphs; none is opened yet.
+
+    Arguments and errors as of `UniversalBundle.open`.
+    """
+    manifest = read_manifest(path, digest)
+    if manifest.get("kind") != UNIVERSAL:
+        raise BundleError(f"{path} is not a universal bundle; open it with `Predictor.load`")
+    contents = read_files(path, manifest, GRAPHS, set(GRAPHS))
+    try:
+        shape = UniversalShape(**{f.name: manifest["model"][f.name] for f in fields(UniversalShape)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
+    return manifest, shape, contents
 
 
 def open_bundle(

@@ -71,13 +71,16 @@ class MappedHistory:
 
     def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
         """Add an event that is the latest of the user."""
-        event_id = self._vocabulary.event_id(event)
+        vocabulary = self._vocabulary
+        event_id, location_id = vocabulary.event_id(event), self._location_id(location)
         behavior_id = self._behavior_id(event, event_id)
-        if not 0 < behavior_id < self._vocabulary.num_behaviors:
+        num_behaviors = vocabulary.num_behaviors
+        if not 0 < behavior_id < num_behaviors:
             self._last_unnamed = self.events.count
-        self.events.append(event_id, behavior_id, self._location_id(location), time_s, utc_offset_min)
+        self.events.append(event_id, behavior_id, location_id, time_s, utc_offset_min)
         self.mark = mark
-        self._drop_unused_names()
+        if behavior_id >= num_behaviors or location_id >= vocabulary.num_locations:
+            self._drop_unused_names()
 
     def extend(self, mark: Mark, events: NamedEvents) -> None:
         """Add events that are the latest of the user."""

@@ -229,12 +229,13 @@ class MemoryHistory:
             log = self._users[user] = _UserLog(self._next_life)
         row = _EVENT.pack(time_s, self._names.take(event), self._names.take(location), utc_offset_min)
         packed = log.packed
-        is_last = not packed or time_s > log.latest_s()
+        latest_s = log.latest_s() if packed else -1
+        is_last = time_s > latest_s
         if not is_last and not may_repeat and log.holds(row, time_s):
             self._release(row)
             return None
         log.num_events += 1
-        if is_last or time_s == log.latest_s():
+        if time_s >= latest_s:
             packed += row
         else:
             position = log.end_of(time_s)

@@ -156,7 +156,7 @@ class Recorder:
         """
         user = check_name(user, "user")
         with self._locks.of(user):
-            row = self._read(user, event, at, location, utc_offset_min, {})
+            row = self._read(user, event, at, location, utc_offset_min, None)
             self._users.append(row)
 
     def observe_many(
@@ -224,11 +224,11 @@ class Recorder:
         at: At,
         location: str | None,
         utc_offset_min: int | None,
-        newest: dict[str, list[UserEvent]],
+        newest: dict[str, list[UserEvent]] | None,
     ) -> UserEvent:
         """An event from the arguments of `observe`, checked; `user` was checked before.
 
-        newest  the events of each user in the latest second of the current batch; this event is added.
+        newest  the events of each user in the latest second of the current batch; this event is added. None: no batch.
         """
         event = check_name(event, "event")
         if location is not None:
@@ -237,7 +237,7 @@ class Recorder:
             raise TypeError("an event needs a time: at must not be None")
         default_min = 0
         if utc_offset_min is None and not isinstance(at, str | datetime):
-            default_min = self._last_offset_min(user, newest.get(user, []))
+            default_min = self._last_offset_min(user, newest.get(user, []) if newest else [])
         moment = read_moment(at, utc_offset_min, default_min)
         ahead_s = moment.time_s - time.time()
         if ahead_s > self._max_ahead_s:
@@ -247,6 +247,8 @@ class Recorder:
                 "max_ahead=None to replay a log"
             )
         row = UserEvent(user, event, location, *moment)
+        if newest is None:
+            return row
         latest = newest.setdefault(user, [row])
         if row.time_s > latest[0].time_s:
             newest[user] = [row]

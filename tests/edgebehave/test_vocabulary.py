@@ -110,3 +110,9 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"vocabulary\.json is not a vocabulary"):
         Vocabulary.load(path)
+
+
+def test_a_file_of_nested_lists_is_no_vocabulary(tmp_path):
+    (tmp_path / "vocabulary.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is not a vocabulary"):
+        Vocabulary.load(tmp_path / "vocabulary.json")

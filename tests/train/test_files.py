@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from filelock import FileLock
 from edgebehave_train.files import (
     file_digest,
     names_in,
+    one_writer,
     read_json,
     read_tensors,
     replaced_folder,
@@ -172,4 +175,34 @@ def test_an_end_of_another_process_while_this_one_locks_is_an_error_of_one_line(
     monkeypatch.setattr(FileLock, "acquire", too_late)
     with pytest.raises(ValueError, match=r"another process is writing .*out; wait for its end"):
         replace(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from edgebehave_train.files import one_writer
+with one_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_has_one_writer_until_its_process_ends(tmp_path):
+    out = tmp_path / "run"
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        for patience_s in (0, 0.2):
+            told = pytest.raises(
+                ValueError, match=r"another process is writing .*run; wait for its end, or name another"
+            )
+            with told, one_writer(out, patience_s):
+                raise AssertionError
+    finally:
+        holder.kill()
+        holder.communicate()
+    for _ in range(2):
+        with one_writer(out):
+            assert not out.exists()  # the lock lies beside it
     assert not list(tmp_path.iterdir())

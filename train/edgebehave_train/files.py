@@ -114,6 +114,35 @@ def require_writable(
 
 
 @contextmanager
+def one_writer(out: Path, patience_s: float = 0) -> Iterator[None]:
+    """Keep the folder of a run for this process alone, by a lock in a hidden file beside it.
+
+    The system releases the lock of a process that ends, however it ends.
+
+    patience_s  wait this long for another process; processes that a killed run had started need seconds to end.
+    Raises ValueError if another process is writing the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    place = out.resolve()
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=patience_s)
+        # Another process, at its end, may have deleted the file before it was locked here.
+        Path(lock.lock_file).stat()
+    except (Timeout, FileNotFoundError):
+        lock.release()
+        raise ValueError(f"another process is writing {out}; wait for its end, or name another folder") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a system that deletes no open file leaves it
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+@contextmanager
 def replaced_folder(
     out: Path, kind: str, foreign: Callable[[Path], set[str]] = names_in, *, instead: str = ""
 ) -> Iterator[Path]:

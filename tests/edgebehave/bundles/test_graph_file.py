@@ -263,3 +263,11 @@ def test_every_truncation_is_an_error():
 def test_many_empty_fields_end_in_an_error():
     with pytest.raises(ValueError, match="more than 200000 fields"):
         check(in_graph(field(1, b"") * 300_000))
+
+
+@pytest.mark.parametrize("operator", ["LayerNormalization", "Gemm", "Add", "Slice"])
+def test_an_input_that_exports_never_leave_out(operator):
+    """A LayerNormalization with an empty bias reads a null pointer when it runs."""
+    node = onnx.helper.make_node(operator, ["x", "x", ""], ["z"])
+    with pytest.raises(ValueError, match=f"{operator} lacks its input 2"):
+        check(model([node]))

@@ -134,3 +134,42 @@ def test_a_size_is_taken_out_of_a_shape():
 def test_an_output_of_other_sizes_than_promised(shape):
     with pytest.raises(ValueError, match="it gives 'y' in the sizes"):
         check(("Reshape", ["m", "s"], "y", {}), constants={"s": shape})
+
+
+@pytest.mark.parametrize("operator", ["Div", "Mod"])
+@pytest.mark.parametrize("divisor", [[0], [-1], [3, 0], [1 << 63 - 1], "count"])
+def test_integers_are_divided_by_constants_above_zero(operator, divisor):
+    """The smallest integer divided by -1 ends the process; a graph may be folded when it is opened."""
+    is_input = isinstance(divisor, str)
+    node = (operator, ["count", divisor if is_input else "d"], "y", {})
+    constants = {} if is_input else {"d": np.array(divisor, np.int64)}
+    if divisor == [1 << 63 - 1]:
+        check(node, constants=constants)
+    else:
+        with pytest.raises(ValueError, match="divides integers by numbers that are not constants above 0"):
+            check(node, constants=constants)
+
+
+@pytest.mark.parametrize(
+    "makes_integers",
+    [
+        ("Shape", ["m"], "i", {}),
+        ("Cast", ["x"], "i", {"to": 7}),
+        ("Unique", ["count"], "i", {}),
+        ("Where", ["b", "count", "count"], "i", {}),
+    ],
+)
+def test_integers_are_found_behind_other_operators(makes_integers):
+    nodes = [("Equal", ["count", "count"], "b", {}), makes_integers, ("Div", ["i", "i"], "y", {})]
+    with pytest.raises(ValueError, match=r"divides integers|calls Unique"):
+        check(*nodes)
+
+
+def test_floats_are_divided_by_anything():
+    check(("Div", ["x", "x"], "y", {}))
+    check(("Cast", ["count"], "f", {"to": 1}), ("Div", ["f", "f"], "y", {}))
+
+
+def test_an_axis_stands_once():
+    with pytest.raises(ValueError, match="Unsqueeze names an axis twice"):
+        check(("Unsqueeze", ["m", "a"], "y", {}), constants={"a": [0, 0]})

@@ -440,6 +440,12 @@ def test_numbers_that_turn_bad_after_opening_are_an_error(folder):
         predictor.predict("ada", at=1_750_000_060)
 
 
+@pytest.mark.parametrize("seed", [1684, 2367, 3815, 4760, 6407])
+def test_mutations_that_once_opened_and_failed_later_are_refused(seed, tmp_path):
+    """Weights that fail for repeated behaviors, a division by the moment, ids just above the vocabulary, inf."""
+    assert mutate_graphs.case(TINY / ("web" if seed % 2 else "int8"), seed, tmp_path / "bundle") == "refused"
+
+
 @pytest.mark.parametrize("name", ["int8", "fp32", "web"])
 def test_every_accepted_mutation_answers_with_probabilities(name, tmp_path):
     outcomes = [

@@ -59,7 +59,7 @@ def fresh_model(source, words) -> BehaviorModel:
 
 def prepared(source, other, config, strategy) -> tuple[BehaviorModel, BehaviorModel]:
     """The model that a run begins with, and the one before anything was done to it."""
-    start = transferred_start(source, other, config.split, strategy)
+    start = transferred_start(source, other, config, strategy)
     model, untouched = (fresh_model(source, start.vocabulary) for _ in range(2))
     start.prepare(model)
     return model, untouched
@@ -70,7 +70,7 @@ def test_the_named_parts_are_copied_and_the_rest_is_new(source, other, config, s
     model, untouched = prepared(source, other, config, strategy)
     prefixes = tuple(p for part in STRATEGIES[strategy].copied for p in PARTS[part])
     learned, new = source.load_model().state_dict(), untouched.state_dict()
-    kept = transferred_start(source, other, config.split, strategy).kept_state(model)
+    kept = transferred_start(source, other, config, strategy).kept_state(model)
     assert kept.keys() == new.keys()
     for name, value in kept.items():
         if prefixes and name.startswith(prefixes):

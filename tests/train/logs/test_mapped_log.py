@@ -147,3 +147,24 @@ def test_the_behavior_log_makes_room_for_every_private_behavior(mapped, is_train
     assert behaviors.train_counts.tolist() == [0, 4, 3, 3]
     targets = behaviors.targets(~is_training)
     assert targets.behavior.tolist() == [0, 2, 0, 0, 3, 0, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("min_users", [2, 5])
+def test_a_name_of_too_few_users_stays_out_of_the_vocabulary(store, min_users):
+    """Of two users, two are all: 5 asks for no more."""
+    is_training = part_of_event(store, SplitConfig(train=NUM_TRAINING / 13, validation=3 / 13)) == 0
+    assert is_training.sum() == 2 * NUM_TRAINING
+    vocabulary = training_vocabulary(store, is_training, min_users)
+    assert set(vocabulary.events) == {UNKNOWN_NAME, "read", "eat.out", "screen.on", "walk"}
+    assert set(vocabulary.behaviors) == {UNKNOWN_NAME, "read", "eat", "walk"}
+    assert vocabulary.locations == (UNKNOWN_NAME,)
+    whole = training_vocabulary(store, is_training)
+    assert "eat.home" in whole.events
+    assert [name for name in whole.events if name in vocabulary.events] == list(vocabulary.events)
+
+
+def test_a_log_of_one_user_keeps_its_names(make_store):
+    events = ["read", "walk", "read", "eat.out"]
+    store = make_store([log_of(events, ["home", "park", "home", "work"])], BEHAVIOR_OF_EVENT)
+    everything = np.ones(len(events), bool)
+    assert training_vocabulary(store, everything, 5) == training_vocabulary(store, everything)

@@ -15,6 +15,7 @@ import torch
 
 from edgebehave.habits import KERNELS, TIMED_KERNELS
 from edgebehave_train.evaluation.part_predictions import predict_part
+from edgebehave_train.files import one_writer
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
@@ -427,6 +428,15 @@ def test_a_run_resumes_with_its_own_options_alone(tiny_store, stopped_run, recip
         pretrain(tiny_store, recipe(epochs=3), out, resume=True)
     with pytest.raises(ValueError, match="started with objective = "):
         pretrain(tiny_store, recipe(objective=DRO), out, resume=True)
+
+
+def test_of_two_that_resume_the_second_is_told_so(tiny_store, stopped_run):
+    config, out = stopped_run
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with one_writer(out), pytest.raises(ValueError, match=r"another process is writing .*stopped; wait for its end"):
+        pretrain(tiny_store, config, out, resume=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    pretrain(tiny_store, config, out, resume=True)
 
 
 def test_there_must_be_something_to_resume(tiny_store, recipe, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from edgebehave_train.files import read_tensors, write_tensors
+from edgebehave_train.files import one_writer, read_tensors, write_tensors
 from edgebehave_train.universal import pretraining
 from edgebehave_train.universal.pretraining import (
     CONFIG_FILE,
@@ -125,6 +125,12 @@ def test_a_begun_run_is_kept_and_resumed_with_its_own_settings(killed):
     assert universal_config(killed) == TINY
     with pytest.raises(ValueError, match="was not trained to the end; go on with --resume"):
         load_universal(killed)
+
+
+def test_of_two_that_resume_the_second_is_told_so(killed, monkeypatch):
+    monkeypatch.setattr(pretraining, "_PATIENCE_S", 0)
+    with one_writer(killed), pytest.raises(ValueError, match=r"another process is writing .*; wait for its end"):
+        pretrain_universal(TINY, killed, resume=True)
 
 
 def test_there_must_be_a_run_to_resume(tmp_path):

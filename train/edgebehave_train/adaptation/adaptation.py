@@ -159,7 +159,8 @@ def extended_vocabulary(store: EventStore, checkpoint: Checkpoint) -> Vocabulary
     if not checkpoint.training.finished:
         raise ValueError(f"{checkpoint.path} is not finished; continue it by `edgebehave train --resume`")
     known = checkpoint.vocabulary
-    there = training_vocabulary(store, part_of_event(store, checkpoint.config.split) == TRAIN)
+    is_train = part_of_event(store, checkpoint.config.split) == TRAIN
+    there = training_vocabulary(store, is_train, checkpoint.config.min_users)
     names: dict[str, list[str]] = {}
     for kind in ("events", "locations", "behaviors"):
         is_known = set(getattr(known, kind))

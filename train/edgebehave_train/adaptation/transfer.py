@@ -96,7 +96,7 @@ def transfer(
     Raises ValueError for an unfinished checkpoint, another shape in the config, or an unknown
     strategy, and as `pretrain` does.
     """
-    start = transferred_start(checkpoint, store, config.split, strategy)
+    start = transferred_start(checkpoint, store, config, strategy)
     for name in ("width", "num_layers", "num_heads", "window", "query_context"):
         has, wanted = getattr(checkpoint.config, name), getattr(config, name)
         if has != wanted:
@@ -134,7 +134,7 @@ def transfer_config(source: TrainConfig, share: float = 1.0, **changes: Any) -> 
     return replace(source, **recipe)
 
 
-def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitConfig, strategy: str) -> Start:
+def transferred_start(checkpoint: Checkpoint, store: EventStore, config: TrainConfig, strategy: str) -> Start:
     """The start of a run on another log. Raises ValueError as `transfer` does."""
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
@@ -142,7 +142,7 @@ def transferred_start(checkpoint: Checkpoint, store: EventStore, split: SplitCon
         raise ValueError(f"{checkpoint.path} is not finished; continue it with the command that began it and --resume")
     chosen = STRATEGIES[strategy]
     source = checkpoint.load_model()
-    vocabulary = training_vocabulary(store, part_of_event(store, split) == TRAIN)
+    vocabulary = training_vocabulary(store, part_of_event(store, config.split) == TRAIN, config.min_users)
 
     def prepare(model: BehaviorModel) -> None:
         _copy_parts(source, model, chosen.copied)

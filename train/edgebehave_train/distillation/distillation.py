@@ -71,7 +71,10 @@ def distill(
             "its test users would be trained on"
         )
     is_train = part_of_event(store, config.split) == TRAIN
-    vocabulary = training_vocabulary(store, is_train) if student is None else extended_vocabulary(store, student)
+    if student is None:
+        vocabulary = training_vocabulary(store, is_train, config.min_users)
+    else:
+        vocabulary = extended_vocabulary(store, student)
     origin: dict[str, Any] = {
         "teacher": dict(answers.card),
         "answers": {"num": len(answers.event), "sha256": answers.digest()},

@@ -132,8 +132,14 @@ def _next_behavior(target: npt.NDArray[np.int32], user_start: npt.NDArray[np.int
     return np.where(following < end_of_user, following, -1)
 
 
-def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_]) -> Vocabulary:
-    """The names that the training part holds, most frequent first; is_training is (N,) bool."""
+def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_], min_users: int = 1) -> Vocabulary:
+    """The names that the training part holds, most frequent first.
+
+    is_training  (N,) bool.
+    min_users    users of the training part who must have a name; in a part of fewer users, all of them.
+    """
+    users = np.repeat(np.arange(store.num_users), np.diff(store.user_start))[is_training]
+    min_users = min(min_users, len(np.unique(users)))
     kept: dict[str, list[int]] = {}
     names: dict[str, list[str]] = {}
     for kind, column, all_names in (
@@ -143,7 +149,12 @@ def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_]) -
     ):
         ids = column[is_training]
         count = np.bincount(ids[ids > UNKNOWN], minlength=len(all_names))
-        kept[kind] = sorted(np.flatnonzero(count).tolist(), key=lambda i: (-count[i], all_names[i]))
+        is_kept = count > 0
+        if min_users > 1:
+            has_name = ids > UNKNOWN
+            pairs = np.unique(ids[has_name].astype(np.int64) * store.num_users + users[has_name])
+            is_kept = np.bincount(pairs // store.num_users, minlength=len(all_names)) >= min_users
+        kept[kind] = sorted(np.flatnonzero(is_kept).tolist(), key=lambda i: (-count[i], all_names[i]))
         names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
     behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
     of_event = store.vocabulary.event_to_behavior

@@ -58,7 +58,7 @@ class LogParts:
         nothing to predict.
         """
         part = part_of_event(store, config.split)
-        vocabulary = vocabulary or training_vocabulary(store, part == TRAIN)
+        vocabulary = vocabulary or training_vocabulary(store, part == TRAIN, config.min_users)
         counts = behavior_counts(store, part == TRAIN, vocabulary)
         if vocabulary.num_behaviors < 3:
             raise ValueError(

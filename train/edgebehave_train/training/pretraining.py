@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import names_in, require_writable, write_tensors
+from edgebehave_train.files import names_in, one_writer, require_writable, write_tensors
 from edgebehave_train.kernels.copy_kernels import waiting_times
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.packing import pack_rows
@@ -118,34 +118,35 @@ def pretrain(
 
     start   the start of the run, if not random weights; the same again for a resumed run.
     resume  continue the run in `out`; its configuration and log must be the same.
-    Raises ValueError if `out` holds another run, no objective has the name in the configuration, or the log has nothing
-    to train on.
+    Raises ValueError if `out` holds another run or another process is writing it, no objective has the name in the
+    configuration, or the log has nothing to train on.
     """
     require_objective(config.objective)
     keep_buffers_in_heap()
-    run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
-    if resume:
-        run.load()
-    else:
-        require_writable(
-            out,
-            "a checkpoint",
-            lambda out: set() if (out / "config.json").exists() else names_in(out),
-            instead="use --resume",
-        )
-        try:
-            run.describe()
-        except OSError:
-            _clear_begun(out)
-            raise
-    try:
-        run.train(on_progress)
-    except OSError as error:
-        if not (out / RESUME_FILE).exists():
-            if not resume:
+    with one_writer(out):
+        run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
+        if resume:
+            run.load()
+        else:
+            require_writable(
+                out,
+                "a checkpoint",
+                lambda out: set() if (out / "config.json").exists() else names_in(out),
+                instead="use --resume",
+            )
+            try:
+                run.describe()
+            except OSError:
                 _clear_begun(out)
-            raise
-        raise OSError(f"{error}; make room, and continue with --resume") from error
+                raise
+        try:
+            run.train(on_progress)
+        except OSError as error:
+            if not (out / RESUME_FILE).exists():
+                if not resume:
+                    _clear_begun(out)
+                raise
+            raise OSError(f"{error}; make room, and continue with --resume") from error
     return Checkpoint.open(out)
 
 

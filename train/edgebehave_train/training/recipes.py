@@ -18,6 +18,8 @@ class TrainConfig(NetworkConfig):
     """Everything that decides a training run, except the log.
 
     generation_weight of the losses of the generation heads beside the objective, > 0.
+    min_users         users of the training part who must have a name, of an event, location or behavior, before it
+                      enters the vocabulary; all users in a part of fewer. Others stay names of a user's own.
     data_share        share of the training part to train on, in (0, 1]; the vocabulary is of all.
     epochs            passes over the training part, at most.
     patience          epochs without a better one before stopping; 0 = never stop.
@@ -36,6 +38,7 @@ class TrainConfig(NetworkConfig):
     """
 
     generation_weight: float = 0.5
+    min_users: int = 1
     data_share: float = 1.0
     epochs: int = 18
     patience: int = 3
@@ -52,7 +55,7 @@ class TrainConfig(NetworkConfig):
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_events", "row_events", "window", "num_layers", "num_heads"):
+        for name in ("epochs", "batch_events", "row_events", "min_users", "window", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup", "ema_decay"):

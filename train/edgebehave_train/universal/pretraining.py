@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from edgebehave_train.files import names_in, read_json, read_tensors, require_writable, write_json, write_tensors
+from edgebehave_train.files import (
+    names_in,
+    one_writer,
+    read_json,
+    read_tensors,
+    require_writable,
+    write_json,
+    write_tensors,
+)
 from edgebehave_train.simulator.random_worlds import random_world
 from edgebehave_train.simulator.world_ranges import KINDS
 from edgebehave_train.training.state import SavedState, save_state
@@ -29,6 +37,9 @@ FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE, RESUME_FILE = "config.json", "model.safetensors", "resume.safetensors"
 _PAIRS_PER_STEP = 4 * 256**2
 _WARM_UP_STEPS = 50
+_PATIENCE_S = 10
+"""Processes that draw worlds hold the lock of a killed run until they see that it has ended, after 5 s at most."""
+
 _SAVE_EVERY_S = 60.0
 
 
@@ -129,9 +140,21 @@ def pretrain_universal(
     out      folder for config.json, model.safetensors and, while it trains, resume.safetensors.
     resume   go on with the run in `out`, which must have the same configuration.
     workers  processes that draw worlds beside the training; 0: none.
-    Raises ValueError if `out` holds anything else: another run, a finished one, or no run that could be resumed.
+    Raises ValueError if `out` holds anything else: another run, a finished one, or no run that could be resumed;
+    or if another process is writing it.
     """
-    _require_folder(out, config, resume)
+    with one_writer(out, _PATIENCE_S if resume else 0):
+        _require_folder(out, config, resume)
+        return _pretrain(config, out, resume, workers, on_progress)
+
+
+def _pretrain(
+    config: UniversalTrainConfig,
+    out: Path,
+    resume: bool,
+    workers: int,
+    on_progress: Callable[[UniversalProgress], None],
+) -> UniversalModel:
     torch.manual_seed(config.seed)
     model = UniversalModel(config.shape)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))

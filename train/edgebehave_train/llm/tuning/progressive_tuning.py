@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.files import file_digest, names_in, read_json, require_writable, write_json
+from edgebehave_train.files import file_digest, names_in, one_writer, read_json, require_writable, write_json
 from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
@@ -66,17 +66,18 @@ def tune_progressively(
     out        a new folder.
     names      table of readable names, see `read_name_table`; default: those of the vocabulary.
     auxiliary  corpus of conversations, see `read_conversations`; needed by stages that use some.
-    Raises ValueError if `out` holds something, or a stage has nothing to train on.
+    Raises ValueError if `out` holds something or another process is writing it, or a stage has nothing to train on.
     """
-    require_writable(
-        out,
-        "a tuned language model",
-        lambda out: set() if (out / DESCRIPTION_FILE).is_file() else names_in(out),
-        instead="use --resume",
-    )
-    table = read_name_table(names) if names else None
-    run = StagedTuning(store, base, config, out, table, auxiliary, None, device)
-    return run.run(on_progress)
+    with one_writer(out):
+        require_writable(
+            out,
+            "a tuned language model",
+            lambda out: set() if (out / DESCRIPTION_FILE).is_file() else names_in(out),
+            instead="use --resume",
+        )
+        table = read_name_table(names) if names else None
+        run = StagedTuning(store, base, config, out, table, auxiliary, None, device)
+        return run.run(on_progress)
 
 
 def resume_tuning(
@@ -84,20 +85,21 @@ def resume_tuning(
 ) -> TunedLLM:
     """Continue a run of `tune_progressively` that was killed, with its own base and settings.
 
-    Raises ValueError if `out` holds no such run, or its log, base or corpus has changed.
+    Raises ValueError if `out` holds no such run, its log, base or corpus has changed, or another process is writing it.
     """
-    begun = TunedLLM.open(out)
-    if begun.is_finished:
-        for file in out.glob("resume-*.safetensors"):  # left by a run that was killed at its end
-            file.unlink()
-        raise ValueError(f"{out} is finished; nothing to resume")
-    begun.require_log(store)
-    origin = begun.description["origin"]
-    table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
-    auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
-    base = origin["start"] or begun.base
-    run = StagedTuning(store, base, begun.config, out, table, auxiliary, begun, device)
-    return run.run(on_progress)
+    with one_writer(out):
+        begun = TunedLLM.open(out)
+        if begun.is_finished:
+            for file in out.glob("resume-*.safetensors"):  # left by a run that was killed at its end
+                file.unlink()
+            raise ValueError(f"{out} is finished; nothing to resume")
+        begun.require_log(store)
+        origin = begun.description["origin"]
+        table = dict(zip(begun.vocabulary.behaviors[1:], begun.names[1:], strict=True))
+        auxiliary = origin["auxiliary"] and Path(origin["auxiliary"])
+        base = origin["start"] or begun.base
+        run = StagedTuning(store, base, begun.config, out, table, auxiliary, begun, device)
+        return run.run(on_progress)
 
 
 class StagedTuning:
