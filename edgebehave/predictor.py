@@ -23,6 +23,7 @@ from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
 from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, open_bundle, shipped_bundle
+from edgebehave.bundles.universal_graph import UniversalGraph
 from edgebehave.bundles.universal_state import latest_success, universal_probs
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
@@ -99,7 +100,7 @@ class Predictor(Recorder):
             self._model = bundle.path.name
         elif model is None and habit_weights is None and has_shipped_bundle():
             self._model = "universal"
-        self._universal = bundle if isinstance(bundle, UniversalBundle) else None
+        self._universal = UniversalGraph(bundle) if isinstance(bundle, UniversalBundle) else None
         bundle = None if isinstance(bundle, UniversalBundle) else bundle
         self._bundle = bundle
         if not 0 < state_mb < math.inf:
@@ -153,7 +154,8 @@ class Predictor(Recorder):
     @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the model, best first; none for habits alone."""
-        opened = self._bundle or self._opened_universal()
+        universal = self._opened_universal()
+        opened = universal.bundle if universal else self._bundle
         return opened.providers if opened else ()
 
     @property
@@ -422,10 +424,10 @@ class Predictor(Recorder):
         at_median = moment._replace(time_s=last_s + int(median_s))
         return at_median, gap.nothing_within(waited_s, within_s)
 
-    def _opened_universal(self) -> UniversalBundle | None:
-        """The universal bundle if that predicts; the one of the package is opened when it is first needed."""
+    def _opened_universal(self) -> UniversalGraph | None:
+        """The universal model if that predicts; the one of the package is opened when it is first needed."""
         if self._universal is None and self._bundle is None and self._model == "universal":
-            self._universal = shipped_bundle()
+            self._universal = UniversalGraph(shipped_bundle())
         return self._universal
 
     def _query_moment(self, at: object, utc_offset_min: object, known: MappedHistory | None) -> Moment | None:

@@ -77,7 +77,7 @@ OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
     "universal": {
         STANDARD: _COMMON
-        | {"ArgMax", "ReduceMax", "ReduceMean", "ReduceProd", "ReduceSumSquare", "Sin", "Size", "Unique"},
+        | {"ReduceMax", "ReduceSumSquare", "Sin"},
     },
 }
 """Target, or "universal" -> domain -> operators that a graph may call: those that exports write."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
-from edgebehave.bundles.model_shape import GRAPHS
+from edgebehave.bundles.model_shape import PREDICT_GRAPH
 from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle
 from edgebehave_export.bundle import MIN_RUNTIME, bundle_folder, graph_bytes
-from edgebehave_export.graphs.universal_graphs import universal_observe, universal_predict
+from edgebehave_export.graphs.universal_graphs import universal_predict
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.parity.universal_parity import LENGTHS, check_universal_parity
 from edgebehave_export.quantization import quantize
@@ -93,7 +93,7 @@ def export_universal(
 
 def universal_graphs(model: UniversalModel) -> dict[str, dict[str, bytes]]:
     """Contents of the graphs by precision and by file name."""
-    graphs = dict(zip(GRAPHS, (universal_observe(model), universal_predict(model)), strict=True))
+    graphs = {PREDICT_GRAPH: universal_predict(model)}
     int8 = {name: quantize(proto, None) for name, proto in graphs.items()}
     return {"fp32": graph_bytes(graphs), "int8": graph_bytes(int8)}
 
@@ -114,6 +114,6 @@ def _shape(model: UniversalModel) -> dict[str, int]:
         "lookback": LOOKBACK,
         "num_before": NUM_BEFORE,
         "success_events": SUCCESS_EVENTS,
-        "success_columns": model.config.num_kernels + 1,
+        "success_columns": model.config.num_kernels + 2,
         "history_events": READ_EVENTS,
     }
