@@ -11,6 +11,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from edgebehave.bundles.model_shape import FLOAT, Dims
+
 STANDARD, FUSED = "", "com.microsoft"
 """Domains of operators: the ONNX standard, and the additions of ONNX Runtime."""
 
@@ -91,15 +93,10 @@ MAX_NAME_BYTES = 512
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 """Type of elements (float, uint8, int8, int32, int64, bool, float16; numbers as in onnx.proto) -> bytes of one."""
 
-INT64, FLOAT = 7, 1
 _INTEGERS = {6: "i", 7: "q"}
 _MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
 _MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
 _MAX_FIELDS = 200_000
-
-Dims = tuple[int | None, ...]
-"""Sizes of a value that enters or leaves a graph; None: may vary."""
-
 
 class Constant(NamedTuple):
     """A weight of a graph. ints: its numbers if it may be a shape, flat; None otherwise."""

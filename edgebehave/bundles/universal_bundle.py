@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from edgebehave.bundles.bundle import Bundle, open_checked
-from edgebehave.bundles.graph_file import FLOAT, INT64, Dims
 from edgebehave.bundles.inference import load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
-from edgebehave.bundles.model_shape import PREDICT_GRAPH, Interface
+from edgebehave.bundles.model_shape import FLOAT, INT64, PREDICT_GRAPH, Dims, Interface
 from edgebehave.bundles.probe import check_probabilities
 
 UNIVERSAL = "universal"
