@@ -9,6 +9,7 @@ from edgebehave.bundles.universal_bundle import UniversalShape, day_and_second
 from edgebehave.bundles.universal_graph import UniversalGraph
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
+from edgebehave.vocabulary import UNKNOWN
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,7 +25,7 @@ class UserState:
     num_seen  events of the user, retained or not, that the state has taken in.
     success   (M - 1, S) float32 rows of the events before the last one, the latest last; zeros where there is none.
     row       of the last event; None: not computed yet.
-    last_of   id of a name -> number of the event in which it came last, within reach; the latest last.
+    last_of   name, as of `_name` -> number of the event in which it came last, within reach; the latest last.
     """
 
     def __init__(self, shape: UniversalShape, num_seen: int) -> None:
@@ -86,17 +87,22 @@ def latest_success(graph: UniversalGraph, known: MappedHistory) -> UserState:
     shape, events = graph.bundle.shape, known.events
     oldest = events.count - len(events)
     first = max(oldest, events.count - shape.success_events)
-    state: UserState | None = known.network_state
-    known.network_state = None  # a run that fails leaves no half-advanced state behind
+    state: UserState | None = known.name_free_state
+    known.name_free_state = None  # a run that fails leaves no half-advanced state behind
     if state is None or not first < state.num_seen <= events.count or state.is_worn:
         # All that the first of the rows depends on, though none of the earlier rows.
         state = UserState(shape, max(oldest, first - shape.lookback - shape.num_before))
-    for _, name, location, time_s, utc_offset_min in events.rows(events.count - state.num_seen):
+    for event, behavior, location, time_s, utc_offset_min in events.rows(events.count - state.num_seen):
         if state.num_seen > first and state.row is None:
             _, state.row = graph.run(state.past_4n, None, state.last(), state.success)
-        state.append(name, location, time_s, utc_offset_min)
-    known.network_state = state
+        state.append(_name(event, behavior), location, time_s, utc_offset_min)
+    known.name_free_state = state
     return state
+
+
+def _name(event: int, behavior: int) -> int:
+    """The identity of what happened: the behavior, or, below 0, an event of a vocabulary that is none of its behaviors."""
+    return behavior if behavior > UNKNOWN else -1 - event
 
 
 def universal_probs(
@@ -112,8 +118,14 @@ def universal_probs(
         return [], _NO_USER
     state = latest_success(graph, known)
     question = moment and day_and_second(*moment)
-    known.network_state = None
+    known.name_free_state = None
     probs, state.row = graph.run(state.past_4n, question, state.last(), state.success)
-    known.network_state = state
-    name_of = known.own_behaviors.name_of
-    return [name_of(name) for name in reversed(state.last_of)], probs[:-1]
+    known.name_free_state = state
+    names = list(reversed(state.last_of))
+    probs = probs[:-1]
+    if min(names) < 0:
+        # Events that are none of the behaviors come, but they are never what is predicted.
+        is_behavior = np.array(names) > 0
+        probs = probs[is_behavior] / (1 - probs[~is_behavior].sum())
+        names = [name for name in names if name > 0]
+    return [known.behavior_name(name) for name in names], probs
