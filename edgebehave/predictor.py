@@ -40,13 +40,16 @@ _HISTORY_BYTES = 60_000
 """Memory of a user's mapped history with the state of the universal model, at most."""
 
 _FOREIGN_SHARE, _FOREIGN_EVENTS = 0.2, 5
-"""A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another log,
-and the universal model answers."""
+"""A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another
+log, and the universal model answers."""
 
 _A_DAY = timedelta(days=1)
 
 OwnModel = Literal["universal", "habits"]
 """Models that need no bundle from the app."""
+
+ForForeign = Literal["universal", "bundle"]
+"""What answers for a user of whose names a bundle knows hardly any, see `Predictor.known_share`."""
 
 Result = TypeVar("Result")
 
@@ -83,6 +86,7 @@ class Predictor(Recorder):
         habit_weights: HabitWeights | None = None,
         max_ahead: timedelta | None = _A_DAY,
         model: OwnModel | None = None,
+        foreign: ForForeign = "universal",
     ) -> None:
         """A predictor for an opened bundle, or, by default, with the universal model of the package.
 
@@ -93,7 +97,10 @@ class Predictor(Recorder):
                        is installed and the habits elsewhere. With habits, the predictor of
                        `edgebehave.follow_the_leader` ranks for a user about whom it has been right more often.
         max_ahead      as in `load`.
+        foreign        as in `load`.
         """
+        if foreign not in get_args(ForForeign):
+            raise ValueError(f"foreign must be 'universal' or 'bundle', got {foreign!r:.60}")
         if model not in (None, *get_args(OwnModel)):
             raise ValueError(f"model must be 'universal' or 'habits', got {model!r:.60}")
         if bundle is not None and (model or habit_weights):
@@ -111,6 +118,7 @@ class Predictor(Recorder):
         if not 0 < state_mb < math.inf:
             raise ValueError(f"state_mb must be above 0 and finite, got {state_mb}")
         self._predict_graph = PredictGraph(bundle) if bundle else None
+        self._foreign = foreign
         self._has_warned = False
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
         self._questions = Questions(
@@ -138,6 +146,7 @@ class Predictor(Recorder):
         providers: Sequence[str] | None = None,
         digest: str | None = None,
         max_ahead: timedelta | None = _A_DAY,
+        foreign: ForForeign = "universal",
     ) -> "Predictor":
         """A predictor with the model of a bundle, one for a vocabulary or a universal one.
 
@@ -152,10 +161,12 @@ class Predictor(Recorder):
                    bundle, or this one changed, is refused. None: any bundle that is whole.
         max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
                    time, as for the replay of a log.
+        foreign    what answers for a user of whose names the bundle knows hardly any, see `known_share`: the
+                   "universal" model, or the "bundle" all the same.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
         opened = open_bundle(bundle, providers, digest=digest)
-        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead)
+        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead, foreign=foreign)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -319,8 +330,8 @@ class Predictor(Recorder):
                  behaviors that the user has not had among the latest ones, or never.
         A user without any behavior gets the frequencies of the training log, of which there are none without
         a bundle.
-        For a user whose names the vocabulary hardly holds (see `known_share`) the universal model answers: the behaviors
-        that the user has had, the most recently used first.
+        For a user whose names the vocabulary hardly holds (see `known_share`) the universal model answers: the
+        behaviors that the user has had, the most recently used first.
         """
         names, probs, _ = self._answer(user, at, location, utc_offset_min, habits=habits, within=within, tail=tail)
         return names, probs
@@ -475,7 +486,7 @@ class Predictor(Recorder):
         """The universal model if it answers for this user: always, or in the place of a bundle of other names."""
         if self._bundle is None:
             return self._opened_universal()
-        if known is None or known.is_plain(known.events.capacity):
+        if self._foreign == "bundle" or known is None or known.is_plain(known.events.capacity):
             return None
         num_known, num_behaviors = known.known_behaviors()
         if num_behaviors < _FOREIGN_EVENTS or num_known >= _FOREIGN_SHARE * num_behaviors:
@@ -487,8 +498,8 @@ class Predictor(Recorder):
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"the vocabulary of the bundle {self._model!r:.60} holds {num_known} of {num_behaviors} behaviors of user "
-                f"{user!r:.60}: the universal model answers for such users; train on a log with these names "
+                f"the vocabulary of the bundle {self._model!r:.60} holds {num_known} of {num_behaviors} behaviors of "
+                f"user {user!r:.60}: the universal model answers for such users; train on a log with these names "
                 "(see Predictor.known_share)",
                 RuntimeWarning,
                 stacklevel=4,

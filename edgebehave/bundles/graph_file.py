@@ -78,8 +78,7 @@ OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
     "universal": {
-        STANDARD: _COMMON
-        | {"ReduceMax", "ReduceSumSquare", "Sin"},
+        STANDARD: _COMMON | {"ReduceMax", "ReduceSumSquare", "Sin"},
     },
 }
 """Target, or "universal" -> domain -> operators that a graph may call: those that exports write."""
@@ -97,6 +96,7 @@ _INTEGERS = {6: "i", 7: "q"}
 _MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
 _MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
 _MAX_FIELDS = 200_000
+
 
 class Constant(NamedTuple):
     """A weight of a graph. ints: its numbers if it may be a shape, flat; None otherwise."""

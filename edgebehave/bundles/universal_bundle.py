@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgebehave.bundles.bundle import Bundle, open_checked
-from edgebehave.bundles.inference import load_onnxruntime, run_graph
+from edgebehave.bundles.inference import Array, load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.bundles.model_shape import FLOAT, INT64, PREDICT_GRAPH, Dims, Interface
 from edgebehave.bundles.probe import check_probabilities
@@ -137,7 +137,8 @@ class UniversalBundle:
             history[:2, -1] = 0
             recent = names[:-1][::-1][: shape.lookback]
             last = -1 - np.sort(np.unique(recent, return_index=True)[1])
-            asked = {"history": history, "last": last, "success": success, "known": np.ones(1, np.float32)}
+            asked: dict[str, Array] = {"history": history, "last": last, "success": success}
+            asked["known"] = np.ones(1, np.float32)
             probs, row = run_graph(self.predict, ["probs", "new_success"], asked)
             if row.shape != (shape.success_columns,) or not np.isfinite(row).all():
                 raise BundleError(f"{PREDICT_GRAPH} gives a row of success that is not finite")

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.inference import BoundGraph
+from edgebehave.bundles.inference import Array, BoundGraph
 from edgebehave.bundles.model_shape import PREDICT_GRAPH
 from edgebehave.bundles.probe import check_probabilities
 from edgebehave.bundles.universal_bundle import UniversalBundle
@@ -28,8 +28,10 @@ class UniversalGraph(threading.local):
         self._success = np.zeros((shape.success_events - 1, shape.success_columns), np.float32)
         self._known = np.zeros(1, np.float32)
         self._row = np.zeros(shape.success_columns, np.float32)
-        self._history, self._last, self._probs = self._history_room[:8].reshape(4, 2), self._last_room[:1], self._row
-        inputs = {"history": self._history, "last": self._last, "success": self._success, "known": self._known}
+        self._history, self._last = self._history_room[:8].reshape(4, 2), self._last_room[:0]
+        self._probs = self._probs_room[:0]  # bound at the first run, as all that varies
+        inputs: dict[str, Array] = {"history": self._history, "last": self._last, "success": self._success}
+        inputs["known"] = self._known
         self._graph = BoundGraph(bundle.predict, inputs, {"new_success": self._row})
 
     def run(

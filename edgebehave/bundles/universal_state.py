@@ -101,7 +101,7 @@ def latest_success(graph: UniversalGraph, known: MappedHistory) -> UserState:
 
 
 def _name(event: int, behavior: int) -> int:
-    """The identity of what happened: the behavior, or, below 0, an event of a vocabulary that is none of its behaviors."""
+    """The identity of what happened: the behavior, or, below 0, a known event that is none of the behaviors."""
     return behavior if behavior > UNKNOWN else -1 - event
 
 

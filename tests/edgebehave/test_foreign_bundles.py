@@ -47,7 +47,9 @@ FOREIGN = [f"foreign {number}" for number in range(30)]
 
 def known_words(bundle: Bundle) -> list[str]:
     vocabulary = bundle.vocabulary
-    return [name for name, behavior in zip(vocabulary.events, vocabulary.event_to_behavior, strict=True) if behavior > 0]
+    return [
+        name for name, behavior in zip(vocabulary.events, vocabulary.event_to_behavior, strict=True) if behavior > 0
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:the vocabulary of the bundle")
@@ -76,6 +78,17 @@ def test_where_the_vocabulary_matches_nothing_changes(bundle, monkeypatch):
     assert set(bundle.vocabulary.behaviors[1:]) < set(mixed[0])
 
 
+def test_an_app_may_want_the_bundle_all_the_same(bundle):
+    predictor = Predictor(bundle, foreign="bundle")
+    tell(predictor, life(FOREIGN, 40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names, _ = predictor.probabilities("ada", at=START_S + 10**7)
+    assert set(bundle.vocabulary.behaviors[1:]) < set(names)
+    with pytest.raises(ValueError, match="foreign must be 'universal' or 'bundle', got 'habits'"):
+        Predictor(bundle, foreign="habits")
+
+
 def test_the_share_of_known_behaviors(bundle):
     predictor = Predictor(bundle)
     assert predictor.known_share("ada") is None
@@ -98,7 +111,9 @@ def test_it_warns_once(bundle):
         tell(predictor, life(FOREIGN, 4), user)
         predictor.predict(user, at=START_S + 10**7)  # four events say little
         tell(predictor, life(FOREIGN, 8)[4:], user)
-    with pytest.warns(RuntimeWarning, match=r"'int8' holds 0 of 8 behaviors of user 'ada': the universal model answers"):
+    with pytest.warns(
+        RuntimeWarning, match=r"'int8' holds 0 of 8 behaviors of user 'ada': the universal model answers"
+    ):
         predictor.predict("ada", at=START_S + 10**7)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

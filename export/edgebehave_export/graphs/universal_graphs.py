@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 from onnx.helper import make_tensor_value_info
-from torch import nn
+from torch import Tensor, nn
 
 from edgebehave_export.graphs.graph_builder import GraphBuilder
 from edgebehave_train.universal.lookup import CUES, KERNELS, LOOKBACK, NUM_BEFORE, SLOW_RECENCY
@@ -106,10 +106,10 @@ Array = npt.NDArray[np.float32]
 def universal_predict(model: UniversalModel) -> ModelProto:
     """predict.onnx of a universal model, fp32.
 
-    Inputs   history (4, n + 1) float32, oldest first, the question last; n at least 1, the last LOOKBACK + NUM_BEFORE + 1
-             are read: names and locations (from 1 up, less than 2^24; location 0 for none; the question has 0 for both),
-             local days since Saturday, 3 January 1970, and seconds of the local day. A question whose time is not known
-             has that of the last behavior.
+    Inputs   history (4, n + 1) float32, oldest first, the question last; n at least 1, and the last LOOKBACK +
+             NUM_BEFORE + 1 are read: names and locations (from 1 up, less than 2^24; location 0 for none; the question
+             has 0 for both), local days since Saturday, 3 January 1970, and seconds of the local day. A question whose
+             time is not known has that of the last behavior.
              last (C,) int64: where each different name among the last LOOKBACK behaviors came last, -1 for the last
              behavior, which is the first one, -2 for the one before it, ...
              success (SUCCESS_EVENTS - 1, K + 2) float32, rows of the behaviors before the last one, latest last; above
@@ -187,7 +187,7 @@ class _Graph(GraphBuilder):
         """_COLUMNS of the behaviors within reach and of the question, (rows, P + 1)."""
         name, location, day, second = self.split("history", [1] * 4, axis=0)
         # Row after row of what lies k columns back, k columns before it and 4 - k behind it, all in one line.
-        zeros = [self.floats(np.zeros((1, size))) for size in range(NUM_BEFORE + 2)]
+        zeros = {size: self.floats(np.zeros((1, size))) for size in (0, 1, 3, 4, 5)}
         never = self.floats([[_NEVER_D]])
         line = [name, *[zeros[5], name] * NUM_BEFORE, zeros[0], location, zeros[5], location, zeros[3]]
         line += [day, zeros[4], second, zeros[4], never, day, zeros[3], zeros[1], second, zeros[3]]
@@ -298,9 +298,7 @@ class _Graph(GraphBuilder):
         score = self.Add(self.MatMul(query, cues), self.MatMul(self.tensor(model.cue_score.weight), hidden))
         return self.Exp(self.Min(score, self.floats(8.0)))
 
-    def _log_lift(
-        self, mass: str, evidence: str, slow_mass: str, slow_evidence: str, distinct: str
-    ) -> tuple[str, str]:
+    def _log_lift(self, mass: str, evidence: str, slow_mass: str, slow_evidence: str, distinct: str) -> tuple[str, str]:
         """l_k, (2, K, C), and log base, (2, 1, C)."""
         prior = self.floats(BASE_COUNT)
         # E + a (C + 1)
@@ -377,7 +375,9 @@ class _Graph(GraphBuilder):
         """The weights of the first layer of the context, for inputs in the order of `_context`."""
         config = self._model.config
         num_kernels = config.num_kernels
-        weight = _array(self._model.context[0].weight)
+        first = self._model.context[0]
+        assert isinstance(first, nn.Linear)
+        weight = _array(first.weight)
         num_clock, num_means = 8, len(SUCCESS_SPANS) * (num_kernels + 1)
         sizes = [num_clock, num_means, num_kernels, num_kernels, 1, 1, 1, 1, 1]
         clock, means, evidence, best, num_past, distinct, variety, twice, spread = np.split(
@@ -400,8 +400,8 @@ class _Graph(GraphBuilder):
         heads = [model.power, model.hidden_score, model.context_hidden, new_hidden]
         power, hidden_score, context_hidden, new = self._joint_heads(z, heads)
         order, scale = self._feature_columns()
-        of_features = _array(model.feature_hidden.weight)[:, order] * scale
-        of_features = self.floats(of_features, "model.feature_hidden.weight")
+        scaled = _array(model.feature_hidden.weight)[:, order] * scale
+        of_features = self.floats(scaled, "model.feature_hidden.weight")
         hidden = self.Relu(self.Gemm(of_features, features, self.Reshape(context_hidden, [-1, 1])))
         score = self.Gemm(power, features, self.Reshape(log_base, [1, -1]))
         score = self.Gemm(hidden_score, hidden, score)
@@ -424,9 +424,11 @@ class _Graph(GraphBuilder):
         """Positions in the model's features of those in the order of this graph, and their scales."""
         num_kernels = self._model.config.num_kernels
         scales = [1.0] * num_kernels + [_FEATURE_SCALES.get(feature, 1.0) for feature in _FEATURE_ORDER]
-        return [*range(num_kernels), *(num_kernels + feature for feature in _FEATURE_ORDER)], np.float32(scales)
+        return [*range(num_kernels), *(num_kernels + feature for feature in _FEATURE_ORDER)], np.array(
+            scales, np.float32
+        )
 
 
-def _array(values: nn.Parameter) -> Array:
+def _array(values: Tensor) -> Array:
     found: Array = values.detach().numpy()
     return found

@@ -95,6 +95,14 @@ def test_probabilities_sum_to_one_with_the_new_name(bundle, num_events):
         assert 0 < probs.sum() < 1
 
 
+def test_any_number_of_names_comes_first(bundle):
+    """The arrays of a thread fit whatever is asked first."""
+    for num_names in range(1, 40):
+        predictor = Predictor(bundle)
+        tell(predictor, [{"event": f"n{name}", "at": START_S + name} for name in range(num_names)])
+        assert len(predictor.probabilities("ada", at=START_S + 1000)[1]) == num_names
+
+
 def test_a_user_without_events_gets_no_candidates(bundle):
     predictor = Predictor(bundle)
     assert predictor.predict("ada") == []
