@@ -6,7 +6,7 @@ The bundle that comes with the package is made by
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,8 +25,6 @@ from edgebehave_train.universal.pretraining import CONFIG_FILE, WEIGHTS_FILE, lo
 from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalModel
 
 Precision = Literal["fp32", "int8"]
-
-LICENSE_NOTE = "trained on random worlds; no real log"
 
 
 def is_universal_run(path: Path) -> bool:
@@ -77,7 +75,7 @@ def export_universal(
         manifest = {
             "precision": precision,
             "model": _shape(model),
-            "license_note": LICENSE_NOTE,
+            "license_note": license_note(train.get("logs", ())),
             "parity": parity.to_json(),
             "source": {
                 "seed": train["seed"],
@@ -106,6 +104,16 @@ def write_universal(folder: Path, manifest: Mapping[str, Any], graphs: Mapping[s
     files = {name: {"sha256": file_digest(folder / name), "bytes": len(content)} for name, content in graphs.items()}
     whole = {"format_version": FORMAT_VERSION, "min_runtime": MIN_RUNTIME, "kind": UNIVERSAL, **manifest}
     (folder / "manifest.json").write_bytes(digested_manifest(whole | {"files": files}))
+
+
+def license_note(logs: Sequence[str]) -> str:
+    """What a model was trained on. logs: source and fingerprint of each, as in `UniversalTrainConfig`."""
+    sources = [log.rpartition(" ")[0] or log for log in logs]
+    return (
+        f"trained on random worlds and on logs: {'; '.join(sources)}"
+        if logs
+        else "trained on random worlds; no real log"
+    )
 
 
 def _shape(model: UniversalModel) -> dict[str, int]:
