@@ -1,8 +1,8 @@
 /*
  * On-device next-behavior prediction for Android: observe what a user does, predict what comes next.
  *
- * NOT COMPILED HERE: no Android SDK was at hand. A translation, part by part, of
- * examples/browser/edgebehave.js, which is tested; check it with golden vectors before use.
+ * A translation, part by part, of examples/browser/edgebehave.js, which is tested. It compiles, but has
+ * NOT RUN HERE, as no Android SDK was at hand: check it with golden vectors before use.
  *
  *     dependencies { implementation("com.microsoft.onnxruntime:onnxruntime-android:1.26.0") }
  *
