@@ -24,6 +24,7 @@ USERS = {"Tokyo": 30, "Foursquare": 150, "ATUS": 600}
 FIRST_EVENT, FIRST_EVENT_OF = 20, {"ATUS": 5}
 CUTOFFS = (1, 3)
 
+
 def hits(users: Sequence[Columns], first_event: int) -> npt.NDArray[np.float64]:
     """(questions, 2, len(CUTOFFS)): of the leader, of `Predictor(model="habits")`; each user has a past of its own."""
     found = []
