@@ -57,6 +57,7 @@ def seen(request, chromium, site):
     return browse(chromium, page, golden)
 
 
+@pytest.mark.timeout(900)  # half a minute on an idle core
 def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories(chromium, site, universal_golden):
     _Quiet.elsewhere["/universal.jsonl.gz"] = universal_golden
     page = f"{site}/examples/browser/index.html?bundle=/edgebehave/universal_bundle"

@@ -12,6 +12,7 @@ CLIENT = HERE.parents[1] / "examples" / "kotlin" / "Predictor.kt"
 COMPILER = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
 
 
+@pytest.mark.timeout(900)
 def test_it_compiles(tmp_path):
     java, kernel = shutil.which("java"), importlib.util.find_spec("run_kotlin_kernel")
     if java is None:

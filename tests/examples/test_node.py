@@ -43,6 +43,7 @@ def test_golden_vectors_have_the_same_answers(node):
     assert done.returncode == 0
 
 
+@pytest.mark.timeout(900)  # half a minute on an idle core
 def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories(node, universal_golden):
     done = node(EXAMPLES / "node/check_golden.js", SHIPPED, universal_golden)
     report = json.loads(done.stdout)
