@@ -3,6 +3,7 @@
 # V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
 from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, open_bundle, shipped_bundle
+from edgebehave.bundles.universal_graph import UniversalGraph
 from edgebehave.bundles.universal_state import latest_success, universal_probs
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
@@ -37,10 +39,17 @@ from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 _HISTORY_BYTES = 64_000
 """Memory of a user's mapped history and of what a state holds besides its keys and values."""
 
+_FOREIGN_SHARE, _FOREIGN_EVENTS = 0.2, 5
+"""A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another
+log, and the universal model answers."""
+
 _A_DAY = timedelta(days=1)
 
 OwnModel = Literal["universal", "habits"]
 """Models that need no bundle from the app."""
+
+ForForeign = Literal["universal", "bundle"]
+"""What answers for a user of whose names a bundle knows hardly any, see `Predictor.known_share`."""
 
 Result = TypeVar("Result")
 
@@ -77,6 +86,7 @@ class Predictor(Recorder):
         habit_weights: HabitWeights | None = None,
         max_ahead: timedelta | None = _A_DAY,
         model: OwnModel | None = None,
+        foreign: ForForeign = "universal",
     ) -> None:
         """A predictor for an opened bundle, or, by default, with the universal model of the package.
 
@@ -87,7 +97,10 @@ class Predictor(Recorder):
                        is installed and the habits elsewhere. With habits, the predictor of
                        `edgebehave.follow_the_leader` ranks for a user about whom it has been right more often.
         max_ahead      as in `load`.
+        foreign        as in `load`.
         """
+        if foreign not in get_args(ForForeign):
+            raise ValueError(f"foreign must be 'universal' or 'bundle', got {foreign!r:.60}")
         if model not in (None, *get_args(OwnModel)):
             raise ValueError(f"model must be 'universal' or 'habits', got {model!r:.60}")
         if bundle is not None and (model or habit_weights):
@@ -99,12 +112,14 @@ class Predictor(Recorder):
             self._model = bundle.path.name
         elif model is None and habit_weights is None and has_shipped_bundle():
             self._model = "universal"
-        self._universal = bundle if isinstance(bundle, UniversalBundle) else None
+        self._universal = UniversalGraph(bundle) if isinstance(bundle, UniversalBundle) else None
         bundle = None if isinstance(bundle, UniversalBundle) else bundle
         self._bundle = bundle
         if not 0 < state_mb < math.inf:
             raise ValueError(f"state_mb must be above 0 and finite, got {state_mb}")
         self._predict_graph = PredictGraph(bundle) if bundle else None
+        self._foreign = foreign
+        self._has_warned = False
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
         self._questions = Questions(
             self._vocabulary,
@@ -116,7 +131,7 @@ class Predictor(Recorder):
         users = ActiveUsers(
             history,
             self._vocabulary,
-            bundle.shape.history_events if bundle else HABIT_EVENTS,
+            max(bundle.shape.history_events, HABIT_EVENTS) if bundle else HABIT_EVENTS,
             max(1, int(state_mb * 1e6) // (_HISTORY_BYTES + (state_bytes(bundle) if bundle else 0))),
         )
         super().__init__(history, users, max_ahead)
@@ -131,6 +146,7 @@ class Predictor(Recorder):
         providers: Sequence[str] | None = None,
         digest: str | None = None,
         max_ahead: timedelta | None = _A_DAY,
+        foreign: ForForeign = "universal",
     ) -> "Predictor":
         """A predictor with the model of a bundle, one for a vocabulary or a universal one.
 
@@ -145,15 +161,18 @@ class Predictor(Recorder):
                    bundle, or this one changed, is refused. None: any bundle that is whole.
         max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
                    time, as for the replay of a log.
+        foreign    what answers for a user of whose names the bundle knows hardly any, see `known_share`: the
+                   "universal" model, or the "bundle" all the same.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
         opened = open_bundle(bundle, providers, digest=digest)
-        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead)
+        return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead, foreign=foreign)
 
     @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the model, best first; none for habits alone."""
-        opened = self._bundle or self._opened_universal()
+        universal = self._opened_universal()
+        opened = universal.bundle if universal else self._bundle
         return opened.providers if opened else ()
 
     @property
@@ -283,8 +302,8 @@ class Predictor(Recorder):
         if self._bundle is None and universal is None:
             raise ValueError("prediction_set needs the thresholds of a bundle, or the universal model; use predict")
         check_share(coverage, "coverage")
-        names, probs = self.probabilities(user, at=at, location=location, utc_offset_min=utc_offset_min)
-        if self._bundle is None:
+        names, probs, is_name_free = self._answer(user, at, location, utc_offset_min)
+        if self._bundle is None or is_name_free:
             best = best_first(probs, len(probs))
             num_inside = 1 + int(np.searchsorted(np.cumsum(probs[best], dtype=np.float64), coverage))
             return predictions(names, probs, best[:num_inside])
@@ -311,7 +330,38 @@ class Predictor(Recorder):
                  behaviors that the user has not had among the latest ones, or never.
         A user without any behavior gets the frequencies of the training log, of which there are none without
         a bundle.
+        For a user whose names the vocabulary hardly holds (see `known_share`) the universal model answers: the
+        behaviors that the user has had, the most recently used first.
         """
+        names, probs, _ = self._answer(user, at, location, utc_offset_min, habits=habits, within=within, tail=tail)
+        return names, probs
+
+    def known_share(self, user: str) -> float | None:
+        """The share of a user's retained events whose behavior the vocabulary of the bundle holds, 0..1.
+
+        Events without a behavior are left out; None for a user without any other. A model without a vocabulary, as
+        the universal one, knows no names: 0.
+        From five such events on, a share below a fifth says that the bundle was trained on a log of other names: its
+        network sees unknown events. The universal model then answers in its place, without a tail shift, except for
+        `habits=False` and `generate`. The predictor warns of the first such user.
+        """
+        with self._locks.of(check_name(user, "user")):
+            known = self._users.get(user)
+            num_known, num_behaviors = known.known_behaviors() if known is not None else (0, 0)
+        return num_known / num_behaviors if num_behaviors else None
+
+    def _answer(
+        self,
+        user: str,
+        at: At | None,
+        location: str | None,
+        utc_offset_min: int | None,
+        *,
+        habits: bool = True,
+        within: timedelta | None = None,
+        tail: float = 0.0,
+    ) -> tuple[list[str], FloatArray, bool]:
+        """`probabilities`, and whether the universal model gave them."""
         if check_share(tail, "tail") and self._bundle is None:
             raise ValueError("tail needs the class priors of a bundle; leave it out")
         user = check_name(user, "user")
@@ -319,9 +369,9 @@ class Predictor(Recorder):
             known = self._users.get(user)
             moment = self._query_moment(at, utc_offset_min, known)
             location_id = self._query_location(location)
-            universal = self._opened_universal() if habits and within is None else None
-            if universal is not None:
-                return universal_probs(universal, known, moment)
+            universal = self._universal_for(known, user) if habits else None
+            if universal is not None and within is None:
+                return *universal_probs(universal, known, moment), True
             if habits:
                 question = self._questions.of(known, moment, location_id)
             elif self._bundle is None:
@@ -332,7 +382,11 @@ class Predictor(Recorder):
             if within is not None:
                 at_median, p_nothing = self._wait(user, known, question, read_duration(within, "within"))
                 question = question._replace(moment=at_median)
-            if self._bundle is None:
+            if universal is not None and within is not None:
+                names, probs = universal_probs(universal, known, question.moment)
+                probs = np.append(np.float32(0), probs)
+                question = question._replace(candidates=names)
+            elif self._bundle is None:
                 probs = habits_or_leader(known, question, self._habit_weights)
             else:
                 probs = self._run(self._bundle, known, question, tail)
@@ -341,9 +395,9 @@ class Predictor(Recorder):
             # The habits gave their share to the unknown behavior; the rest is the network's.
             probs = probs / (probs.sum() or 1)
         if within is None:
-            return list(question.candidates), probs
+            return list(question.candidates), probs, False
         probs = np.append(probs * np.float32(1 - p_nothing), np.float32(p_nothing))
-        return [*question.candidates, NOTHING], probs
+        return [*question.candidates, NOTHING], probs, universal is not None
 
     def generate(
         self,
@@ -424,10 +478,34 @@ class Predictor(Recorder):
         at_median = moment._replace(time_s=last_s + int(median_s))
         return at_median, gap.nothing_within(waited_s, within_s)
 
-    def _opened_universal(self) -> UniversalBundle | None:
-        """The universal bundle if that predicts; the one of the package is opened when it is first needed."""
+    def _opened_universal(self) -> UniversalGraph | None:
+        """The universal model if that predicts; the one of the package is opened when it is first needed."""
         if self._universal is None and self._bundle is None and self._model == "universal":
-            self._universal = shipped_bundle()
+            self._universal = UniversalGraph(shipped_bundle())
+        return self._universal
+
+    def _universal_for(self, known: MappedHistory | None, user: str) -> UniversalGraph | None:
+        """The universal model if it answers for this user: always, or in the place of a bundle of other names."""
+        if self._bundle is None:
+            return self._opened_universal()
+        if self._foreign == "bundle" or known is None or known.is_plain(known.events.capacity):
+            return None
+        num_known, num_behaviors = known.known_behaviors()
+        if num_behaviors < _FOREIGN_EVENTS or num_known >= _FOREIGN_SHARE * num_behaviors:
+            return None
+        if self._universal is None:
+            if not has_shipped_bundle():
+                return None
+            self._universal = UniversalGraph(shipped_bundle())
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"the vocabulary of the bundle {self._model!r:.60} holds {num_known} of {num_behaviors} behaviors of "
+                f"user {user!r:.60}: the universal model answers for such users; train on a log with these names "
+                "(see Predictor.known_share)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         return self._universal
 
     def _query_moment(self, at: object, utc_offset_min: object, known: MappedHistory | None) -> Moment | None:

@@ -26,11 +26,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.vocabulary import NO_BEHAVIOR
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig, ingest
 from edgebehave_train.simulator.random_worlds import random_worlds
-from edgebehave_train.simulator.traits import NO_LOCATION, TRAITS, traits_of
+from edgebehave_train.simulator.traits import TRAITS, traits_of
 from edgebehave_train.simulator.world_ranges import (
     KINDS,
     LocationRanges,
@@ -40,6 +39,7 @@ from edgebehave_train.simulator.world_ranges import (
     TimeRanges,
     WeighedRanges,
 )
+from edgebehave_train.universal.sequences import users_of_store
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "research/random_worlds.json"
@@ -127,24 +127,6 @@ def users_of(log: RealLog, data: Path) -> list[Columns]:
         duckdb.sql(f"COPY (SELECT {select} FROM read_csv('{data / log.file}', all_varchar = true)) TO '{table}'")
         ingest(IngestConfig(log=table, out=out, **{name: f"{name}_" for name in columns}))
         return users_of_store(EventStore.open(out), log.collapses_repeats)
-
-
-def users_of_store(store: EventStore, collapses_repeats: bool = False) -> list[Columns]:
-    """The events of every user that have a behavior, in time order.
-
-    collapses_repeats  of the same behavior several times in a row only the first is kept.
-    """
-    local_s = store.time_s + 60 * store.utc_offset_min.astype(np.int64)
-    location = np.where(store.location > 0, store.location, NO_LOCATION).astype(np.int64)
-    users: list[Columns] = []
-    for start, end in zip(store.user_start[:-1], store.user_start[1:], strict=True):
-        rows = start + np.flatnonzero(store.behavior[start:end] != NO_BEHAVIOR)
-        behavior = np.array(store.behavior[rows], np.int64)
-        if collapses_repeats:
-            is_first = np.diff(behavior, prepend=-1) != 0
-            rows, behavior = rows[is_first], behavior[is_first]
-        users.append((behavior, location[rows], local_s[rows]))
-    return users
 
 
 def traits_table(logs: Sequence[Columns], length: int) -> FloatArray:

@@ -67,7 +67,7 @@ def main() -> None:
 
     store, checkpoint = EventStore.open(args.store), Checkpoint.open(args.checkpoint)
     in_torch = predict_part(store, checkpoint, "test" if args.test else "validation")
-    on_sdk = replay(Predictor.load(args.bundle, max_ahead=None), store, in_torch.targets)
+    on_sdk = replay(Predictor.load(args.bundle, max_ahead=None, foreign="bundle"), store, in_torch.targets)
     counts = checkpoint.behavior_counts
     torch_metrics = evaluate_predictions(in_torch, counts)
     sdk_metrics = evaluate_predictions(on_sdk, counts)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from compare_worlds import REAL_LOGS, Columns, users_of, users_of_store
+from compare_worlds import REAL_LOGS, Columns, users_of
 from edgebehave.follow_the_leader import PREDICTORS, FollowTheLeader
 from edgebehave_cli.console import note, print_table
 from edgebehave_train.evaluation.habit_baseline import habits
@@ -36,6 +36,7 @@ from edgebehave_train.metrics.prediction_metrics import hit_rate_at_k
 from edgebehave_train.simulator.random_worlds import in_order_of_use
 from edgebehave_train.universal.answers import LogAnswers, answer_log, expected_calibration_error
 from edgebehave_train.universal.pretraining import WEIGHTS_FILE, load_universal
+from edgebehave_train.universal.sequences import users_of_store
 from edgebehave_train.universal.universal_model import UniversalModel
 from verbs import commit
 

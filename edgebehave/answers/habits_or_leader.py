@@ -52,9 +52,13 @@ class HitCounts:
 def habits_or_leader(known: MappedHistory | None, question: Question, weights: HabitWeights) -> FloatArray:
     """Probabilities of the unknown behavior, 0, and of all candidates of a question, (1 + C,) float32.
 
-    Where the leader is better, the candidates get the probabilities of the habits in the order of the leader.
+    Where the leader is better, the candidates get the probabilities of the habits in the order of the leader. What is
+    missing to 1 is the probability of a name never used before: (names used once + 1) / (behaviors + 2), after Good and
+    Turing.
     """
     probs = habits_alone(question, weights)
+    uses = np.bincount(question.past[0])
+    probs *= np.float32(1 - (np.count_nonzero(uses == 1) + 1) / (question.past.shape[1] + 2))
     if known is None or not question.candidates:
         return probs
     counts = _latest_counts(known, weights)

@@ -20,8 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.graph_file import Dims, read_graph
-from edgebehave.bundles.graph_sizes import Sizes, check_sizes
 from edgebehave.bundles.inference import load_onnxruntime, open_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
 from edgebehave.bundles.model_shape import (
@@ -31,6 +29,7 @@ from edgebehave.bundles.model_shape import (
     OBSERVE_GRAPH,
     PREDICT_GRAPH,
     WAIT_GRAPH,
+    Dims,
     Interface,
     ModelShape,
     Target,
@@ -282,7 +281,7 @@ def open_checked(
     providers: Sequence[str] | None,
     target: str,
     promised: Interface,
-    most: Callable[[str, Dims], Sizes],
+    most: Callable[[str, Dims], tuple[int, ...]],
 ) -> Any:
     """A session of one of the graphs, which is read, bounded, and compared with its manifest before.
 
@@ -301,12 +300,16 @@ def open_checked(
 
 
 def check_graph(
-    path: Path, content: bytes, target: str, promised: Interface, most: Callable[[str, Dims], Sizes]
+    path: Path, content: bytes, target: str, promised: Interface, most: Callable[[str, Dims], tuple[int, ...]]
 ) -> None:
     """Read a graph, compare it with its manifest, and bound it; arguments as of `open_checked`.
 
     Raises BundleError, or ValueError that does not name the file.
     """
+    # Imported here: they take a tenth of the time of importing the SDK, and Predictor() may never open a bundle.
+    from edgebehave.bundles.graph_file import read_graph
+    from edgebehave.bundles.graph_sizes import check_sizes
+
     graph = read_graph(content, target)
     for given, expected, takes in (
         (graph.inputs, promised.inputs, "takes"),

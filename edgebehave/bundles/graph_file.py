@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgebehave.bundles.model_shape import FLOAT, INT64, Dims
+
 STANDARD, FUSED = "", "com.microsoft"
 """Domains of operators: the ONNX standard, and the additions of ONNX Runtime."""
 
@@ -78,8 +80,7 @@ OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
     "universal": {
-        STANDARD: _COMMON
-        | {"ArgMax", "ReduceMax", "ReduceMean", "ReduceProd", "ReduceSumSquare", "Sin", "Size", "Unique"},
+        STANDARD: _COMMON | {"ReduceMax", "ReduceSumSquare", "Sin"},
     },
 }
 """Target, or "universal" -> domain -> operators that a graph may call: those that exports write."""
@@ -93,15 +94,11 @@ MAX_NAME_BYTES = 512
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 """Type of elements (float, uint8, int8, int32, int64, bool, float16; numbers as in onnx.proto) -> bytes of one."""
 
-INT64, FLOAT = 7, 1
 _INTEGERS = {6: "i", 7: "q"}
 _FLOATS = {FLOAT: "<f4", 10: "<f2"}
 _MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
 _MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
 _MAX_FIELDS = 200_000
-
-Dims = tuple[int | None, ...]
-"""Sizes of a value that enters or leaves a graph; None: may vary."""
 
 
 class Constant(NamedTuple):

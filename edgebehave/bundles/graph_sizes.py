@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgebehave.bundles.graph_file import FLOAT, FUSED, INT64, Graph, Node
+from edgebehave.bundles.graph_file import FUSED, Graph, Node
+from edgebehave.bundles.model_shape import FLOAT, INT64
 
 MAX_VALUES = 1 << 24
 """Elements of all computed values together: ONNX Runtime keeps their memory until the end of a run."""
@@ -283,19 +284,6 @@ def _reduce(node: Node, given: list[_Value]) -> list[_Value]:
     return [_Value(tuple(size for i, size in enumerate(sizes) if i not in axes))]
 
 
-def _arg_max(node: Node, given: list[_Value]) -> list[_Value]:
-    sizes = given[0].sizes
-    axis = node.attributes.get("axis", 0) % len(sizes)
-    kept = (1,) if node.attributes.get("keepdims", 1) else ()
-    return [_Value(sizes[:axis] + kept + sizes[axis + 1 :])]
-
-
-def _unique(node: Node, given: list[_Value]) -> list[_Value]:
-    if "axis" in node.attributes:
-        raise ValueError("Unique has an axis")
-    return [_Value((-given[0].total,))]
-
-
 def _transpose(node: Node, given: list[_Value]) -> list[_Value]:
     sizes = given[0].sizes
     order = node.attributes.get("perm", range(len(sizes))[::-1])
@@ -382,7 +370,6 @@ _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     **dict.fromkeys(["LogSoftmax", "Softmax", "LayerNormalization", "BiasGelu", "ScatterElements"], _first),
     **dict.fromkeys(["Add", "Mul"], _arithmetic),
     **dict.fromkeys(["MatMul", "MatMulInteger"], _matmul),
-    "ArgMax": _arg_max,
     "Cast": _cast,
     "Concat": _concat,
     "ConstantOfShape": _constant_of_shape,
@@ -398,16 +385,14 @@ _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     "MatMulNBits": _matmul_bits,
     "Pad": _pad,
     "Range": _range,
-    **dict.fromkeys(["ReduceMax", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare"], _reduce),
+    **dict.fromkeys(["ReduceMax", "ReduceSum", "ReduceSumSquare"], _reduce),
     "Reshape": _reshape,
     "Shape": _shape,
     "SkipLayerNormalization": _residual_norm,
-    "Size": lambda node, given: [_Value(())],
     "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
-    "Unique": _unique,
     "Unsqueeze": _unsqueeze,
 }
 

@@ -93,15 +93,21 @@ class BoundGraph:
         self._inputs: dict[str, Array] = {}
         for name, array in inputs.items():
             self.bind(name, array)
-        self._outputs = dict(outputs)
+        self._outputs: dict[str, Array] = {}
         for name, array in outputs.items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            self.bind_output(name, array)
 
     def bind(self, name: str, array: Array) -> None:
         """Take an input from another array from now on."""
         assert array.flags.c_contiguous, name
         self._inputs[name] = array
         self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def bind_output(self, name: str, array: Array) -> None:
+        """Write an output into another array from now on; its sizes must be those of the output."""
+        assert array.flags.c_contiguous, name
+        self._outputs[name] = array
+        self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def run(self) -> None:
         """Compute the outputs in place; errors as `run_graph`. Run options, even default ones, would cost 30 us."""

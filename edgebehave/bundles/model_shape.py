@@ -7,7 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.graph_file import FLOAT, INT64, Dims
+INT64, FLOAT = 7, 1
+"""Types of elements, numbers as in onnx.proto."""
+
+Dims = tuple[int | None, ...]
+"""Sizes of a value that enters or leaves a graph; None: may vary."""
 
 Target = Literal["native", "web"]
 """The runtime that a bundle is made for.

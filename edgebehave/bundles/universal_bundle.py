@@ -1,8 +1,8 @@
 """The universal bundle: a model that answers for any user of any log, without a vocabulary.
 
 manifest.json  versions, numbers of the model, hashes of the other files and its own
-observe.onnx   latest behaviors -> how well each kernel predicted the last of them, a row of past success
-predict.onnx   latest behaviors + candidates + past success + moment -> probabilities
+predict.onnx   latest behaviors + question + past success -> probabilities, and how well each kernel predicted the last
+               behavior, a row of past success
 """
 
 import functools
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from edgebehave.bundles.bundle import Bundle, open_checked
-from edgebehave.bundles.graph_file import FLOAT, INT64, Dims
-from edgebehave.bundles.inference import load_onnxruntime, run_graph
+from edgebehave.bundles.inference import Array, load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
-from edgebehave.bundles.model_shape import GRAPHS, OBSERVE_GRAPH, PREDICT_GRAPH, Interface
+from edgebehave.bundles.model_shape import FLOAT, INT64, PREDICT_GRAPH, Dims, Interface
 from edgebehave.bundles.probe import check_probabilities
 
 UNIVERSAL = "universal"
@@ -29,8 +28,10 @@ SHIPPED = Path(__file__).parents[1] / "universal_bundle"
 
 _MAX_EVENTS = 8192
 _MAX_COLUMNS = 1024
-_AT_S = 1_767_225_600
-"""2026-01-01: the moment of the first run."""
+_DAY = 20_452
+"""The day of the first run, in January 2026."""
+_SATURDAY_S = 172_800
+"""1970-01-03: days count from here, so that a week begins with its weekend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class UniversalShape:
     lookback         behaviors that are looked up, the latest.
     num_before       behaviors before those that are read, too.
     success_events   behaviors, the latest, whose rows of success a prediction reads.
-    success_columns  numbers of such a row; the last one says whether the behavior was new.
+    success_columns  numbers of such a row; the last but one says whether the behavior was new, the last one is 1.
     history_events   behaviors from which a prediction is made, to the last bit: the sum of the three above.
     """
 
@@ -58,18 +59,22 @@ class UniversalShape:
         if self.history_events != self.lookback + self.num_before + self.success_events:
             raise ValueError(f"history_events: {self.history_events}")
 
-    def interface(self, graph: str) -> Interface:
-        """Inputs and outputs of one of the graphs, by the name of its file."""
-        history, one = (INT64, (4, None)), (INT64, (1,))
-        if graph == OBSERVE_GRAPH:
-            return Interface({"history": history}, {"success": (FLOAT, (self.success_columns,))})
-        inputs = {"history": history, "ids": (INT64, (None,)), **dict.fromkeys(("time_s", "utc_offset_min"), one)}
-        success = (FLOAT, (self.success_events, self.success_columns))
-        return Interface({**inputs, "time_known": one, "success": success}, {"probs": (FLOAT, (None,))})
+    @property
+    def read_events(self) -> int:
+        """Behaviors before a question that a run reads: those that the last of them is predicted from, and itself."""
+        return self.lookback + self.num_before + 1
+
+    def interface(self) -> Interface:
+        """Inputs and outputs of the graph."""
+        success = (FLOAT, (self.success_events - 1, self.success_columns))
+        return Interface(
+            {"history": (FLOAT, (4, None)), "last": (INT64, (None,)), "success": success, "known": (FLOAT, (1,))},
+            {"probs": (FLOAT, (None,)), "new_success": (FLOAT, (self.success_columns,))},
+        )
 
     def most(self, name: str, dims: Dims) -> tuple[int, ...]:
         """Sizes of an input as `check_sizes` takes them."""
-        varying = -self.lookback if name == "ids" else -self.history_events
+        varying = -self.lookback if name == "last" else -self.read_events - 1
         return tuple(varying if size is None else size for size in dims)
 
 
@@ -78,14 +83,19 @@ class UniversalBundle:
     """A universal bundle opened for running.
 
     manifest  all of manifest.json.
-    observe   runs observe.onnx; see `open_graph`.
-    predict   runs predict.onnx.
+    predict   runs predict.onnx; see `open_graph`. Its inputs, all float32 but `last`:
+        history  (4, n + 1), the question last: numbers of names and of locations, from 1 up and below 2^24 (location 0:
+                 none; the question has 0 for both); `day_and_second`. A question of unknown time has that of the last
+                 behavior. n at least 1, at most `read_events`.
+        last     (C,) int64, where each different name of the last `lookback` behaviors came last: -1 for the last
+                 behavior, whose name is the first one.
+        success  (success_events - 1, success_columns) rows of the behaviors before the last one, zeros above them.
+        known    (1,) 1 if the time of the question is known, 0 if not.
     """
 
     path: Path
     manifest: Mapping[str, Any]
     shape: UniversalShape
-    observe: Any
     predict: Any
 
     @classmethod
@@ -100,11 +110,9 @@ class UniversalBundle:
         path = Path(path)
         manifest, shape, contents = read_universal(path, digest)
         load_onnxruntime()
-        observe, predict = (
-            open_checked(path / name, contents[name], providers, UNIVERSAL, shape.interface(name), shape.most)
-            for name in GRAPHS
-        )
-        opened = cls(path=path, manifest=manifest, shape=shape, observe=observe, predict=predict)
+        content = contents[PREDICT_GRAPH]
+        predict = open_checked(path / PREDICT_GRAPH, content, providers, UNIVERSAL, shape.interface(), shape.most)
+        opened = cls(path=path, manifest=manifest, shape=shape, predict=predict)
         try:
             opened._probe()
         except BundleError as error:
@@ -112,22 +120,25 @@ class UniversalBundle:
         return opened
 
     def _probe(self) -> None:
-        """Run both graphs on a short and on the longest history. Raises BundleError unless they answer with numbers."""
+        """Run the graph on a short and on the longest history. Raises BundleError unless it answers with numbers."""
         shape = self.shape
-        for num_past in (2, shape.history_events):
-            number = np.arange(num_past)
+        success = np.zeros((shape.success_events - 1, shape.success_columns), np.float32)
+        for num_past in (1, 2, shape.read_events):
+            number = np.arange(num_past + 1)
             names = 1 + number % min(97, shape.lookback)
-            history = np.stack([names, number % 5, _AT_S - 4321 * (num_past - number), np.full(num_past, 60)])
-            (success,) = run_graph(self.observe, ["success"], {"history": history})
-            if success.shape != (shape.success_columns,) or not np.isfinite(success).all():
-                raise BundleError(f"{OBSERVE_GRAPH} gives numbers that are not finite")
-            ids = np.unique(names[-shape.lookback :])
-            asked = {"history": history, "ids": ids, "success": np.tile(success, (shape.success_events, 1))}
-            moment = {"time_s": np.array([_AT_S]), "utc_offset_min": np.array([60]), "time_known": np.array([1])}
-            (probs,) = run_graph(self.predict, ["probs"], asked | moment)
-            if probs.shape != (len(ids) + 1,):
-                raise BundleError(f"{PREDICT_GRAPH} gives {probs.shape} probabilities for {len(ids)} names")
+            history = np.stack([names, number % 5, _DAY + number // 20, number * 4321 % 86_400]).astype(np.float32)
+            history[:2, -1] = 0
+            recent = names[:-1][::-1][: shape.lookback]
+            last = -1 - np.sort(np.unique(recent, return_index=True)[1])
+            asked: dict[str, Array] = {"history": history, "last": last, "success": success}
+            asked["known"] = np.ones(1, np.float32)
+            probs, row = run_graph(self.predict, ["probs", "new_success"], asked)
+            if row.shape != (shape.success_columns,) or not np.isfinite(row).all():
+                raise BundleError(f"{PREDICT_GRAPH} gives a row of success that is not finite")
+            if probs.shape != (len(last) + 1,):
+                raise BundleError(f"{PREDICT_GRAPH} gives {probs.shape} probabilities for {len(last)} names")
             check_probabilities(probs, PREDICT_GRAPH)
+            success[-1] = row
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -136,19 +147,24 @@ class UniversalBundle:
 
 
 def read_universal(path: Path, digest: str | None = None) -> tuple[dict[str, Any], UniversalShape, dict[str, bytes]]:
-    """The manifest, the numbers of the model, and the contents of the graphs; none is opened yet.
+    """The manifest, the numbers of the model, and the content of its graph, which is not opened yet.
 
     Arguments and errors as of `UniversalBundle.open`.
     """
     manifest = read_manifest(path, digest)
     if manifest.get("kind") != UNIVERSAL:
         raise BundleError(f"{path} is not a universal bundle; open it with `Predictor.load`")
-    contents = read_files(path, manifest, GRAPHS, set(GRAPHS))
+    contents = read_files(path, manifest, (PREDICT_GRAPH,), {PREDICT_GRAPH})
     try:
         shape = UniversalShape(**{f.name: manifest["model"][f.name] for f in fields(UniversalShape)})
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
     return manifest, shape, contents
+
+
+def day_and_second(time_s: int, utc_offset_min: int) -> tuple[int, int]:
+    """Local days since Saturday, 3 January 1970, and seconds of the local day."""
+    return divmod(time_s + 60 * utc_offset_min - _SATURDAY_S, 86_400)
 
 
 def open_bundle(

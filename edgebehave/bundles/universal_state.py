@@ -1,75 +1,112 @@
 """The universal model's answer for one user: past success, kept from event to event, and a prediction from it."""
 
-# n events of the past, C candidates, M rows of success, K + 1 columns of success
-
-from typing import Any
+# n events of the past, C candidates, M rows of success, S columns of success
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.inference import run_graph
-from edgebehave.bundles.model_shape import PREDICT_GRAPH
-from edgebehave.bundles.probe import check_probabilities
-from edgebehave.bundles.universal_bundle import UniversalBundle, UniversalShape
+from edgebehave.bundles.universal_bundle import UniversalShape, day_and_second
+from edgebehave.bundles.universal_graph import UniversalGraph
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
+from edgebehave.vocabulary import UNKNOWN
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 _NO_USER: FloatArray = np.empty(0, np.float32)
 
+_MAX_NUMBERS = 4096
+"""Different names, or locations, that a state numbers before it begins anew: float32 holds whole numbers up to 2^24."""
 
-class SuccessState:
-    """How well the kernels predicted the latest events of a user.
 
-    rows      (M, K + 1) float32, of the events before number `num_seen`, the latest last; zeros where there is none.
-    num_seen  events of the user, retained or not, up to which the rows reach.
+class UserState:
+    """What the graph reads of one user, and how well the kernels predicted the user's latest events.
+
+    num_seen  events of the user, retained or not, that the state has taken in.
+    success   (M - 1, S) float32 rows of the events before the last one, the latest last; zeros where there is none.
+    row       of the last event; None: not computed yet.
+    last_of   name, as of `_name` -> number of the event in which it came last, within reach; the latest last.
     """
 
     def __init__(self, shape: UniversalShape, num_seen: int) -> None:
-        self.rows: FloatArray = np.zeros((shape.success_events, shape.success_columns), np.float32)
         self.num_seen = num_seen
+        self.success: FloatArray = np.zeros((shape.success_events - 1, shape.success_columns), np.float32)
+        self.row: FloatArray | None = None
+        self.last_of: dict[int, int] = {}
+        self._shape = shape
+        self._columns = np.zeros((4, 2 * shape.read_events), np.float32)
+        self._stop = 0
+        self._names: dict[int, int] = {}
+        self._locations: dict[int, int] = {0: 0}
+
+    @property
+    def past_4n(self) -> FloatArray:
+        """The latest events as the graph takes them; a view."""
+        return self._columns[:, max(0, self._stop - self._shape.read_events) : self._stop]
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it is time to begin anew."""
+        return max(len(self._names), len(self._locations)) > _MAX_NUMBERS
+
+    def append(self, name: int, location: int, time_s: int, utc_offset_min: int) -> None:
+        """Take in the next event."""
+        if self.row is not None:
+            self.success[:-1] = self.success[1:]
+            self.success[-1] = self.row
+            self.row = None
+        if self._stop == self._columns.shape[1]:
+            kept = self.past_4n.copy()
+            self._stop = kept.shape[1]
+            self._columns[:, : self._stop] = kept
+        number = self._names.setdefault(name, len(self._names) + 1)
+        place = self._locations.setdefault(location, len(self._locations))
+        self._columns[:, self._stop] = number, place, *day_and_second(time_s, utc_offset_min)
+        self._stop += 1
+        self.last_of.pop(name, None)
+        self.last_of[name] = self.num_seen
+        self.num_seen += 1
+        # One event leaves the reach with each that comes, and with it at most one name: that used longest ago.
+        oldest = next(iter(self.last_of))
+        if self.last_of[oldest] < self.num_seen - self._shape.lookback:
+            del self.last_of[oldest]
+
+    def last(self) -> list[int]:
+        """Where each name came last, -1 for the last event; the latest first."""
+        return [number - self.num_seen for number in reversed(self.last_of.values())]
 
 
-def latest_success(bundle: UniversalBundle, known: MappedHistory) -> SuccessState:
-    """The state after the latest event of a user.
+def latest_success(graph: UniversalGraph, known: MappedHistory) -> UserState:
+    """The state after the latest event of a user, with the rows of all events before it.
 
     A row depends on its event and on the `lookback` + `num_before` retained ones before it, nothing else. These are
     retained for each of the last `success_events` events, so a state that is made anew is equal to the last bit.
 
     Safe for several threads, as long as no two ask about the same user at once.
     """
-    shape, events = bundle.shape, known.events
-    first = max(events.count - len(events), events.count - shape.success_events)
-    state: SuccessState | None = known.network_state
-    known.network_state = None  # a run that fails leaves no half-advanced state behind
-    if state is None or not first <= state.num_seen <= events.count:
-        state = SuccessState(shape, first)
-    num_new = events.count - state.num_seen
-    if num_new:
-        past_4n = events.past(len(events))
-        ends = range(len(events) - num_new, len(events))
-        rows = np.stack([_success(bundle, past_4n[:, : end + 1]) for end in ends])
-        state.rows = np.concatenate([state.rows, rows])[-shape.success_events :]
-        state.num_seen = events.count
-    known.network_state = state
+    shape, events = graph.bundle.shape, known.events
+    oldest = events.count - len(events)
+    first = max(oldest, events.count - shape.success_events)
+    state: UserState | None = known.name_free_state
+    known.name_free_state = None  # a run that fails leaves no half-advanced state behind
+    if state is None or not first < state.num_seen <= events.count or state.is_worn:
+        # All that the first of the rows depends on, though none of the earlier rows.
+        state = UserState(shape, max(oldest, first - shape.lookback - shape.num_before))
+    for event, behavior, location, time_s, utc_offset_min in events.rows(events.count - state.num_seen):
+        if state.num_seen > first and state.row is None:
+            _, state.row = graph.run(state.past_4n, None, state.last(), state.success)
+        state.append(_name(event, behavior), location, time_s, utc_offset_min)
+    known.name_free_state = state
     return state
 
 
-def _success(bundle: UniversalBundle, past_4n: IntArray) -> FloatArray:
-    """The row of the last of some events, (K + 1,)."""
-    shape = bundle.shape
-    if past_4n.shape[1] == 1:  # the first event is new, and no kernel has anything to predict it from
-        first: FloatArray = np.eye(1, shape.success_columns, shape.success_columns - 1, dtype=np.float32)[0]
-        return first
-    read_4n = past_4n[:, -(shape.lookback + shape.num_before + 1) :]
-    row: FloatArray = run_graph(bundle.observe, ["success"], {"history": np.ascontiguousarray(read_4n)})[0]
-    return row
+def _name(event: int, behavior: int) -> int:
+    """The identity of what happened: the behavior, or, below 0, a known event that is none of the behaviors."""
+    return behavior if behavior > UNKNOWN else -1 - event
 
 
 def universal_probs(
-    bundle: UniversalBundle, known: MappedHistory | None, moment: Moment | None
+    graph: UniversalGraph, known: MappedHistory | None, moment: Moment | None
 ) -> tuple[list[str], FloatArray]:
     """The names that a user has used within reach, most recently used first, and their probabilities.
 
@@ -79,19 +116,16 @@ def universal_probs(
     """
     if known is None or not len(known.events):
         return [], _NO_USER
-    shape = bundle.shape
-    success_MK = latest_success(bundle, known).rows
-    past_4n = known.events.past(shape.lookback + shape.num_before)
-    ids = list(dict.fromkeys(past_4n[0, ::-1][: shape.lookback].tolist()))
-    time_s, utc_offset_min = moment or (0, 0)
-    inputs: dict[str, npt.NDArray[Any]] = {
-        "history": np.ascontiguousarray(past_4n),
-        "ids": np.array(ids, np.int64),
-        "success": success_MK,
-        "time_s": np.array([time_s]),
-        "utc_offset_min": np.array([utc_offset_min]),
-        "time_known": np.array([int(moment is not None)]),
-    }
-    (probs,) = run_graph(bundle.predict, ["probs"], inputs)
-    check_probabilities(probs, PREDICT_GRAPH)
-    return [known.own_behaviors.name_of(name) for name in ids], probs[:-1]
+    state = latest_success(graph, known)
+    question = moment and day_and_second(*moment)
+    known.name_free_state = None
+    probs, state.row = graph.run(state.past_4n, question, state.last(), state.success)
+    known.name_free_state = state
+    names = list(reversed(state.last_of))
+    probs = probs[:-1]
+    if min(names) < 0:
+        # Events that are none of the behaviors come, but they are never what is predicted.
+        is_behavior = np.array(names) > 0
+        probs = probs[is_behavior] / (1 - probs[~is_behavior].sum())
+        names = [name for name in names if name > 0]
+    return [known.behavior_name(name) for name in names], probs

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from edgebehave.histories.history import Mark, NamedEvents
 from edgebehave.histories.rolling_events import IdEvents, RollingEvents
-from edgebehave.vocabulary import UNKNOWN, Vocabulary
+from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 
 
 class PrivateNames:
@@ -53,6 +53,8 @@ class MappedHistory:
     mark           version of the history that `events` has reached.
     network_state  a place for the `NetworkState` that a bundle computes from `events`, None before. It is
                    kept here so that it is dropped together with the events that it was computed from.
+    name_free_state
+                   the same for the universal model.
     """
 
     def __init__(self, vocabulary: Vocabulary, capacity: int, mark: Mark, events: NamedEvents) -> None:
@@ -62,12 +64,25 @@ class MappedHistory:
         self.own_behaviors = PrivateNames(vocabulary.num_behaviors)
         self.own_locations = PrivateNames(vocabulary.num_locations)
         self.network_state: Any = None
+        self.name_free_state: Any = None
         self._last_unnamed = -1
         self.extend(mark, events)
 
     def is_plain(self, num_events: int) -> bool:
         """True if each of the last events has a behavior of the vocabulary."""
         return self._last_unnamed < max(0, self.events.count - num_events)
+
+    def behavior_name(self, behavior: int) -> str:
+        """The name of a behavior of the vocabulary or of the user's own."""
+        if behavior < self._vocabulary.num_behaviors:
+            return self._vocabulary.behaviors[behavior]
+        return self.own_behaviors.name_of(behavior)
+
+    def known_behaviors(self) -> tuple[int, int]:
+        """Retained events whose behavior the vocabulary holds, and retained events with a behavior."""
+        behavior = self.events.latest().behavior
+        num_known = np.count_nonzero((behavior > UNKNOWN) & (behavior < self._vocabulary.num_behaviors))
+        return int(num_known), int(np.count_nonzero(behavior != NO_BEHAVIOR))
 
     def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
         """Add an event that is the latest of the user."""

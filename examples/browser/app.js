@@ -89,14 +89,16 @@ async function prepareOffline() {
 
 async function main() {
   const bundle = await loadBundle();
-  const history = await StoredHistory.open("edgebehave", bundle?.shape.history_events ?? 512);
+  const shape = bundle?.shape ?? bundle?.universal;
+  const history = await StoredHistory.open("edgebehave", shape?.history_events ?? 512);
   const predictor = new Predictor(bundle, await history.read());
   // Tests check the runtime of this very page with golden vectors.
   globalThis.edgebehave = { bundle };
-  $("model").textContent = bundle
-    ? `A model with ${bundle.vocabulary.behaviors.length - 1} behaviors, and your habits`
-    : "Your habits alone, no model";
-  const names = bundle ? bundle.vocabulary.events.slice(1) : EVERYDAY;
+  const ofVocabulary = bundle?.universal
+    ? "The universal model, for any names"
+    : `A model with ${bundle?.vocabulary.behaviors.length - 1} behaviors, and your habits`;
+  $("model").textContent = bundle ? ofVocabulary : "Your habits alone, no model";
+  const names = bundle?.shape ? bundle.vocabulary.events.slice(1) : EVERYDAY;
 
   const tell = async (event) => {
     if (event === "") return;

@@ -7,8 +7,9 @@
  *     for (const { behavior, probability } of await predictor.predict({ k: 3 })) ...
  *
  * One predictor is one user. It runs bundles from `edgebehave export --target web`, and universal
- * bundles, in a browser or in Node, with the ONNX Runtime that it is given, and answers what the SDK in Python answers. All
- * state is a function of the retained events: store `history`, pass it to the next `Predictor`.
+ * bundles, in a browser or in Node, with the ONNX Runtime that it is given, and answers what the SDK
+ * in Python answers. All state is a function of the retained events: store `history`, pass it to the
+ * next `Predictor`.
  *
  * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
  */
@@ -17,6 +18,7 @@ const FORMAT_VERSION = 2;
 const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no location
 const NO_BEHAVIOR = -1; // of an event that is input only
 const HABIT_EVENTS = 512; // events kept without a bundle
+const FIRST_OWN_LOCATION = 2 ** 31; // id of the first location that a vocabulary lacks
 const EARLIEST_S = 631152000; // 1990: a time before it comes from a clock that was never set
 const LATEST_S = 4102444800; // 2100: seconds below cannot be taken for milliseconds
 
@@ -56,8 +58,8 @@ export async function openBundle(ort, read) {
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
   const load = async (name) => ort.InferenceSession.create(await verified(name), options);
   if (isUniversal) {
-    const [observe, predict] = [await load("observe.onnx"), await load("predict.onnx")];
-    return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, observe, predict };
+    const predict = await load("predict.onnx");
+    return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, predict };
   }
   const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
   return {
@@ -211,43 +213,60 @@ export class Predictor {
    * what is missing to 1 is that of any other name.
    */
   async #universal(question) {
-    const { past, moment } = question;
+    const { past, moment, count, pastChanges } = question;
     if (past.length === 0) return [];
-    const { ort, universal: shape, predict } = this.#bundle;
-    const numColumns = shape.success_columns;
-    const success = new Float32Array(shape.success_events * numColumns);
-    const rows = await this.#success(question);
-    rows.forEach((row, i) => success.set(row, (shape.success_events - rows.length + i) * numColumns));
-    const numNames = new Set(past.slice(-shape.lookback).map(({ behavior }) => behavior)).size;
-    const ids = Array.from({ length: numNames }, (_, i) => i + 1); // the most recent names
-    const { probs } = await predict.run({
-      history: historyTensor(ort, past.slice(-(shape.lookback + shape.num_before))),
-      ids: int64s(ort, ids),
-      success: new ort.Tensor("float32", success, [shape.success_events, numColumns]),
-      time_s: int64s(ort, [moment?.at ?? 0]),
-      utc_offset_min: int64s(ort, [moment?.utcOffsetMin ?? 0]),
-      time_known: int64s(ort, [moment === null ? 0 : 1]),
-    });
-    return probs.data.subarray(0, numNames);
-  }
-
-  /** Rows of success of the latest events, each from its event and those within reach before it. */
-  async #success({ past, count, pastChanges }) {
-    const { ort, universal: shape, observe } = this.#bundle;
-    const first = count - Math.min(past.length, shape.success_events);
+    const first = count - Math.min(past.length, this.#bundle.universal.success_events);
+    // `rows` are the rows of success of the events before number `numSeen`, the latest last.
     let { numSeen, rows } = this.#state ?? { numSeen: first, rows: [] };
     if (numSeen < first) [numSeen, rows] = [first, []];
     this.#state = null; // until it has advanced
-    for (; numSeen < count; numSeen += 1) {
+    for (; numSeen < count - 1; numSeen += 1) {
       const end = past.length - (count - numSeen) + 1;
-      const read = past.slice(Math.max(0, end - shape.lookback - shape.num_before - 1), end);
-      let row = new Float32Array(shape.success_columns).fill(1, -1); // the first event is new
-      if (end > 1) row = (await observe.run({ history: historyTensor(ort, read) })).success.data;
-      rows = [...rows, row].slice(-shape.success_events);
+      rows = [...rows, (await this.#look(past.slice(0, end), rows, null)).row];
     }
+    const { probs, row } = await this.#look(past, rows.slice(0, rows.length - (numSeen - count + 1)), moment);
+    if (numSeen < count) rows = [...rows, row];
     // Not if the past has changed since the question was asked.
-    if (pastChanges === this.#pastChanges) this.#state = { numSeen, rows };
-    return rows;
+    const kept = rows.slice(-this.#bundle.universal.success_events);
+    if (pastChanges === this.#pastChanges) this.#state = { numSeen: count, rows: kept };
+    return probs.subarray(0, -1);
+  }
+
+  /**
+   * One run of the graph of the universal model.
+   *
+   * past    at least one event; names and locations are numbers of which only the identity matters.
+   * rows    rows of success of the events before the last one.
+   * moment  null: not known.
+   * Returns { probs, row }: of the names within reach, the most recent first, and of any other name;
+   * and the row of success of the last event.
+   */
+  async #look(past, rows, moment) {
+    const { ort, universal: shape, predict } = this.#bundle;
+    const read = past.slice(-(shape.lookback + shape.num_before + 1));
+    const last = new Map(); // name => where it came last, -1 for the last event
+    read.slice(-shape.lookback).reverse().forEach(({ behavior }, age) => {
+      if (!last.has(behavior)) last.set(behavior, -1 - age);
+    });
+    const asked = { behavior: 0, location: 0, ...(moment ?? dated(read.at(-1))) };
+    const columns = [...read, asked].map((event) => [
+      event.behavior,
+      event.location && event.location - FIRST_OWN_LOCATION + 1,
+      ...dayAndSecond(event),
+    ]);
+    const history = [0, 1, 2, 3].flatMap((row) => columns.map((column) => column[row]));
+    const success = new Float32Array((shape.success_events - 1) * shape.success_columns);
+    const latest = rows.slice(-(shape.success_events - 1));
+    latest.forEach((row, i) =>
+      success.set(row, (shape.success_events - 1 - latest.length + i) * shape.success_columns),
+    );
+    const outputs = await predict.run({
+      history: new ort.Tensor("float32", Float32Array.from(history), [4, columns.length]),
+      last: int64s(ort, [...last.values()]),
+      success: new ort.Tensor("float32", success, [shape.success_events - 1, shape.success_columns]),
+      known: new ort.Tensor("float32", Float32Array.of(moment === null ? 0 : 1), [1]),
+    });
+    return { probs: outputs.probs.data, row: outputs.new_success.data };
   }
 
   /**
@@ -274,7 +293,7 @@ export class Predictor {
       }
       let locationId = vocabulary.locationId(location);
       if (location !== null && locationId === UNKNOWN) {
-        if (!ownLocations.has(location)) ownLocations.set(location, 2 ** 31 + ownLocations.size);
+        if (!ownLocations.has(location)) ownLocations.set(location, FIRST_OWN_LOCATION + ownLocations.size);
         locationId = ownLocations.get(location);
       }
       past.push({ behavior, location: locationId, at, utcOffsetMin });
@@ -398,6 +417,14 @@ function kernelWeights(past, j, moment) {
   const gap = logGap(past[j].at - past[j - 1].at) - logGap(moment.at - past[n - 1].at);
   const alike = bell(clockDistance(then.slot, now.slot) / 3) * bell(gap / 0.7);
   return [...weights, hour, sameLast * alike, sameLocation * alike];
+}
+
+const dated = ({ at, utcOffsetMin }) => ({ at, utcOffsetMin });
+
+/** Local days since Saturday, 3 January 1970, and seconds of the local day. */
+function dayAndSecond({ at, utcOffsetMin }) {
+  const local = at + 60 * utcOffsetMin - 2 * 86400;
+  return [Math.floor(local / 86400), modulo(local, 86400)];
 }
 
 const bell = (distance) => Math.exp(-0.5 * distance ** 2);

@@ -1,8 +1,8 @@
 /*
  * On-device next-behavior prediction for Android: observe what a user does, predict what comes next.
  *
- * NOT COMPILED HERE: no Android SDK was at hand. A translation, part by part, of
- * examples/browser/edgebehave.js, which is tested; check it with golden vectors before use.
+ * A translation, part by part, of examples/browser/edgebehave.js, which is tested. It compiles, but has
+ * NOT RUN HERE, as no Android SDK was at hand: check it with golden vectors before use.
  *
  *     dependencies { implementation("com.microsoft.onnxruntime:onnxruntime-android:1.26.0") }
  *
@@ -11,8 +11,8 @@
  *     predictor.observe("camera.open", location = "home")
  *     for ((behavior, probability) in predictor.predict(k = 3)) ...
  *
- * One predictor is one user. It runs bundles from `edgebehave export --target web`, whose graphs are
- * standard operators. All state is a function of the retained events: store `history`, pass it to
+ * One predictor is one user. It runs bundles from `edgebehave export --target web`, and universal
+ * bundles (edgebehave/universal_bundle), whose graphs are standard operators. All state is a function of the retained events: store `history`, pass it to
  * the next Predictor. Calls from several threads wait for each other; predict off the main thread.
  *
  * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
@@ -40,6 +40,7 @@ private const val FORMAT_VERSION = 2
 private const val UNKNOWN = 0 // id of names that a vocabulary lacks, and of no location
 private const val NO_BEHAVIOR = -1 // of an event that is input only
 private const val HABIT_EVENTS = 512 // events kept without a bundle
+private const val FIRST_OWN_LOCATION = 1L shl 31 // id of the first location that a vocabulary lacks
 private const val EARLIEST_S = 631_152_000L // 1990: a time before it comes from a clock never set
 private const val LATEST_S = 4_102_444_800L // 2100: seconds below cannot be milliseconds
 
@@ -82,14 +83,16 @@ class Bundle(read: (String) -> ByteArray) {
     val shape: JSONObject
     val classPriors: DoubleArray
     val vocabulary: Vocabulary
-    val observe: OrtSession
+    val observe: OrtSession? // null: universal
     val predict: OrtSession
+    val isUniversal: Boolean
 
     init {
         val text = String(read("manifest.json"), Charsets.UTF_8)
         val manifest = JSONObject(text)
         val (format, target) = manifest.optInt("format_version") to manifest.optString("target")
-        require(format == FORMAT_VERSION && target == "web") {
+        isUniversal = manifest.optString("kind") == "universal"
+        require(format == FORMAT_VERSION && (isUniversal || target == "web")) {
             "this client reads bundles of format $FORMAT_VERSION for the web, got format $format " +
                 "for $target; export again with --target web"
         }
@@ -100,27 +103,37 @@ class Bundle(read: (String) -> ByteArray) {
         val verified = { name: String ->
             verify(name, read(name), files.getJSONObject(name).getString("sha256"))
         }
-        val vocabularyJson = JSONObject(String(verified("vocabulary.json"), Charsets.UTF_8))
-        val names = { kind: String -> vocabularyJson.getJSONArray(kind).map { it as String } }
         shape = manifest.getJSONObject("model")
-        classPriors = manifest.getJSONArray("class_priors").map { (it as Number).toDouble() }
-            .toDoubleArray()
-        vocabulary = Vocabulary(
-            names("behaviors"),
-            names("events"),
-            names("locations"),
-            vocabularyJson.getJSONArray("event_to_behavior").map { (it as Number).toInt() },
-        )
+        if (isUniversal) {
+            classPriors = DoubleArray(0)
+            vocabulary = Vocabulary.NONE
+        } else {
+            val vocabularyJson = JSONObject(String(verified("vocabulary.json"), Charsets.UTF_8))
+            val names = { kind: String -> vocabularyJson.getJSONArray(kind).map { it as String } }
+            classPriors = manifest.getJSONArray("class_priors").map { (it as Number).toDouble() }
+                .toDoubleArray()
+            vocabulary = Vocabulary(
+                names("behaviors"),
+                names("events"),
+                names("locations"),
+                vocabularyJson.getJSONArray("event_to_behavior").map { (it as Number).toInt() },
+            )
+        }
         // The graphs are so small that a second thread costs more than it does.
         val options = OrtSession.SessionOptions().apply {
             setIntraOpNumThreads(1)
             setInterOpNumThreads(1)
         }
-        observe = environment.createSession(verified("observe.onnx"), options)
+        observe = if (isUniversal) null else {
+            environment.createSession(verified("observe.onnx"), options)
+        }
         predict = environment.createSession(verified("predict.onnx"), options)
     }
 
     operator fun get(name: String): Int = shape.getInt(name)
+
+    /** A number that bundles of a vocabulary alone have. */
+    fun getOr(name: String, otherwise: Int): Int = shape.optInt(name, otherwise)
 
     private fun verify(name: String, content: ByteArray, digest: String): ByteArray {
         val sha256 = MessageDigest.getInstance("SHA-256").digest(content)
@@ -139,6 +152,9 @@ private class Past(val behavior: Int, val location: Long, val at: Long, val utcO
 /** The network after the first [numSeen] events. cache: (2 L, C, D). */
 private class State(val numSeen: Long, val hidden: FloatArray, val cache: FloatArray)
 
+/** Rows of past success, of the events before number [numSeen], the latest last. */
+private class Success(val numSeen: Long, val rows: List<FloatArray>)
+
 /** Predictions for one user. Without a bundle habits alone predict, from the first event on. */
 class Predictor(private val bundle: Bundle? = null, history: History = History()) {
     private val vocabulary = bundle?.vocabulary ?: Vocabulary.NONE
@@ -146,6 +162,7 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
     private val events = history.events.takeLast(capacity).toMutableList()
     private var count = max(history.count, history.events.size.toLong())
     private var state: State? = null // null: to be made from the events
+    private var success: Success? = null // the same for a universal bundle
 
     val history: History
         @Synchronized get() = History(events.toList(), count)
@@ -166,7 +183,7 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         val noted = Event(event, location, at, utcOffsetMin)
         count += 1
         val position = events.indexOfLast { it.at <= at } + 1
-        if (position < events.size) state = null
+        if (position < events.size) startAnew()
         events.add(position, noted)
         if (events.size > capacity) events.removeAt(0)
         return noted
@@ -177,7 +194,12 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
     fun forget() {
         events.clear()
         count = 0
+        startAnew()
+    }
+
+    private fun startAnew() {
         state = null
+        success = null
     }
 
     /**
@@ -195,12 +217,88 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         val (past, names) = pastBehaviors()
         val probs = when {
             bundle == null -> habitsAlone(past, names.size, at, utcOffsetMin)
+            bundle.isUniversal -> universal(bundle, past, at, utcOffsetMin)
             events.isEmpty() || (bundle.shape.getBoolean("habits") && past.isEmpty()) ->
                 bundle.classPriors.drop(1)
             else -> answer(bundle, past, names.size, at, utcOffsetMin, location)
         }
         return probs.indices.sortedByDescending { probs[it] }.take(k) // stable
             .map { Prediction(names[it], probs[it]) }
+    }
+
+    /**
+     * The universal model's probabilities of the names used within reach, the most recent first; what
+     * is missing to 1 is that of any other name.
+     */
+    private fun universal(
+        bundle: Bundle,
+        past: List<Past>,
+        at: Long?,
+        utcOffsetMin: Int,
+    ): List<Double> {
+        if (past.isEmpty()) return emptyList()
+        val first = count - min(past.size, bundle["success_events"])
+        var now = success ?: Success(first, emptyList())
+        if (now.numSeen < first) now = Success(first, emptyList())
+        success = null // until it has advanced
+        while (now.numSeen < count - 1) {
+            val end = past.size - (count - now.numSeen).toInt() + 1
+            val (_, row) = look(bundle, past.subList(0, end), now.rows, null)
+            now = Success(now.numSeen + 1, now.rows + listOf(row))
+        }
+        val before = if (now.numSeen == count) now.rows.dropLast(1) else now.rows
+        val moment = at?.let { dayAndSecond(it, utcOffsetMin) }
+        val (probs, row) = look(bundle, past, before, moment)
+        success = Success(count, (before + listOf(row)).takeLast(bundle["success_events"]))
+        return probs.dropLast(1).map { it.toDouble() }
+    }
+
+    /**
+     * One run of the graph of the universal model: probabilities of the names within reach, the most
+     * recent first, and of any other name; and the row of success of the last event.
+     *
+     * [rows] are the rows of the events before the last one; [moment] null: not known.
+     */
+    private fun look(
+        bundle: Bundle,
+        past: List<Past>,
+        rows: List<FloatArray>,
+        moment: Pair<Long, Long>?,
+    ): Pair<FloatArray, FloatArray> {
+        val lookback = bundle["lookback"]
+        val read = past.takeLast(lookback + bundle["num_before"] + 1)
+        val last = LinkedHashMap<Int, Long>() // name -> where it came last, -1 for the last event
+        read.takeLast(lookback).asReversed().forEachIndexed { age, one ->
+            last.getOrPut(one.behavior) { -1L - age }
+        }
+        val times = read.map { dayAndSecond(it.at, it.utcOffsetMin) }
+        val asked = moment ?: times.last()
+        val width = read.size + 1
+        val history = FloatArray(4 * width)
+        read.forEachIndexed { i, one ->
+            history[i] = one.behavior.toFloat()
+            val location = one.location
+            history[width + i] =
+                if (location == 0L) 0f else (location - FIRST_OWN_LOCATION + 1).toFloat()
+            history[2 * width + i] = times[i].first.toFloat()
+            history[3 * width + i] = times[i].second.toFloat()
+        }
+        history[3 * width - 1] = asked.first.toFloat()
+        history[4 * width - 1] = asked.second.toFloat()
+        val (numRows, numColumns) = bundle["success_events"] - 1 to bundle["success_columns"]
+        val success = FloatArray(numRows * numColumns)
+        val latest = rows.takeLast(numRows)
+        latest.forEachIndexed { i, row ->
+            row.copyInto(success, (numRows - latest.size + i) * numColumns)
+        }
+        val feeds = mapOf(
+            "history" to floats(history, 4, width.toLong()),
+            "last" to longs(*last.values.toLongArray()),
+            "success" to floats(success, numRows.toLong(), numColumns.toLong()),
+            "known" to floats(floatArrayOf(if (moment == null) 0f else 1f), 1),
+        )
+        val (probs, row) = run(bundle.predict, feeds, "probs", "new_success")
+        return probs to row
     }
 
     /** Probabilities of the candidates from the model. */
@@ -240,11 +338,12 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
      */
     private fun pastBehaviors(): Pair<List<Past>, List<String>> {
         val numKnown = vocabulary.behaviors.size
-        val numSpare = bundle?.get("num_spare") ?: HABIT_EVENTS
+        val numSpare = bundle?.getOr("num_spare", HABIT_EVENTS) ?: HABIT_EVENTS
         val slots = LinkedHashMap<String, Int>()
         val ownLocations = HashMap<String, Long>()
         val past = ArrayList<Past>()
-        for (one in events.takeLast(bundle?.get("habit_events") ?: HABIT_EVENTS).asReversed()) {
+        val numPast = bundle?.getOr("habit_events", HABIT_EVENTS) ?: HABIT_EVENTS
+        for (one in events.takeLast(numPast).asReversed()) {
             val eventId = vocabulary.eventId(one.event)
             var behavior =
                 if (eventId != UNKNOWN) vocabulary.eventToBehavior[eventId]
@@ -256,7 +355,9 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
             }
             var locationId = vocabulary.locationId(one.location).toLong()
             if (one.location != null && locationId == UNKNOWN.toLong()) {
-                locationId = ownLocations.getOrPut(one.location) { (1L shl 31) + ownLocations.size }
+                locationId = ownLocations.getOrPut(one.location) {
+                    FIRST_OWN_LOCATION + ownLocations.size
+                }
             }
             past.add(Past(behavior, locationId, one.at, one.utcOffsetMin))
         }
@@ -295,7 +396,7 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
                     bundle["head_width"].toLong(),
                 ),
             )
-            val (hidden, newRows) = run(bundle.observe, feeds, "hidden", "new_rows")
+            val (hidden, newRows) = run(bundle.observe!!, feeds, "hidden", "new_rows")
             val cache = appended(now.cache, newRows, numRows, width, bundle["window"] - 1)
             now = State(now.numSeen + 1, hidden, cache)
         }
@@ -330,6 +431,12 @@ class Predictor(private val bundle: Bundle? = null, history: History = History()
         require(at in EARLIEST_S until LATEST_S) { "at must be unix seconds in 1990..2100, got $at" }
         require(abs(utcOffsetMin) <= 840) { "utcOffsetMin must lie in -840..840, got $utcOffsetMin" }
     }
+}
+
+/** Local days since Saturday, 3 January 1970, and seconds of the local day. */
+private fun dayAndSecond(at: Long, utcOffsetMin: Int): Pair<Long, Long> {
+    val local = at + 60L * utcOffsetMin - 2 * 86_400
+    return Math.floorDiv(local, 86_400L) to Math.floorMod(local, 86_400L)
 }
 
 private fun now() = System.currentTimeMillis() / 1000

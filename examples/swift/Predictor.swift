@@ -11,8 +11,8 @@
  *     try predictor.observe("camera.open", location: "home")
  *     for one in try predictor.predict(k: 3) { print(one.behavior, one.probability) }
  *
- * One predictor is one user. It runs bundles from `edgebehave export --target web`, whose graphs are
- * standard operators. All state is a function of the retained events: store `history`, pass it to
+ * One predictor is one user. It runs bundles from `edgebehave export --target web`, and universal
+ * bundles (edgebehave/universal_bundle), whose graphs are standard operators. All state is a function of the retained events: store `history`, pass it to
  * the next Predictor. Calls from several threads wait for each other; predict off the main thread.
  *
  * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
@@ -26,6 +26,7 @@ private let formatVersion = 2
 private let unknown = 0  // id of names that a vocabulary lacks, and of no location
 private let noBehavior = -1  // of an event that is input only
 private let habitEvents = 512  // events kept without a bundle
+private let firstOwnLocation = 1 << 31  // id of the first location that a vocabulary lacks
 private let earliestS = 631_152_000  // 1990: a time before it comes from a clock that was never set
 private let latestS = 4_102_444_800  // 2100: seconds below cannot be taken for milliseconds
 
@@ -84,7 +85,9 @@ public final class Bundle {
   let shape: [String: Any]
   let classPriors: [Double]
   let vocabulary: Vocabulary
-  let observe, predict: ORTSession
+  let observe: ORTSession?  // nil: universal
+  let predict: ORTSession
+  let isUniversal: Bool
   private let environment: ORTEnv
 
   public init(folder: URL) throws {
@@ -96,7 +99,8 @@ public final class Bundle {
     let manifestFile = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
     guard
       let manifest = try JSONSerialization.jsonObject(with: manifestFile) as? [String: Any],
-      manifest["format_version"] as? Int == formatVersion, manifest["target"] as? String == "web"
+      manifest["format_version"] as? Int == formatVersion,
+      manifest["kind"] as? String == "universal" || manifest["target"] as? String == "web"
     else {
       throw PredictorError(
         "this client reads bundles of format \(formatVersion) for the web; export with --target web")
@@ -111,19 +115,11 @@ public final class Bundle {
       let content = try Data(contentsOf: folder.appendingPathComponent(name))
       return try verify(name, content, files[name]?["sha256"] as? String)
     }
-    guard
-      let vocabularyJson = try JSONSerialization.jsonObject(with: verified("vocabulary.json"))
-        as? [String: Any],
-      let events = vocabularyJson["events"] as? [String], let locations = vocabularyJson["locations"] as? [String],
-      let behaviors = vocabularyJson["behaviors"] as? [String],
-      let eventToBehavior = vocabularyJson["event_to_behavior"] as? [Int],
-      let model = manifest["model"] as? [String: Any],
-      let priors = manifest["class_priors"] as? [Double]
-    else { throw PredictorError("the bundle lacks a part; copy or export it again") }
-    vocabulary = Vocabulary(
-      events: events, locations: locations, behaviors: behaviors, eventToBehavior: eventToBehavior)
+    isUniversal = manifest["kind"] as? String == "universal"
+    guard let model = manifest["model"] as? [String: Any] else {
+      throw PredictorError("the bundle lacks a part; copy or export it again")
+    }
     shape = model
-    classPriors = priors
     let environment = try ORTEnv(loggingLevel: .warning)
     // The graphs are so small that a second thread costs more than it does.
     let options = try ORTSessionOptions()
@@ -133,12 +129,32 @@ public final class Bundle {
       let path = folder.appendingPathComponent(name).path
       return try ORTSession(env: environment, modelPath: path, sessionOptions: options)
     }
-    observe = try open("observe.onnx")
     predict = try open("predict.onnx")
     self.environment = environment
+    if isUniversal {
+      (observe, vocabulary, classPriors) = (nil, .none, [])
+      return
+    }
+    guard
+      let vocabularyJson = try JSONSerialization.jsonObject(with: verified("vocabulary.json"))
+        as? [String: Any],
+      let events = vocabularyJson["events"] as? [String], let locations = vocabularyJson["locations"] as? [String],
+      let behaviors = vocabularyJson["behaviors"] as? [String],
+      let eventToBehavior = vocabularyJson["event_to_behavior"] as? [Int],
+      let priors = manifest["class_priors"] as? [Double]
+    else { throw PredictorError("the bundle lacks a part; copy or export it again") }
+    vocabulary = Vocabulary(
+      events: events, locations: locations, behaviors: behaviors, eventToBehavior: eventToBehavior)
+    classPriors = priors
+    observe = try open("observe.onnx")
   }
 
   subscript(name: String) -> Int { (shape[name] as? NSNumber)?.intValue ?? 0 }
+
+  /// A number that bundles of a vocabulary alone have.
+  func get(_ name: String, or otherwise: Int) -> Int {
+    (shape[name] as? NSNumber)?.intValue ?? otherwise
+  }
 }
 
 /// What the habit kernels see of an event: ids, not names.
@@ -153,6 +169,12 @@ private struct State {
   var cache: [Float] = []
 }
 
+/// Rows of past success, of the events before number `numSeen`, the latest last.
+private struct Success {
+  var numSeen: Int
+  var rows: [[Float]] = []
+}
+
 /// Predictions for one user. Without a bundle habits alone predict, from the first event on.
 public final class Predictor {
   private let bundle: Bundle?
@@ -161,6 +183,7 @@ public final class Predictor {
   private var events: [Event]
   private var count: Int
   private var state: State?  // nil: to be made from the events
+  private var success: Success?  // the same for a universal bundle
   private let lock = NSLock()
 
   public init(_ bundle: Bundle? = nil, history: History = History()) {
@@ -195,7 +218,7 @@ public final class Predictor {
     defer { lock.unlock() }
     count += 1
     let position = (events.lastIndex { $0.at <= noted.at } ?? -1) + 1
-    if position < events.count { state = nil }
+    if position < events.count { (state, success) = (nil, nil) }
     events.insert(noted, at: position)
     if events.count > capacity { events.removeFirst() }
     return noted
@@ -205,7 +228,7 @@ public final class Predictor {
   public func forget() {
     lock.lock()
     defer { lock.unlock() }
-    (events, count, state) = ([], 0, nil)
+    (events, count, state, success) = ([], 0, nil, nil)
   }
 
   /// The k most probable next behaviors, best first. `at` nil: the moment is not known.
@@ -218,7 +241,9 @@ public final class Predictor {
     defer { lock.unlock() }
     let (past, names) = pastBehaviors()
     var probs: [Double]
-    if let bundle = bundle {
+    if let bundle = bundle, bundle.isUniversal {
+      probs = try universal(bundle, past, moment)
+    } else if let bundle = bundle {
       if events.isEmpty || (bundle["habits"] != 0 && past.isEmpty) {
         probs = Array(bundle.classPriors.dropFirst())
       } else {
@@ -229,6 +254,60 @@ public final class Predictor {
     }
     let best = probs.indices.sorted { probs[$0] > probs[$1] || (probs[$0] == probs[$1] && $0 < $1) }
     return best.prefix(k).map { Prediction(behavior: names[$0], probability: probs[$0]) }
+  }
+
+  /// The universal model's probabilities of the names used within reach, the most recent first; what is
+  /// missing to 1 is that of any other name.
+  private func universal(_ bundle: Bundle, _ past: [Past], _ moment: Moment?) throws -> [Double] {
+    if past.isEmpty { return [] }
+    let first = count - min(past.count, bundle["success_events"])
+    var now = Success(numSeen: first)
+    if let success = success, success.numSeen >= first { now = success }
+    success = nil  // until it has advanced
+    while now.numSeen < count - 1 {
+      let end = past.count - (count - now.numSeen) + 1
+      now.rows.append(try look(bundle, Array(past[..<end]), now.rows, nil).row)
+      now.numSeen += 1
+    }
+    let before = now.numSeen == count ? Array(now.rows.dropLast()) : now.rows
+    let asked = moment.map { dayAndSecond($0.at, $0.utcOffsetMin) }
+    let (probs, row) = try look(bundle, past, before, asked)
+    success = Success(numSeen: count, rows: (before + [row]).suffix(bundle["success_events"]))
+    return probs.dropLast().map { Double($0) }
+  }
+
+  /// One run of the graph of the universal model: probabilities of the names within reach, the most recent
+  /// first, and of any other name; and the row of success of the last event.
+  ///
+  /// `rows` are the rows of the events before the last one; `moment` nil: not known.
+  private func look(
+    _ bundle: Bundle, _ past: [Past], _ rows: [[Float]], _ moment: (day: Int, second: Int)?
+  ) throws -> (probs: [Float], row: [Float]) {
+    let lookback = bundle["lookback"]
+    let read = Array(past.suffix(lookback + bundle["num_before"] + 1))
+    var seen: Set<Int> = []
+    var last: [Int] = []  // where each name came last, -1 for the last event
+    for (age, one) in read.suffix(lookback).reversed().enumerated()
+    where seen.insert(one.behavior).inserted {
+      last.append(-1 - age)
+    }
+    let times = read.map { dayAndSecond($0.at, $0.utcOffsetMin) }
+    let asked = moment ?? times[times.count - 1]
+    var history = read.map { Float($0.behavior) } + [0]
+    history += read.map { $0.location == 0 ? 0 : Float($0.location - firstOwnLocation + 1) } + [0]
+    history += times.map { Float($0.day) } + [Float(asked.day)]
+    history += times.map { Float($0.second) } + [Float(asked.second)]
+    let (numRows, numColumns) = (bundle["success_events"] - 1, bundle["success_columns"])
+    let latest = rows.suffix(numRows)
+    let padding = [Float](repeating: 0, count: (numRows - latest.count) * numColumns)
+    let feeds = [
+      "history": try floats(history, [4, read.count + 1]),
+      "last": try longs(last),
+      "success": try floats(padding + latest.joined(), [numRows, numColumns]),
+      "known": try floats([moment == nil ? 0 : 1], [1]),
+    ]
+    let outputs = try run(bundle.predict, feeds, ["probs", "new_success"])
+    return (outputs[0], outputs[1])
   }
 
   /// Probabilities of the candidates from the model.
@@ -262,12 +341,12 @@ public final class Predictor {
   /// Unknown locations have ids of their own beyond the vocabulary: only their identity matters.
   private func pastBehaviors() -> ([Past], [String]) {
     let numKnown = vocabulary.behaviors.count
-    let numSpare = bundle?["num_spare"] ?? habitEvents
+    let numSpare = bundle?.get("num_spare", or: habitEvents) ?? habitEvents
     var own: [String] = []
     var slots: [String: Int] = [:]
     var ownLocations: [String: Int] = [:]
     var past: [Past] = []
-    for one in events.suffix(bundle?["habit_events"] ?? habitEvents).reversed() {
+    for one in events.suffix(bundle?.get("habit_events", or: habitEvents) ?? habitEvents).reversed() {
       let eventId = vocabulary.eventId(one.event)
       var behavior = vocabulary.eventToBehavior[eventId]
       if eventId == unknown { behavior = vocabulary.behaviorId(one.event) }
@@ -281,7 +360,7 @@ public final class Predictor {
       }
       var locationId = vocabulary.locationId(one.location)
       if let location = one.location, locationId == unknown {
-        locationId = ownLocations[location] ?? (1 << 31) + ownLocations.count
+        locationId = ownLocations[location] ?? firstOwnLocation + ownLocations.count
         ownLocations[location] = locationId
       }
       past.append(
@@ -312,7 +391,7 @@ public final class Predictor {
         "position": try longs([now.numSeen], []),
         "cache": try floats(now.cache, [numRows, numCached] + cacheShape),
       ]
-      let outputs = try run(bundle.observe, feeds, ["hidden", "new_rows"])
+      let outputs = try run(bundle.observe!, feeds, ["hidden", "new_rows"])
       now.hidden = outputs[0]
       now.cache = appended(now.cache, outputs[1], numRows, width, bundle["window"] - 1)
       now.numSeen += 1
@@ -344,6 +423,12 @@ public final class Predictor {
     return try ORTValue(
       tensorData: content, elementType: .float, shape: shape.map { NSNumber(value: $0) })
   }
+}
+
+/// Local days since Saturday, 3 January 1970, and seconds of the local day.
+private func dayAndSecond(_ at: Int, _ utcOffsetMin: Int) -> (day: Int, second: Int) {
+  let local = at + 60 * utcOffsetMin - 2 * 86_400  // positive since 1990
+  return (local / 86_400, local % 86_400)
 }
 
 /// UTC seconds, and minutes to add for local time.

@@ -6,15 +6,15 @@ The bundle that comes with the package is made by
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
-from edgebehave.bundles.model_shape import GRAPHS
+from edgebehave.bundles.model_shape import PREDICT_GRAPH
 from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle
 from edgebehave_export.bundle import MIN_RUNTIME, bundle_folder, graph_bytes
-from edgebehave_export.graphs.universal_graphs import universal_observe, universal_predict
+from edgebehave_export.graphs.universal_graphs import universal_predict
 from edgebehave_export.parity.report import ParityReport
 from edgebehave_export.parity.universal_parity import LENGTHS, check_universal_parity
 from edgebehave_export.quantization import quantize
@@ -25,8 +25,6 @@ from edgebehave_train.universal.pretraining import CONFIG_FILE, WEIGHTS_FILE, lo
 from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalModel
 
 Precision = Literal["fp32", "int8"]
-
-LICENSE_NOTE = "trained on random worlds; no real log"
 
 
 def is_universal_run(path: Path) -> bool:
@@ -77,7 +75,7 @@ def export_universal(
         manifest = {
             "precision": precision,
             "model": _shape(model),
-            "license_note": LICENSE_NOTE,
+            "license_note": license_note(train.get("logs", ())),
             "parity": parity.to_json(),
             "source": {
                 "seed": train["seed"],
@@ -93,7 +91,7 @@ def export_universal(
 
 def universal_graphs(model: UniversalModel) -> dict[str, dict[str, bytes]]:
     """Contents of the graphs by precision and by file name."""
-    graphs = dict(zip(GRAPHS, (universal_observe(model), universal_predict(model)), strict=True))
+    graphs = {PREDICT_GRAPH: universal_predict(model)}
     int8 = {name: quantize(proto, None) for name, proto in graphs.items()}
     return {"fp32": graph_bytes(graphs), "int8": graph_bytes(int8)}
 
@@ -108,12 +106,22 @@ def write_universal(folder: Path, manifest: Mapping[str, Any], graphs: Mapping[s
     (folder / "manifest.json").write_bytes(digested_manifest(whole | {"files": files}))
 
 
+def license_note(logs: Sequence[str]) -> str:
+    """What a model was trained on. logs: source and fingerprint of each, as in `UniversalTrainConfig`."""
+    sources = [log.rpartition(" ")[0] or log for log in logs]
+    return (
+        f"trained on random worlds and on logs: {'; '.join(sources)}"
+        if logs
+        else "trained on random worlds; no real log"
+    )
+
+
 def _shape(model: UniversalModel) -> dict[str, int]:
     """The part of a manifest that `edgebehave.bundles.universal_bundle.UniversalShape` reads."""
     return {
         "lookback": LOOKBACK,
         "num_before": NUM_BEFORE,
         "success_events": SUCCESS_EVENTS,
-        "success_columns": model.config.num_kernels + 1,
+        "success_columns": model.config.num_kernels + 2,
         "history_events": READ_EVENTS,
     }

@@ -14,7 +14,7 @@ import torch
 
 from edgebehave_export.universal import export_universal
 from edgebehave_train.files import write_json, write_tensors
-from edgebehave_train.universal.pretraining import CONFIG_FILE, WEIGHTS_FILE, UniversalTrainConfig
+from edgebehave_train.universal.pretraining import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE, UniversalTrainConfig
 from edgebehave_train.universal.universal_model import UniversalConfig, UniversalModel
 
 TINY_UNIVERSAL = Path(__file__).parent / "tiny_universal"
@@ -30,7 +30,7 @@ def write_random_run(folder: Path) -> UniversalModel:
         for weights in model.parameters():
             weights += 0.2 * torch.randn(weights.shape)
     folder.mkdir(parents=True)
-    write_json(folder / CONFIG_FILE, {"format_version": 1, "train": config})
+    write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, "train": config})
     write_tensors(folder / WEIGHTS_FILE, model.state_dict())
     return model.eval()
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +15,12 @@ BROWSE = Path(__file__).with_name("browse.js")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    elsewhere: ClassVar[dict[str, Path]] = {}
+    """Address -> file outside the project's folder."""
+
+    def translate_path(self, path):
+        return str(self.elsewhere.get(path) or super().translate_path(path))
+
     def log_message(self, *_):
         pass
 
@@ -30,6 +37,15 @@ def site():
         thread.join()
 
 
+def browse(chromium: str, page: str, golden: str) -> dict:
+    """What browse.js saw."""
+    done = subprocess.run(["node", BROWSE, chromium, page, golden], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["errors"] == []
+    return report
+
+
 @pytest.fixture(scope="module", params=["with a bundle", "habits alone"])
 def seen(request, chromium, site):
     """What browse.js saw."""
@@ -38,11 +54,21 @@ def seen(request, chromium, site):
     if request.param == "with a bundle":
         page = f"{site}/examples/browser/index.html?bundle={bundle}/web"
         golden = f"{site}{bundle}/golden.jsonl.gz"
-    done = subprocess.run(["node", BROWSE, chromium, page, golden], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["errors"] == []
-    return report
+    return browse(chromium, page, golden)
+
+
+@pytest.mark.timeout(900)  # half a minute on an idle core
+def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories(chromium, site, universal_golden):
+    _Quiet.elsewhere["/universal.jsonl.gz"] = universal_golden
+    page = f"{site}/examples/browser/index.html?bundle=/edgebehave/universal_bundle"
+    report = browse(chromium, page, f"{site}/universal.jsonl.gz")
+    golden = report["golden"]
+    assert golden["histories"] == golden["sameTop1"] == 1000, golden["wrong"][:3]
+    assert golden["largestDifference"] < 1e-3
+    assert report["first"]["model"] == "The universal model, for any names"
+    assert report["first"]["predictions"] == []
+    assert len(report["tapped"]["predictions"]) == 3
+    assert report["reloaded"]["predictions"] == report["tapped"]["predictions"]
 
 
 @pytest.mark.parametrize("seen", ["with a bundle"], indirect=True)

@@ -12,6 +12,7 @@ import edgebehave.predictor as predictor_module
 from edgebehave import Predictor
 from edgebehave.answers.question import habits_alone
 from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.universal_bundle import SHIPPED
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,14 @@ def test_golden_vectors_have_the_same_answers(node):
     assert report["sameTop1"] == report["sameTop5"] == report["histories"]
     assert report["largestDifference"] < 1e-4
     assert done.returncode == 0
+
+
+@pytest.mark.timeout(900)  # half a minute on an idle core
+def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories(node, universal_golden):
+    done = node(EXAMPLES / "node/check_golden.js", SHIPPED, universal_golden)
+    report = json.loads(done.stdout)
+    assert report["histories"] == report["sameTop1"] == 1000, report["wrong"][:3]
+    assert report["largestDifference"] < 1e-3
 
 
 def test_vectors_of_another_bundle_are_refused(node):

@@ -13,7 +13,7 @@ import edgebehave_export.universal as universal_module
 from edgebehave import Predictor
 from edgebehave.bundles.universal_bundle import UniversalBundle
 from edgebehave_export.parity.report import ParityError
-from edgebehave_export.universal import LICENSE_NOTE, export_universal, is_universal_run, universal_graphs
+from edgebehave_export.universal import export_universal, is_universal_run, license_note, universal_graphs
 
 LENGTHS = (2, 5, 70)
 
@@ -35,7 +35,7 @@ def test_a_run_becomes_a_bundle(run, tmp_path, precision):
     assert any("torch - fp32" in line for line in lines)
     manifest = UniversalBundle.open(tmp_path / "out").manifest
     assert (manifest["kind"], manifest["precision"]) == ("universal", precision)
-    assert manifest["license_note"] == LICENSE_NOTE
+    assert manifest["license_note"] == "trained on random worlds; no real log"
     assert (manifest["source"]["seed"], manifest["source"]["steps"]) == (0, 1)
     predictor = Predictor.load(tmp_path / "out")
     predictor.observe("ada", "coffee")
@@ -105,3 +105,8 @@ def test_the_command_recognizes_a_run(run, tmp_path, monkeypatch):
         refused = CliRunner().invoke(app, ["export", str(run), "-o", str(tmp_path / "other"), *extra])
         assert refused.exit_code
         assert "a universal bundle has no --store" in str(refused.exception) + refused.output
+
+
+def test_the_note_names_the_logs_without_their_fingerprints():
+    note = license_note(["web panel (MIT) 12ab", "diaries (public domain) 34cd"])
+    assert note == "trained on random worlds and on logs: web panel (MIT); diaries (public domain)"

@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     """A tiny universal model after two steps."""
     out = tmp_path_factory.mktemp("universal") / "model"
     shape = UniversalConfig(learned_kernels=1, cue_width=4, context_width=4, score_width=4)
-    pretrain_universal(UniversalTrainConfig(shape=shape, steps=2, lengths=(16,), queries=8), out, workers=0)
+    pretrain_universal(UniversalTrainConfig(shape=shape, steps=2, lengths=(16, 16), queries=8), out, workers=0)
     return out
 
 

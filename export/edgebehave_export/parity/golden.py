@@ -95,7 +95,7 @@ def write_golden(
     check_golden_path(out, bundle)
     history_events = Bundle.open(bundle).shape.history_events
     questions = golden_questions(store, split, history_events, num_histories)
-    lines = list(_lines(Predictor.load(bundle, state_mb=1e-6, max_ahead=None), store, questions))
+    lines = list(_lines(Predictor.load(bundle, state_mb=1e-6, max_ahead=None, foreign="bundle"), store, questions))
     # Names in the order of their first use, each with its number.
     events: dict[str | None, int] = {}
     locations: dict[str | None, int] = {None: 0}

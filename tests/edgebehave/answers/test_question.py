@@ -18,6 +18,11 @@ from edgebehave.vocabulary import NO_BEHAVIOR
 pytest.importorskip("onnxruntime")
 
 
+@pytest.fixture(autouse=True)
+def no_answers_of_the_universal_model(monkeypatch):
+    monkeypatch.setattr("edgebehave.predictor._FOREIGN_EVENTS", 10**6)
+
+
 @pytest.fixture(scope="module", params=BUNDLES)
 def bundle(request) -> Bundle:
     return Bundle.open(TINY / request.param)

@@ -13,6 +13,7 @@ from edgebehave_train.simulator.random_worlds import in_order_of_use, random_wor
 from edgebehave_train.simulator.traits import NO_LOCATION, TRAITS, traits_of
 from edgebehave_train.simulator.world_ranges import (
     DESKTOP,
+    DIARY,
     HOME,
     KINDS,
     OUTINGS,
@@ -23,6 +24,7 @@ from edgebehave_train.simulator.world_ranges import (
     OneOf,
     Ranges,
     Uniform,
+    WeighedRanges,
 )
 
 MIN_EVENTS_PER_S = 5_000
@@ -48,7 +50,7 @@ def test_a_seed_gives_the_same_worlds_on_every_run_and_platform():
     digest = sha256()
     for log in islice(random_worlds(0, 100), 40):
         digest.update(columns(log).astype("<i8").tobytes())
-    assert digest.hexdigest() == "9fdb5603106846fbe1169e5f32b6be877fc3c7d9f9398dfaeb89c2b645876807"
+    assert digest.hexdigest() == "69380df55574306feb5a1d119bc4147c895b857efd78da339d6aebfc612e3638"
 
 
 def test_a_world_depends_on_its_seed_and_number_alone():
@@ -131,6 +133,57 @@ def test_an_interruption_returns_to_the_name_before():
     assert returning > calm + 0.2
 
 
+def test_a_situation_is_read_as_a_whole():
+    """Without chance, the last two names decide together, and so does any other pair of cues."""
+    sure = {"situation_discount": Uniform(0, 0), "situation_concentration": LogUniform(1e-9, 1e-9)}
+    every_cue = {"num_situations": OneOf((1,)), "situation_cues": OneOf((6,)), "situation_gap_width": LogUniform(1, 1)}
+    ranges = one_habit("situation", **sure, **every_cue, parts_of_day=OneOf((4,)), root_concentration=LogUniform(9, 9))
+    ranges = replace(
+        ranges, time=replace(ranges.time, knows_weekends=0.0), location=replace(ranges.location, num=OneOf((0,)))
+    )
+    repeated = 0
+    for i in range(20):
+        log = random_world(np.random.default_rng(i), 200, ranges)
+        came = {}
+        gap_s = np.diff(log.local_s, prepend=log.local_s[0])
+        for j in range(2, 200):
+            part = int(log.local_s[j] % 86400 / 21600)
+            situation = (*log.behavior[j - 2 : j].tolist(), part, int(np.log(max(1, gap_s[j]))))
+            repeated += situation in came
+            assert came.setdefault(situation, log.behavior[j]) == log.behavior[j]
+    assert repeated > 100
+
+
+def test_the_gap_makes_a_name_likelier():
+    """In a world of two names that only the gap decides, long gaps go with one of them."""
+    weighed = replace(
+        WeighedRanges(),
+        num_names=Uniform(2, 2),
+        evenness=OneOf((1000.0,)),
+        total_weight=LogUniform(1e-3, 1e-3),
+        weekend=OneOf((0,)),
+        of_location=OneOf((0,)),
+        never_repeats=0.0,
+        has_repeats=0.0,
+        recency=OneOf((0,)),
+        novelty=OneOf((0,)),
+        drift=OneOf((0,)),
+        once_a_day=0.0,
+        routine=0.0,
+        of_gap=OneOf((8.0,)),
+        gap_width=LogUniform(0.2, 0.2),
+    )
+    apart = []
+    for i in range(30):
+        log = random_world(np.random.default_rng(i), 200, Ranges(is_weighed=1.0, weighed=weighed))
+        rank = np.argsort(np.argsort(np.diff(log.local_s))) / 199
+        is_first = log.behavior[1:] == 0
+        if 0 < is_first.sum() < 199:
+            apart.append(abs(rank[is_first].mean() - rank[~is_first].mean()))
+    assert len(apart) > 10
+    assert np.median(apart) > 0.3  # half of it if the names were split at the median gap; by chance below .1
+
+
 def test_a_routine_runs_to_its_end_and_begins_anew():
     ranges = one_habit("routine", routine_keeps=Uniform(1, 1), num_routines=Uniform(1, 1))
     ranges = replace(ranges, time=replace(ranges.time, has_sessions=1.0, session_events=LogUniform(1e6, 1e6)))
@@ -190,7 +243,7 @@ def test_a_fair_share_of_the_worlds_looks_like_a_desktop(of_worlds):
 
 def test_shares_of_the_kinds_sum_to_one():
     assert sum(share for share, _ in KINDS.values()) == pytest.approx(1)
-    assert [ranges for _, ranges in KINDS.values()] == [Ranges(), PHONE, HOME, DESKTOP, OUTINGS]
+    assert [ranges for _, ranges in KINDS.values()] == [Ranges(), PHONE, HOME, DESKTOP, OUTINGS, DIARY]
 
 
 def test_a_restaurant_draws_by_the_formula_of_pitman_and_yor():

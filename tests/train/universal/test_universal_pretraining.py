@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +94,36 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert not torch.equal(whole[1].sequences.local_s[:1, :4], whole[2].sequences.local_s[:1, :4])
 
 
+def log_of(*lengths):
+    """Users of a log whose names are 1000 and up, and who are always at location 7."""
+    rng = np.random.default_rng(0)
+    return [(1000 + rng.integers(0, 9, n), np.full(n, 7), np.cumsum(rng.integers(1, 9, n))) for n in lengths]
+
+
+def test_users_of_a_log_stand_beside_worlds():
+    log = log_of(8, 8, 8, 9, 40)
+    config = replace(TINY, steps=60, lengths=(4, 9), log_share=0.5, log_hides_place=0.5, logs=("log",))
+    batches = [WorldBatches(config, logs=[log])[step] for step in range(60)]
+    intervals = {tuple(np.diff(local_s[at : at + 3])) for _, _, local_s in log for at in range(len(local_s) - 2)}
+    is_of_log = [
+        all(tuple(np.diff(local_s[:3])) in intervals for local_s in batch.sequences.local_s.numpy())
+        for batch in batches
+        if batch.sequences.name.shape[1] < 9  # of nine events there are only two users, too few
+    ]
+    assert 0.25 < np.mean(is_of_log) < 0.75
+    of_log = [batch for batch, is_it in zip(batches, is_of_log, strict=False) if is_it]
+    hides = torch.cat([batch.sequences.location[:, 0] < 0 for batch in of_log]).float().mean()
+    assert 0.2 < hides < 0.8
+    assert all((batch.sequences.name[:, 0] == 0).all() for batch in batches)  # whatever the names of the log
+
+
+def test_a_training_begins_with_given_weights(finished, tmp_path):
+    config = replace(TINY, steps=1, learning_rate=1e-12, weight_decay=0.0, seed=5)
+    pretrain_universal(config, tmp_path / "run", workers=0, start=finished)
+    for name, value in weights(tmp_path / "run").items():
+        assert torch.allclose(value, weights(finished)[name], atol=1e-6), name
+
+
 def test_progress_has_loss_and_time_left_from_the_first_step_on(tmp_path):
     seen = []
     pretrain_universal(TINY, tmp_path / "run", workers=0, on_progress=seen.append)
@@ -103,9 +135,9 @@ def test_progress_has_loss_and_time_left_from_the_first_step_on(tmp_path):
 
 def test_training_lowers_the_loss(tmp_path):
     losses = []
-    config = UniversalTrainConfig(steps=60, lengths=(16,), queries=8)
+    config = UniversalTrainConfig(steps=300, lengths=(16, 16), queries=8)
     pretrain_universal(config, tmp_path / "run", workers=0, on_progress=lambda one: losses.append(one.loss))
-    assert losses[-1] < losses[4] - 0.1  # `loss` is a mean over the steps so far
+    assert losses[-1] < losses[19] - 0.1  # `loss` is a mean over the last 200 steps
 
 
 def test_a_finished_run_is_kept(finished):

@@ -8,14 +8,15 @@
 
 # In a WeighedHabits world: K names, R rows of its chain, L locations
 
-from bisect import bisect
-from collections.abc import Callable
-from typing import Protocol
+import math
+from bisect import bisect, insort
+from collections.abc import Callable, Hashable
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave_train.simulator.pitman_yor import Chance, Names, Restaurants
+from edgebehave_train.simulator.pitman_yor import Base, Chance, Names, Restaurants
 from edgebehave_train.simulator.world_ranges import MixedRanges, NameRanges, WeighedRanges
 from edgebehave_train.simulator.world_setting import Moment
 
@@ -40,7 +41,9 @@ _DONE_TODAY_SCORE = -3.0
 class Habits(Protocol):
     """The law of a user's behaviors."""
 
-    def draw(self, moment: Moment, location: int) -> int: ...
+    def draw(self, moment: Moment, location: int, last_logged: int) -> int:
+        """The next name, at a moment, a location, and after an event at the location that the log gave to it."""
+        ...
 
 
 class MixedHabits:
@@ -57,6 +60,7 @@ class MixedHabits:
 
         def restaurants(depth: int, base: Callable[[int | None], int] = self._names.draw) -> Restaurants:
             discount, concentration = ranges.discount.draw_many(rng, depth), ranges.concentration.draw_many(rng, depth)
+            concentration[-1] = ranges.root_concentration.draw(rng)
             return Restaurants(chance, discount.tolist(), concentration.tolist(), base)
 
         def some_names(num: float) -> list[int]:
@@ -65,6 +69,10 @@ class MixedHabits:
         self._order = int(ranges.order.draw(rng))
         self._chain, self._clock, self._of_location = restaurants(self._order + 1), restaurants(3), restaurants(2)
         self._parts_of_day = int(ranges.parts_of_day.draw(rng))
+        self._situations = [
+            _Situation(rng, chance, ranges, self._names.draw) for _ in range(int(ranges.num_situations.draw(rng)))
+        ]
+        self._second: int | None = None
         self._tasks = [
             restaurants(2, self._one_of(some_names(ranges.task_names.draw(rng))))
             for _ in range(int(ranges.num_tasks.draw(rng)))
@@ -96,6 +104,7 @@ class MixedHabits:
             (self._by_task, ranges.task),
             (self._by_routine, ranges.routine),
             (self._by_nothing, ranges.nothing),
+            (self._by_situation, ranges.situation),
         )
         self._habits = [habit for habit, _ in habits]
         weight = rng.dirichlet([habit.weight for _, habit in habits])
@@ -103,9 +112,11 @@ class MixedHabits:
         if weight.sum() == 0:
             weight[0] = 1.0
         self._up_to = np.cumsum(weight / weight.sum())[:-1].tolist()
+        if weight[self._habits.index(self._by_situation)] == 0:
+            self._situations = []  # nothing asks them, so they need not learn
 
-    def draw(self, moment: Moment, location: int) -> int:
-        self._prepare(moment, location)
+    def draw(self, moment: Moment, location: int, last_logged: int) -> int:
+        self._prepare(moment, location, last_logged)
         avoid = self._last if self._never_repeats else None
         interrupted, self._interrupted = self._interrupted, None
         if interrupted is not None and self._chance() < self._interrupted_returns:
@@ -119,10 +130,10 @@ class MixedHabits:
         if name in self._latest:
             self._latest.remove(name)
         self._latest = [*self._latest[-_NUM_LATEST + 1 :], name]
-        self._last = name
+        self._second, self._last = self._last, name
         return name
 
-    def _prepare(self, moment: Moment, location: int) -> None:
+    def _prepare(self, moment: Moment, location: int, last_logged: int) -> None:
         if moment.begins_session:
             self._steps_left, self._interrupted = [], None
             if self._starts_anew:
@@ -135,6 +146,7 @@ class MixedHabits:
         self._chain_contexts = [tuple(self._context[:length]) for length in range(self._order, -1, -1)]
         self._clock_contexts = [(part, moment.is_weekend), (part,), ()]
         self._location, self._hour = location, moment.hour
+        self._seen = _Seen(moment, self._last, self._second, last_logged)
 
     def _by_a_habit(self, avoid: int | None) -> int:
         habit = None
@@ -150,6 +162,9 @@ class MixedHabits:
                 self._chain.learn(self._chain_contexts, name)
             if habit != self._by_clock:
                 self._clock.learn(self._clock_contexts, name)
+            if habit != self._by_situation:
+                for situation in self._situations:
+                    situation.learn(self._seen, name)
         return name
 
     def _by_chain(self, avoid: int | None) -> int:
@@ -184,6 +199,9 @@ class MixedHabits:
         self._steps_left = routine[1:]
         return routine[0]
 
+    def _by_situation(self, avoid: int | None) -> int:
+        return self._situations[self._chance.below(len(self._situations))].draw(self._seen, avoid)
+
     def _by_nothing(self, avoid: int | None) -> int:
         return self._names.draw(avoid)
 
@@ -197,11 +215,62 @@ class MixedHabits:
         return draw
 
 
+class _Seen(NamedTuple):
+    """What an event may depend on."""
+
+    moment: Moment
+    last: int | None
+    second: int | None
+    last_logged: int
+
+
+class _Situation:
+    """A habit by some of the cues of a moment together: after lunch, at the office, half an hour after a call."""
+
+    def __init__(self, rng: np.random.Generator, chance: Chance, ranges: MixedRanges, base: Base) -> None:
+        num = int(ranges.situation_cues.draw(rng))
+        self._cues: list[str] = rng.permutation(list(self._OF_CUE))[:num].tolist()
+        self._hours = 24 / ranges.parts_of_day.draw(rng)
+        self._gap_width = ranges.situation_gap_width.draw(rng)
+        discount = ranges.situation_discount.draw_many(rng, num + 1)
+        concentration = ranges.situation_concentration.draw_many(rng, num + 1)
+        concentration[-1] = ranges.root_concentration.draw(rng)
+        self._restaurants = Restaurants(chance, discount.tolist(), concentration.tolist(), base)
+
+    def draw(self, seen: _Seen, avoid: int | None) -> int:
+        return self._restaurants.draw(self._contexts(seen), avoid)
+
+    def learn(self, seen: _Seen, name: int) -> None:
+        self._restaurants.learn(self._contexts(seen), name)
+
+    def _contexts(self, seen: _Seen) -> list[Hashable]:
+        """The values of all cues, then of all but the last one, and so on down to none."""
+        values = tuple(self._OF_CUE[cue](self, seen) for cue in self._cues)
+        return [values[:length] for length in range(len(values), -1, -1)]
+
+    def _part_of_day(self, seen: _Seen) -> Hashable:
+        return int(seen.moment.hour / self._hours)
+
+    def _gap(self, seen: _Seen) -> Hashable:
+        return int(math.log(max(1, seen.moment.gap_s)) / self._gap_width)
+
+    _OF_CUE: ClassVar[dict[str, Callable[["_Situation", _Seen], Hashable]]] = {
+        "last": lambda _, seen: seen.last,
+        "second": lambda _, seen: seen.second,
+        "location": lambda _, seen: seen.last_logged,
+        "part_of_day": _part_of_day,
+        "gap": _gap,
+        "is_weekend": lambda _, seen: seen.moment.is_weekend,
+    }
+
+
 class WeighedHabits:
     """All habits weigh every event at once.
 
     log p(b) = w_0 log base(b) + w_1 log chain(b | last name) + w_2 clock(b; hour) + weekend(b) + taste(b; location)
-               + w_3 log(1 + 3 recent(b)) + constant
+               + w_3 log(1 + 3 recent(b)) + w_4 gap(b; rank of the gap) + constant
+
+    The rank of a gap is the share of the user's gaps so far that were shorter.
     """
 
     def __init__(self, rng: np.random.Generator, chance: Chance, ranges: WeighedRanges) -> None:
@@ -217,7 +286,7 @@ class WeighedHabits:
         self._log_second_KK = [self._new_chain_RK(num_names) for _ in range(2)] if has_second_order else []
         self._group_K = rng.integers(0, 2, num_names)
         weight = rng.dirichlet([ranges.weight_chain, ranges.weight_clock, ranges.weight_base])
-        self._weight_chain, self._weight_clock = (ranges.total_weight * weight[:2]).tolist()
+        self._weight_chain, self._weight_clock = (ranges.total_weight.draw(rng) * weight[:2]).tolist()
         self._weight_base = float(weight[2])
         self._peak_h_2K = rng.uniform(0, 24, (2, num_names))
         self._has_two_peaks_K = rng.random(num_names) < ranges.two_peaks
@@ -234,6 +303,9 @@ class WeighedHabits:
         self._routine_keeps, self._routine_step = ranges.routine_keeps.draw(rng), 0
         self._recent_K = np.zeros(num_names)
         self._num_used = num_names
+        self._weight_gap, self._gap_width = ranges.of_gap.draw(rng), ranges.gap_width.draw(rng)
+        self._gap_rank_K = rng.random(num_names)
+        self._gaps_s: list[int] = []
         self._last: int | None = None
         self._state = [int(rng.integers(num_names)) for _ in range(2)]
         self._day, self._done_today_K = -1, np.zeros(num_names, bool)
@@ -243,7 +315,7 @@ class WeighedHabits:
         weight_RK = self._rng.gamma(self._chain_evenness_K, 1, (num_rows, len(self._chain_evenness_K))) + 1e-9
         return np.log(weight_RK / weight_RK.sum(1, keepdims=True) + _MIN_TRANSITION)
 
-    def draw(self, moment: Moment, location: int) -> int:
+    def draw(self, moment: Moment, location: int, last_logged: int) -> int:
         num_names = len(self._log_base_K)
         avoid = self._last if self._never_repeats else None
         routine_step = self._next_step(avoid)
@@ -292,6 +364,11 @@ class WeighedHabits:
         score_K += self._taste_LK[location % _NUM_LOCATION_TASTES]
         if self._recency:
             score_K += self._recency * np.log1p(3 * self._recent_K)
+        if self._weight_gap and self._last is not None:
+            rank = (bisect(self._gaps_s, moment.gap_s) + 0.5) / (len(self._gaps_s) + 1)
+            insort(self._gaps_s, moment.gap_s)
+            gap_K = -0.5 * ((rank - self._gap_rank_K) / self._gap_width) ** 2
+            score_K += self._weight_gap * gap_K.clip(_MIN_CLOCK_SCORE)
         if self._once_a_day:
             day = moment.local_s // 86400
             if day != self._day:

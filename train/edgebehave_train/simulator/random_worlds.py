@@ -55,7 +55,8 @@ def random_world(rng: np.random.Generator, num_events: int, ranges: Ranges | Non
     last: int | None = None
     for i in range(num_events):
         moment = clock.advance(last)
-        last = habits.draw(moment, whereabouts.location(moment))
+        last_logged = whereabouts.last_logged
+        last = habits.draw(moment, whereabouts.location(moment), last_logged)
         behavior[i], location[i], local_s[i] = last, whereabouts.logged(last), moment.local_s
     if location[0] >= 0:
         location = in_order_of_use(location)

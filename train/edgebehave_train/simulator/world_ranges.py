@@ -127,17 +127,18 @@ class NameRanges:
     is_limited: float = 0.6
     limit: LogUniform = LogUniform(3, 400)
     discount: OneOf = OneOf((0, 0, 0.2, 0.4, 0.6, 0.8))
-    concentration: LogUniform = LogUniform(0.5, 150)
+    concentration: LogUniform = LogUniform(2, 400)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixedRanges:
     """A `MixedHabits` world. Fields without a range are probabilities, except the habits.
 
-    chain ... nothing    weights of the habits.
+    chain ... situation  weights of the habits.
     order                longest context of the chain.
     discount, concentration
                          of every restaurant of chain, clock, location and task.
+    root_concentration   of the restaurant of no context, which decides how often a name comes that no habit knows.
     parts_of_day         of the clock.
     num_tasks, task_names, task_switch
                          tasks, names in the working set of each; per event, another task begins.
@@ -152,6 +153,12 @@ class MixedRanges:
     drift                per event: the chain is forgotten.
     learns_all           chain and clock count events of every habit, else only their own.
     starts_anew          a session forgets the context of the one before.
+    num_situations, situation_cues
+                         laws that read several cues together, cues of each: of the last two names, the last location,
+                         the part of the day, the gap and the weekend.
+    situation_discount, situation_concentration
+                         of their restaurants.
+    situation_gap_width  gaps are alike whose logarithms fall into the same bin of this width.
     """
 
     chain: HabitRange = HabitRange(0.95, 2.0)
@@ -161,9 +168,11 @@ class MixedRanges:
     task: HabitRange = HabitRange(0.4, 0.5)
     routine: HabitRange = HabitRange(0.4, 0.3)
     nothing: HabitRange = HabitRange(0.5, 0.6)
+    situation: HabitRange = HabitRange(0.7, 2.0)
     order: OneOf = OneOf((1, 2, 3, 4))
     discount: Uniform = Uniform(0, 0.9)
     concentration: LogUniform = LogUniform(0.05, 20)
+    root_concentration: LogUniform = LogUniform(0.2, 100)
     parts_of_day: OneOf = OneOf((2, 4, 8, 12, 24, 48))
     num_tasks: Uniform = Uniform(2, 9)
     task_names: LogUniform = LogUniform(2, 20)
@@ -183,6 +192,11 @@ class MixedRanges:
     drift: OneOf = OneOf((0, 0, 0, 0.003))
     learns_all: float = 0.6
     starts_anew: float = 0.4
+    num_situations: OneOf = OneOf((1, 1, 2, 3))
+    situation_cues: OneOf = OneOf((1, 2, 3, 3, 4))
+    situation_discount: Uniform = Uniform(0, 0.7)
+    situation_concentration: LogUniform = LogUniform(0.05, 5)
+    situation_gap_width: LogUniform = LogUniform(0.4, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,16 +217,17 @@ class WeighedRanges:
     novelty, drift       per event: a name never used before; a third of the chain is drawn anew.
     once_a_day           a name hardly returns on the same day.
     routine              the world has one, of routine_names; routine_keeps: per event, its next step.
+    of_gap               weight of the gap: every name has a preferred rank among the gaps, with gap_width around it.
     """
 
-    num_names: LogUniform = LogUniform(3, 200)
+    num_names: LogUniform = LogUniform(3, 300)
     evenness: OneOf = OneOf((0.1, 0.3, 0.6, 1.0, 3.0))
     chain_evenness: LogUniform = LogUniform(0.3, 100)
     second_order: float = 0.4
     weight_chain: float = 1.0
     weight_clock: float = 1.0
     weight_base: float = 0.6
-    total_weight: float = 1.6
+    total_weight: LogUniform = LogUniform(0.8, 5)
     two_peaks: float = 0.3
     peak_width_h: LogUniform = LogUniform(0.4, 6)
     weekend: OneOf = OneOf((0, 0.5, 1.5))
@@ -228,6 +243,8 @@ class WeighedRanges:
     routine: float = 0.35
     routine_names: Uniform = Uniform(3, 9)
     routine_keeps: Uniform = Uniform(0.3, 0.95)
+    of_gap: OneOf = OneOf((0, 0, 0.5, 1.0, 2.0))
+    gap_width: LogUniform = LogUniform(0.05, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,12 +276,14 @@ PHONE = Ranges(
         sleeps=0.9,
     ),
     location=replace(_ANY.location, num=OneOf((0, 0, 0, 2, 10)), has_venues=0.0, always_moves=0.0),
-    names=replace(_ANY.names, is_limited=0.7, limit=LogUniform(12, 150), concentration=LogUniform(3, 60)),
+    names=replace(_ANY.names, is_limited=0.7, limit=LogUniform(12, 150), concentration=LogUniform(5, 150)),
     mixed=replace(
         _ANY.mixed,
         recency=HabitRange(0.9, 1.5),
         task=HabitRange(0.5, 0.8),
         never_repeats=0.85,
+        nothing=HabitRange(0.5, 0.6),
+        situation=HabitRange(0.7, 1.2),
         interrupts=OneOf((0, 0.05, 0.1, 0.3)),
         starts_anew=0.6,
     ),
@@ -286,6 +305,9 @@ HOME = Ranges(
         concentration=LogUniform(0.05, 2),
         routine_keeps=Uniform(0.5, 0.97),
         routines_by_hour=0.8,
+        nothing=HabitRange(0.5, 0.5),
+        situation=HabitRange(0.7, 1.2),
+        root_concentration=LogUniform(0.05, 5),
         interrupts=OneOf((0, 0.02, 0.1)),
         starts_anew=0.6,
     ),
@@ -310,6 +332,9 @@ DESKTOP = Ranges(
         task=HabitRange(1.0, 3.0),
         task_names=LogUniform(2, 6),
         task_switch=LogUniform(0.005, 0.1),
+        nothing=HabitRange(0.5, 0.6),
+        situation=HabitRange(0.6, 0.8),
+        root_concentration=LogUniform(0.1, 50),
         never_repeats=0.5,
         has_repeats=0.8,
         repeats=Uniform(0, 0.9),
@@ -331,18 +356,56 @@ OUTINGS = Ranges(
         always_moves=0.5,
     ),
     names=replace(_ANY.names, is_limited=0.3, concentration=LogUniform(10, 400)),
-    mixed=replace(_ANY.mixed, nothing=HabitRange(0.95, 3.0), concentration=LogUniform(0.5, 40)),
+    mixed=replace(
+        _ANY.mixed,
+        nothing=HabitRange(0.9, 2.0),
+        situation=HabitRange(0.9, 2.0),
+        concentration=LogUniform(0.5, 40),
+        situation_cues=OneOf((2, 3, 3, 4)),
+    ),
     weighed=replace(
         _ANY.weighed, num_names=LogUniform(20, 300), evenness=OneOf((0.6, 1.0, 3.0)), chain_evenness=LogUniform(3, 100)
     ),
 )
 """Trips and check-ins: hours apart, many names and venues, weak habits."""
 
+DIARY = Ranges(
+    is_weighed=0.6,
+    time=replace(
+        _ANY.time,
+        has_sessions=0.5,
+        session_events=LogUniform(5, 60),
+        gap_inside_s=LogUniform(120, 7200),
+        spread_inside=Uniform(0.3, 1.2),
+        gap_between_s=LogUniform(3600, 86400),
+    ),
+    location=replace(_ANY.location, num=OneOf((0, 1, 4, 10, 40)), has_venues=0.2),
+    names=replace(_ANY.names, is_limited=0.8, limit=LogUniform(15, 200), concentration=LogUniform(20, 1000)),
+    mixed=replace(
+        _ANY.mixed,
+        nothing=HabitRange(0.95, 3.0),
+        recency=HabitRange(0.4, 0.5),
+        concentration=LogUniform(0.5, 40),
+        root_concentration=LogUniform(10, 1000),
+        never_repeats=0.8,
+    ),
+    weighed=replace(
+        _ANY.weighed,
+        num_names=LogUniform(10, 150),
+        evenness=OneOf((0.6, 1.0, 3.0)),
+        never_repeats=0.8,
+        recency=OneOf((0, 0, 0.5)),
+        once_a_day=0.5,
+    ),
+)
+"""Diaries: one activity after another through the day, most of them not again soon."""
+
 KINDS = {
-    "any": (0.40, _ANY),
-    "phone": (0.17, PHONE),
-    "home": (0.12, HOME),
+    "any": (0.36, _ANY),
+    "phone": (0.16, PHONE),
+    "home": (0.13, HOME),
     "desktop": (0.16, DESKTOP),
-    "outings": (0.15, OUTINGS),
+    "outings": (0.12, OUTINGS),
+    "diary": (0.07, DIARY),
 }
 """{name: (share of the worlds, ranges)}; shares sum to 1."""

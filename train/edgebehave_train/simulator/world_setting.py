@@ -28,12 +28,14 @@ class Moment:
     hour             of the day, in [0, 24).
     is_weekend       False all week for a user who makes no difference.
     begins_session   whether the event is the first of a session.
+    gap_s            seconds since the event before, sleep included; 0 for the first event.
     """
 
     local_s: int
     hour: float
     is_weekend: bool
     begins_session: bool
+    gap_s: int
 
 
 class Clock:
@@ -55,6 +57,7 @@ class Clock:
         """The moment of the next event, after an event `last`."""
         self._left_in_session -= 1
         begins_session = self._left_in_session <= 0
+        before_s = self._local_s
         if begins_session:
             self._left_in_session = int(self._rng.geometric(1 / self._session_events))
             gap_s, spread = self._gap_between_s, self._spread_between
@@ -70,7 +73,8 @@ class Clock:
         if self._sleeps:
             self._sleep()
         is_weekend = self._knows_weekends and (self._local_s // _DAY_S + 3) % 7 >= 5  # 1970 began on a Thursday
-        return Moment(self._local_s, self._hour(), is_weekend, begins_session)
+        since_s = self._local_s - before_s if last is not None else 0
+        return Moment(self._local_s, self._hour(), is_weekend, begins_session, since_s)
 
     def _hour(self) -> float:
         return self._local_s % _DAY_S / _HOUR_S
@@ -112,6 +116,11 @@ class Whereabouts:
             avoid = self._location if self._always_moves else None
             self._location = self._by_part_of_day.draw([(part, moment.is_weekend), ()], avoid)
         return self._location
+
+    @property
+    def last_logged(self) -> int:
+        """The location that the log gave to the event before; 0 before the first one."""
+        return self._logged if self._venues is not None else self._location
 
     def logged(self, behavior: int) -> int:
         """The location that the log gives to a behavior at the present location."""

@@ -16,7 +16,7 @@ from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog, Targets
 from edgebehave_train.metrics.ranking import Predictions, Ranking
 from edgebehave_train.simulator.traits import NO_LOCATION
 from edgebehave_train.universal.lookup import LOOKBACK, NUM_BEFORE
-from edgebehave_train.universal.sequences import Sequences
+from edgebehave_train.universal.sequences import Sequences, User
 from edgebehave_train.universal.universal_model import NEVER, SUCCESS_EVENTS, UniversalModel
 
 READ_EVENTS = LOOKBACK + SUCCESS_EVENTS + NUM_BEFORE
@@ -25,9 +25,6 @@ READ_EVENTS = LOOKBACK + SUCCESS_EVENTS + NUM_BEFORE
 _QUERIES_AT_ONCE = 128
 _PAIRS_AT_ONCE = (_QUERIES_AT_ONCE + SUCCESS_EVENTS) * (_QUERIES_AT_ONCE + READ_EVENTS)
 """Of a query or success and a past behavior: those of one long window, or of many short ones. Bounds the memory."""
-
-User = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], npt.NDArray[np.integer]]
-"""name, location and local_s of a user's behaviors, as in `Sequences`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
-"""Pretraining of the universal model on random worlds: no real log takes part.
+"""Pretraining of the universal model on random worlds and, beside them, on real logs if there are any.
 
-The worlds of a step depend on the seed and the step alone, so a resumed run goes on as if it had never stopped, with
+The users of a step depend on the seed and the step alone, so a resumed run goes on as if it had never stopped, with
 any number of workers.
 """
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,19 +28,26 @@ from edgebehave_train.files import (
     write_tensors,
 )
 from edgebehave_train.simulator.random_worlds import random_world
+from edgebehave_train.simulator.traits import NO_LOCATION
 from edgebehave_train.simulator.world_ranges import KINDS
 from edgebehave_train.training.state import SavedState, save_state
-from edgebehave_train.universal.sequences import Sequences
-from edgebehave_train.universal.universal_model import UniversalConfig, UniversalModel
+from edgebehave_train.universal.sequences import Sequences, User
+from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalConfig, UniversalModel
 
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE, RESUME_FILE = "config.json", "model.safetensors", "resume.safetensors"
-_PAIRS_PER_STEP = 4 * 256**2
+_PAIRS_PER_STEP = 2**16
+"""Of a behavior whose past is read and a past behavior: they set the number of worlds of a step."""
+_MAX_WORLDS = 24
+_HIDING_STEPS = 0.3
+"""Share of the steps in which times are hidden: asking without a time costs a second lookup."""
 _WARM_UP_STEPS = 50
 _PATIENCE_S = 10
 """Processes that draw worlds hold the lock of a killed run until they see that it has ended, after 5 s at most."""
 
 _SAVE_EVERY_S = 60.0
+_MIN_LOG_USERS = 3
+_FROM_THE_BEGINNING = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +56,15 @@ class UniversalTrainConfig:
 
     shape           of the model.
     steps           batches of worlds.
-    lengths         events of the worlds of a step; a step draws one of them. Shorter worlds come in larger numbers.
-    queries         behaviors of each world that are predicted.
-    hidden_time     share of the queries whose time is hidden, in [0, 1).
+    lengths         events of the worlds of a step: a step draws one length from the least of them to the greatest, its
+                    square root uniform. Shorter worlds come in larger numbers.
+    queries         behaviors of each world that are predicted: its last ones.
+    hidden_time     share of the queries whose time is hidden, in [0, 0.3].
     any_kind        share of the worlds with the widest ranges, whatever the shares of `KINDS`, in [0, 1].
+    log_share       share of the steps whose users come from one of the logs, if there are logs, in [0, 1].
+    log_hides_place share of the users of a log whose locations are dropped, in [0, 1].
+    logs            source and, as the last word, fingerprint of each log.
+    start           digest of the weights from which the training begins; "" for random ones.
     learning_rate   peak of AdamW; it warms up and falls as a cosine.
     weight_decay    of AdamW.
     seed            of worlds, weights and everything else random.
@@ -60,10 +72,14 @@ class UniversalTrainConfig:
 
     shape: UniversalConfig = field(default_factory=UniversalConfig)
     steps: int = 6000
-    lengths: tuple[int, ...] = (32, 128, 256, 256, 512)
+    lengths: tuple[int, ...] = (12, 512)
     queries: int = 64
     hidden_time: float = 0.15
-    any_kind: float = 0.4
+    any_kind: float = 0.3
+    log_share: float = 0.4
+    log_hides_place: float = 0.3
+    logs: tuple[str, ...] = ()
+    start: str = ""
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -71,15 +87,16 @@ class UniversalTrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.queries < 1 or min(self.lengths) < 2:
             raise ValueError(f"steps and queries must be at least 1 and lengths at least 2, got {self}")
-        if not 0 <= self.hidden_time < 1 or not 0 <= self.any_kind <= 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"hidden_time must lie in [0, 1), any_kind in [0, 1] and learning_rate above 0, got {self}"
-            )
+        shares = (self.any_kind, self.log_share, self.log_hides_place)
+        if min(shares) < 0 or max(shares) > 1 or self.learning_rate <= 0:
+            raise ValueError(f"shares must lie in [0, 1] and learning_rate above 0, got {self}")
+        if not 0 <= self.hidden_time <= _HIDING_STEPS:
+            raise ValueError(f"hidden_time must lie in [0, {_HIDING_STEPS}], got {self.hidden_time}")
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "UniversalTrainConfig":
-        shape = UniversalConfig(**content["shape"])
-        return cls(**{**content, "shape": shape, "lengths": tuple(content["lengths"])})
+        shape, tuples = UniversalConfig(**content["shape"]), {"lengths": tuple(content["lengths"])}
+        return cls(**content | tuples | {"shape": shape, "logs": tuple(content.get("logs", ()))})
 
     def learning_rate_at(self, step: int) -> float:
         """Of a step, 0 the first one."""
@@ -96,10 +113,10 @@ class UniversalBatch(NamedTuple):
 
 
 class WorldBatches(Dataset[UniversalBatch]):
-    """The batch of each step from `first` on, a function of seed and step."""
+    """The batch of each step from `first` on, a function of seed, step and logs."""
 
-    def __init__(self, config: UniversalTrainConfig, first: int = 0) -> None:
-        self._config, self._first = config, first
+    def __init__(self, config: UniversalTrainConfig, first: int = 0, logs: Sequence[Sequence[User]] = ()) -> None:
+        self._config, self._first, self._logs = config, first, logs
 
     def __len__(self) -> int:
         return self._config.steps - self._first
@@ -107,14 +124,43 @@ class WorldBatches(Dataset[UniversalBatch]):
     def __getitem__(self, index: int) -> UniversalBatch:
         config = self._config
         rng = np.random.default_rng([config.seed, self._first + index])
-        length = int(rng.choice(config.lengths))
-        num_users = max(1, min(32, _PAIRS_PER_STEP // length**2))
+        shortest, longest = min(config.lengths), max(config.lengths)
+        length = min(longest, int(rng.uniform(np.sqrt(shortest), np.sqrt(longest + 1)) ** 2))
+        num_queries = min(length - 1, config.queries)
+        rows = min(length, num_queries + SUCCESS_EVENTS)
+        num_users = max(1, min(_MAX_WORLDS, _PAIRS_PER_STEP // (rows * length)))
+        if self._logs and rng.random() < config.log_share:
+            sequences = self._of_a_log(rng, num_users, length) or self._of_worlds(rng, num_users, length)
+        else:
+            sequences = self._of_worlds(rng, num_users, length)
+        query = torch.arange(length - num_queries, length)
+        hidden = config.hidden_time / _HIDING_STEPS if rng.random() < _HIDING_STEPS else 0.0
+        is_timed = rng.random((num_users, num_queries)) >= hidden
+        return UniversalBatch(sequences, query, torch.from_numpy(is_timed))
+
+    def _of_worlds(self, rng: np.random.Generator, num_users: int, length: int) -> Sequences:
         _, any_kind = KINDS["any"]
-        ranges = [any_kind if rng.random() < config.any_kind else None for _ in range(num_users)]
-        sequences = Sequences.of_worlds([random_world(rng, length, of_one) for of_one in ranges])
-        query = np.sort(rng.choice(np.arange(1, length), min(length - 1, config.queries), replace=False))
-        is_timed = rng.random((num_users, len(query))) >= config.hidden_time
-        return UniversalBatch(sequences, torch.from_numpy(query), torch.from_numpy(is_timed))
+        ranges = [any_kind if rng.random() < self._config.any_kind else None for _ in range(num_users)]
+        return Sequences.of_worlds([random_world(rng, length, of_one) for of_one in ranges])
+
+    def _of_a_log(self, rng: np.random.Generator, num_users: int, length: int) -> Sequences | None:
+        """Parts of users of one log, all logs alike; None if no log has enough users of this length."""
+        long_enough = [[user for user in log if len(user[0]) >= length] for log in self._logs]
+        long_enough = [log for log in long_enough if len(log) >= _MIN_LOG_USERS]
+        if not long_enough:
+            return None
+        log = long_enough[rng.integers(len(long_enough))]
+        parts = []
+        for _ in range(num_users):
+            name, location, local_s = log[rng.integers(len(log))]
+            last = len(name) - length
+            # Users begin at their beginning, too: there names are new.
+            start = 0 if rng.random() < _FROM_THE_BEGINNING else int(rng.integers(last + 1))
+            which = slice(start, start + length)
+            if rng.random() < self._config.log_hides_place:
+                location = np.full_like(location, NO_LOCATION)
+            parts.append((name[which], location[which], local_s[which]))
+        return Sequences.of_arrays(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,31 +178,40 @@ def pretrain_universal(
     out: Path,
     *,
     resume: bool = False,
+    logs: Sequence[Sequence[User]] = (),
+    start: Path | None = None,
     workers: int = 1,
     on_progress: Callable[[UniversalProgress], None] = lambda progress: None,
 ) -> UniversalModel:
-    """Train on random worlds; the weights that are kept are the running average of the late ones.
+    """Train on random worlds and logs; the weights that are kept are the running average of the late ones.
 
     out      folder for config.json, model.safetensors and, while it trains, resume.safetensors.
     resume   go on with the run in `out`, which must have the same configuration.
+    logs     users of each real log, see `users_of_store`.
+    start    folder of a trained model with whose weights the training begins; random ones if None.
     workers  processes that draw worlds beside the training; 0: none.
     Raises ValueError if `out` holds anything else: another run, a finished one, or no run that could be resumed;
     or if another process is writing it.
     """
     with one_writer(out, _PATIENCE_S if resume else 0):
         _require_folder(out, config, resume)
-        return _pretrain(config, out, resume, workers, on_progress)
+        return _pretrain(config, out, resume, logs, start, workers, on_progress)
 
 
 def _pretrain(
     config: UniversalTrainConfig,
     out: Path,
     resume: bool,
+    logs: Sequence[Sequence[User]],
+    start: Path | None,
     workers: int,
     on_progress: Callable[[UniversalProgress], None],
 ) -> UniversalModel:
     torch.manual_seed(config.seed)
     model = UniversalModel(config.shape)
+    if start is not None and not resume:
+        weights, _ = read_tensors(start / WEIGHTS_FILE)
+        _load(model, weights, start / WEIGHTS_FILE)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step = 0
@@ -178,7 +233,7 @@ def _pretrain(
 
     started, saved_at, first = time.monotonic(), time.monotonic(), step
     losses: list[float] = []
-    for batch in _batches(config, step, workers):
+    for batch in _batches(config, step, logs, workers):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
         loss = model(batch.sequences, batch.query, batch.is_timed).nll().mean()
@@ -256,9 +311,11 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
         raise ValueError(f"{path} is damaged: its weights do not fit the shape in {CONFIG_FILE}") from None
 
 
-def _batches(config: UniversalTrainConfig, first: int, workers: int) -> Iterator[UniversalBatch]:
+def _batches(
+    config: UniversalTrainConfig, first: int, logs: Sequence[Sequence[User]], workers: int
+) -> Iterator[UniversalBatch]:
     yield from DataLoader(
-        WorldBatches(config, first),
+        WorldBatches(config, first, logs),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=8 if workers else None,

@@ -10,8 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgebehave.vocabulary import NO_BEHAVIOR
+from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.simulator.random_worlds import WorldLog, in_order_of_use
 from edgebehave_train.simulator.traits import NO_LOCATION
+
+User = tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], npt.NDArray[np.integer]]
+"""name, location and local_s of a user's behaviors, as in `Sequences`."""
 
 NO_NAME = -1
 """Name of a position behind the end of a sequence."""
@@ -47,3 +52,21 @@ class Sequences(NamedTuple):
     def is_real(self) -> Tensor:
         """(B, T) bool, whether a position holds a behavior."""
         return self.name != NO_NAME
+
+
+def users_of_store(store: EventStore, collapses_repeats: bool = False) -> list[User]:
+    """The events of every user that have a behavior, in time order.
+
+    collapses_repeats  of the same behavior several times in a row only the first is kept.
+    """
+    local_s = store.time_s + 60 * store.utc_offset_min.astype(np.int64)
+    location = np.where(store.location > 0, store.location, NO_LOCATION).astype(np.int64)
+    users: list[User] = []
+    for start, end in zip(store.user_start[:-1], store.user_start[1:], strict=True):
+        rows = start + np.flatnonzero(store.behavior[start:end] != NO_BEHAVIOR)
+        behavior = np.array(store.behavior[rows], np.int64)
+        if collapses_repeats:
+            is_first = np.diff(behavior, prepend=-1) != 0
+            rows, behavior = rows[is_first], behavior[is_first]
+        users.append((behavior, location[rows], local_s[rows]))
+    return users

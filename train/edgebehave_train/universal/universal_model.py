@@ -179,13 +179,14 @@ class UniversalModel(nn.Module):
         read = torch.arange(low, int(query.max()) + 1, device=query.device)
         found = pairs(sequences, read)
         clock = self._clock(sequences, read)
-        known = self._with_learned(found, clock)
-        success = self._successes(sequences, read, known)
+        with torch.no_grad():  # gates learn from the success of kernels, kernels do not learn to look successful
+            success = self._successes(sequences, read, self._with_learned(found, clock))
         row = query - low
-        asked, clock = Pairs(*(part[:, row] for part in known)), clock[:, row]
+        asked, clock = Pairs(*(part[:, row] for part in found)), clock[:, row]
         if is_timed is not None and not is_timed.all():
             clock = clock * is_timed[..., None]
-            asked = self._with_learned(Pairs(*(part[:, row] for part in found)).without_time(is_timed), clock)
+            asked = asked.without_time(is_timed)
+        asked = self._with_learned(asked, clock)
         ids = torch.arange(int(sequences.name.max()) + 1, device=query.device)
         return self.answer(sequences, ids, query, asked, clock, _means(success, row), is_timed)
 
@@ -241,8 +242,7 @@ def _means(success: Tensor, query: Tensor) -> Tensor:
     means = []
     for span in SUCCESS_SPANS:
         weight = torch.exp(-age.clamp_min(0) / span) * in_reach
-        # Detached: gates learn from the success of kernels, kernels do not learn to look successful.
-        means.append(torch.einsum("qj,bjk->bqk", weight, success.detach()) / (weight.sum(1)[:, None] + 1))
+        means.append(torch.einsum("qj,bjk->bqk", weight, success) / (weight.sum(1)[:, None] + 1))
     return torch.cat(means, -1)
 
 
