@@ -1,6 +1,6 @@
 """From an event log to an event store, out of core: the same log gives the same bytes.
 
-    files -> text cells -> parsed and judged rows -> DuckDB's sort on disk -> columns
+    files -> text cells -> parsed rows -> buckets of users on disk -> each judged and sorted in memory -> columns
 
 Rows may come in any order and from any number of files. Their order, the files and the number of threads change no
 byte of the store; only `rejected.jsonl`, which gives file and line of the first bad rows, depends on the files.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.account import account
@@ -31,7 +32,7 @@ from edgebehave_train.logs.reading.files import (
     scan_file,
 )
 from edgebehave_train.logs.reading.inspection import Reading, find_log_files
-from edgebehave_train.logs.reading.rows import REASONS, judged_rows, parsed_rows
+from edgebehave_train.logs.reading.rows import REASONS, judged_rows, judged_times, parsed_rows
 from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
 from edgebehave_train.logs.reading.times import (
     LOCAL_UNITS,
@@ -43,7 +44,8 @@ from edgebehave_train.logs.reading.times import (
     unit_of_numbers,
     zones_known,
 )
-from edgebehave_train.logs.sorting import sort_and_write
+from edgebehave_train.logs.sorting import Judgment, sort_and_write
+from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
@@ -79,7 +81,7 @@ class IngestConfig:
     time_unit     "auto", or one of TIME_UNITS, which rejects whatever is not in it.
     overwrite     replace an event store that is in `out`.
     memory_limit  of DuckDB; numpy and Python need some 150 MB beside it.
-    threads       of DuckDB; None = as many as there are cores, at most 4.
+    threads       None = as many as there are cores.
     """
 
     log: str | Path | Sequence[str | Path]
@@ -122,6 +124,10 @@ class IngestConfig:
         roles = ("user", "date", "time", "event", "location", "utc_offset", "behavior")
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
+    @property
+    def num_threads(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
 
 def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]:
     """Write the event store of a log to `config.out` and return its statistics.
@@ -138,11 +144,15 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
         copies = scratch / "copies"
         copies.mkdir()
         with _database(config, scratch) as con:
-            run = _Run(config, con, say)
+            run = _Run(config, con, say, Staging(scratch, config.num_threads))
             run.read(copies)
             unit = run.settle_time_unit()
             rejected = run.reject(unit, store / "rejected.jsonl")
-            statistics = sort_and_write(con, config.columns, run.judged, store, say, keep_duplicates=config.days)
+            changed = judged_times(unit, config.timezone)
+            judgment = Judgment(is_good=np.array([reason is None for reason in run.reasons]), changed=changed)
+            statistics = sort_and_write(
+                con, config.columns, run.staging, judgment, store, say, keep_duplicates=config.days
+            )
         statistics = write_statistics(
             store,
             {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows} | statistics,
@@ -161,10 +171,10 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
 
 @contextmanager
 def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    threads = config.threads or min(4, os.cpu_count() or 1)
+    threads = config.num_threads
     try:
         con = duckdb.connect(
-            scratch / "staging.duckdb",
+            ":memory:",
             config={
                 "memory_limit": config.memory_limit,
                 "threads": threads,
@@ -193,10 +203,11 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
 class _Run:
     """One ingest: the files and their scans, and the rows as they stand in the database."""
 
-    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, say: Report) -> None:
+    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, say: Report, staging: Staging) -> None:
         self.config = config
         self.con = con
         self.say = say
+        self.staging = staging
         self.columns = {f"raw_{role}": name for role, name in config.columns.items()}
         self.scans: list[tuple[LogFile, Scan]] = []
         self.times: list[str] = []  # SQL of the time of a row, of each scan
@@ -205,7 +216,7 @@ class _Run:
         self.num_rows = 0
 
     def read(self, copies: Path) -> None:
-        """Stage the parsed rows of every file in the table `staged`, whose rowid is the order of the rows."""
+        """Stage the parsed rows of every file."""
         con, config = self.con, self.config
         if config.timezone is not None:
             check_zone(config.timezone, con)
@@ -226,18 +237,13 @@ class _Run:
                 self._stage_all(copies)
         if "raw_utc_offset" in self.columns and self._read_offsets():
             self._stage_all(copies)
-        (staged,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
-        self.num_rows = staged + sum(sum(scan.refused.values()) for _, scan in self.scans)
+        self.num_rows = self.staging.num_rows + sum(sum(scan.refused.values()) for _, scan in self.scans)
         if self.num_rows == 0:
             raise IngestError(f"{self._names_of_files()}: no rows below the header")
         self.say(f"read {self.num_rows:,} rows from {self._names_of_files()}")
 
     def _stage_all(self, copies: Path) -> None:
-        self.con.execute(
-            "CREATE OR REPLACE TABLE staged (malformed BOOLEAN, user_name VARCHAR, event_name VARCHAR, "
-            "location_name VARCHAR, behavior_name VARCHAR, time_kind VARCHAR, time_us BIGINT, "
-            "offset_min SMALLINT)"
-        )
+        self.staging.clear()
         self.is_unread = [False] * len(self.scans)
         for number, (file, scan) in enumerate(self.scans):
             if self._stage(number):
@@ -258,32 +264,21 @@ class _Run:
 
     def _stage(self, number: int) -> bool:
         """Add a scan to the staged rows; False, and none added, if it does not come out whole."""
-        con, (_, scan) = self.con, self.scans[number]
-        (before,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
-        con.execute("BEGIN")
+        _, scan = self.scans[number]
+        before = self.staging.mark()
         try:
-            (num_rows,) = con.execute(
-                "INSERT INTO staged SELECT malformed, user_name, event_name, location_name, "
-                "behavior_name, time_kind, time_us, offset_min "
-                f"FROM ({self._parsed(number)})"
-            ).fetchone() or (0,)
+            num_rows, num_dated, num_read = self.staging.add(self.con, self._parsed(number))
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
-            con.execute("ROLLBACK")
             return False
         if scan.num_rows is not None and num_rows != scan.num_rows:
-            con.execute("ROLLBACK")
+            self.staging.back_to(before)
             return False
-        kinds = "count(*) FILTER (time_kind NOT IN ('unreadable', 'implausible')), count(time_kind)"
-        sql = f"SELECT {kinds} FROM staged WHERE rowid >= {before}"
-        read, dated = con.execute(sql).fetchone() or (0, 0)
-        self.is_unread[number] = 2 * read < dated
-        con.execute("COMMIT")
+        self.is_unread[number] = 2 * num_read < num_dated
         return True
 
     def _read_offsets(self) -> bool:
         """Whether the column of offsets is not plain minutes, and its rows must be staged again."""
-        odd = "SELECT 1 FROM staged WHERE NOT malformed AND (offset_min IS NULL OR offset_min % 15 <> 0) LIMIT 1"
-        if self.con.execute(odd).fetchone() is None:
+        if not self.staging.has_odd_offsets:
             return False
         texts: dict[str, None] = {}
         for _, scan in self.scans:
@@ -296,11 +291,8 @@ class _Run:
 
     def settle_time_unit(self) -> str | None:
         """The one unit of all plausible times, as asked for or as found; None if there are none."""
-        rows_of_kinds = self.con.execute(
-            "SELECT time_kind, count(*), min(time_us), max(time_us), bool_and(time_us % 10000000 = 0) "
-            "FROM staged GROUP BY ALL"
-        ).fetchall()
-        spans = {kind: (rows, first, last) for kind, rows, first, last, _ in rows_of_kinds if kind in TIME_UNITS}
+        of_kind = self.staging.kinds
+        spans = {kind: (found.rows, found.first_us, found.last_us) for kind, found in of_kind.items()}
         column, asked = self.config.time, self.config.time_unit
         also = ""
         if asked != "auto":
@@ -328,7 +320,7 @@ class _Run:
         how = "found in" if asked == "auto" else "as asked for:"
         days = f", {num_days:,} without a clock" if num_days else ""
         self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
-        are_coarse = all(coarse for kind, *_, coarse in rows_of_kinds if kind in kinds_of_unit(unit))
+        are_coarse = all(of_kind[kind].are_coarse for kind in kinds_of_unit(unit) if kind in of_kind)
         step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
         if step:
             self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
@@ -366,12 +358,11 @@ class _Run:
 
     def reject(self, unit: str | None, examples_file: Path) -> dict[str, int]:
         """Count bad rows by reason, keep the first ones, stop if they are too many."""
-        self.judged = self._judge("(SELECT *, rowid AS row_id FROM staged)", unit)
         counts: Counter[str] = Counter()
         for _, scan in self.scans:
             counts.update(scan.refused)
-        sql = f"SELECT reason, count(*) FROM ({self.judged}) GROUP BY ALL"
-        for reason, count in self.con.execute(sql).fetchall():
+        self.reasons = reasons_of_states(self.con, lambda rows: self._judge(rows, unit))
+        for reason, count in zip(self.reasons, self.staging.states.tolist(), strict=True):
             if reason is not None:
                 counts[reason] += count
         rejected = {reason: counts[reason] for reason in REASONS if counts[reason]}

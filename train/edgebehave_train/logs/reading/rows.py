@@ -50,6 +50,7 @@ def parsed_rows(
 
     time_kind  one of TIME_UNITS; 'implausible' or 'unreadable'; NULL for a blank cell.
     time_us    UTC microseconds, where the kind is one of TIME_UNITS.
+    longest    bytes of the longest name.
     offset_min NULL where it is missing, unreadable or beyond MAX_OFFSET_MIN.
     """
 
@@ -79,7 +80,8 @@ def parsed_rows(
                 THEN minutes::SMALLINT END AS offset_min,
             CASE WHEN time_kind IN ('iso', 'iso_local', 'day')
                 THEN clock_us - 60 * {MICROSECONDS} * coalesce(zone, 0)
-                ELSE {time_of_number} END AS time_us
+                ELSE {time_of_number} END AS time_us,
+            greatest(strlen(user_name), strlen(event_name), strlen(location_name), strlen(behavior_name)) AS longest
         FROM (
             SELECT *, {offset} AS minutes,
                 CASE WHEN time_text IS NULL THEN NULL
@@ -161,24 +163,13 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
     taken = _list(kinds_of_unit(unit)) if unit else "''"
     is_text = unit is None or unit in TEXT_UNITS
     other = [kind for kind in TIME_UNITS if (kind in TEXT_UNITS) != is_text]
-    changed = []
-    time_us = time_in_unit(unit)
-    if time_us:
-        changed.append(f"{time_us} AS time_us")
-    if timezone:
-        zone = quoted(timezone)
-        if unit in LOCAL_UNITS:
-            utc = f"epoch_us(timezone({zone}, make_timestamp(time_us)))"
-            changed = [f"{utc} AS time_us", f"((time_us - {utc}) // {60 * MICROSECONDS})::SMALLINT AS offset_min"]
-        else:
-            changed.append(f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT AS offset_min")
-    longest = "greatest(strlen(user_name), strlen(event_name), strlen(location_name), strlen(behavior_name))"
+    changed = [f"{sql} AS {name}" for name, sql in judged_times(unit, timezone).items()]
     # The first case is the good row, so that the others cost nothing.
     offset = "offset_min IS NULL" + ("" if has_offsets or not timezone else " AND false")
     return f"""
         SELECT * {f"REPLACE ({', '.join(changed)})" if changed else ""}, CASE
             WHEN NOT malformed AND user_name IS NOT NULL AND event_name IS NOT NULL AND time_kind IN ({taken})
-                AND NOT ({offset}) AND {longest} <= {MAX_NAME_BYTES} THEN NULL
+                AND NOT ({offset}) AND longest <= {MAX_NAME_BYTES} THEN NULL
             WHEN malformed THEN {quoted(MALFORMED)}
             WHEN user_name IS NULL THEN 'missing user'
             WHEN time_kind IS NULL THEN 'missing time'
@@ -189,5 +180,21 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
                 {quoted("unreadable time" if is_text else "implausible time")}
             WHEN event_name IS NULL THEN 'missing event'
             WHEN {offset} THEN 'bad offset'
-            WHEN {longest} > {MAX_NAME_BYTES} THEN 'name too long' END AS reason
+            WHEN longest > {MAX_NAME_BYTES} THEN 'name too long' END AS reason
         FROM {parsed}"""
+
+
+def judged_times(unit: str | None, timezone: str | None) -> dict[str, str]:
+    """SQL of `time_us` and `offset_min` of a good row, where they are not those of the parsed row.
+
+    Arguments as in `judged_rows`.
+    """
+    time_us = time_in_unit(unit)
+    changed = {"time_us": time_us} if time_us else {}
+    if timezone:
+        zone = quoted(timezone)
+        if unit in LOCAL_UNITS:
+            utc = f"epoch_us(timezone({zone}, make_timestamp(time_us)))"
+            return {"time_us": utc, "offset_min": f"((time_us - {utc}) // {60 * MICROSECONDS})::SMALLINT"}
+        changed["offset_min"] = f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT"
+    return changed
