@@ -105,8 +105,8 @@ def replaced_folder(
     """A new, empty folder that takes the place of `out` at the end, whole; arguments as in `require_writable`.
 
     It is in a hidden folder beside `out`, which nobody else can read, is locked, and has room for scratch files. If the
-    work ends early, that folder is deleted and `out` stays as it was. The next run clears the remains of a killed one, and puts
-    back the folder that the killed run was about to replace.
+    work ends early, that folder is deleted and `out` stays as it was. The next run clears the remains of a killed one,
+    and puts back the folder that the killed run was about to replace.
     Raises ValueError if `out` may not be replaced, or if another process is writing it.
     """
     from filelock import FileLock, Timeout

@@ -6,6 +6,7 @@ Rows may come in any order and from any number of files. Their order, the files 
 byte of the store; only `rejected.jsonl`, which gives file and line of the first bad rows, depends on the files.
 """
 
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,9 @@ import numpy as np
 
 from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.account import account
+from edgebehave_train.logs.appending import append_store
+from edgebehave_train.logs.bucketed import BucketedLog, bucketed_files
+from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import (
     NUM_EXAMPLES,
     Example,
@@ -80,6 +84,9 @@ class IngestConfig:
     max_bad       share of rows that may be rejected, in [0, 1].
     time_unit     "auto", or one of TIME_UNITS, which rejects whatever is not in it.
     overwrite     replace an event store that is in `out`.
+    append        add the events to the store that is in `out`, if there is one; ids of its names stay.
+    bucketed      the log is Parquet in the order of a store, with the columns of docs/logs.md: it is checked and not
+                  sorted again. Options on columns and times play no part.
     memory_limit  of DuckDB; numpy and Python need some 150 MB beside it.
     threads       None = as many as there are cores.
     """
@@ -102,6 +109,8 @@ class IngestConfig:
     max_bad: float = 0.01
     time_unit: str = "auto"
     overwrite: bool = False
+    append: bool = False
+    bucketed: bool = False
     memory_limit: str = "1GB"
     threads: int | None = None
 
@@ -115,6 +124,8 @@ class IngestConfig:
             raise ValueError(
                 f"ingest: give timezone or utc_offset, not both, got {self.timezone!r} and {self.utc_offset!r}"
             )
+        if self.append and self.overwrite:
+            raise ValueError("ingest: give append or overwrite, not both")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"ingest: threads must be at least 1, got {self.threads}")
 
@@ -138,26 +149,27 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     that must not be replaced. Then, as after any interruption, `out` stays as it was.
     """
     say = report or logging.getLogger("edgebehave.ingest").info
-    instead = "" if config.overwrite else "use --overwrite"
-    with replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as store:
-        scratch = store.parent
-        copies = scratch / "copies"
-        copies.mkdir()
+    instead = "" if config.overwrite or config.append else "use --overwrite, or --append to add to it"
+    with (
+        _disk_errors(config.out),
+        replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as new,
+    ):
+        old = EventStore.open(config.out) if config.append and (config.out / "statistics.json").exists() else None
+        scratch = new.parent
+        store = new if old is None else scratch / "added"
+        store.mkdir(exist_ok=True)
+        (scratch / "copies").mkdir()
         with _database(config, scratch) as con:
-            run = _Run(config, con, say, Staging(scratch, config.num_threads))
-            run.read(copies)
-            unit = run.settle_time_unit()
-            rejected = run.reject(unit, store / "rejected.jsonl")
-            changed = judged_times(unit, config.timezone)
-            judgment = Judgment(is_good=np.array([reason is None for reason in run.reasons]), changed=changed)
-            statistics = sort_and_write(
-                con, config.columns, run.staging, judgment, store, say, keep_duplicates=config.days
-            )
-        statistics = write_statistics(
-            store,
-            {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows} | statistics,
-        )
-        lines = account(store, statistics, days_allowed=config.days, has_zone=run.has_zone(unit))
+            if config.bucketed:
+                statistics, has_zone = _take_over(config, con, store, say), True
+            else:
+                statistics, has_zone = _read_and_sort(config, con, store, say)
+            statistics = write_statistics(store, statistics)
+            if old is not None:
+                (scratch / "rows.bin").unlink(missing_ok=True)
+                statistics = append_store(con, old, EventStore.open(store), new, say, keep_duplicates=config.days)
+                statistics = write_statistics(new, statistics)
+        lines = account(new, statistics, days_allowed=config.days, has_zone=has_zone)
     say(
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
@@ -167,6 +179,51 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
     for line in lines:
         say(line)
     return statistics
+
+
+def _read_and_sort(
+    config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report
+) -> tuple[dict[str, Any], bool]:
+    """Write the columns of a log; its statistics, and whether its offsets are known."""
+    scratch = store.parent
+    run = _Run(config, con, say, Staging(scratch, config.num_threads))
+    run.read(scratch / "copies")
+    unit = run.settle_time_unit()
+    rejected = run.reject(unit, store / "rejected.jsonl")
+    changed = judged_times(unit, config.timezone)
+    judgment = Judgment(is_good=np.array([reason is None for reason in run.reasons]), changed=changed)
+    statistics = sort_and_write(con, config.columns, run.staging, judgment, store, say, keep_duplicates=config.days)
+    facts = {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows}
+    return facts | statistics, run.has_zone(unit)
+
+
+def _take_over(config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report) -> dict[str, Any]:
+    """Write the columns of a bucketed log; its statistics."""
+    log = BucketedLog(con, bucketed_files(config.log))
+    statistics = log.write(store)
+    say(f"took over {log.num_rows:,} rows from {len(log.files):,} files")
+    conflicts = log.facts.conflicts(say)
+    if statistics["duplicates"]:
+        say(f"dropped {statistics['duplicates']:,} exact duplicates")
+    (store / "rejected.jsonl").touch()
+    roles = {"time_us": "time", "utc_offset_min": "utc_offset"}
+    columns = {roles.get(name, name): name for name in log.columns}
+    facts = {"time_unit": "us", "rejected": {}, "columns": columns, "num_rows": log.num_rows, "conflicts": conflicts}
+    return facts | statistics
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """A full disk as one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise IngestError(
+            f"no room on the disk of {out} ({error.strerror}); nothing was written. An ingest needs some "
+            "50 bytes a row beside the store"
+        ) from None
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from edgebehave.moments import MAX_OFFSET_MIN
 from edgebehave_train.files import read_json
 from edgebehave_train.logs.in_order import in_order
 from edgebehave_train.logs.reading.files import NUM_EXAMPLES, IngestError
-from edgebehave_train.logs.staging import ROLES, Staging, kinds_of_states, user_key
-from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, write_store
+from edgebehave_train.logs.staging import ROLES, Names, Staging, kinds_of_states, user_key
+from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, is_tied, taken, write_store
 
 _GROUP_ROWS = 1 << 20
 _NULL_WORDS = frozenset(
@@ -116,19 +116,19 @@ class _OtherOrderError(Exception):
 
 
 @dataclass
-class _Facts:
+class Facts:
     """What is counted over all good rows.
 
     rows_of_pair  {(event, behavior): rows}, by code; a code of 0 is no behavior.
     """
 
-    staging: Staging
+    names: Mapping[str, Names]
     widest_offset: int = 0
     rows_of_pair: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def behaviors_of_event(self) -> dict[str, dict[str | None, int]]:
         """{event: {behavior: rows}}, the behavior of most rows first, ties by name and none last."""
-        events, behaviors = ([None, *self.staging.names[role]] for role in ("event", "behavior"))
+        events, behaviors = ([None, *self.names[role]] for role in ("event", "behavior"))
         counts: dict[str, list[tuple[int, bool, str, str | None]]] = {}
         for (event, behavior), rows in self.rows_of_pair.items():
             name = behaviors[behavior]
@@ -183,7 +183,7 @@ class _Sorting:
 
     def runs(self, order: str) -> Iterator[SortedRows]:
         """The sorted rows. Raises _OtherOrderError as soon as the log turns out to need another order."""
-        self.standing, self.facts, self.order = Standing(), _Facts(self.staging), order
+        self.standing, self.facts, self.order = Standing(), Facts(self.staging.names), order
         groups = self.staging.groups(_GROUP_ROWS)
         for number, group in enumerate(in_order(self._sorted, groups, self.staging.workers), 1):
             found, facts = self.standing, self.facts
@@ -203,37 +203,25 @@ class _Sorting:
         is_good = self.judgment.is_good[rows["state"]]
         if not is_good.all():
             rows = rows[is_good]
-        pairs = self._pairs(rows)
+        names = self.staging.names
+        pairs = rows_of_pairs(rows["event"], rows["behavior"], len(names["event"]), len(names["behavior"]))
         time_us, offset_min = self._times(rows)
         user = self.rank[rows["user"]]
         order = sorted_order(user, time_us)
         row = rows["row"] if order is None else rows["row"][order]
         run = SortedRows(
-            user=user if order is None else user[order],
-            time_us=time_us if order is None else time_us[order],
-            utc_offset_min=offset_min if order is None else offset_min[order],
-            event=_positions(rows["event"], order),
-            location=_positions(rows["location"], order),
+            user=user,
+            time_us=time_us,
+            utc_offset_min=offset_min,
+            event=rows["event"].astype(np.int32) - np.int32(1),
+            location=rows["location"].astype(np.int32) - np.int32(1),
         )
+        run = run if order is None else taken(run, order)
         standing = _standing(run, row)
         widest = int(np.abs(offset_min).max(initial=0))
         if standing.has_ties and self.order != "file":
             run = self._reordered(run, row)
         return _Group(run=run, standing=standing, widest_offset=widest, rows_of_pair=pairs)
-
-    def _pairs(self, rows: npt.NDArray[np.void]) -> dict[tuple[int, int], int]:
-        num_behaviors = len(self.staging.names["behavior"]) + 1
-        if num_behaviors == 1:
-            return {}
-        pair = rows["event"].astype(np.int64) * num_behaviors + rows["behavior"]
-        if num_behaviors * len(self.staging.names["event"]) < len(pair):
-            counts = np.bincount(pair)
-            present = np.flatnonzero(counts)
-            counts = counts[present]
-        else:
-            present, counts = np.unique(pair, return_counts=True)
-        events, behaviors = np.divmod(present, num_behaviors)
-        return dict(zip(zip(events.tolist(), behaviors.tolist(), strict=True), counts.tolist(), strict=True))
 
     def _times(self, rows: npt.NDArray[np.void]) -> tuple[Integers, npt.NDArray[np.int16]]:
         time_us, offset_min = rows["time_us"].copy(), rows["utc_offset_min"].copy()
@@ -259,7 +247,7 @@ class _Sorting:
 
     def _reordered(self, run: SortedRows, row: Integers) -> SortedRows:
         """The rows with those at the same time in another order than that of the log."""
-        tied = np.flatnonzero(_is_tied(run))
+        tied = np.flatnonzero(is_tied(run))
         if self.order == "file, newest first":
             order = tied[np.lexsort((-row[tied], run.time_us[tied], run.user[tied]))]
         else:
@@ -273,11 +261,28 @@ class _Sorting:
         return reordered(run, tied, order)
 
 
-def sorted_order(user: Integers, time_us: Integers) -> Integers | None:
+def rows_of_pairs(
+    event: npt.NDArray[np.uint32], behavior: npt.NDArray[np.uint32], num_events: int, num_behaviors: int
+) -> dict[tuple[int, int], int]:
+    """{(event, behavior): rows} by code; empty where no row has a behavior."""
+    if num_behaviors == 0:
+        return {}
+    pair = event.astype(np.int64) * (num_behaviors + 1) + behavior
+    if (num_behaviors + 1) * num_events < len(pair):
+        counts = np.bincount(pair)
+        present = np.flatnonzero(counts)
+        counts = counts[present]
+    else:
+        present, counts = np.unique(pair, return_counts=True)
+    events, behaviors = np.divmod(present, num_behaviors + 1)
+    return dict(zip(zip(events.tolist(), behaviors.tolist(), strict=True), counts.tolist(), strict=True))
+
+
+def sorted_order(user: npt.NDArray[np.integer], time_us: npt.NDArray[np.integer]) -> Integers | None:
     """Stable order by user, then time; None if the rows stand in it."""
     if not len(user) or not np.any((user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time_us[1:] < time_us[:-1]))):
         return None
-    user, time = user - user.min(), time_us - time_us.min()
+    user, time = (np.asarray(column - column.min(), np.int64) for column in (user, time_us))
     if not (time % MICROSECONDS).any():
         time //= MICROSECONDS
     time_bits, row_bits = int(time.max()).bit_length(), len(user).bit_length()
@@ -333,16 +338,7 @@ def reordered(run: SortedRows, tied: Integers, order: Integers) -> SortedRows:
     """A run with the rows `order` at the places `tied`."""
     whole = np.arange(len(run.user))
     whole[tied] = order
-    return SortedRows(**{name: column[whole] for name, column in vars(run).items()})
-
-
-def _positions(codes: npt.NDArray[np.uint32], order: Integers | None) -> npt.NDArray[np.int32]:
-    return (codes if order is None else codes[order]).astype(np.int32) - np.int32(1)
-
-
-def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
-    same = (run.user[1:] == run.user[:-1]) & (run.time_us[1:] == run.time_us[:-1])
-    return np.append(False, same) | np.append(same, False)
+    return taken(run, whole)
 
 
 def _standing(run: SortedRows, row: Integers) -> Standing:

@@ -51,7 +51,7 @@ class Names:
     """The names of one role in the order of their first row; code = position + 1."""
 
     def __init__(self) -> None:
-        self.codes: defaultdict[str | None, int] = defaultdict()
+        self.codes: defaultdict[Any, int] = defaultdict()  # of names, and 0 of None
         self.codes[None] = 0
         self.codes.default_factory = self.codes.__len__
         self.buckets = bytearray(2)  # int16 of every code
@@ -62,7 +62,7 @@ class Names:
 
     def __iter__(self) -> Iterator[str]:
         """The names by code, from code 1 on."""
-        return islice(self.codes, 1, None)  # type: ignore[return-value]
+        return islice(self.codes, 1, None)
 
     def codes_of(self, names: Sequence[str | None], are_users: bool) -> npt.NDArray[np.uint32]:
         """Codes of names, new ones included."""
@@ -206,9 +206,9 @@ class Staging:
         rows = np.empty(batch.num_rows, ROW)
         rows["row"] = np.arange(first, first + batch.num_rows)
         time_us, offset = batch["time_us"], batch["offset_min"]
-        rows["time_us"] = _filled(time_us)
-        rows["utc_offset_min"] = _filled(offset)
-        state = np.where(_filled(batch["malformed"]), _MALFORMED, 0).astype(np.uint16)
+        rows["time_us"] = filled(time_us)
+        rows["utc_offset_min"] = filled(offset)
+        state = np.where(filled(batch["malformed"]), _MALFORMED, 0).astype(np.uint16)
         if offset.null_count:
             state |= np.where(np.asarray(offset.is_null()), _NO_OFFSET, 0).astype(np.uint16)
         bucket = np.zeros(0, np.uint16)
@@ -265,7 +265,7 @@ class Staging:
         """Ranges of buckets that hold at most so many rows, or one bucket each."""
         sizes = np.zeros(_NUM_BUCKETS, np.int64)
         for starts in self.starts:
-            sizes += np.diff(starts.astype(np.int64))
+            sizes += starts[1:].astype(np.int64) - starts[:-1]
         groups, first, total = [], 0, 0
         for bucket, size in enumerate(sizes.tolist()):
             if total and total + size > max_rows:
@@ -351,12 +351,12 @@ def _read(file: Any, first: int, num_rows: int) -> npt.NDArray[np.void]:
 
 def _read_into(file: Any, first: int, rows: npt.NDArray[np.void]) -> None:
     file.seek(first * ROW.itemsize)
-    view = memoryview(rows.view(np.uint8).reshape(-1))
+    view = memoryview(rows.view(np.uint8).reshape(-1).data)
     while view:
         view = view[file.readinto(view) :]
 
 
-def _filled(column: Any) -> npt.NDArray[Any]:
+def filled(column: Any) -> npt.NDArray[Any]:
     """Values of an Arrow column, 0 where there are none."""
     values: npt.NDArray[Any] = pc.fill_null(column, 0 if column.type != pa.bool_() else False).to_numpy(
         zero_copy_only=False
@@ -365,7 +365,7 @@ def _filled(column: Any) -> npt.NDArray[Any]:
 
 
 def _write(file: Any, rows: npt.NDArray[np.void]) -> None:
-    view = memoryview(rows.view(np.uint8).reshape(-1))
+    view = memoryview(rows.view(np.uint8).reshape(-1).data)
     while view:
         view = view[file.write(view) :]
 

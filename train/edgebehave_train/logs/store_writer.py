@@ -92,6 +92,7 @@ def write_store(
     """
     count_of_user, count_of_event, count_of_location = _Counts(), _Counts(), _Counts()
     num_duplicates = num_tied = 0
+    has_fractions = False
     first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     offsets: tuple[int, int] = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
     positions = {name: folder / f"{name}.positions" for name in ("event", "location")}
@@ -103,8 +104,9 @@ def write_store(
     ):
         for run, num_dropped in _without_duplicates(rows, keep_duplicates):
             num_duplicates += num_dropped
-            num_tied += int(_is_tied(run).sum())
+            num_tied += int(is_tied(run).sum())
             time_s = run.time_us // MICROSECONDS
+            has_fractions = has_fractions or not np.array_equal(time_s * MICROSECONDS, run.time_us)
             first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
             if not 0 <= first_s <= last_s < 1 << 32:
                 raise ValueError(f"a store holds times from 1970 to 2106, got {first_s} .. {last_s} unix seconds")
@@ -171,6 +173,7 @@ def write_store(
         "last_time_s": int(last_s),
         "duplicates": num_duplicates,
         "tied_events": num_tied,
+        "has_fractions": has_fractions,
         "events_per_user": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)),
         "behavior_counts": _named_counts(vocabulary.behaviors, count_of_behavior),
         "event_counts": _named_counts(vocabulary.events, count_of_event_id),
@@ -220,7 +223,8 @@ def fingerprint(folder: Path, statistics: Mapping[str, Any]) -> str:
     The columns count in the types in which they are read, so that a store keeps its fingerprint in another format.
     """
     digest = hashlib.sha256()
-    for name, dtype in (*COLUMNS.items(), ("user_start", np.int64)):
+    types: dict[str, npt.DTypeLike] = {**COLUMNS, "user_start": np.int64}
+    for name, dtype in types.items():
         digest.update(f"{name}\n".encode())
         wide = np.dtype(dtype).newbyteorder("<")
         file = "event" if name == "behavior" and statistics.get("behavior_is_event") else name
@@ -252,15 +256,15 @@ def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tupl
             run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
         last = (run.user == run.user[-1]) & (run.time_us == run.time_us[-1])
         cut = len(last) - int(last.sum())
-        waiting = _taken(run, slice(cut, None))
+        waiting = taken(run, slice(cut, None))
         if cut:
-            yield _first_of_equals(_taken(run, slice(cut)), keep)
+            yield _first_of_equals(taken(run, slice(cut)), keep)
     if waiting is not None:
         yield _first_of_equals(waiting, keep)
 
 
 def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
-    tied = np.flatnonzero(_is_tied(run))
+    tied = np.flatnonzero(is_tied(run))
     if keep or not len(tied):
         return run, 0
     columns = [column[tied] for column in reversed(vars(run).values())]
@@ -271,10 +275,10 @@ def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
     dropped = tied[order[1:][equal]]
     kept = np.ones(len(run.user), bool)
     kept[dropped] = False
-    return _taken(run, kept), len(dropped)
+    return taken(run, kept), len(dropped)
 
 
-def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
+def is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
     """(n,): another event of the run has the same user and time."""
     tied = np.zeros(len(run.user), bool)
     same = (run.user[1:] == run.user[:-1]) & (run.time_us[1:] == run.time_us[:-1])
@@ -283,7 +287,8 @@ def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
     return tied
 
 
-def _taken(run: SortedRows, which: Any) -> SortedRows:
+def taken(run: SortedRows, which: Any) -> SortedRows:
+    """Some rows of a run, by index or mask."""
     return SortedRows(**{name: column[which] for name, column in vars(run).items()})
 
 
