@@ -45,3 +45,17 @@ def test_control_characters_of_a_log_do_not_reach_the_terminal(tmp_path):
     path.write_text("user,time,event\nu,1400000000,e\nu,\x1b[31m,e\n", encoding="utf-8")
     _, err = edgebehave("ingest", path, "-o", tmp_path / "store", code=2)
     assert "\x1b" not in err
+
+
+def test_a_log_of_so_many_events_is_made_and_new_days_are_added(tmp_path):
+    out, _ = edgebehave("simulate", tmp_path / "log.csv", "--events", "3_000", "--days", 5, "--json")
+    assert json.loads(out)["num_events"] == 3000
+    lines = (tmp_path / "log.csv").read_text().splitlines(keepends=True)
+    store = tmp_path / "store"
+    for name, part in (("old", lines[:2001]), ("new", [lines[0], *lines[1501:]])):
+        (tmp_path / f"{name}.csv").write_text("".join(part))
+        _, err = edgebehave("ingest", tmp_path / f"{name}.csv", "-o", store, "--append")
+    assert "appended 1,000 events to 2,000; 500 were there already" in err
+    assert EventStore.open(store).num_events == 3000
+    edgebehave("ingest", tmp_path / "log.csv", "-o", tmp_path / "whole")
+    assert EventStore.open(tmp_path / "whole").users() == EventStore.open(store).users()

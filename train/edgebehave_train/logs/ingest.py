@@ -168,6 +168,7 @@ def ingest(config: IngestConfig, report: Report | None = None) -> dict[str, Any]
             if old is not None:
                 (scratch / "rows.bin").unlink(missing_ok=True)
                 statistics = append_store(con, old, EventStore.open(store), new, say, keep_duplicates=config.days)
+                old = None  # its files are closed before they are replaced
                 statistics = write_statistics(new, statistics)
         lines = account(new, statistics, days_allowed=config.days, has_zone=has_zone)
     say(

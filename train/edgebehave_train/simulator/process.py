@@ -164,13 +164,13 @@ class BehaviorProcess:
         self.previous[at], self.was_away[at] = self.last[user], self.is_away[user]
         q_rp, given = self._situation(at)
 
+        oracle_rv = self._behavior_probs(q_rp, *given) if with_oracle else None
         kind = choose(q_rp, self.rng)
         behavior = choose(self._behavior_probs(np.eye(len(LOCATION_KINDS))[kind], *given), self.rng)
         event = _FIRST_EVENT[behavior] + choose(self.people.event_probs[user, behavior], self.rng)
 
         self.location_kind[at], self.behavior[at], self.event[at] = kind, behavior, event
-        if with_oracle:
-            oracle_rv = self._behavior_probs(q_rp, *given)
+        if oracle_rv is not None:
             prob = oracle_rv[np.arange(len(at)), behavior]
             self.prob[at] = prob
             self.rank[at] = 1 + (oracle_rv > prob[:, None]).sum(1)
