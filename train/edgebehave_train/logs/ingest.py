@@ -55,6 +55,8 @@ from edgebehave_train.logs.store_writer import foreign_to_store, write_statistic
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
 _MAX_OFFSETS = 5_000
+_MOST_READERS = 8
+"""Threads of DuckDB by default: each needs its share of `memory_limit`."""
 
 Report = Callable[[str], None]
 
@@ -88,7 +90,7 @@ class IngestConfig:
     bucketed      the log is Parquet in the order of a store, with the columns of docs/logs.md: it is checked and not
                   sorted again. Options on columns and times play no part.
     memory_limit  of DuckDB; numpy and Python need some 150 MB beside it.
-    threads       None = as many as there are cores.
+    threads       None = as many as there are cores, of DuckDB at most 8.
     """
 
     log: str | Path | Sequence[str | Path]
@@ -229,7 +231,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    threads = config.num_threads
+    threads = config.threads or min(_MOST_READERS, config.num_threads)
     try:
         con = duckdb.connect(
             ":memory:",
