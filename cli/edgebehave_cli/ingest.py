@@ -31,6 +31,13 @@ def ingest(
     days: options.Days = False,
     max_bad: options.MaxBad = 0.01,
     overwrite: Annotated[bool, typer.Option(help="Replace the store in OUT.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add new days and users to the store in OUT; known names keep their ids.")
+    ] = False,
+    bucketed: Annotated[
+        bool,
+        typer.Option("--bucketed", help="LOG is Parquet in the order of a store (docs/logs.md), not sorted again."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Read an event log, clean it, and write the event store that training reads.
@@ -46,6 +53,8 @@ def ingest(
     Apple are recognized: no column needs a name.
 
     Example: [bold]edgebehave ingest aw-buckets-export.json -o runs/store --timezone Europe/Berlin[/bold]
+
+    Example: [bold]edgebehave ingest today.csv -o runs/store --user uid --time ts --event app --append[/bold]
 
     Example: [bold]edgebehave ingest usage.csv -o runs/store --date Date --time Time --timezone Europe/Berlin[/bold]
     """
@@ -71,6 +80,8 @@ def ingest(
         max_bad=max_bad,
         time_unit=time_unit,
         overwrite=overwrite,
+        append=append,
+        bucketed=bucketed,
     )
     statistics = ingest_log(config, note, ask_zone=zone_question())
     if json:

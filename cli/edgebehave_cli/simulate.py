@@ -8,11 +8,23 @@ import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_json
+from edgebehave_cli.progress import ProgressBar
+
+
+def _number(text: str) -> int:
+    """A whole number, with underscores or commas between its digits."""
+    return int(str(text).replace(",", "_"))
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="File to write: log.csv or log.csv.gz.")],
+    out: Annotated[Path, typer.Argument(help="File to write: log.csv or log.csv.gz; with --events also log.parquet.")],
     users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1200,
+    events: Annotated[
+        int | None,
+        typer.Option(
+            min=1, parser=_number, metavar="N", help="Number of events, as 100_000_000, in place of that of users."
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, help="Days per user.")] = 49,
     seed: options.Seed = 0,
     shuffle: Annotated[bool, typer.Option(help="Write the rows in random order.")] = False,
@@ -23,8 +35,15 @@ def simulate(
     docs/simulator.md describes the process. The best accuracy that a model can reach on the log
     follows from the process and is printed.
 
+    With --events the log is made and written in batches of users on all cores, in little memory at any size.
+
     Example: [bold]edgebehave simulate log.csv.gz --users 500 --days 30[/bold]
+
+    Example: [bold]edgebehave simulate log.parquet --events 100_000_000[/bold]
     """
+    if events is not None:
+        _stream(out, events=events, days=days, seed=seed, shuffle=shuffle, json=json)
+        return
     from edgebehave_train.simulator.log import SimulatorConfig, ceiling, write_log
     from edgebehave_train.simulator.log import simulate as simulate_log
 
@@ -40,3 +59,18 @@ def simulate(
         f"HR@5 {best.hr_at_5:.3f}, macro recall {best.balanced_macro_recall:.3f} "
         f"({best.macro_recall:.3f} at the best HR@1)"
     )
+
+
+def _stream(out: Path, *, events: int, days: int, seed: int, shuffle: bool, json: bool) -> None:
+    """Write a log of so many events."""
+    from edgebehave_train.simulator.streamed_log import StreamConfig, stream_log
+
+    config = StreamConfig(num_events=events, num_days=days, seed=seed, shuffle=shuffle)
+    with ProgressBar() as bar:
+        num_users = stream_log(
+            config, out, progress=lambda rows: bar.show(rows / events, f"{rows:,} events", f"-> {out.name}")
+        )
+    if json:
+        print_json({"out": str(out), "num_events": events, "num_users": num_users})
+        return
+    note(f"{events:,} events of {num_users:,} users over {days} days -> {out}")

@@ -70,3 +70,17 @@ def test_an_export_needs_no_option_and_a_terminal_is_asked_for_the_zone(tmp_path
     assert asked == [f"{path} has times in UTC. Which time zone did you live in, as Europe/Berlin (--timezone)"] * 2
     assert "'Mars/Base' is no time zone" in err
     assert EventStore.open(tmp_path / "asked").utc_offset_min.tolist() == [330]
+
+
+def test_a_log_of_so_many_events_is_made_and_new_days_are_added(tmp_path):
+    out, _ = edgebehave("simulate", tmp_path / "log.csv", "--events", "3_000", "--days", 5, "--json")
+    assert json.loads(out)["num_events"] == 3000
+    lines = (tmp_path / "log.csv").read_text().splitlines(keepends=True)
+    store = tmp_path / "store"
+    for name, part in (("old", lines[:2001]), ("new", [lines[0], *lines[1501:]])):
+        (tmp_path / f"{name}.csv").write_text("".join(part))
+        _, err = edgebehave("ingest", tmp_path / f"{name}.csv", "-o", store, "--append")
+    assert "appended 1,000 events to 2,000; 500 were there already" in err
+    assert EventStore.open(store).num_events == 3000
+    edgebehave("ingest", tmp_path / "log.csv", "-o", tmp_path / "whole")
+    assert EventStore.open(tmp_path / "whole").users() == EventStore.open(store).users()

@@ -148,9 +148,9 @@ def replaced_folder(
 ) -> Iterator[Path]:
     """A new, empty folder that takes the place of `out` at the end, whole; arguments as in `require_writable`.
 
-    It is in a hidden folder beside `out`, which is locked and has room for scratch files. If the work ends early, that
-    folder is deleted and `out` stays as it was. The next run clears the remains of a killed one, and puts
-    back the folder that the killed run was about to replace.
+    It is in a hidden folder beside `out`, which nobody else can read, is locked, and has room for scratch files. If the
+    work ends early, that folder is deleted and `out` stays as it was. The next run clears the remains of a killed one,
+    and puts back the folder that the killed run was about to replace.
     Raises ValueError if `out` may not be replaced, or if another process is writing it.
     """
     from filelock import FileLock, Timeout
@@ -171,7 +171,8 @@ def replaced_folder(
 
     lock = FileLock(work / "lock")
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        work.chmod(0o700)
         lock.acquire(timeout=0)
         # Another process, at its end, may have deleted the folder or the file before it was locked here.
         (work / "lock").stat()

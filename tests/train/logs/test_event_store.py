@@ -56,7 +56,7 @@ def test_a_folder_that_is_no_store_says_how_to_make_one(tmp_path):
 
 def test_another_version_is_refused(folder):
     (folder / "statistics.json").write_text('{"format_version": 99}')
-    with pytest.raises(ValueError, match="of version 99, this is version 1; ingest the log again"):
+    with pytest.raises(ValueError, match="of version 99, this is version 2; ingest the log again"):
         EventStore.open(folder)
 
 

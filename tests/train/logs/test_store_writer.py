@@ -54,4 +54,4 @@ def test_duplicates_are_dropped_wherever_the_runs_are_cut(tmp_path, monkeypatch,
     assert store.location.tolist() == [1, 0, 0, 2]
     assert statistics["event_counts"] == {"a": 3, "b": 1}
     assert statistics["events_per_user"]["median"] == 2
-    assert store.fingerprint == store_writer.fingerprint(tmp_path)
+    assert store.fingerprint == store_writer.fingerprint(tmp_path, statistics)

@@ -101,7 +101,7 @@ def test_order_and_ties_are_found_across_runs_of_rows(tmp_path, monkeypatch):
         whole, _, _ = run(path, tmp_path / "whole", overwrite=True)
         for size in (1, 3, 4, 7):
             with monkeypatch.context() as patch:
-                patch.setattr(sorting, "_SLICE_ROWS", size)
+                patch.setattr(sorting, "_GROUP_ROWS", size)
                 store, statistics, _ = run(path, tmp_path / "runs", overwrite=True)
             assert statistics["order_of_ties"] == order
             assert statistics["tied_events"] == 160

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgebehave.arguments import MAX_NAME_BYTES, is_bounded
 from edgebehave_train.files import read_json
+from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import IngestError
 
 _SAMPLE = 2_000_000
@@ -28,9 +29,9 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
     Raises IngestError if most events happen at midnight and days are not allowed.
     """
     num_events = statistics["num_events"]
-    user_start = np.load(store / "user_start.npy")
-    time_s = np.array(np.load(store / "time_s.npy", mmap_mode="r")[:_SAMPLE])
-    local_s = time_s + 60 * np.array(np.load(store / "utc_offset_min.npy", mmap_mode="r")[:_SAMPLE], np.int64)
+    opened = EventStore.open(store)
+    user_start, time_s = opened.user_start, np.array(opened.time_s[:_SAMPLE])
+    local_s = time_s + 60 * np.array(opened.utc_offset_min[:_SAMPLE], np.int64)
     at_midnight = float(np.mean((time_s % 86_400 == 0) | (local_s % 86_400 == 0)))
     if at_midnight > _MANY and num_events >= _FEWEST and not days_allowed:
         raise IngestError(

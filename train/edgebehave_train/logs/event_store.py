@@ -1,18 +1,20 @@
 """The event store: one log, cleaned, sorted by user and time, memory-mapped for training.
 
-A folder of plain columns , the events of a user adjacent and in time order:
+A folder of plain columns, the events of a user adjacent and in time order:
 
-    time_s.npy          (N,) int64   UTC seconds
-    utc_offset_min.npy  (N,) int16   minutes to add for local time
-    event.npy           (N,) int32   ids of the store's own vocabulary
-    location.npy        (N,) int32   likewise; 0 = no location
-    behavior.npy        (N,) int32   likewise; -1 = the event has no behavior
+    time_s.npy          (N,) uint32  UTC seconds
+    utc_offset_min.npy  (N,) int16   minutes to add for local time; left out where `statistics.json` has the one value
+    event.npy           (N,) ids of the store's own vocabulary
+    location.npy        (N,) likewise; 0 = no location; left out where no event has one
+    behavior.npy        (N,) likewise; -1 = the event has no behavior; left out where each event is its own behavior
     user_start.npy      (U + 1,) int64  events of user u: user_start[u] .. user_start[u + 1]
     users.json          U user names
     vocabulary.json     every name of the log, most frequent first
     statistics.json     counts, span, rejected rows with reasons, fingerprint
 
-Users are in the order of a hash of their names, so that a range of users is a random sample.
+Ids have as many bytes as the vocabulary needs; they are read as int32, times as int64 (stored_columns.py). Users are
+in the order of a hash of their names, so that a range of users is a random sample. A store of version 1 has all
+columns, in the types in which they are read.
 """
 
 from collections.abc import Iterator
@@ -25,21 +27,18 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
 from edgebehave_train.files import read_json
+from edgebehave_train.logs.stored_columns import COLUMNS, open_column
 
 if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
 
-FORMAT_VERSION = 1
+__all__ = ["COLUMNS", "FORMAT_VERSION", "EventStore", "NamedEvent"]
+
+FORMAT_VERSION = 2
+_OLDEST_VERSION = 1
+_PIECE = 4096
 MANY_TIES = 0.05
 """Share of events at the same time as another of the same user, above which an evaluation warns."""
-
-COLUMNS = {
-    "time_s": np.int64,
-    "utc_offset_min": np.int16,
-    "event": np.int32,
-    "location": np.int32,
-    "behavior": np.int32,
-}
 
 
 class NamedEvent(NamedTuple):
@@ -61,7 +60,10 @@ class NamedEvent(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EventStore:
-    """A store opened for reading; the columns are read-only memory maps."""
+    """A store opened for reading; the columns are read-only memory maps.
+
+    A column of narrow integers on disk is a `StoredColumn`: an array of the type below in all that arrays can do.
+    """
 
     path: Path
     vocabulary: Vocabulary
@@ -86,15 +88,17 @@ class EventStore:
             raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
         statistics = read_json(statistics_file)
         version = statistics.get("format_version")
-        if version != FORMAT_VERSION:
+        if version not in range(_OLDEST_VERSION, FORMAT_VERSION + 1):
             raise ValueError(
                 f"{path} is an event store of version {version}, this is version {FORMAT_VERSION}; ingest the log again"
             )
-        columns = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
         user_start = np.load(path / "user_start.npy")
-        for name, column in columns.items():
-            if len(column) != user_start[-1] or column.dtype != COLUMNS[name]:
-                raise ValueError(f"{path}/{name}.npy is damaged; ingest the log again")
+        left_out = {"behavior": "event"} if statistics.get("behavior_is_event") else {}
+        constants = statistics.get("constants", {})
+        columns = {
+            name: open_column(path, left_out.get(name, name), constants.get(name), int(user_start[-1]))
+            for name in COLUMNS
+        }
         return cls(
             path=path,
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
@@ -137,12 +141,15 @@ class EventStore:
     def named_events(self, user: int) -> Iterator[NamedEvent]:
         """The events of a user by index, in time order, with names."""
         names = self.vocabulary
-        for i in range(int(self.user_start[user]), int(self.user_start[user + 1])):
-            location, behavior = int(self.location[i]), int(self.behavior[i])
-            yield NamedEvent(
-                event=names.events[self.event[i]],
-                location=None if location == UNKNOWN else names.locations[location],
-                behavior=None if behavior <= UNKNOWN else names.behaviors[behavior],
-                time_s=int(self.time_s[i]),
-                utc_offset_min=int(self.utc_offset_min[i]),
-            )
+        stop = int(self.user_start[user + 1])
+        for start in range(int(self.user_start[user]), stop, _PIECE):
+            piece = slice(start, min(start + _PIECE, stop))
+            columns = (getattr(self, name)[piece].tolist() for name in COLUMNS)
+            for time_s, utc_offset_min, event, location, behavior in zip(*columns, strict=True):
+                yield NamedEvent(
+                    event=names.events[event],
+                    location=None if location == UNKNOWN else names.locations[location],
+                    behavior=None if behavior <= UNKNOWN else names.behaviors[behavior],
+                    time_s=time_s,
+                    utc_offset_min=utc_offset_min,
+                )

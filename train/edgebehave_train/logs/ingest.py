@@ -1,11 +1,12 @@
 """From an event log to an event store, out of core: the same log gives the same bytes.
 
-    files -> text cells -> parsed and judged rows -> DuckDB's sort on disk -> columns
+    files -> text cells -> parsed rows -> buckets of users on disk -> each judged and sorted in memory -> columns
 
 Rows may come in any order and from any number of files. Their order, the files and the number of threads change no
 byte of the store; only `rejected.jsonl`, which gives file and line of the first bad rows, depends on the files.
 """
 
+import errno
 import json
 import logging
 import os
@@ -17,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from edgebehave_train.files import replaced_folder
 from edgebehave_train.logs.account import account
+from edgebehave_train.logs.appending import append_store
+from edgebehave_train.logs.bucketed import BucketedLog, bucketed_files
+from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.exports.conversion import COLUMNS, AskZone, convert_exports
 from edgebehave_train.logs.reading.files import (
     NUM_EXAMPLES,
@@ -32,7 +37,7 @@ from edgebehave_train.logs.reading.files import (
     scan_file,
 )
 from edgebehave_train.logs.reading.inspection import Reading, find_log_files
-from edgebehave_train.logs.reading.rows import REASONS, judged_rows, parsed_rows
+from edgebehave_train.logs.reading.rows import REASONS, judged_rows, judged_times, parsed_rows
 from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
 from edgebehave_train.logs.reading.times import (
     LOCAL_UNITS,
@@ -44,12 +49,15 @@ from edgebehave_train.logs.reading.times import (
     unit_of_numbers,
     zones_known,
 )
-from edgebehave_train.logs.sorting import sort_and_write
+from edgebehave_train.logs.sorting import Judgment, sort_and_write
+from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
 _MAX_OFFSETS = 5_000
+_MOST_READERS = 8
+"""Threads of DuckDB by default: each needs its share of `memory_limit`."""
 
 Report = Callable[[str], None]
 
@@ -80,8 +88,11 @@ class IngestConfig:
     max_bad       share of rows that may be rejected, in [0, 1].
     time_unit     "auto", or one of TIME_UNITS, which rejects whatever is not in it.
     overwrite     replace an event store that is in `out`.
+    append        add the events to the store that is in `out`, if there is one; ids of its names stay.
+    bucketed      the log is Parquet in the order of a store, with the columns of docs/logs.md: it is checked and not
+                  sorted again. Options on columns and times play no part.
     memory_limit  of DuckDB; numpy and Python need some 150 MB beside it.
-    threads       of DuckDB; None = as many as there are cores, at most 4.
+    threads       None = as many as there are cores, of DuckDB at most 8.
     """
 
     log: Any
@@ -102,6 +113,8 @@ class IngestConfig:
     max_bad: float = 0.01
     time_unit: str = "auto"
     overwrite: bool = False
+    append: bool = False
+    bucketed: bool = False
     memory_limit: str = "1GB"
     threads: int | None = None
 
@@ -115,6 +128,8 @@ class IngestConfig:
             raise ValueError(
                 f"ingest: give timezone or utc_offset, not both, got {self.timezone!r} and {self.utc_offset!r}"
             )
+        if self.append and self.overwrite:
+            raise ValueError("ingest: give append or overwrite, not both")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"ingest: threads must be at least 1, got {self.threads}")
 
@@ -123,6 +138,10 @@ class IngestConfig:
         """{role: name of the column} of the columns that are used."""
         roles = ("user", "date", "time", "event", "location", "utc_offset", "behavior")
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
+
+    @property
+    def num_threads(self) -> int:
+        return self.threads or os.cpu_count() or 1
 
 
 def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZone | None = None) -> dict[str, Any]:
@@ -135,23 +154,30 @@ def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZ
     that must not be replaced. Then, as after any interruption, `out` stays as it was.
     """
     say = report or logging.getLogger("edgebehave.ingest").info
-    instead = "" if config.overwrite else "use --overwrite"
-    with replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as store:
-        scratch = store.parent
+    instead = "" if config.overwrite or config.append else "use --overwrite, or --append to add to it"
+    with (
+        _disk_errors(config.out),
+        replaced_folder(config.out, "an event store", foreign_to_store, instead=instead) as new,
+    ):
+        old = EventStore.open(config.out) if config.append and (config.out / "statistics.json").exists() else None
+        scratch = new.parent
+        store = new if old is None else scratch / "added"
+        store.mkdir(exist_ok=True)
         copies = scratch / "copies"
         copies.mkdir()
         config = _of_exports(config, copies, say, ask_zone)
         with _database(config, scratch) as con:
-            run = _Run(config, con, say)
-            run.read(copies)
-            unit = run.settle_time_unit()
-            rejected = run.reject(unit, store / "rejected.jsonl")
-            statistics = sort_and_write(con, config.columns, run.judged, store, say, keep_duplicates=config.days)
-        statistics = write_statistics(
-            store,
-            {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows} | statistics,
-        )
-        lines = account(store, statistics, days_allowed=config.days, has_zone=run.has_zone(unit))
+            if config.bucketed:
+                statistics, has_zone = _take_over(config, con, store, say), True
+            else:
+                statistics, has_zone = _read_and_sort(config, con, store, say)
+            statistics = write_statistics(store, statistics)
+            if old is not None:
+                (scratch / "rows.bin").unlink(missing_ok=True)
+                statistics = append_store(con, old, EventStore.open(store), new, say, keep_duplicates=config.days)
+                old = None  # its files are closed before they are replaced
+                statistics = write_statistics(new, statistics)
+        lines = account(new, statistics, days_allowed=config.days, has_zone=has_zone)
     say(
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
@@ -165,7 +191,7 @@ def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZ
 
 def _of_exports(config: IngestConfig, copies: Path, say: Report, ask_zone: AskZone | None) -> IngestConfig:
     """The config for the converted files, if the log is an export; otherwise as it is."""
-    if tuple(config.columns.items()) != tuple(zip(COLUMNS, COLUMNS, strict=True)):
+    if config.bucketed or tuple(config.columns.items()) != tuple(zip(COLUMNS, COLUMNS, strict=True)):
         return config
     found = convert_exports(config.log, copies, say, timezone=config.timezone, ask_zone=ask_zone)
     if found is None:
@@ -181,12 +207,57 @@ def _of_exports(config: IngestConfig, copies: Path, say: Report, ask_zone: AskZo
     )
 
 
+def _read_and_sort(
+    config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report
+) -> tuple[dict[str, Any], bool]:
+    """Write the columns of a log; its statistics, and whether its offsets are known."""
+    scratch = store.parent
+    run = _Run(config, con, say, Staging(scratch, config.num_threads))
+    run.read(scratch / "copies")
+    unit = run.settle_time_unit()
+    rejected = run.reject(unit, store / "rejected.jsonl")
+    changed = judged_times(unit, config.timezone)
+    judgment = Judgment(is_good=np.array([reason is None for reason in run.reasons]), changed=changed)
+    statistics = sort_and_write(con, config.columns, run.staging, judgment, store, say, keep_duplicates=config.days)
+    facts = {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows}
+    return facts | statistics, run.has_zone(unit)
+
+
+def _take_over(config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report) -> dict[str, Any]:
+    """Write the columns of a bucketed log; its statistics."""
+    log = BucketedLog(con, bucketed_files(config.log))
+    statistics = log.write(store)
+    say(f"took over {log.num_rows:,} rows from {len(log.files):,} files")
+    conflicts = log.facts.conflicts(say)
+    if statistics["duplicates"]:
+        say(f"dropped {statistics['duplicates']:,} exact duplicates")
+    (store / "rejected.jsonl").touch()
+    roles = {"time_us": "time", "utc_offset_min": "utc_offset"}
+    columns = {roles.get(name, name): name for name in log.columns}
+    facts = {"time_unit": "us", "rejected": {}, "columns": columns, "num_rows": log.num_rows, "conflicts": conflicts}
+    return facts | statistics
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """A full disk as one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise IngestError(
+            f"no room on the disk of {out} ({error.strerror}); nothing was written. An ingest needs some "
+            "50 bytes a row beside the store"
+        ) from None
+
+
 @contextmanager
 def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    threads = config.threads or min(4, os.cpu_count() or 1)
+    threads = config.threads or min(_MOST_READERS, config.num_threads)
     try:
         con = duckdb.connect(
-            scratch / "staging.duckdb",
+            ":memory:",
             config={
                 "memory_limit": config.memory_limit,
                 "threads": threads,
@@ -215,10 +286,11 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
 class _Run:
     """One ingest: the files and their scans, and the rows as they stand in the database."""
 
-    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, say: Report) -> None:
+    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, say: Report, staging: Staging) -> None:
         self.config = config
         self.con = con
         self.say = say
+        self.staging = staging
         self.columns = {f"raw_{role}": name for role, name in config.columns.items()}
         self.scans: list[tuple[LogFile, Scan]] = []
         self.times: list[str] = []  # SQL of the time of a row, of each scan
@@ -227,7 +299,7 @@ class _Run:
         self.num_rows = 0
 
     def read(self, copies: Path) -> None:
-        """Stage the parsed rows of every file in the table `staged`, whose rowid is the order of the rows."""
+        """Stage the parsed rows of every file."""
         con, config = self.con, self.config
         if config.timezone is not None:
             check_zone(config.timezone, con)
@@ -248,18 +320,13 @@ class _Run:
                 self._stage_all(copies)
         if "raw_utc_offset" in self.columns and self._read_offsets():
             self._stage_all(copies)
-        (staged,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
-        self.num_rows = staged + sum(sum(scan.refused.values()) for _, scan in self.scans)
+        self.num_rows = self.staging.num_rows + sum(sum(scan.refused.values()) for _, scan in self.scans)
         if self.num_rows == 0:
             raise IngestError(f"{self._names_of_files()}: no rows below the header")
         self.say(f"read {self.num_rows:,} rows from {self._names_of_files()}")
 
     def _stage_all(self, copies: Path) -> None:
-        self.con.execute(
-            "CREATE OR REPLACE TABLE staged (malformed BOOLEAN, user_name VARCHAR, event_name VARCHAR, "
-            "location_name VARCHAR, behavior_name VARCHAR, time_kind VARCHAR, time_us BIGINT, "
-            "offset_min SMALLINT)"
-        )
+        self.staging.clear()
         self.is_unread = [False] * len(self.scans)
         for number, (file, scan) in enumerate(self.scans):
             if self._stage(number):
@@ -280,32 +347,21 @@ class _Run:
 
     def _stage(self, number: int) -> bool:
         """Add a scan to the staged rows; False, and none added, if it does not come out whole."""
-        con, (_, scan) = self.con, self.scans[number]
-        (before,) = con.execute("SELECT count(*) FROM staged").fetchone() or (0,)
-        con.execute("BEGIN")
+        _, scan = self.scans[number]
+        before = self.staging.mark()
         try:
-            (num_rows,) = con.execute(
-                "INSERT INTO staged SELECT malformed, user_name, event_name, location_name, "
-                "behavior_name, time_kind, time_us, offset_min "
-                f"FROM ({self._parsed(number)})"
-            ).fetchone() or (0,)
+            num_rows, num_dated, num_read = self.staging.add(self.con, self._parsed(number))
         except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException):
-            con.execute("ROLLBACK")
             return False
         if scan.num_rows is not None and num_rows != scan.num_rows:
-            con.execute("ROLLBACK")
+            self.staging.back_to(before)
             return False
-        kinds = "count(*) FILTER (time_kind NOT IN ('unreadable', 'implausible')), count(time_kind)"
-        sql = f"SELECT {kinds} FROM staged WHERE rowid >= {before}"
-        read, dated = con.execute(sql).fetchone() or (0, 0)
-        self.is_unread[number] = 2 * read < dated
-        con.execute("COMMIT")
+        self.is_unread[number] = 2 * num_read < num_dated
         return True
 
     def _read_offsets(self) -> bool:
         """Whether the column of offsets is not plain minutes, and its rows must be staged again."""
-        odd = "SELECT 1 FROM staged WHERE NOT malformed AND (offset_min IS NULL OR offset_min % 15 <> 0) LIMIT 1"
-        if self.con.execute(odd).fetchone() is None:
+        if not self.staging.has_odd_offsets:
             return False
         texts: dict[str, None] = {}
         for _, scan in self.scans:
@@ -318,11 +374,8 @@ class _Run:
 
     def settle_time_unit(self) -> str | None:
         """The one unit of all plausible times, as asked for or as found; None if there are none."""
-        rows_of_kinds = self.con.execute(
-            "SELECT time_kind, count(*), min(time_us), max(time_us), bool_and(time_us % 10000000 = 0) "
-            "FROM staged GROUP BY ALL"
-        ).fetchall()
-        spans = {kind: (rows, first, last) for kind, rows, first, last, _ in rows_of_kinds if kind in TIME_UNITS}
+        of_kind = self.staging.kinds
+        spans = {kind: (found.rows, found.first_us, found.last_us) for kind, found in of_kind.items()}
         column, asked = self.config.time, self.config.time_unit
         also = ""
         if asked != "auto":
@@ -350,7 +403,7 @@ class _Run:
         how = "found in" if asked == "auto" else "as asked for:"
         days = f", {num_days:,} without a clock" if num_days else ""
         self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
-        are_coarse = all(coarse for kind, *_, coarse in rows_of_kinds if kind in kinds_of_unit(unit))
+        are_coarse = all(of_kind[kind].are_coarse for kind in kinds_of_unit(unit) if kind in of_kind)
         step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
         if step:
             self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
@@ -388,12 +441,11 @@ class _Run:
 
     def reject(self, unit: str | None, examples_file: Path) -> dict[str, int]:
         """Count bad rows by reason, keep the first ones, stop if they are too many."""
-        self.judged = self._judge("(SELECT *, rowid AS row_id FROM staged)", unit)
         counts: Counter[str] = Counter()
         for _, scan in self.scans:
             counts.update(scan.refused)
-        sql = f"SELECT reason, count(*) FROM ({self.judged}) GROUP BY ALL"
-        for reason, count in self.con.execute(sql).fetchall():
+        self.reasons = reasons_of_states(self.con, lambda rows: self._judge(rows, unit))
+        for reason, count in zip(self.reasons, self.staging.states.tolist(), strict=True):
             if reason is not None:
                 counts[reason] += count
         rejected = {reason: counts[reason] for reason in REASONS if counts[reason]}

@@ -1,32 +1,68 @@
-"""From good rows in the database to the columns of a store: names, behaviors, and the order of events."""
+"""From staged rows to the columns of a store: judged, sorted and written, one group of buckets after the other."""
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from edgebehave.moments import MAX_OFFSET_MIN
-from edgebehave_train.logs.reading.files import NUM_EXAMPLES, IngestError, quoted
-from edgebehave_train.logs.store_writer import SortedRows, write_store
+from edgebehave_train.files import read_json
+from edgebehave_train.logs.in_order import in_order
+from edgebehave_train.logs.reading.files import NUM_EXAMPLES, IngestError
+from edgebehave_train.logs.staging import ROLES, Names, Staging, kinds_of_states, user_key
+from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, is_tied, taken, write_store
 
-_SLICE_ROWS = 1 << 20
-_NULL_WORDS = ("nan", "null", "none", "n/a", "na", "#n/a", "<na>", "nat", "nil", "undefined", r"\n")
-_ORDERS = {
-    "file": "row_id",
-    "file, newest first": "row_id DESC",
-    # Nothing but the row itself: the same in any order of the rows, and different at another time.
-    "hash": "md5(concat_ws(chr(31), good.user_name, time_us, good.event_name, good.location_name, offset_min)), "
-    "event_rank, location_rank, offset_min",
-}
-"""Orders of events of one user at one time, by SQL."""
+_GROUP_ROWS = 1 << 20
+_NULL_WORDS = frozenset(
+    ("nan", "null", "none", "n/a", "na", "#n/a", "<na>", "nat", "nil", "undefined", r"\n"),
+)
+_SORT_BITS = 62
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """What makes a staged row a good one, and its time.
+
+    is_good  (states,) whether rows of a state are good.
+    changed  SQL of `time_us` and `offset_min` where they are not as staged.
+    """
+
+    is_good: npt.NDArray[np.bool_]
+    changed: Mapping[str, str]
+
+
+@dataclass
+class Standing:
+    """How the rows of all users stand in the log, as far as it was read.
+
+    forward, backward  every user's rows from the oldest, from the newest.
+    has_ties           some events of a user have the same time.
+    """
+
+    forward: bool = True
+    backward: bool = True
+    has_ties: bool = False
+
+    def order(self) -> str:
+        """Order of events at the same time: nothing but the row itself, if the order of the rows means nothing."""
+        if self.forward or not self.has_ties:
+            return "file"
+        return "file, newest first" if self.backward else "hash"
 
 
 def sort_and_write(
     con: duckdb.DuckDBPyConnection,
     columns: Mapping[str, str],
-    judged: str,
+    staging: Staging,
+    judgment: Judgment,
     store: Path,
     say: Callable[[str], None],
     *,
@@ -35,193 +71,324 @@ def sort_and_write(
     """Sort the good rows, write them as columns, and return the statistics of the store.
 
     columns          {role: column of the log}.
-    judged           a query of rows with their `reason` and `row_id`, the position in the log.
     keep_duplicates  the times are too coarse to tell a repeated row from a second event.
 
     Events of a user at the same time stand in the order of the rows if the rows of every user stand in the order of
     time, from the oldest or from the newest; otherwise in the order of a hash.
     """
-    sorting = _Sorting(con, columns, say)
-    con.execute(f"CREATE VIEW good AS SELECT {sorting.whole_names()} FROM ({judged}) WHERE reason IS NULL")
-    sorting.check_offsets()
-    users = sorting.ranked_names("user", "sha256(name), name")
-    events = sorting.ranked_names("event", "name")
-    locations = sorting.ranked_names("location", "name")
-    sorting.warn_of_null_words()
-    behavior_of_event, conflicts = sorting.behaviors()
-    order = sorting.sort()
-    statistics = write_store(
-        store,
-        sorting.rows(),
-        users=users,
-        events=events,
-        locations=locations,
-        behavior_of_event=behavior_of_event,
-        keep_duplicates=keep_duplicates,
-    )
+    _read_whole_names(staging, columns, say)
+    sorting = _Sorting(con, staging, judgment)
+    order = "file"
+    while True:
+        try:
+            statistics = write_store(
+                store,
+                sorting.runs(order),
+                users=sorting.users,
+                events=list(staging.names["event"]),
+                locations=list(staging.names["location"]),
+                behavior_of_event=(lambda: sorting.facts.behavior_of_event()) if "behavior" in columns else None,
+                keep_duplicates=keep_duplicates,
+            )
+            break
+        except _OtherOrderError as other:
+            order = other.order
+    facts = sorting.facts
+    _check_offsets(facts.widest_offset, columns)
+    _warn_of_null_words(staging, columns, store, say)
+    conflicts = facts.conflicts(say) if "behavior" in columns else {"events": 0, "rows": 0, "first": []}
     if statistics["duplicates"]:
         say(f"dropped {statistics['duplicates']:,} exact duplicates")
     ties = statistics["tied_events"]
-    return statistics | {"order_of_ties": order if ties else "none", "conflicts": conflicts}
+    return statistics | {
+        "order_of_ties": order if ties else "none",
+        "rows_in_time_order": sorting.standing.forward,
+        "conflicts": conflicts,
+    }
 
 
-class _Sorting:
-    """The database with the good rows."""
+class _OtherOrderError(Exception):
+    """Events at the same time must stand in another order than the one that is being written."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, columns: Mapping[str, str], say: Callable[[str], None]) -> None:
-        self.con, self.columns, self.say = con, columns, say
-        self.whole: dict[str, Any] | None = None
+    def __init__(self, order: str) -> None:
+        super().__init__(order)
+        self.order = order
 
-    def whole_names(self) -> str:
-        """Columns of the good rows. Where all names of a column are integers, 101.0 is 101.
 
-        A table with an empty cell often holds its integers as floats.
-        """
-        roles = ("user", "event", "location", "behavior")
-        dotted = ", ".join(f"coalesce(bool_or(ends_with({role}_name, '.0')), false)" for role in roles)
-        found = self.con.execute(f"SELECT {dotted} FROM staged").fetchone() or ()
-        replaced = []
-        for role, has_dot in zip(roles, found, strict=True):
-            if not has_dot:
-                continue
-            name = f"{role}_name"
-            sql = f"SELECT bool_and(regexp_full_match({name}, '-?\\d+(\\.0+)?')) FROM staged WHERE {name} IS NOT NULL"
-            (are_whole,) = self.con.execute(sql).fetchone() or (False,)
-            if are_whole:
-                replaced.append(f"regexp_replace({name}, '\\.0+$', '') AS {name}")
-                self.say(f"column {self.columns.get(role, role)!r}: 1.0 is read as the name 1")
-        return f"* REPLACE ({', '.join(replaced)})" if replaced else "*"
+@dataclass
+class Facts:
+    """What is counted over all good rows.
 
-    def ranked_names(self, kind: str, order: str) -> list[str]:
-        """Distinct names in an order, also as table `<kind>_names` (name, rank)."""
-        self.con.execute(
-            f"""
-            CREATE TABLE {kind}_names AS
-            SELECT name, (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS rank
-            FROM (SELECT DISTINCT {kind}_name AS name FROM good
-                WHERE {kind}_name IS NOT NULL)"""
-        )
-        rows = self.con.execute(f"SELECT name FROM {kind}_names ORDER BY rank").fetchall()
-        return [name for (name,) in rows]
+    rows_of_pair  {(event, behavior): rows}, by code; a code of 0 is no behavior.
+    """
 
-    def check_offsets(self) -> None:
-        if "utc_offset" not in self.columns:
-            return
-        (widest,) = self.con.execute("SELECT max(abs(offset_min)) FROM good").fetchone() or (0,)
-        if 0 < widest <= MAX_OFFSET_MIN // 60:
-            raise IngestError(
-                f"column {self.columns['utc_offset']!r} never exceeds {widest}: it looks like hours, "
-                "expected minutes to add for local time (-300 for New York in winter)"
+    names: Mapping[str, Names]
+    widest_offset: int = 0
+    rows_of_pair: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def behaviors_of_event(self) -> dict[str, dict[str | None, int]]:
+        """{event: {behavior: rows}}, the behavior of most rows first, ties by name and none last."""
+        events, behaviors = ([None, *self.names[role]] for role in ("event", "behavior"))
+        counts: dict[str, list[tuple[int, bool, str, str | None]]] = {}
+        for (event, behavior), rows in self.rows_of_pair.items():
+            name = behaviors[behavior]
+            counts.setdefault(str(events[event]), []).append((-rows, name is None, name or "", name))
+        return {event: {name: -rows for rows, *_, name in sorted(counts[event])} for event in sorted(counts)}
+
+    def behavior_of_event(self) -> dict[str, str | None]:
+        return {event: next(iter(behaviors)) for event, behaviors in self.behaviors_of_event().items()}
+
+    def conflicts(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """Events whose rows disagree about their behavior."""
+        torn = {event: behaviors for event, behaviors in self.behaviors_of_event().items() if len(behaviors) > 1}
+        first = list(torn.items())[:NUM_EXAMPLES]
+        if torn:
+            shown = "; ".join(
+                f"{event!r}: " + ", ".join(f"{name!r} {n:,}" for name, n in behaviors.items())
+                for event, behaviors in first
             )
-
-    def behaviors(self) -> tuple[dict[str, str | None] | None, dict[str, Any]]:
-        """Behavior of each event by majority, ties by name, none last; and where rows disagree."""
-        if "behavior" not in self.columns:
-            return None, {"events": 0, "rows": 0, "first": []}
-        counts: dict[str, dict[str | None, int]] = {}
-        for event, behavior, count in self.con.execute(
-            "SELECT event_name, behavior_name, count(*) FROM good GROUP BY ALL "
-            "ORDER BY event_name, count(*) DESC, behavior_name NULLS LAST"
-        ).fetchall():
-            counts.setdefault(event, {})[behavior] = count
-        behavior_of_event = {event: next(iter(behaviors)) for event, behaviors in counts.items()}
-        torn = {event: behaviors for event, behaviors in counts.items() if len(behaviors) > 1}
-        conflicts = {
+            say(f"{len(torn):,} events have more than one behavior, majority kept: {shown}")
+        return {
             "events": len(torn),
             "rows": sum(sum(list(behaviors.values())[1:]) for behaviors in torn.values()),
             "first": [
                 {"event": event, "rows_of_behavior": [[name, n] for name, n in behaviors.items()]}
-                for event, behaviors in list(torn.items())[:NUM_EXAMPLES]
+                for event, behaviors in first
             ],
         }
-        if torn:
-            shown = "; ".join(
-                f"{event!r}: " + ", ".join(f"{name!r} {n:,}" for name, n in behaviors.items())
-                for event, behaviors in list(torn.items())[:NUM_EXAMPLES]
-            )
-            self.say(f"{len(torn):,} events have more than one behavior, majority kept: {shown}")
-        return behavior_of_event, conflicts
 
-    def warn_of_null_words(self) -> None:
-        """Say which names look like missing cells; they are kept."""
-        words = ", ".join(map(quoted, _NULL_WORDS))
-        for role in ("user", "event", "location"):
-            sql = f"SELECT name FROM {role}_names WHERE lower(name) IN ({words}) ORDER BY name"
-            names = [name for (name,) in self.con.execute(sql).fetchall()]
-            if names:
-                self.say(
-                    f"warning: column {self.columns[role]!r} holds {', '.join(map(repr, names))}: "
-                    f"kept as names; --null {names[0]} makes one missing"
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """The good rows of a group of buckets, sorted."""
+
+    run: SortedRows
+    standing: Standing
+    widest_offset: int
+    rows_of_pair: dict[tuple[int, int], int]
+
+
+class _Sorting:
+    """The groups of a log, one pass over them per order that is tried."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, staging: Staging, judgment: Judgment) -> None:
+        self.con, self.staging, self.judgment = con, staging, judgment
+        names = list(staging.names["user"])
+        keys = [user_key(name) for name in names]
+        order = sorted(range(len(names)), key=keys.__getitem__)
+        self.users = [names[i] for i in order]
+        self.rank = np.full(len(names) + 1, -1, np.int64)
+        self.rank[np.array(order, np.int64) + 1] = np.arange(len(names))
+        self.kinds = kinds_of_states()
+
+    def runs(self, order: str) -> Iterator[SortedRows]:
+        """The sorted rows. Raises _OtherOrderError as soon as the log turns out to need another order."""
+        self.standing, self.facts, self.order = Standing(), Facts(self.staging.names), order
+        groups = self.staging.groups(_GROUP_ROWS)
+        for number, group in enumerate(in_order(self._sorted, groups, self.staging.workers), 1):
+            found, facts = self.standing, self.facts
+            found.forward &= group.standing.forward
+            found.backward &= group.standing.backward
+            found.has_ties |= group.standing.has_ties
+            needed = found.order()
+            if order != "hash" and needed != order and (needed == "hash" or number == len(groups)):
+                raise _OtherOrderError(needed)
+            facts.widest_offset = max(facts.widest_offset, group.widest_offset)
+            for pair, rows in group.rows_of_pair.items():
+                facts.rows_of_pair[pair] = facts.rows_of_pair.get(pair, 0) + rows
+            yield group.run
+
+    def _sorted(self, buckets: range) -> _Group:
+        rows = self.staging.read(buckets)
+        is_good = self.judgment.is_good[rows["state"]]
+        if not is_good.all():
+            rows = rows[is_good]
+        names = self.staging.names
+        pairs = rows_of_pairs(rows["event"], rows["behavior"], len(names["event"]), len(names["behavior"]))
+        time_us, offset_min = self._times(rows)
+        user = self.rank[rows["user"]]
+        order = sorted_order(user, time_us)
+        row = rows["row"] if order is None else rows["row"][order]
+        run = SortedRows(
+            user=user,
+            time_us=time_us,
+            utc_offset_min=offset_min,
+            event=rows["event"].astype(np.int32) - np.int32(1),
+            location=rows["location"].astype(np.int32) - np.int32(1),
+        )
+        run = run if order is None else taken(run, order)
+        standing = _standing(run, row)
+        widest = int(np.abs(offset_min).max(initial=0))
+        if standing.has_ties and self.order != "file":
+            run = self._reordered(run, row)
+        return _Group(run=run, standing=standing, widest_offset=widest, rows_of_pair=pairs)
+
+    def _times(self, rows: npt.NDArray[np.void]) -> tuple[Integers, npt.NDArray[np.int16]]:
+        time_us, offset_min = rows["time_us"].copy(), rows["utc_offset_min"].copy()
+        changed = self.judgment.changed
+        if not changed or not len(rows):
+            return time_us, offset_min
+        state, number = np.unique(rows["state"], return_inverse=True)
+        kinds = pa.array([self.kinds[i] for i in state], pa.string())
+        table = pa.table(
+            {
+                "time_us": time_us,
+                "offset_min": offset_min,
+                "time_kind": pa.DictionaryArray.from_arrays(number.astype(np.int32), kinds),
+            }
+        )
+        with self.staging.lock:
+            con = self.con.cursor()
+        with con:
+            con.register("good", table)
+            sql = ", ".join(f"({changed.get(name, name)}) AS {name}" for name in ("time_us", "offset_min"))
+            found = con.execute(f"SELECT {sql} FROM good").fetchnumpy()
+        return np.asarray(found["time_us"], np.int64), np.asarray(found["offset_min"], np.int16)
+
+    def _reordered(self, run: SortedRows, row: Integers) -> SortedRows:
+        """The rows with those at the same time in another order than that of the log."""
+        tied = np.flatnonzero(is_tied(run))
+        if self.order == "file, newest first":
+            order = tied[np.lexsort((-row[tied], run.time_us[tied], run.user[tied]))]
+        else:
+            names = self.staging.names
+            with self.staging.lock:
+                con = self.con.cursor()
+            with con:
+                order = hashed_order(
+                    con, run, tied, users=self.users, events=list(names["event"]), locations=list(names["location"])
                 )
+        return reordered(run, tied, order)
 
-    def sort(self) -> str:
-        """Make the table `sorted`; return the order of events at the same time, a key of _ORDERS."""
-        self.con.execute("SET preserve_insertion_order = true")
-        self._sort_by("file")
-        order = self._order_of_rows()
-        if order != "file":
-            self._sort_by(order)
-        return order
 
-    def _sort_by(self, order: str) -> None:
-        self.whole = None
-        self.con.execute(
-            f"""
-            CREATE OR REPLACE TABLE sorted AS
-            SELECT users.rank AS user_rank, time_us, events.rank AS event_rank,
-                coalesce(locations.rank, -1) AS location_rank, offset_min, row_id
-            FROM good JOIN user_names users ON good.user_name = users.name
-                JOIN event_names events ON good.event_name = events.name
-                LEFT JOIN location_names locations ON good.location_name = locations.name
-            ORDER BY user_rank, time_us, {_ORDERS[order]}"""
+def rows_of_pairs(
+    event: npt.NDArray[np.uint32], behavior: npt.NDArray[np.uint32], num_events: int, num_behaviors: int
+) -> dict[tuple[int, int], int]:
+    """{(event, behavior): rows} by code; empty where no row has a behavior."""
+    if num_behaviors == 0:
+        return {}
+    pair = event.astype(np.int64) * (num_behaviors + 1) + behavior
+    if (num_behaviors + 1) * num_events < len(pair):
+        counts = np.bincount(pair)
+        present = np.flatnonzero(counts)
+        counts = counts[present]
+    else:
+        present, counts = np.unique(pair, return_counts=True)
+    events, behaviors = np.divmod(present, num_behaviors + 1)
+    return dict(zip(zip(events.tolist(), behaviors.tolist(), strict=True), counts.tolist(), strict=True))
+
+
+def sorted_order(user: npt.NDArray[np.integer], time_us: npt.NDArray[np.integer]) -> Integers | None:
+    """Stable order by user, then time; None if the rows stand in it."""
+    if not len(user) or not np.any((user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time_us[1:] < time_us[:-1]))):
+        return None
+    user, time = (np.asarray(column - column.min(), np.int64) for column in (user, time_us))
+    if not (time % MICROSECONDS).any():
+        time //= MICROSECONDS
+    time_bits, row_bits = int(time.max()).bit_length(), len(user).bit_length()
+    key_bits = int(user.max()).bit_length() + time_bits
+    if key_bits > _SORT_BITS:
+        return np.lexsort((time, user))
+    key = (user << time_bits) | time
+    if key_bits + row_bits > _SORT_BITS:
+        return np.argsort(key, kind="stable")
+    key = (key << row_bits) | np.arange(len(user))  # numpy sorts numbers much faster than it orders them
+    key.sort()
+    return key & ((1 << row_bits) - 1)
+
+
+def hashed_order(
+    con: duckdb.DuckDBPyConnection,
+    run: SortedRows,
+    tied: Integers,
+    *,
+    users: Sequence[str],
+    events: Sequence[str],
+    locations: Sequence[str],
+) -> Integers:
+    """The rows `tied` by user, time and a hash of nothing but the row: the same in any order of the rows, and different
+    at another time."""
+
+    def named(positions: npt.NDArray[Any], names: Sequence[str]) -> pa.DictionaryArray:
+        present, number = np.unique(positions, return_inverse=True)
+        texts = pa.array([names[i] if i >= 0 else None for i in present.tolist()], pa.string())
+        return pa.DictionaryArray.from_arrays(number.astype(np.int32), texts).cast(pa.string())
+
+    table = pa.table(
+        {
+            "position": tied,
+            "user_rank": run.user[tied],
+            "user_name": named(run.user[tied], users),
+            "time_us": run.time_us[tied],
+            "event_name": named(run.event[tied], events),
+            "location_name": named(run.location[tied], locations),
+            "offset_min": run.utc_offset_min[tied].astype(np.int16),
+        }
+    )
+    con.register("tied", table)
+    found = con.execute(
+        "SELECT position FROM tied ORDER BY user_rank, time_us, "
+        "md5(concat_ws(chr(31), user_name, time_us, event_name, location_name, offset_min)), "
+        "event_name, location_name NULLS FIRST, offset_min"
+    ).fetchnumpy()
+    return np.asarray(found["position"], np.int64)
+
+
+def reordered(run: SortedRows, tied: Integers, order: Integers) -> SortedRows:
+    """A run with the rows `order` at the places `tied`."""
+    whole = np.arange(len(run.user))
+    whole[tied] = order
+    return taken(run, whole)
+
+
+def _standing(run: SortedRows, row: Integers) -> Standing:
+    """How rows sorted by user, time and row stand in the log; all rows of their users."""
+    if not len(row):
+        return Standing()
+    same_user = run.user[1:] == run.user[:-1]
+    tied = same_user & (run.time_us[1:] == run.time_us[:-1])
+    starts = np.flatnonzero(np.append(True, ~tied))
+    first, last = row[starts], row[np.append(starts[1:], len(row)) - 1]
+    user = run.user[starts]
+    return Standing(
+        forward=not bool((same_user & (row[1:] < row[:-1])).any()),
+        backward=not bool(((user[1:] == user[:-1]) & (last[1:] > first[:-1])).any()),
+        has_ties=bool(tied.any()),
+    )
+
+
+def _read_whole_names(staging: Staging, columns: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Where all names of a column are integers, 101.0 is 101: a table with an empty cell often holds its integers as
+    floats."""
+    renamed = {}
+    for role in ROLES:
+        dotted = [name for name in staging.names[role] if name.endswith(".0")]
+        if dotted and all(re.fullmatch(r"-?[0-9]+(\.0+)?", name) for name in staging.names[role]):
+            pattern = re.compile(r"\.0+$")
+            renamed[role] = {name: pattern.sub("", name) for name in staging.names[role] if "." in name}
+            say(f"column {columns.get(role, role)!r}: 1.0 is read as the name 1")
+    if renamed:
+        staging.rename(renamed)
+
+
+def _check_offsets(widest: int, columns: Mapping[str, str]) -> None:
+    if "utc_offset" in columns and 0 < widest <= MAX_OFFSET_MIN // 60:
+        raise IngestError(
+            f"column {columns['utc_offset']!r} never exceeds {widest}: it looks like hours, "
+            "expected minutes to add for local time (-300 for New York in winter)"
         )
 
-    def _order_of_rows(self) -> str:
-        """How the rows of every user stand in the log, from rows sorted by user, time and row."""
-        forward = backward = True
-        has_ties = False
-        before: tuple[int, int, int, int] | None = None  # user, time, first and last row of the last group
-        for columns in self._slices():
-            user, time_us, row = (np.asarray(columns[name]) for name in ("user_rank", "time_us", "row_id"))
-            same_user = user[1:] == user[:-1]
-            tied = same_user & (time_us[1:] == time_us[:-1])
-            has_ties |= bool(tied.any())
-            forward &= not bool((same_user & (row[1:] < row[:-1])).any())
-            starts = np.flatnonzero(np.concatenate([[True], ~tied]))
-            first, last = row[starts].copy(), row[np.append(starts[1:], len(row)) - 1]
-            group_user = user[starts]
-            if before is not None and before[0] == user[0]:
-                forward &= before[3] < first[0]
-                if before[1] == time_us[0]:
-                    has_ties = True
-                    first[0] = before[2]
-                else:
-                    backward &= bool(last[0] < before[2])
-            backward &= not bool(((group_user[1:] == group_user[:-1]) & (last[1:] > first[:-1])).any())
-            before = int(user[-1]), int(time_us[-1]), int(first[-1]), int(last[-1])
-        if forward or not has_ties:
-            return "file"
-        return "file, newest first" if backward else "hash"
 
-    def rows(self) -> Iterator[SortedRows]:
-        """The sorted rows in runs."""
-        for columns in self._slices():
-            yield SortedRows(
-                user=np.asarray(columns["user_rank"]),
-                time_us=np.asarray(columns["time_us"]),
-                utc_offset_min=np.asarray(columns["offset_min"]),
-                event=np.asarray(columns["event_rank"]),
-                location=np.asarray(columns["location_rank"]),
+def _warn_of_null_words(staging: Staging, columns: Mapping[str, str], store: Path, say: Callable[[str], None]) -> None:
+    """Say which names look like missing cells; they are kept."""
+    for role in ("user", "event", "location"):
+        found = {name for name in staging.names[role] if name.lower() in _NULL_WORDS}
+        if not found:
+            continue
+        kept = read_json(store / "users.json", list) if role == "user" else None
+        names = sorted(found.intersection(kept or read_json(store / "vocabulary.json")[f"{role}s"]))
+        if names:
+            say(
+                f"warning: column {columns[role]!r} holds {', '.join(map(repr, names))}: "
+                f"kept as names; --null {names[0]} makes one missing"
             )
-
-    def _slices(self) -> Iterator[dict[str, Any]]:
-        """The sorted table in runs; the only run of a small one is read once."""
-        if self.whole is not None:
-            yield self.whole
-            return
-        (num_rows,) = self.con.execute("SELECT count(*) FROM sorted").fetchone() or (0,)
-        for start in range(0, num_rows, _SLICE_ROWS):
-            sql = "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
-            run = self.con.execute(sql, [start, start + _SLICE_ROWS]).fetchnumpy()
-            self.whole = run if num_rows <= _SLICE_ROWS else None
-            yield run

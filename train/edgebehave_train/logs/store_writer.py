@@ -1,7 +1,7 @@
 """Writing of an event store from sorted rows, in one pass and little memory.
 
-Rows name their event and location by rank, the position among all names in alphabetical order. Ids by frequency are
-known only at the end, when the two columns are rewritten in place.
+Rows name their event and location by the position in lists of names that may still grow. Ids by frequency are known
+only at the end, when the columns of ids are written from those of positions.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
 from edgebehave_train.files import names_in, read_json, write_json
-from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
+from edgebehave_train.logs.event_store import FORMAT_VERSION
+from edgebehave_train.logs.stored_columns import COLUMNS, narrow_type
 
 STORE_FILES = frozenset(
     {f"{name}.npy" for name in COLUMNS}
@@ -37,8 +38,8 @@ class SortedRows:
     user            position in the list of users.
     time_us         UTC microseconds; the store keeps whole seconds, the order all of them.
     utc_offset_min  minutes.
-    event           rank of its name, from 0.
-    location        rank of its name, from 0; -1 = no location.
+    event           position in the list of events.
+    location        position in the list of locations; -1 = no location.
     """
 
     user: npt.NDArray[np.integer]
@@ -74,78 +75,130 @@ def write_store(
     users: Sequence[str],
     events: Sequence[str],
     locations: Sequence[str],
-    behavior_of_event: Mapping[str, str | None] | None,
+    behavior_of_event: Mapping[str, str | None] | Callable[[], Mapping[str, str | None]] | None,
     keep_duplicates: bool = False,
+    known: Vocabulary | None = None,
 ) -> dict[str, Any]:
     """Write the columns, names and vocabulary of a store; drop exact duplicates.
 
     folder             exists and is empty.
-    users              names in store order; each has a row.
-    events, locations  names in the order of their ranks, sorted.
-    behavior_of_event  None: each event is a behavior of its own.
+    rows               by position of the user, ascending.
+    users              names in store order; one without a row is left out.
+    events, locations  names that no row has are left out. The lists may grow while rows are read.
+    behavior_of_event  None: each event is a behavior of its own. A function is called after the last row.
     keep_duplicates    the times are too coarse to tell a repeated row from a second event.
+    known              vocabulary whose names keep their ids, with or without a row; new ones follow.
     Returns            the statistics that follow from the rows, for `write_statistics`.
     """
-    num_events_of_user = np.zeros(len(users), np.int64)
-    count_of_event = np.zeros(len(events), np.int64)
-    count_of_location = np.zeros(len(locations) + 1, np.int64)
+    count_of_user, count_of_event, count_of_location = _Counts(), _Counts(), _Counts()
     num_duplicates = num_tied = 0
+    has_fractions = False
     first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    offsets: tuple[int, int] = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+    positions = {name: folder / f"{name}.positions" for name in ("event", "location")}
     with (
-        column_writer(folder / "time_s.npy", np.int64) as append_time,
+        column_writer(folder / "time_s.npy", np.uint32) as append_time,
         column_writer(folder / "utc_offset_min.npy", np.int16) as append_offset,
-        column_writer(folder / "event.npy", np.int32) as append_event,
-        column_writer(folder / "location.npy", np.int32) as append_location,
+        column_writer(positions["event"], np.int32) as append_event,
+        column_writer(positions["location"], np.int32) as append_location,
     ):
         for run, num_dropped in _without_duplicates(rows, keep_duplicates):
             num_duplicates += num_dropped
-            num_tied += int(_is_tied(run).sum())
+            num_tied += int(is_tied(run).sum())
             time_s = run.time_us // MICROSECONDS
-            append_time(time_s)
-            append_offset(run.utc_offset_min)
-            append_event(run.event)
-            append_location(run.location + 1)
-            present, counts = np.unique(run.user, return_counts=True)
-            num_events_of_user[present] += counts
-            count_of_event += np.bincount(run.event, minlength=len(events))
-            count_of_location += np.bincount(run.location + 1, minlength=len(locations) + 1)
+            has_fractions = has_fractions or not np.array_equal(time_s * MICROSECONDS, run.time_us)
             first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
-    user_start = np.concatenate([[0], np.cumsum(num_events_of_user)])
-    np.save(folder / "user_start.npy", user_start)
-    write_json(folder / "users.json", list(users), indent=1)
+            if not 0 <= first_s <= last_s < 1 << 32:
+                raise ValueError(f"a store holds times from 1970 to 2106, got {first_s} .. {last_s} unix seconds")
+            offset_min = run.utc_offset_min
+            offsets = min(offsets[0], int(offset_min.min())), max(offsets[1], int(offset_min.max()))
+            append_time(time_s)
+            append_offset(offset_min)
+            append_event(run.event)
+            append_location(run.location)
+            first_user = int(run.user[0])
+            count_of_user.add(run.user - first_user, first_user)
+            count_of_event.add(run.event)
+            count_of_location.add(run.location + 1)
+    if callable(behavior_of_event):
+        behavior_of_event = behavior_of_event()
+    num_events_of_user = count_of_user.of(len(users))
+    present = num_events_of_user > 0
+    user_start = np.concatenate([[0], np.cumsum(num_events_of_user[present])])
+    with column_writer(folder / "user_start.npy", np.int64) as append_start:
+        append_start(user_start)
+    write_json(
+        folder / "users.json", [name for name, is_there in zip(users, present, strict=True) if is_there], indent=1
+    )
 
-    vocabulary, event_ids = _vocabulary(events, count_of_event, locations, count_of_location[1:], behavior_of_event)
-    location_ids = np.concatenate([[UNKNOWN], 1 + _position_by_count(count_of_location[1:])])
+    of_event, of_location = count_of_event.of(len(events)), count_of_location.of(len(locations) + 1)
+    vocabulary = _vocabulary(events, of_event, locations, of_location[1:], behavior_of_event, known)
     vocabulary.save(folder / "vocabulary.json")
-    behavior_of_id = np.array(vocabulary.event_to_behavior, np.int32)
-    _rewrite(folder / "location.npy", location_ids)
-    _rewrite(folder / "event.npy", event_ids)
-    with column_writer(folder / "behavior.npy", np.int32) as append_behavior:
-        for piece in _pieces(folder / "event.npy"):
-            append_behavior(behavior_of_id[piece])
+    event_ids = np.array([vocabulary.event_id(name) for name in events], np.int64)
+    location_ids = np.array([UNKNOWN, *(vocabulary.location_id(name) for name in locations)], np.int64)
+    behavior_of_id = np.array(vocabulary.event_to_behavior, np.int64)
+    _write_ids(folder, "event", positions["event"], event_ids, vocabulary.num_events)
+    behavior_is_event = np.array_equal(behavior_of_id, np.arange(len(behavior_of_id)))
+    if not behavior_is_event:
+        _write_ids(folder, "behavior", positions["event"], behavior_of_id[event_ids], vocabulary.num_behaviors)
+    constants: dict[str, int] = {}
+    if offsets[0] == offsets[1]:
+        constants["utc_offset_min"] = offsets[0]
+        (folder / "utc_offset_min.npy").unlink()
+    if of_location[0] == user_start[-1]:
+        constants["location"] = UNKNOWN
+    else:
+        _write_ids(folder, "location", positions["location"], np.roll(location_ids, -1), vocabulary.num_locations)
+    for path in positions.values():
+        path.unlink()
 
     count_of_event_id = np.zeros(vocabulary.num_events, np.int64)
-    count_of_event_id[event_ids] = count_of_event
+    np.add.at(count_of_event_id, event_ids[of_event > 0], of_event[of_event > 0])
     count_of_behavior = np.zeros(vocabulary.num_behaviors, np.int64)
     has_behavior = behavior_of_id >= 0
     np.add.at(count_of_behavior, behavior_of_id[has_behavior], count_of_event_id[has_behavior])
+    num_events_of_user = num_events_of_user[present]
     quantiles = np.quantile(num_events_of_user, list(_QUANTILES.values()), method="inverted_cdf").astype(int)
     return {
+        "constants": constants,
+        "behavior_is_event": behavior_is_event,
         "num_events": int(user_start[-1]),
-        "num_users": len(users),
+        "num_users": len(num_events_of_user),
         "num_event_names": vocabulary.num_events - 1,
         "num_location_names": vocabulary.num_locations - 1,
         "num_behavior_names": vocabulary.num_behaviors - 1,
-        "num_without_location": int(count_of_location[0]),
+        "num_without_location": int(of_location[0]),
         "num_without_behavior": int(count_of_event_id[~has_behavior].sum()),
         "first_time_s": int(first_s),
         "last_time_s": int(last_s),
         "duplicates": num_duplicates,
         "tied_events": num_tied,
+        "has_fractions": has_fractions,
         "events_per_user": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)),
         "behavior_counts": _named_counts(vocabulary.behaviors, count_of_behavior),
         "event_counts": _named_counts(vocabulary.events, count_of_event_id),
     }
+
+
+class _Counts:
+    """How often each position occurs, of a list that may grow."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(0, np.int64)
+
+    def add(self, positions: npt.NDArray[np.integer], first: int = 0) -> None:
+        """Count positions - first."""
+        found = np.bincount(positions)
+        stop = first + len(found)
+        if stop > len(self.counts):
+            self.counts = np.concatenate(
+                [self.counts, np.zeros(max(stop, 2 * len(self.counts)) - len(self.counts), int)]
+            )
+        self.counts[first:stop] += found
+
+    def of(self, num: int) -> npt.NDArray[np.int64]:
+        """Counts of all `num` positions."""
+        return np.concatenate([self.counts[:num], np.zeros(max(0, num - len(self.counts)), np.int64)])
 
 
 def foreign_to_store(folder: Path) -> set[str]:
@@ -159,18 +212,30 @@ def foreign_to_store(folder: Path) -> set[str]:
 
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
     """Complete a store: add version and fingerprint, write statistics.json, return it."""
-    complete = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder), **statistics}
+    complete = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder, statistics), **statistics}
     write_json(folder / "statistics.json", complete, indent=1)
     return complete
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary."""
+def fingerprint(folder: Path, statistics: Mapping[str, Any]) -> str:
+    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary.
+
+    The columns count in the types in which they are read, so that a store keeps its fingerprint in another format.
+    """
     digest = hashlib.sha256()
-    for name in (*COLUMNS, "user_start"):
+    types: dict[str, npt.DTypeLike] = {**COLUMNS, "user_start": np.int64}
+    for name, dtype in types.items():
         digest.update(f"{name}\n".encode())
-        for piece in _pieces(folder / f"{name}.npy"):
-            digest.update(piece.astype(piece.dtype.newbyteorder("<"), copy=False).data)
+        wide = np.dtype(dtype).newbyteorder("<")
+        file = "event" if name == "behavior" and statistics.get("behavior_is_event") else name
+        constant = statistics.get("constants", {}).get(name)
+        if constant is None:
+            for piece in _pieces(folder / f"{file}.npy"):
+                digest.update(np.ascontiguousarray(piece, wide).data)
+            continue
+        num_events = statistics["num_events"]
+        for start in range(0, num_events, _CHUNK_ROWS):
+            digest.update(np.full(min(_CHUNK_ROWS, num_events - start), constant, wide).data)
     for name in ("users.json", "vocabulary.json"):
         digest.update(f"{name}\n".encode())
         digest.update((folder / name).read_bytes())
@@ -191,15 +256,15 @@ def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tupl
             run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
         last = (run.user == run.user[-1]) & (run.time_us == run.time_us[-1])
         cut = len(last) - int(last.sum())
-        waiting = _taken(run, slice(cut, None))
+        waiting = taken(run, slice(cut, None))
         if cut:
-            yield _first_of_equals(_taken(run, slice(cut)), keep)
+            yield _first_of_equals(taken(run, slice(cut)), keep)
     if waiting is not None:
         yield _first_of_equals(waiting, keep)
 
 
 def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
-    tied = np.flatnonzero(_is_tied(run))
+    tied = np.flatnonzero(is_tied(run))
     if keep or not len(tied):
         return run, 0
     columns = [column[tied] for column in reversed(vars(run).values())]
@@ -210,10 +275,10 @@ def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
     dropped = tied[order[1:][equal]]
     kept = np.ones(len(run.user), bool)
     kept[dropped] = False
-    return _taken(run, kept), len(dropped)
+    return taken(run, kept), len(dropped)
 
 
-def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
+def is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
     """(n,): another event of the run has the same user and time."""
     tied = np.zeros(len(run.user), bool)
     same = (run.user[1:] == run.user[:-1]) & (run.time_us[1:] == run.time_us[:-1])
@@ -222,7 +287,8 @@ def _is_tied(run: SortedRows) -> npt.NDArray[np.bool_]:
     return tied
 
 
-def _taken(run: SortedRows, which: Any) -> SortedRows:
+def taken(run: SortedRows, which: Any) -> SortedRows:
+    """Some rows of a run, by index or mask."""
     return SortedRows(**{name: column[which] for name, column in vars(run).items()})
 
 
@@ -232,40 +298,36 @@ def _vocabulary(
     locations: Sequence[str],
     count_of_location: npt.NDArray[np.int64],
     behavior_of_event: Mapping[str, str | None] | None,
-) -> tuple[Vocabulary, npt.NDArray[np.int64]]:
-    """Vocabulary with the most frequent names first, and the id of each event rank."""
-    event_ids = 1 + _position_by_count(count_of_event)
-    event_names = _by_count(events, count_of_event)
-    location_names = _by_count(locations, count_of_location)
+    known: Vocabulary | None,
+) -> Vocabulary:
+    """Names known before, then those that occur, most frequent first and ties by name."""
+    of_event = dict(zip(events, count_of_event.tolist(), strict=True))
+    of_location = dict(zip(locations, count_of_location.tolist(), strict=True))
+    event_names = _by_count(of_event, known.events[1:] if known else ())
+    location_names = _by_count(of_location, known.locations[1:] if known else ())
     if behavior_of_event is None:
-        return Vocabulary.identity(event_names, location_names), event_ids
-    count_of_behavior: dict[str, int] = {}
-    for event, count in zip(events, count_of_event.tolist(), strict=True):
-        behavior = behavior_of_event[event]
+        return Vocabulary.identity(event_names, location_names)
+    of_behavior: dict[str, int] = {}
+    for event, count in of_event.items():
+        behavior = behavior_of_event[event] if count else None
         if behavior is not None:
-            count_of_behavior[behavior] = count_of_behavior.get(behavior, 0) + count
-    behaviors = sorted(count_of_behavior, key=lambda name: (-count_of_behavior[name], name))
+            of_behavior[behavior] = of_behavior.get(behavior, 0) + count
+    behaviors = _by_count(of_behavior, known.behaviors[1:] if known else ())
     behavior_ids: dict[str | None, int] = {name: i for i, name in enumerate(behaviors, 1)}
     behavior_ids[None] = NO_BEHAVIOR
-    vocabulary = Vocabulary(
+    return Vocabulary(
         events=(UNKNOWN_NAME, *event_names),
         locations=(UNKNOWN_NAME, *location_names),
         behaviors=(UNKNOWN_NAME, *behaviors),
         event_to_behavior=(UNKNOWN, *(behavior_ids[behavior_of_event[name]] for name in event_names)),
     )
-    return vocabulary, event_ids
 
 
-def _by_count(names: Sequence[str], counts: npt.NDArray[np.int64]) -> list[str]:
-    """Sorted names, most frequent first, ties by name."""
-    return [names[rank] for rank in np.argsort(-counts, kind="stable")]
-
-
-def _position_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The position of each rank in `_by_count`."""
-    positions = np.empty(len(counts), np.int64)
-    positions[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return positions
+def _by_count(counts: Mapping[str, int], known: Sequence[str]) -> list[str]:
+    """Known names in their order, then the others that occur, most frequent first and ties by name."""
+    old = set(known)
+    new = (name for name, count in counts.items() if count and name not in old)
+    return [*known, *sorted(new, key=lambda name: (-counts[name], name))]
 
 
 def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
@@ -277,13 +339,13 @@ def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
             yield np.frombuffer(data, dtype)
 
 
-def _rewrite(path: Path, ids: npt.NDArray[np.int64]) -> None:
-    """Replace every value of an int32 column by ids[value]."""
-    with path.open("r+b") as file:
-        position = _HEADER_BYTES
-        for piece in _pieces(path):
-            file.seek(position)
-            position += file.write(ids[piece].astype(np.int32).data)
+def _write_ids(folder: Path, name: str, positions: Path, ids: npt.NDArray[np.int64], num_names: int) -> None:
+    """A column of ids[position], as narrow as its names allow; position -1 takes the last of `ids`."""
+    dtype = narrow_type(name, num_names)
+    narrow = ids.astype(dtype)
+    with column_writer(folder / f"{name}.npy", dtype) as append:
+        for piece in _pieces(positions):
+            append(narrow[piece])
 
 
 def _named_counts(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:

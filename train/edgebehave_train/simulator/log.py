@@ -85,20 +85,23 @@ class SimulatedLog:
         return len(self.user)
 
 
-def run_process(config: SimulatorConfig) -> tuple[BehaviorProcess, Ints, Ints]:
+def run_process(config: SimulatorConfig, with_oracle: bool = True) -> tuple[BehaviorProcess, Ints, Ints]:
     """The process behind a log, after its run; UTC seconds and offset minutes of its events."""
     people_rng, time_rng, process_rng = (
         np.random.default_rng(seed) for seed in np.random.SeedSequence(config.seed).spawn(3)
     )
     people = draw_population(config.num_users, people_rng)
     user, time_s, offset_min = draw_times(people, config.num_days, time_rng)
-    process = BehaviorProcess(people, user, time_s, offset_min, process_rng).run()
+    process = BehaviorProcess(people, user, time_s, offset_min, process_rng).run(with_oracle)
     return process, time_s, offset_min
 
 
-def simulate(config: SimulatorConfig) -> SimulatedLog:
-    """Run the process. The same config gives the same log."""
-    events, time_s, offset_min = run_process(config)
+def simulate(config: SimulatorConfig, with_oracle: bool = True) -> SimulatedLog:
+    """Run the process. The same config gives the same log.
+
+    with_oracle  False leaves the columns of the oracle as where there is no behavior, and is faster.
+    """
+    events, time_s, offset_min = run_process(config, with_oracle)
     people, user = events.people, events.user
     location, location_names = _locations(people, user, time_s + 60 * offset_min, events.location_kind, events.rng)
     return SimulatedLog(

@@ -138,8 +138,11 @@ class BehaviorProcess:
         self.trigger_weight = np.array([t.weight for t in TRIGGERS])
         self.trigger_within = np.array([t.within_min for t in TRIGGERS])
 
-    def run(self) -> "BehaviorProcess":
-        """Draw location, behavior and event of every moment, in time order within each user."""
+    def run(self, with_oracle: bool = True) -> "BehaviorProcess":
+        """Draw location, behavior and event of every moment, in time order within each user.
+
+        with_oracle  fill rank, prob and the tops, too; they take no part in what is drawn.
+        """
         num_users = self.people.num_users
         num_events = np.bincount(self.user, minlength=num_users)
         start = np.r_[0, num_events.cumsum()[:-1]]
@@ -150,10 +153,10 @@ class BehaviorProcess:
         for step in range(int(num_events.max(initial=0))):
             still = np.searchsorted(-num_events[busiest_first], -step, side="left")
             at = start[busiest_first[:still]] + step
-            self._step(at[self.cue[at] < 0])
+            self._step(at[self.cue[at] < 0], with_oracle)
         return self
 
-    def _step(self, at: Ints) -> None:
+    def _step(self, at: Ints, with_oracle: bool) -> None:
         """Draw the events at positions `at`, one per user, from what came before them."""
         if len(at) == 0:
             return
@@ -161,17 +164,18 @@ class BehaviorProcess:
         self.previous[at], self.was_away[at] = self.last[user], self.is_away[user]
         q_rp, given = self._situation(at)
 
-        oracle_rv = self._behavior_probs(q_rp, *given)
+        oracle_rv = self._behavior_probs(q_rp, *given) if with_oracle else None
         kind = choose(q_rp, self.rng)
         behavior = choose(self._behavior_probs(np.eye(len(LOCATION_KINDS))[kind], *given), self.rng)
         event = _FIRST_EVENT[behavior] + choose(self.people.event_probs[user, behavior], self.rng)
 
         self.location_kind[at], self.behavior[at], self.event[at] = kind, behavior, event
-        prob = oracle_rv[np.arange(len(at)), behavior]
-        self.prob[at] = prob
-        self.rank[at] = 1 + (oracle_rv > prob[:, None]).sum(1)
-        self.top[at] = oracle_rv.argmax(1)
-        self.balanced_top[at] = (oracle_rv / self.share_v).argmax(1)
+        if oracle_rv is not None:
+            prob = oracle_rv[np.arange(len(at)), behavior]
+            self.prob[at] = prob
+            self.rank[at] = 1 + (oracle_rv > prob[:, None]).sum(1)
+            self.top[at] = oracle_rv.argmax(1)
+            self.balanced_top[at] = (oracle_rv / self.share_v).argmax(1)
         self.last[user] = at
         self.is_away[user] = np.where(kind == _STATION, self.is_away[user], kind == _AWAY)
 

@@ -169,17 +169,7 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
     taken = _list(kinds_of_unit(unit)) if unit else "''"
     is_text = unit is None or unit in TEXT_UNITS
     other = [kind for kind in TIME_UNITS if (kind in TEXT_UNITS) != is_text]
-    changed = []
-    time_us = time_in_unit(unit)
-    if time_us:
-        changed.append(f"{time_us} AS time_us")
-    if timezone:
-        zone = quoted(timezone)
-        if unit in LOCAL_UNITS:
-            utc = f"epoch_us(timezone({zone}, make_timestamp(time_us)))"
-            changed = [f"{utc} AS time_us", f"((time_us - {utc}) // {60 * MICROSECONDS})::SMALLINT AS offset_min"]
-        else:
-            changed.append(f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT AS offset_min")
+    changed = [f"{sql} AS {name}" for name, sql in judged_times(unit, timezone).items()]
     # The first case is the good row, so that the others cost nothing.
     offset = "offset_min IS NULL" + ("" if has_offsets or not timezone else " AND false")
     return f"""
@@ -197,3 +187,19 @@ def judged_rows(parsed: str, unit: str | None, timezone: str | None = None, has_
             WHEN event_name IS NULL THEN 'missing event'
             WHEN {offset} THEN 'bad offset' END AS reason
         FROM {parsed}"""
+
+
+def judged_times(unit: str | None, timezone: str | None) -> dict[str, str]:
+    """SQL of `time_us` and `offset_min` of a good row, where they are not those of the parsed row.
+
+    Arguments as in `judged_rows`.
+    """
+    time_us = time_in_unit(unit)
+    changed = {"time_us": time_us} if time_us else {}
+    if timezone:
+        zone = quoted(timezone)
+        if unit in LOCAL_UNITS:
+            utc = f"epoch_us(timezone({zone}, make_timestamp(time_us)))"
+            return {"time_us": utc, "offset_min": f"((time_us - {utc}) // {60 * MICROSECONDS})::SMALLINT"}
+        changed["offset_min"] = f"{zone_minutes_sql(zone, time_us or 'time_us')}::SMALLINT"
+    return changed

@@ -1,0 +1,208 @@
+"""A store and the store of new events as one: users merged in their order, old names with the ids that they had.
+
+The old columns are read in pieces and written again in one pass, new events among them; nothing is parsed or sorted
+again but what shares a piece with new events. The store that was there stays until the new one is whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.reading.files import IngestError
+from edgebehave_train.logs.sorting import hashed_order, reordered, sorted_order
+from edgebehave_train.logs.staging import user_key
+from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, is_tied, taken, write_store
+
+_PIECE_EVENTS = 1 << 20
+Integers = npt.NDArray[np.int64]
+
+
+def append_store(
+    con: Any, old: EventStore, added: EventStore, out: Path, say: Callable[[str], None], *, keep_duplicates: bool
+) -> dict[str, Any]:
+    """Write the events of two stores as one into an empty folder; returns its statistics.
+
+    The values are those of one ingest of both logs, old files first; ids of old names stay, those of new names follow.
+    What a store does not keep cannot come back: an old event keeps its behavior whatever the new rows say, and times
+    within a second stand in the order in which they came.
+    Raises IngestError if one of them has a column of behaviors and the other none.
+    """
+    has_behaviors = ["behavior" in store.statistics.get("columns", {}) for store in (old, added)]
+    if has_behaviors[0] != has_behaviors[1]:
+        raise IngestError(
+            f"{old.path} was made {'with' if has_behaviors[0] else 'without'} a column of behaviors, the new log is "
+            f"read {'with' if has_behaviors[1] else 'without'} one; give the same columns"
+        )
+    merging = _Merging(con, old, added, keep_duplicates)
+    behaviors = _behavior_of_event(added) | _behavior_of_event(old)
+    changed = sum(behaviors[event] != behavior for event, behavior in _behavior_of_event(added).items())
+    if changed:
+        say(f"{changed:,} events have another behavior in the new log: the old one is kept")
+    statistics = write_store(
+        out,
+        merging.runs(),
+        users=merging.users,
+        events=merging.events,
+        locations=merging.locations,
+        behavior_of_event=behaviors if has_behaviors[0] else None,
+        keep_duplicates=True,
+        known=old.vocabulary,
+    )
+    with (out / "rejected.jsonl").open("wb") as file:
+        for store in (old, added):
+            if (store.path / "rejected.jsonl").is_file():
+                file.write((store.path / "rejected.jsonl").read_bytes())
+    num_new = statistics["num_events"] - old.num_events
+    say(
+        f"appended {num_new:,} events to {old.num_events:,}; {merging.num_dropped:,} were there already; "
+        f"{statistics['num_users'] - old.num_users:,} new users"
+    )
+    of = old.statistics, added.statistics
+    rejected = [statistics_of.get("rejected", {}) for statistics_of in of]
+    conflicts = [statistics_of.get("conflicts", {}) for statistics_of in of]
+    return statistics | {
+        "time_unit": added.statistics.get("time_unit"),
+        "rejected": {name: sum(r.get(name, 0) for r in rejected) for name in rejected[0] | rejected[1]},
+        "columns": added.statistics.get("columns", {}),
+        "num_rows": sum(statistics_of.get("num_rows", 0) for statistics_of in of),
+        "duplicates": sum(statistics_of.get("duplicates", 0) for statistics_of in of) + merging.num_dropped,
+        "order_of_ties": merging.order if statistics["tied_events"] else "none",
+        "rows_in_time_order": merging.order == "file",
+        "has_fractions": merging.has_fractions,
+        "conflicts": {
+            "events": max(c.get("events", 0) for c in conflicts),
+            "rows": sum(c.get("rows", 0) for c in conflicts),
+            "first": next((c["first"] for c in conflicts if c.get("first")), []),
+        },
+    }
+
+
+def _behavior_of_event(store: EventStore) -> dict[str, str | None]:
+    names = store.vocabulary
+    return {
+        event: None if behavior < 0 else names.behaviors[behavior]
+        for event, behavior in zip(names.events[1:], names.event_to_behavior[1:], strict=True)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One of the two stores. rank: its users' positions among all; position: of its event and location names."""
+
+    store: EventStore
+    rank: Integers
+    event: npt.NDArray[np.int32]
+    location: npt.NDArray[np.int32]
+
+    def rows(self, first_rank: int, stop_rank: int) -> SortedRows:
+        """Its rows of some users, adjacent as the users of both stores stand in one order."""
+        first, stop = np.searchsorted(self.rank, [first_rank, stop_rank])
+        start = self.store.user_start
+        rows = slice(int(start[first]), int(start[stop]))
+        return SortedRows(
+            user=np.repeat(self.rank[first:stop], np.diff(start[first : stop + 1])),
+            time_us=np.asarray(self.store.time_s[rows], np.int64) * MICROSECONDS,
+            utc_offset_min=np.asarray(self.store.utc_offset_min[rows]),
+            event=self.event[self.store.event[rows]],
+            location=self.location[self.store.location[rows]],
+        )
+
+
+class _Merging:
+    """Both stores under common positions of users and names."""
+
+    def __init__(self, con: Any, old: EventStore, added: EventStore, keep_duplicates: bool) -> None:
+        self.con, self.keep_duplicates = con, keep_duplicates
+        self.num_dropped = 0
+        names_of = [store.users() for store in (old, added)]
+        self.users = sorted({*names_of[0], *names_of[1]}, key=user_key)
+        rank = {name: i for i, name in enumerate(self.users)}
+        self.events = _all_names(old.vocabulary.events, added.vocabulary.events)
+        self.locations = _all_names(old.vocabulary.locations, added.vocabulary.locations)
+        self.parts = [
+            _Part(
+                store=store,
+                rank=np.array([rank[name] for name in names], np.int64),
+                event=_positions(self.events, store.vocabulary.events),
+                location=_positions(self.locations, store.vocabulary.locations),
+            )
+            for store, names in zip((old, added), names_of, strict=True)
+        ]
+        self.has_fractions = any(store.statistics.get("has_fractions", True) for store in (old, added))
+        self.order = "file" if self._stand_in_order() else "hash"
+
+    def _stand_in_order(self) -> bool:
+        """Whether the rows of every user, old then new, stand in the order of time."""
+        for part in self.parts:
+            statistics = part.store.statistics
+            if not statistics.get("rows_in_time_order", statistics.get("order_of_ties") in (None, "file", "none")):
+                return False
+        old, new = self.parts
+        _, of_old, of_new = np.intersect1d(old.rank, new.rank, assume_unique=True, return_indices=True)
+        last = np.asarray(old.store.time_s)[old.store.user_start[1:] - 1][of_old]
+        first = np.asarray(new.store.time_s)[new.store.user_start[:-1]][of_new]
+        return bool((last <= first).all())
+
+    def runs(self) -> Iterator[SortedRows]:
+        num_events = np.zeros(len(self.users), np.int64)
+        for part in self.parts:
+            num_events[part.rank] += np.diff(part.store.user_start)
+        piece = (np.cumsum(num_events) - 1) // _PIECE_EVENTS
+        stops = [*(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(self.users)]
+        for first, stop in zip([0, *stops], stops, strict=False):
+            old, new = (part.rows(first, stop) for part in self.parts)
+            if not len(new.user):
+                yield old
+                continue
+            yield self._merged(old, new)
+
+    def _merged(self, old: SortedRows, new: SortedRows) -> SortedRows:
+        pairs = zip(vars(old).items(), vars(new).values(), strict=True)
+        run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
+        is_new = np.arange(len(run.user)) >= len(old.user)
+        order = sorted_order(run.user, run.time_us)
+        if order is not None:
+            run, is_new = taken(run, order), is_new[order]
+        tied = np.flatnonzero(is_tied(run))
+        if len(tied) and not self.keep_duplicates:
+            dropped = _known_already(taken(run, tied), is_new[tied])
+            self.num_dropped += int(dropped.sum())
+            kept = np.ones(len(run.user), bool)
+            kept[tied[dropped]] = False
+            run = taken(run, kept)
+            tied = np.flatnonzero(is_tied(run))
+        if len(tied) and self.order == "hash" and not self.has_fractions:
+            names = {"users": self.users, "events": self.events, "locations": self.locations}
+            run = reordered(run, tied, hashed_order(self.con, run, tied, **names))
+        return run
+
+
+def _known_already(run: SortedRows, is_new: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(n,): the row is new and equals an old one; of k equal old rows, each stands for one new row."""
+    columns = list(vars(run).values())
+    order = np.lexsort([is_new, *reversed(columns)])
+    starts = np.ones(len(order), bool)
+    starts[1:] = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
+    first = np.flatnonzero(starts)
+    group = np.cumsum(starts) - 1
+    num_old = np.add.reduceat(~is_new[order], first, dtype=np.int64)[group]
+    occurrence = np.arange(len(order)) - first[group] - np.where(is_new[order], num_old, 0)
+    known = np.zeros(len(order), bool)
+    known[order] = is_new[order] & (occurrence < num_old)
+    return known
+
+
+def _all_names(old: Sequence[str], added: Sequence[str]) -> list[str]:
+    """Names of two vocabularies without position 0, old ones first."""
+    return list(dict.fromkeys([*old[1:], *added[1:]]))
+
+
+def _positions(names: Sequence[str], of: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Position of each name of a vocabulary, -1 for its position 0."""
+    position = {name: i for i, name in enumerate(names)}
+    return np.array([-1, *(position[name] for name in of[1:])], np.int32)
