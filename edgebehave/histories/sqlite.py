@@ -202,7 +202,7 @@ class SqliteHistory:
             says += [str(row[0]) for row in self._file.execute("PRAGMA integrity_check") if row[0] != "ok"]
         for user in self.users():
             try:
-                self.latest(user, 1)
+                self.latest(user, 2**31)
             except DamagedHistoryError as error:
                 damaged.append(user)
                 says.append(str(error))

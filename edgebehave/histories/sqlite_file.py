@@ -161,6 +161,7 @@ class SqliteFile:
             user = user.decode("utf-8", "backslashreplace")
         of = "" if user is None else f" in the history of {user!r:.60}"
         advice = "rescue_history copies the users who are whole" + (", forget ends this one" if user else "")
+        what = " ".join(what.split())  # SQLite quotes a damaged schema with its lines
         return DamagedHistoryError(f"{self.path} is damaged{of}: {what}; {advice}", [user] if user else [])
 
     @contextmanager

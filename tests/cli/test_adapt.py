@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("peft", reason="adaptation needs the train extra")
 
 from edgebehave_cli import app
+from edgebehave_train.files import read_json
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = (
@@ -94,7 +95,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, che
         (source / file.name).write_bytes(file.read_bytes())
     if checkpoint in changes:
         name, field, value = changes[checkpoint]
-        content = json.loads((source / name).read_text())
+        content = read_json(source / name)
         (source / name).write_text(json.dumps({**content, field: value}))
     out = tmp_path / "out"
     arguments = ("adapt", source, "--log", run / log, "-o", out, *options)

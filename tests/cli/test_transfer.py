@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import edgebehave
 
+from edgebehave_train.files import read_json
+
 
 @pytest.fixture(scope="module")
 def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
@@ -18,7 +20,7 @@ def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
     (folder / "one.csv").write_text("\n".join(["user,time,event", *rows]) + "\n")
     edgebehave("ingest", folder / "one.csv", "-o", folder / "one")
     shutil.copytree(tiny_checkpoint.path, folder / "old")
-    config = json.loads((folder / "old" / "config.json").read_text())
+    config = read_json(folder / "old" / "config.json")
     (folder / "old" / "config.json").write_text(json.dumps({**config, "format_version": 0}))
     return folder
 

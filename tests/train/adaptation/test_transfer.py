@@ -17,6 +17,7 @@ from edgebehave_train.adaptation.transfer import (
     transfer_config,
     transferred_start,
 )
+from edgebehave_train.files import read_json
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
@@ -216,7 +217,7 @@ def test_another_shape_is_refused(source, other, config, tmp_path):
 
 def test_a_checkpoint_that_is_not_finished_is_refused(source, other, config, tmp_path):
     shutil.copytree(source.path, tmp_path / "half")
-    training = json.loads((tmp_path / "half" / "training.json").read_text())
+    training = read_json(tmp_path / "half" / "training.json")
     (tmp_path / "half" / "training.json").write_text(json.dumps({**training, "finished": False}))
     half = Checkpoint.open(tmp_path / "half")
     assert "not finished" in refused(half, other, config, tmp_path / "out")

@@ -8,7 +8,7 @@ import torch
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train import files
-from edgebehave_train.files import write_json, write_tensors
+from edgebehave_train.files import read_json, write_json, write_tensors
 from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint, DroResult, TrainingRecord, write_description
@@ -77,7 +77,7 @@ def test_the_training_record_writes_no_field_that_is_absent():
 
 
 def test_a_training_record_of_another_version_is_one_clear_error(folder):
-    content = json.loads((folder / "training.json").read_text())
+    content = read_json(folder / "training.json")
     del content["finished"]
     write_json(folder / "training.json", content)
     with pytest.raises(ValueError, match=r"training\.json does not fit this version: .*finished"):
@@ -97,7 +97,7 @@ def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
 
 
 def test_another_version_is_refused(folder):
-    content = json.loads((folder / "config.json").read_text())
+    content = read_json(folder / "config.json")
     write_json(folder / "config.json", {**content, "format_version": 99})
     with pytest.raises(ValueError, match="checkpoint of version 99, this is version 2; train it"):
         Checkpoint.open(folder)

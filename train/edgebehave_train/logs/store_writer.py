@@ -4,7 +4,6 @@ Rows name their event and location by rank, the position among all names in alph
 known only at the end, when the two columns are rewritten in place.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
-from edgebehave_train.files import names_in, read_json, write_json
-from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION
+from edgebehave_train.files import file_digest, names_in, read_json, write_json
+from edgebehave_train.logs.event_store import (
+    COLUMNS,
+    FORMAT_VERSION,
+    HASHED_FILES,
+    HEADER_BYTES,
+    fingerprint,
+    pieces,
+)
 
 STORE_FILES = frozenset(
     {f"{name}.npy" for name in COLUMNS}
@@ -25,8 +31,6 @@ STORE_FILES = frozenset(
 """Every file that a store may hold."""
 
 MICROSECONDS = 1_000_000
-_CHUNK_ROWS = 1 << 20
-_HEADER_BYTES = 128  # of a .npy file with one axis, whatever its length
 _QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1}
 
 
@@ -53,7 +57,7 @@ def column_writer(path: Path, dtype: npt.DTypeLike) -> Iterator[Callable[[npt.ND
     """A function that appends values to a .npy file with one axis."""
     dtype, num_rows = np.dtype(dtype), 0
     with path.open("wb") as file:
-        file.write(bytes(_HEADER_BYTES))
+        file.write(bytes(HEADER_BYTES))
 
         def append(values: npt.NDArray[Any]) -> None:
             nonlocal num_rows
@@ -64,7 +68,7 @@ def column_writer(path: Path, dtype: npt.DTypeLike) -> Iterator[Callable[[npt.ND
         file.seek(0)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows,)}
         np.lib.format.write_array_header_1_0(file, header)
-        assert file.tell() == _HEADER_BYTES
+        assert file.tell() == HEADER_BYTES
 
 
 def write_store(
@@ -121,7 +125,7 @@ def write_store(
     _rewrite(folder / "location.npy", location_ids)
     _rewrite(folder / "event.npy", event_ids)
     with column_writer(folder / "behavior.npy", np.int32) as append_behavior:
-        for piece in _pieces(folder / "event.npy"):
+        for piece in pieces(folder / "event.npy"):
             append_behavior(behavior_of_id[piece])
 
     count_of_event_id = np.zeros(vocabulary.num_events, np.int64)
@@ -158,23 +162,15 @@ def foreign_to_store(folder: Path) -> set[str]:
 
 
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete a store: add version and fingerprint, write statistics.json, return it."""
-    complete = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder), **statistics}
-    write_json(folder / "statistics.json", complete, indent=1)
+    """Complete a store: add version, fingerprint and hashes, write statistics.json, return it."""
+    complete = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(folder),
+        "sha256": {name: file_digest(folder / name) for name in HASHED_FILES},
+        **statistics,
+    }
+    write_json(folder / "statistics.json", complete, indent=1, seal=True)
     return complete
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary."""
-    digest = hashlib.sha256()
-    for name in (*COLUMNS, "user_start"):
-        digest.update(f"{name}\n".encode())
-        for piece in _pieces(folder / f"{name}.npy"):
-            digest.update(piece.astype(piece.dtype.newbyteorder("<"), copy=False).data)
-    for name in ("users.json", "vocabulary.json"):
-        digest.update(f"{name}\n".encode())
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tuple[SortedRows, int]]:
@@ -268,20 +264,11 @@ def _position_by_count(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return positions
 
 
-def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
-    """The values of a column, a bounded number at a time, read and not mapped."""
-    dtype = np.load(path, mmap_mode="r").dtype
-    with path.open("rb") as file:
-        file.seek(_HEADER_BYTES)
-        while data := file.read(_CHUNK_ROWS * dtype.itemsize):
-            yield np.frombuffer(data, dtype)
-
-
 def _rewrite(path: Path, ids: npt.NDArray[np.int64]) -> None:
     """Replace every value of an int32 column by ids[value]."""
     with path.open("r+b") as file:
-        position = _HEADER_BYTES
-        for piece in _pieces(path):
+        position = HEADER_BYTES
+        for piece in pieces(path):
             file.seek(position)
             position += file.write(ids[piece].astype(np.int32).data)
 
