@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
 
-.PHONY: demo test test-peers test-transformers-5 clean
+.PHONY: demo test coverage test-peers test-transformers-5 clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -15,6 +15,10 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+coverage: $(READY)  ## branch coverage of the runtime by its own tests; fails below the figure in pyproject.toml
+	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py
+	$(BIN)/coverage report
 
 test-peers:  ## the tests against RecTools, whose older numpy needs an environment of its own
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers

@@ -158,7 +158,7 @@ class SqliteFile:
     def damage(self, user: str | bytes | None, what: str) -> DamagedHistoryError:
         """The error for damage that was found: at a user, or where all users are kept."""
         if isinstance(user, bytes):
-            user = user.decode("utf-8", "backslashreplace")
+            user = user.decode("utf-8", "surrogatepass")
         of = "" if user is None else f" in the history of {user!r:.60}"
         advice = "rescue_history copies the users who are whole" + (", forget ends this one" if user else "")
         what = " ".join(what.split())  # SQLite quotes a damaged schema with its lines

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("peft", reason="adaptation needs the train extra")
 
 from edgebehave_cli import app
-from edgebehave_train.files import read_json
+from edgebehave_train.files import read_json, write_json
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = (
@@ -96,7 +96,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, che
     if checkpoint in changes:
         name, field, value = changes[checkpoint]
         content = read_json(source / name)
-        (source / name).write_text(json.dumps({**content, field: value}))
+        write_json(source / name, {**content, field: value}, seal=True)
     out = tmp_path / "out"
     arguments = ("adapt", source, "--log", run / log, "-o", out, *options)
     error = edgebehave(*arguments, code=2).err.strip().splitlines()

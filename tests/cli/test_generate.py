@@ -34,7 +34,7 @@ def run(tmp_path_factory) -> Path:
     plain = shutil.copytree(folder / "heads", folder / "plain")
     config = read_json(plain / "config.json")
     config["model"]["generation_heads"] = False
-    write_json(plain / "config.json", config)
+    write_json(plain / "config.json", config, seal=True)
     training = read_json(plain / "training.json")
     del training["sha256"]
     write_json(plain / "training.json", training)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import edgebehave
 
-from edgebehave_train.files import read_json
+from edgebehave_train.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
     edgebehave("ingest", folder / "one.csv", "-o", folder / "one")
     shutil.copytree(tiny_checkpoint.path, folder / "old")
     config = read_json(folder / "old" / "config.json")
-    (folder / "old" / "config.json").write_text(json.dumps({**config, "format_version": 0}))
+    write_json(folder / "old" / "config.json", {**config, "format_version": 0}, seal=True)
     return folder
 
 

@@ -229,3 +229,78 @@ def test_judging_finds_a_silent_difference(tmp_path):
     with SqliteHistory(tmp_path / "one" / "history.db") as history:
         history.append("user 1", "app.x", None, START_S + 10**6, 0)
     assert damage_files.judge_history(tmp_path / "one", whole, Counter()) == "different"
+
+
+FOREIGN = {
+    "a time out of range": {"time_s": 5},
+    "an offset out of range": {"utc_offset_min": 5000},
+    "an empty name": {"event": ""},
+    "bytes that are no name": {"location": b"\xff"},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_values_that_no_runtime_writes_are_refused_in_spite_of_their_checksums(path, kind):
+    """A file of another origin: whoever writes it can write checksums too."""
+    row = {"user": 2, "time_s": START_S + 100, "arrival": 0, "utc_offset_min": 0, "event": "mail", "location": None}
+    values = [*(row | FOREIGN[kind]).values()]
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        bob = history._find("bob")
+        checksum = event_checksum(*values)
+        with history._file.writing():
+            history._file.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, checksum))
+            history._save(bob._replace(num_events=61, num_retained=61, events_sum=bob.events_sum + checksum))
+        with pytest.raises(DamagedHistoryError, match="in the history of 'bob'"):
+            history.latest("bob", 1000)
+        assert rows_of(history, "ada") == rows_at(range(60))
+
+
+def test_fewer_events_than_are_retained_cannot_be(path):
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with history._file.writing():
+            history._save(history._find("bob")._replace(num_events=59))
+        with pytest.raises(DamagedHistoryError, match="60 events of 59"):
+            history.latest("bob", 1000)
+
+
+def test_a_damaged_user_of_a_name_in_bytes_is_named_as_it_was(path):
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        tell(history, rows_at([1, 2]), "\ud800")
+    change(path, "UPDATE events SET event = 'other' WHERE user = 3")
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with pytest.raises(DamagedHistoryError) as error:
+            history.check()
+        assert error.value.users == ("\ud800",)
+
+
+def test_expiry_of_events_without_a_user_is_an_error(path):
+    from datetime import timedelta
+
+    change(path, f"INSERT INTO events VALUES (9, {START_S}, 0, 0, 'mail', NULL, 0)")
+    with SqliteHistory(path, max_age=timedelta(hours=1), survives_power_loss=False) as history:
+        with pytest.raises(DamagedHistoryError, match="events of a user who is missing"):
+            history.expire(START_S + 10**6)
+        assert rows_of(history, "ada") == rows_at(range(60))
+
+
+def test_a_time_that_is_no_number_is_damage(path):
+    change(path, f"UPDATE events SET time_s = 'noon' WHERE user = 2 AND time_s = {START_S + 59}")
+    history = SqliteHistory(path, survives_power_loss=False)
+    with pytest.raises(DamagedHistoryError, match=r"in the history of 'bob': damaged: 'noon' is in the place of a"):
+        tell(history, rows_at([100]), "bob")
+
+
+def test_an_index_that_lost_a_name_is_found_before_a_user_counts_as_new(path):
+    """Overwrites the name in the index alone, as a flipped bit would."""
+    data = path.read_bytes()
+    with sqlite3.connect(path) as other:
+        (page,) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name LIKE 'sqlite_autoindex%'").fetchone()
+    other.close()
+    begin = 4096 * (page - 1)
+    index = data[begin : begin + 4096].replace(b"bob", b"bpb")
+    path.write_bytes(data[:begin] + index + data[begin + 4096 :])
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        for call in (lambda: history.mark("bob"), lambda: tell(history, rows_at([1]), "bob"), history.check):
+            with pytest.raises(DamagedHistoryError, match=r"h\.db is damaged"):
+                call()
+        assert rows_of(history, "ada") == rows_at(range(60))
