@@ -148,7 +148,7 @@ def _change(node: ast.AST, change: str) -> None:
             node.value = ast.Constant(None)
         case ast.Raise() | ast.Expr():
             # An expression without an effect in the place of the statement.
-            node.__class__ = ast.Expr  # type: ignore[assignment]
+            node.__class__ = ast.Expr
             node.__dict__ = {**node.__dict__, "value": ast.Constant(None)}
         case _:
             raise AssertionError(change)

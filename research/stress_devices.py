@@ -53,7 +53,10 @@ def in_child(work: Callable[[], int], timeout_s: float = 60) -> int | None:
 
 def fork_under_load(num_forks: int, with_bundle: bool) -> Counter[str]:
     """How the children ended: well, with another answer, with an error, or not at all."""
-    make = (lambda: Predictor.load(TINY)) if with_bundle else (lambda: Predictor(model="habits"))
+
+    def make() -> Predictor:
+        return Predictor.load(TINY) if with_bundle else Predictor(model="habits")
+
     predictor = make()
     predictor.observe("ada", "mail", at=START_S)
     stop, errors = threading.Event(), []

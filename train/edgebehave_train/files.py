@@ -49,10 +49,10 @@ def read_json(path: Path, kind: type = dict, *, sealed_with: str = "") -> Any:
     Raises ValueError that names the file if it is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, kind):
+    if type(content) is not kind:
         raise ValueError(f"{path} is damaged: it holds no {'object' if kind is dict else 'array'}")
     if kind is not dict or (_SEAL not in content and sealed_with not in content):
         return content
