@@ -17,7 +17,8 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/pytest
 
 coverage: $(READY)  ## branch coverage of the runtime by its own tests; fails below the figure in pyproject.toml
-	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py
+	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py \
+		tests/export/test_sdk_equals_generator.py tests/export/test_universal.py
 	$(BIN)/coverage report
 
 test-peers:  ## the tests against RecTools, whose older numpy needs an environment of its own

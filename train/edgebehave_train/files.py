@@ -52,7 +52,7 @@ def read_json(path: Path, kind: type = dict, *, sealed_with: str = "") -> Any:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if type(content) is not kind:
+    if not (isinstance(content, list) if kind is list else isinstance(content, dict)):
         raise ValueError(f"{path} is damaged: it holds no {'object' if kind is dict else 'array'}")
     if kind is not dict or (_SEAL not in content and sealed_with not in content):
         return content
