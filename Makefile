@@ -7,7 +7,7 @@ OVERLAY := $(VENV)-transformers5
 
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test test-peers test-transformers-5 test-lowest fuzz clean
+.PHONY: demo test coverage test-peers test-transformers-5 test-lowest fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -17,6 +17,11 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+coverage: $(READY)  ## branch coverage of the runtime by its own tests; fails below the figure in pyproject.toml
+	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py \
+		tests/export/test_sdk_equals_generator.py tests/export/test_universal.py
+	$(BIN)/coverage report
 
 test-peers:  ## the tests against RecTools, whose older numpy needs an environment of its own
 	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers

@@ -8,18 +8,20 @@ from edgebehave.answers.waiting_time import NOTHING
 from edgebehave.bundles.manifest import BundleError
 from edgebehave.generation import GeneratedEvent
 from edgebehave.habits import HabitWeights
-from edgebehave.histories.history import HistoryBusyError, HistoryError
+from edgebehave.histories.history import DamagedHistoryError, HistoryBusyError, HistoryError
 from edgebehave.histories.memory import MemoryHistory
 from edgebehave.predictor import Predictor
 from edgebehave.version import __version__
 
 if TYPE_CHECKING:
+    from edgebehave.histories.rescue import rescue_history
     from edgebehave.histories.sqlite import SqliteHistory
 
 __all__ = [
     "NOTHING",
     "AdaptiveCoverage",
     "BundleError",
+    "DamagedHistoryError",
     "GeneratedEvent",
     "HabitWeights",
     "HistoryBusyError",
@@ -29,6 +31,7 @@ __all__ = [
     "Predictor",
     "SqliteHistory",
     "__version__",
+    "rescue_history",
 ]
 
 
@@ -38,4 +41,8 @@ def __getattr__(name: str) -> Any:
         from edgebehave.histories.sqlite import SqliteHistory
 
         return SqliteHistory
+    if name == "rescue_history":
+        from edgebehave.histories.rescue import rescue_history
+
+        return rescue_history
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

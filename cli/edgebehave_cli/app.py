@@ -7,6 +7,7 @@ import typer
 from edgebehave_cli import (
     adapt,
     bench,
+    check,
     compare,
     demo,
     distill,
@@ -67,6 +68,7 @@ for _verb in (
     predict.predict,
     generate.generate,
     bench.bench,
+    check.check,
 ):
     app.command()(_verb)
 app.add_typer(llm.app, name="llm")

@@ -31,6 +31,19 @@ class HistoryBusyError(HistoryError):
     """Other processes kept the history locked for too long: try again."""
 
 
+class DamagedHistoryError(HistoryError):
+    """Bytes of a history have changed on the disk. The users who are not named can be used as before.
+
+    `forget` ends the damaged history of a user; `edgebehave.rescue_history` copies everyone else into a new file.
+
+    users  those who are affected, as far as their names can be read.
+    """
+
+    def __init__(self, message: str, users: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.users = tuple(users)
+
+
 class Mark(NamedTuple):
     """The version of one user's history: two equal marks mean equal histories.
 

@@ -1,25 +1,23 @@
 """The history in a SQLite file: an event that was acknowledged survives the process."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from edgebehave.arguments import check_name
-from edgebehave.histories.history import Mark, Match, NamedEvents, UserEvent
+from edgebehave.histories.checksums import UserRow, checksum_of, event_checksum, is_whole
+from edgebehave.histories.history import DamagedHistoryError, Mark, Match, NamedEvents, UserEvent
 from edgebehave.histories.retention import HISTORY_EVENTS, Retention
 from edgebehave.histories.sqlite_file import SqliteFile
-
-_INSERT_EVENT = """
-INSERT INTO events SELECT :user, :time_s, coalesce(max(arrival) + 1, 0), :offset, :event, :location
-FROM events WHERE user = :user AND time_s = :time_s
-"""
 
 _FIND_EVENT = """
 SELECT 1 FROM events WHERE user = :user AND time_s = :time_s AND utc_offset_min = :offset AND event = :event
 AND location IS :location
 """
+
+_USER = "SELECT id, name, changes, num_events, num_retained, events_sum, checksum FROM users"
 
 
 class SqliteHistory:
@@ -39,6 +37,10 @@ class SqliteHistory:
     is rewritten without them before the call returns, which takes time in proportion to the size of the
     file. Then neither the file nor its journal holds a byte of them. Old blocks that a file system or flash
     memory keeps, snapshots and backups are not reached.
+
+    Damage: rows have checksums, which are verified when a user is read. Bytes that changed on the disk raise
+    DamagedHistoryError, which names the user; others go on. `check` finds all damage, and
+    `edgebehave.rescue_history` copies the users who are whole.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class SqliteHistory:
                              in the file until `erase` is called. For servers with large files.
         The file and its journals can be read by the account of the process alone (mode 600); an older file that
         others could read is closed to them. Encrypt the disk against whoever holds the device.
-        Raises HistoryError if the file is damaged, is something else, or of a newer version; ValueError for
-        ":memory:", see `MemoryHistory`.
+        A file of version 1, without checksums, gets them when it is opened; older runtimes then refuse it.
+        Raises HistoryError if the file is something else or of a newer version, DamagedHistoryError if what all
+        users share is damaged; ValueError for ":memory:", see `MemoryHistory`.
         """
         self._retention = Retention(max_events, max_age)
         self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once)
         self.path = self._file.path
+        self._names_are_whole = False
         try:
             self.keep(self._retention.max_events)
         except BaseException:
@@ -86,10 +90,11 @@ class SqliteHistory:
 
     def keep(self, max_events: int) -> None:
         with self._file.writing():
-            self._file.execute("UPDATE settings SET max_events = ? WHERE max_events < ?", (max_events, max_events))
+            if self._file.settings().max_events < max_events:
+                self._file.set(max_events=max_events)
 
     def append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
-        with self._file.writing():
+        with self._file.writing(user):
             return self._append(user, event, location, time_s, utc_offset_min)
 
     def append_many(self, rows: Sequence[UserEvent]) -> list[Mark | None]:
@@ -97,90 +102,66 @@ class SqliteHistory:
             return [self._append(*row) for row in rows]
 
     def mark(self, user: str) -> Mark | None:
-        with self._file.reading():
-            return self._mark(user)
+        with self._file.reading(user):
+            found = self._find(user)
+            return None if found is None else _mark(found)
 
     def latest(self, user: str, max_events: int) -> tuple[Mark, NamedEvents] | None:
-        with self._file.reading():
-            # One statement sees one state of the file, even if others write meanwhile.
-            rows = self._file.execute(
-                "SELECT changes, num_events, event, location, time_s, utc_offset_min"
-                " FROM users JOIN events ON events.user = users.id WHERE name = ?"
-                " ORDER BY time_s DESC, arrival DESC LIMIT ?",
-                (_stored(user), max_events),
-            ).fetchall()
-            if not rows:
+        with self._file.snapshot(user):
+            found = self._find(user)
+            if found is None:
                 return None
-            mark = Mark(*map(_integer, rows[0][:2]))
-            try:
-                if mark.num_events < len(rows):
-                    raise ValueError(f"{len(rows)} events of {mark.num_events}")
-                return mark, NamedEvents.of(
-                    (_name(event), None if location is None else _name(location), _integer(time_s), _integer(offset))
-                    for _, _, event, location, time_s, offset in reversed(rows)
-                )
-            except (ValueError, OverflowError) as error:
-                raise sqlite3.DatabaseError(f"damaged: the history of {user!r:.60}: {error}") from error
+            return _mark(found), self._events(found, max_events)
 
     def last_offset_min(self, user: str) -> int:
-        with self._file.reading():
-            row = self._file.execute(
-                "SELECT utc_offset_min FROM users JOIN events ON events.user = users.id"
-                " WHERE name = ? ORDER BY time_s DESC, arrival DESC LIMIT 1",
-                (_stored(user),),
-            ).fetchone()
-            return 0 if row is None else _integer(row[0])
+        with self._file.snapshot(user):
+            found = self._find(user)
+            return 0 if found is None else int(self._events(found, 1).utc_offset_min[0])
 
     def users(self) -> list[str]:
-        with self._file.reading():
-            rows = self._file.execute("SELECT name FROM users ORDER BY id").fetchall()
-            return [_name(name) for (name,) in rows]
+        with self._file.snapshot():
+            rows = self._file.execute("SELECT id, name FROM users ORDER BY id").fetchall()
+            self._check_names(rows)
+            return [stored_name(name) for _, name in rows]
 
     def put(self, user: str, num_events: int, events: NamedEvents) -> Mark:
-        with self._file.writing():
-            if self._user_id(user) is not None:
+        with self._file.writing(user):
+            if self._find(user) is not None:
                 raise ValueError(f"user {user!r:.60} has a history already: forget it first")
-            user_id = self._add_user(user)
+            new = self._add_user(user)
             for row in events.rows():
-                self._insert(user_id, *row)
-            self._file.execute("UPDATE users SET num_events = ? WHERE id = ?", (num_events, user_id))
-            self._retain(user_id, int(events.time_s.max()))
-            mark = self._mark(user)
-            assert mark is not None
-            return mark
+                new = self._insert(new, *row)
+            new = self._retain(new._replace(num_events=num_events), int(events.time_s.max()))
+            self._save(new)
+            return _mark(new)
 
     def forget(self, user: str) -> bool:
-        with self._file.forgetting():
-            user_id = self._user_id(user)
-            if user_id is None:
+        with self._file.forgetting(user):
+            # The row may be damaged: whoever is forgotten has no history to protect.
+            row = self._file.execute(f"{_USER} WHERE name = ?", (_stored(user),)).fetchone()
+            if row is None:
+                self._check_all_names()
                 return False
-            self._remove(user_id)
+            self._remove(UserRow(*row[:-1]), is_whole(row))
             return True
 
     def forget_events(self, user: str, match: Match) -> int:
-        with self._file.forgetting():
-            user_id = self._user_id(user)
-            if user_id is None:
+        with self._file.forgetting(user):
+            found = self._find(user)
+            if found is None:
                 return 0
-            num_forgotten = self._file.execute(
-                "DELETE FROM events WHERE user = :user AND time_s BETWEEN :first_s AND :last_s"
-                " AND (:event IS NULL OR event = :event)"
-                " AND (:location IS NULL OR location = :location)",
-                {
-                    "user": user_id,
-                    "first_s": match.first_s,
-                    "last_s": match.last_s,
-                    "event": _stored(match.event),
-                    "location": _stored(match.location),
-                },
-            ).rowcount
+            fits = "time_s BETWEEN :first_s AND :last_s"
+            if match.event is not None:
+                fits += " AND event = :event"
+            if match.location is not None:
+                fits += " AND location = :location"
+            names = {"event": _stored(match.event), "location": _stored(match.location)}
+            left = self._delete(found, fits, names | {"first_s": match.first_s, "last_s": match.last_s})
+            num_forgotten = found.num_retained - left.num_retained
             if num_forgotten:
-                self._file.execute(
-                    "UPDATE users SET changes = changes + 1, num_events = num_events - ? WHERE id = ?",
-                    (num_forgotten, user_id),
-                )
-                self._remove_if_empty(user_id)
-            return int(num_forgotten)
+                self._save(left._replace(changes=left.changes + 1, num_events=left.num_events - num_forgotten))
+                self._remove_if_empty(left)
+            return num_forgotten
 
     def expire(self, now_s: int) -> int:
         """Erase the events of all users that have reached `max_age` at a moment. Returns their number.
@@ -193,8 +174,16 @@ class SqliteHistory:
             aged = self._file.execute("SELECT DISTINCT user FROM events WHERE time_s < ?", (oldest_s,)).fetchall()
             num_expired = 0
             for (user_id,) in aged:
-                num_expired += self._expire(user_id, oldest_s)
-                self._remove_if_empty(user_id)
+                row = self._file.execute(f"{_USER} WHERE id = ?", (user_id,)).fetchone()
+                if row is None:
+                    raise self._file.damage(None, "events of a user who is missing")
+                # A damaged row keeps its wrong checksum, so that it is found.
+                found = UserRow(*row[:-1]) if is_whole(row) else UserRow(user_id, row[1], 0, 0, 0, 0)
+                left = self._expire(found, oldest_s)
+                num_expired += found.num_retained - left.num_retained
+                if is_whole(row):
+                    self._save(left)
+                    self._remove_if_empty(left)
             return num_expired
 
     def erase(self) -> None:
@@ -206,94 +195,174 @@ class SqliteHistory:
         self._file.erase()
 
     def check(self) -> None:
-        """Read the whole file and raise HistoryError if anything in it is damaged."""
+        """Read the whole file and raise DamagedHistoryError, which names all users affected, if anything is damaged."""
+        damaged: list[str] = []
+        says: list[str] = []
         with self._file.reading():
-            found = [str(row[0]) for row in self._file.execute("PRAGMA integrity_check")]
-            if found != ["ok"]:
-                raise sqlite3.DatabaseError(found[0])
+            says += [str(row[0]) for row in self._file.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        for user in self.users():
+            try:
+                self.latest(user, 2**31)
+            except DamagedHistoryError as error:
+                damaged.append(user)
+                says.append(str(error))
+        with self._file.reading():
+            orphans = "SELECT count(*) FROM events WHERE user NOT IN (SELECT id FROM users)"
+            if self._file.execute(orphans).fetchone() != (0,):
+                says.append("events of a user who is missing")
+        if says:
+            what = f"the histories of {', '.join(map(repr, damaged))}" if damaged else says[0]
+            raise DamagedHistoryError(
+                f"{self.path} is damaged: {what}; rescue_history copies the users who are whole", damaged
+            )
 
     def _append(self, user: str, event: str, location: str | None, time_s: int, utc_offset_min: int) -> Mark | None:
-        user_id = self._user_id(user)
-        if user_id is None:
-            user_id = self._add_user(user)
-        latest_s = self._latest_s(user_id)
+        found = self._find(user)
+        latest_s = None if found is None else self._latest_s(found.id)
+        if found is not None and latest_s is not None and time_s <= latest_s:
+            values = {"event": _stored(event), "location": _stored(location), "offset": utc_offset_min}
+            values |= {"user": found.id, "time_s": time_s}
+            if self._file.execute(_FIND_EVENT, values).fetchone() is not None:
+                return None
         is_late = latest_s is not None and time_s < latest_s
-        row = (event, location, time_s, utc_offset_min)
-        could_repeat = latest_s is not None and time_s <= latest_s
-        if could_repeat and self._file.execute(_FIND_EVENT, _values(user_id, *row)).fetchone() is not None:
+        new = self._insert(found or self._add_user(user), event, location, time_s, utc_offset_min)
+        new = new._replace(changes=new.changes + is_late, num_events=new.num_events + 1)
+        new = self._retain(new, time_s if latest_s is None else max(time_s, latest_s))
+        self._save(new)
+        return _mark(new)
+
+    def _find(self, user: str) -> UserRow | None:
+        """The row of a user. Raises DamagedHistoryError if it is damaged, or if it may have been lost."""
+        row = self._file.execute(f"{_USER} WHERE name = ?", (_stored(user),)).fetchone()
+        if row is None:
+            if not self._names_are_whole:
+                self._check_all_names()
+                self._names_are_whole = True
             return None
-        self._insert(user_id, *row)
+        if not is_whole(row):
+            raise self._file.damage(user, "the row of this user does not fit its checksum")
+        return UserRow(*row[:-1])
+
+    def _check_all_names(self) -> None:
+        """Raise DamagedHistoryError if a user was lost, so that one who is not found is a new one."""
+        with self._file.snapshot():
+            rows = self._file.execute("SELECT id, name FROM users NOT INDEXED").fetchall()
+            self._check_names(rows)
+            found = self._file.execute("PRAGMA integrity_check(users)").fetchone()
+            if found != ("ok",):
+                raise self._file.damage(None, str(found[0]))
+
+    def _check_names(self, rows: list[tuple[Any, Any]]) -> None:
+        settings = self._file.settings()
+        if (settings.num_users, settings.names_sum) != (len(rows), sum(checksum_of(*row) for row in rows)):
+            raise self._file.damage(None, "names of users are lost or changed")
+
+    def _events(self, user: UserRow, max_events: int) -> NamedEvents:
+        """The last events of a user, of whom all must be whole; inside `snapshot`."""
+        rows = self._file.execute(
+            "SELECT event, location, time_s, arrival, utc_offset_min, checksum FROM events WHERE user = ?"
+            " ORDER BY time_s DESC, arrival DESC LIMIT ?",
+            (user.id, max_events),
+        ).fetchall()
+        events_sum = _sum(row[-1] for row in rows)
+        num_retained = len(rows)
+        if num_retained == max_events:
+            num_retained, events_sum = self._file.execute(
+                "SELECT count(*), sum(checksum) FROM events WHERE user = ?", (user.id,)
+            ).fetchone()
+        if (num_retained, events_sum) != (user.num_retained, user.events_sum) or not rows:
+            raise self._file.damage(user.name, "events are lost or changed")
+        for event, location, time_s, arrival, offset, checksum in rows:
+            if event_checksum(user.id, time_s, arrival, offset, event, location) != checksum:
+                raise self._file.damage(user.name, "an event does not fit its checksum")
+        try:
+            if user.num_events < num_retained:
+                raise ValueError(f"{num_retained} events of {user.num_events}")
+            return NamedEvents.of(
+                (stored_name(event), None if location is None else stored_name(location), time_s, offset)
+                for event, location, time_s, _, offset, _ in reversed(rows)
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._file.damage(user.name, str(error)) from error
+
+    def _add_user(self, user: str) -> UserRow:
+        settings, name = self._file.settings(), _stored(user)
+        (user_id,) = self._file.execute("SELECT coalesce(max(id), 0) + 1 FROM users").fetchone()
+        new = UserRow(user_id, name, settings.next_life, 0, 0, 0)
+        self._file.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?)", (*new, checksum_of(*new)))
+        names_sum = settings.names_sum + checksum_of(user_id, name)
+        self._file.set(num_users=settings.num_users + 1, names_sum=names_sum)
+        return new
+
+    def _save(self, user: UserRow) -> None:
         self._file.execute(
-            "UPDATE users SET changes = changes + ?, num_events = num_events + 1 WHERE id = ?", (is_late, user_id)
+            "UPDATE users SET changes = ?, num_events = ?, num_retained = ?, events_sum = ?, checksum = ? WHERE id = ?",
+            (*user[2:], checksum_of(*user), user.id),
         )
-        self._retain(user_id, time_s if latest_s is None else max(time_s, latest_s))
-        mark = self._mark(user)
-        assert mark is not None
-        return mark
 
-    def _add_user(self, user: str) -> int:
-        user_id = self._file.execute(
-            "INSERT INTO users (name, changes, num_events) SELECT ?, next_life, 0 FROM settings", (_stored(user),)
-        ).lastrowid
-        assert user_id is not None
-        return user_id
+    def _insert(self, user: UserRow, event: str, location: str | None, time_s: int, utc_offset_min: int) -> UserRow:
+        (arrival,) = self._file.execute(
+            "SELECT coalesce(max(arrival) + 1, 0) FROM events WHERE user = ? AND time_s = ?", (user.id, time_s)
+        ).fetchone()
+        row = (user.id, time_s, arrival, utc_offset_min, _stored(event), _stored(location))
+        checksum = event_checksum(*row)
+        self._file.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, checksum))
+        return user._replace(num_retained=user.num_retained + 1, events_sum=user.events_sum + checksum)
 
-    def _insert(self, user_id: int, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
-        self._file.execute(_INSERT_EVENT, _values(user_id, event, location, time_s, utc_offset_min))
-
-    def _user_id(self, user: str) -> int | None:
-        row = self._file.execute("SELECT id FROM users WHERE name = ?", (_stored(user),)).fetchone()
-        return None if row is None else row[0]
-
-    def _mark(self, user: str) -> Mark | None:
-        row = self._file.execute("SELECT changes, num_events FROM users WHERE name = ?", (_stored(user),)).fetchone()
-        return None if row is None else Mark(*map(_integer, row))
+    def _delete(self, user: UserRow, fits: str, values: dict[str, Any], order: str = "") -> UserRow:
+        """Delete the events that fit a condition, and what `user` counts and sums of them; `_save` is the caller's."""
+        rows = self._file.execute(
+            f"SELECT time_s, arrival, checksum FROM events WHERE user = :user AND {fits} {order}",
+            values | {"user": user.id},
+        ).fetchall()
+        for time_s, arrival, _ in rows:
+            key = (user.id, time_s, arrival)
+            self._file.execute("DELETE FROM events WHERE user = ? AND time_s = ? AND arrival = ?", key)
+        return user._replace(
+            num_retained=user.num_retained - len(rows), events_sum=user.events_sum - _sum(row[-1] for row in rows)
+        )
 
     def _latest_s(self, user_id: int) -> int | None:
         (latest_s,) = self._file.execute("SELECT max(time_s) FROM events WHERE user = ?", (user_id,)).fetchone()
         return None if latest_s is None else _integer(latest_s)
 
-    def _retain(self, user_id: int, latest_s: int) -> None:
+    def _retain(self, user: UserRow, latest_s: int) -> UserRow:
         """Delete the events that are too many or too old."""
-        (num_retained, max_events) = self._file.execute(
-            "SELECT (SELECT count(*) FROM events WHERE user = ?), max_events FROM settings", (user_id,)
-        ).fetchone()
-        if num_retained > _integer(max_events):
-            self._file.execute(
-                "DELETE FROM events WHERE (user, time_s, arrival) IN (SELECT user, time_s, arrival"
-                " FROM events WHERE user = ? ORDER BY time_s, arrival LIMIT ?)",
-                (user_id, num_retained - max_events),
-            )
+        surplus = user.num_retained - self._file.settings().max_events
+        if surplus > 0:
+            user = self._delete(user, "true", {"surplus": surplus}, "ORDER BY time_s, arrival LIMIT :surplus")
         if self._retention.max_age is not None:
-            self._expire(user_id, self._retention.oldest_s(latest_s))
+            user = self._expire(user, self._retention.oldest_s(latest_s))
+        return user
 
-    def _expire(self, user_id: int, oldest_s: int) -> int:
-        num_expired = self._file.execute(
-            "DELETE FROM events WHERE user = ? AND time_s < ?", (user_id, oldest_s)
-        ).rowcount
-        if num_expired:
-            self._file.execute("UPDATE users SET changes = changes + 1 WHERE id = ?", (user_id,))
-        return int(num_expired)
+    def _expire(self, user: UserRow, oldest_s: int) -> UserRow:
+        left = self._delete(user, "time_s < :oldest_s", {"oldest_s": oldest_s})
+        return left._replace(changes=left.changes + 1) if left != user else left
 
-    def _remove_if_empty(self, user_id: int) -> None:
-        if self._latest_s(user_id) is None:
-            self._remove(user_id)
+    def _remove_if_empty(self, user: UserRow) -> None:
+        if self._latest_s(user.id) is None:
+            self._remove(user, True)
 
-    def _remove(self, user_id: int) -> None:
-        self._file.execute(
-            "UPDATE settings SET next_life = 1 + max(next_life, (SELECT changes FROM users WHERE id = ?))", (user_id,)
-        )
-        self._file.execute("DELETE FROM events WHERE user = ?", (user_id,))
-        self._file.execute("DELETE FROM users WHERE id = ?", (user_id,))
-
-
-def _values(user_id: int, event: str, location: str | None, time_s: int, utc_offset_min: int) -> dict[str, Any]:
-    """An event as the named parameters of a statement."""
-    names = {"event": _stored(event), "location": _stored(location)}
-    return names | {"user": user_id, "time_s": time_s, "offset": utc_offset_min}
+    def _remove(self, user: UserRow, knows_changes: bool) -> None:
+        settings = self._file.settings()
+        # Of a damaged row, `changes` is not known: a number that no user has reached.
+        life = max(settings.next_life, user.changes) if knows_changes else settings.next_life + 2**40
+        names_sum = settings.names_sum - checksum_of(user.id, user.name)
+        self._file.set(next_life=life + 1, num_users=settings.num_users - 1, names_sum=names_sum)
+        self._file.execute("DELETE FROM events WHERE user = ?", (user.id,))
+        self._file.execute("DELETE FROM users WHERE id = ?", (user.id,))
 
 
-def _stored(name: str | None) -> str | bytes | None:
+def _mark(user: UserRow) -> Mark:
+    return Mark(user.changes, user.num_events)
+
+
+def _sum(checksums: Iterable[Any]) -> int:
+    """The sum of checksums, one that is no number left out: then the sum is wrong, as it should be."""
+    return sum(checksum for checksum in checksums if type(checksum) is int)
+
+
+def _stored(name: str | None) -> Any:
     """A name as SQLite takes it: text, or bytes if it holds lone surrogates. Text never equals bytes."""
     if name is None:
         return None
@@ -304,8 +373,8 @@ def _stored(name: str | None) -> str | bytes | None:
         return name.encode("utf-8", "surrogatepass")
 
 
-def _name(stored: object) -> str:
-    """A name from its stored form. SQLite keeps no checksums, so type and value are checked."""
+def stored_name(stored: object) -> str:
+    """A name from its stored form, checked: the file may be of another origin."""
     try:
         if isinstance(stored, bytes):
             stored = stored.decode("utf-8", "surrogatepass")

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgebehave.histories.history import HistoryBusyError, HistoryError
+from edgebehave.histories.checksums import SettingsRow, checksum_of, is_whole
+from edgebehave.histories.history import DamagedHistoryError, HistoryBusyError, HistoryError
 
-SCHEMA_VERSION = 1
-"""PRAGMA user_version of the files that this runtime reads and writes."""
+SCHEMA_VERSION = 2
+"""PRAGMA user_version of the files that this runtime writes. It reads version 1, without checksums, by adding them."""
 
 _APPLICATION_ID = 0x45446248
 """PRAGMA application_id, "EDbH": tells our files from other databases."""
@@ -23,33 +24,53 @@ _WAL_IS_SAFE_FROM = (3, 51, 3)
 """Before this version, two connections in WAL mode could lose a commit (a reset of the log in a race)."""
 
 # Names are TEXT, or BLOB if they hold lone surrogates, which UTF-8 cannot encode. Times are UTC seconds.
-# Events of the same second differ by `arrival`.
-_SCHEMA = f"""
-CREATE TABLE settings (
+# Events of the same second differ by `arrival`. checksums.py says what the sums and checksums are of.
+_TABLES = (
+    """CREATE TABLE settings (
   only_row INTEGER PRIMARY KEY CHECK (only_row = 0),
   max_events INTEGER NOT NULL,
   next_life INTEGER NOT NULL,
-  erase_pending INTEGER NOT NULL
-);
-CREATE TABLE users (
+  erase_pending INTEGER NOT NULL,
+  num_users INTEGER NOT NULL,
+  names_sum INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+)""",
+    """CREATE TABLE users (
   id INTEGER PRIMARY KEY,
   name BLOB NOT NULL UNIQUE,
   changes INTEGER NOT NULL,
-  num_events INTEGER NOT NULL
-);
-CREATE TABLE events (
-  user INTEGER NOT NULL REFERENCES users,
+  num_events INTEGER NOT NULL,
+  num_retained INTEGER NOT NULL,
+  events_sum INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+)""",
+    """CREATE TABLE events (
+  user INTEGER NOT NULL,
   time_s INTEGER NOT NULL,
   arrival INTEGER NOT NULL,
   utc_offset_min INTEGER NOT NULL,
   event BLOB NOT NULL,
   location BLOB,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, time_s, arrival)
-) WITHOUT ROWID;
-INSERT INTO settings VALUES (0, 1, 0, 0);
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+) WITHOUT ROWID""",
+)
+
+# From version 1, which had the same tables without num_users, names_sum, num_retained, events_sum and checksum.
+_RENAME = tuple(f"ALTER TABLE {table} RENAME TO old_{table}" for table in ("settings", "users", "events"))
+_COPY = (
+    """INSERT INTO events SELECT user, time_s, arrival, utc_offset_min, event, location,
+  checksum_of(user, time_s, arrival, utc_offset_min, event, location) FROM old_events""",
+    """INSERT INTO users SELECT id, name, changes, num_events, n, total,
+  checksum_of(id, name, changes, num_events, n, total)
+  FROM old_users JOIN (SELECT user, count(*) AS n, sum(checksum) AS total FROM events GROUP BY user) ON user = id""",
+    """INSERT INTO settings SELECT 0, max_events, next_life, erase_pending, n, total,
+  checksum_of(max_events, next_life, erase_pending, n, total)
+  FROM old_settings, (SELECT count(*) AS n, coalesce(sum(checksum_of(id, name)), 0) AS total FROM users)""",
+    "DROP TABLE old_events",
+    "DROP TABLE old_users",
+    "DROP TABLE old_settings",
+)
 
 
 def _make_private(path: Path) -> None:
@@ -67,10 +88,14 @@ def _make_private(path: Path) -> None:
         pass  # SQLite says why it cannot open the file
 
 
+_OF_DAMAGE = (sqlite3.DatabaseError, sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+"""Errors that only a damaged file raises here, because our statements and values are valid; not their subclasses."""
+
+
 class SqliteFile:
     """A connection to the file, for one process and any number of its threads.
 
-    Statements run inside `reading`, `writing` or `forgetting`, which raise errors of SQLite as HistoryError.
+    Statements run inside `reading`, `snapshot`, `writing` or `forgetting`; errors of SQLite become HistoryError.
     """
 
     def __init__(self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool) -> None:
@@ -105,8 +130,11 @@ class SqliteFile:
         return self._sql.execute(f"PRAGMA {name}").fetchone()[0]
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """One thread at a time, without a transaction; errors of SQLite become HistoryError."""
+    def reading(self, user: str | None = None) -> Iterator[None]:
+        """One thread at a time, without a transaction; errors of SQLite become HistoryError.
+
+        user  who is named if the file turns out to be damaged.
+        """
         if self._process != os.getpid():
             raise HistoryError(f"{self.path} was opened before a fork: open a SqliteHistory anew")
         with self._lock:
@@ -114,7 +142,7 @@ class SqliteFile:
                 yield
             except UnicodeDecodeError as error:
                 # Python's module could not read the message of an error.
-                raise HistoryError(f"{self.path} is damaged: {error}") from error
+                raise self.damage(user, str(error)) from error
             except sqlite3.Error as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -122,12 +150,38 @@ class SqliteFile:
                         f"{self.path} is kept busy by other processes for {self._timeout_s} s: "
                         "try again, or give a larger timeout_s"
                     ) from error
+                is_damage = type(error) in _OF_DAMAGE or str(error).startswith("Could not decode to UTF-8")
+                if is_damage and code != sqlite3.SQLITE_NOTADB:
+                    raise self.damage(user, str(error)) from error
                 raise HistoryError(f"{self.path}: {error}") from error
 
+    def damage(self, user: str | bytes | None, what: str) -> DamagedHistoryError:
+        """The error for damage that was found: at a user, or where all users are kept."""
+        if isinstance(user, bytes):
+            user = user.decode("utf-8", "surrogatepass")
+        of = "" if user is None else f" in the history of {user!r:.60}"
+        advice = "rescue_history copies the users who are whole" + (", forget ends this one" if user else "")
+        what = " ".join(what.split())  # SQLite quotes a damaged schema with its lines
+        return DamagedHistoryError(f"{self.path} is damaged{of}: {what}; {advice}", [user] if user else [])
+
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def snapshot(self, user: str | None = None) -> Iterator[None]:
+        """Several statements that see one state of the file, even if others write meanwhile."""
+        with self.reading(user):
+            if self._sql.in_transaction:
+                yield
+                return
+            self._sql.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._sql.in_transaction:
+                    self._sql.execute("COMMIT")
+
+    @contextmanager
+    def writing(self, user: str | None = None) -> Iterator[None]:
         """A transaction: all of it reaches the disk, or nothing."""
-        with self.reading():
+        with self.reading(user):
             # Immediate: a transaction that begins by reading could not wait for another writer.
             self._sql.execute("BEGIN IMMEDIATE")
             try:
@@ -138,16 +192,34 @@ class SqliteFile:
                     self._sql.execute("ROLLBACK")
                 raise
 
+    def settings(self) -> SettingsRow:
+        """Raises DamagedHistoryError if they are damaged."""
+        row = self._sql.execute(
+            "SELECT max_events, next_life, erase_pending, num_users, names_sum, checksum FROM settings"
+        ).fetchone()
+        if row is None or not is_whole(row):
+            raise self.damage(None, "its settings do not fit their checksum")
+        return SettingsRow(*row[:-1])
+
+    def set(self, **values: int) -> None:
+        """Change settings, inside `writing`."""
+        changed = self.settings()._replace(**values)
+        self._sql.execute(
+            "UPDATE settings SET max_events = ?, next_life = ?, erase_pending = ?, num_users = ?, names_sum = ?,"
+            " checksum = ?",
+            (*changed, checksum_of(*changed)),
+        )
+
     @contextmanager
-    def forgetting(self) -> Iterator[None]:
+    def forgetting(self, user: str | None = None) -> Iterator[None]:
         """A transaction that deletes rows; if it changed anything, the traces are erased afterwards."""
-        with self.writing():
+        with self.writing(user):
             before = self._sql.total_changes
             yield
             has_forgotten = self._sql.total_changes > before
             if has_forgotten:
                 # In the same transaction: if the process ends here, the next one to open the file erases.
-                self._sql.execute("UPDATE settings SET erase_pending = 1")
+                self.set(erase_pending=1)
         if has_forgotten and self._erases_at_once:
             try:
                 self.erase()
@@ -162,7 +234,7 @@ class SqliteFile:
             self._sql.execute("VACUUM")
             self._empty_log()
             with self.writing():
-                self._sql.execute("UPDATE settings SET erase_pending = 0")
+                self.set(erase_pending=0)
             self._empty_log()
 
     def _open(self, survives_power_loss: bool) -> None:
@@ -173,16 +245,16 @@ class SqliteFile:
         self._check_kind()
         self._choose_journal()
         with self.writing():
-            if self._is_new():
-                for statement in _SCHEMA.split(";"):
-                    self._sql.execute(statement)
+            self._make_tables()
             self._check_kind()
-        if self._erases_at_once and self._sql.execute("SELECT erase_pending FROM settings").fetchone() != (0,):
+            self._check_tables()
+            erase_pending = self.settings().erase_pending
+        if self._erases_at_once and erase_pending:
             try:
                 self.erase()
             except HistoryError as error:
                 code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
-                if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT):
                     raise
                 warnings.warn(
                     f"{error}: traces of forgotten events stay in the file until there is room for a copy of it; the "
@@ -201,11 +273,33 @@ class SqliteFile:
         if self.pragma("application_id") != _APPLICATION_ID:
             raise HistoryError(f"{self.path} is a database, but not a history of edgebehave")
         version = self.pragma("user_version")
-        if version != SCHEMA_VERSION:
+        if version not in (1, SCHEMA_VERSION):
             raise HistoryError(
-                f"{self.path} is a history of version {version}, this edgebehave reads version "
+                f"{self.path} is a history of version {version}, this edgebehave reads versions up to "
                 f"{SCHEMA_VERSION}: update edgebehave"
             )
+
+    def _make_tables(self) -> None:
+        """Make the tables of a new file, or give those of version 1 their checksums, inside `writing`."""
+        is_new = self._is_new()
+        if not is_new and self.pragma("user_version") == SCHEMA_VERSION:
+            return
+        self._sql.create_function("checksum_of", -1, checksum_of, deterministic=True)
+        for statement in (() if is_new else _RENAME) + _TABLES:
+            self._sql.execute(statement)
+        if is_new:
+            nothing = SettingsRow(1, 0, 0, 0, 0)
+            self._sql.execute("INSERT INTO settings VALUES (0, ?, ?, ?, ?, ?, ?)", (*nothing, checksum_of(*nothing)))
+        else:
+            for statement in _COPY:
+                self._sql.execute(statement)
+        self._sql.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _check_tables(self) -> None:
+        found = self._sql.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+        if sorted(sql for (sql,) in found) != sorted(_TABLES):
+            raise self.damage(None, "its tables are not those of a history")
 
     def _choose_journal(self) -> None:
         # Truncated, not kept and not only unlinked: a commit or an erasure leaves no bytes in the journal.

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("peft", reason="adaptation needs the train extra")
 
 from edgebehave_cli import app
+from edgebehave_train.files import read_json, write_json
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = (
@@ -94,8 +95,8 @@ def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, che
         (source / file.name).write_bytes(file.read_bytes())
     if checkpoint in changes:
         name, field, value = changes[checkpoint]
-        content = json.loads((source / name).read_text())
-        (source / name).write_text(json.dumps({**content, field: value}))
+        content = read_json(source / name)
+        write_json(source / name, {**content, field: value}, seal=True)
     out = tmp_path / "out"
     arguments = ("adapt", source, "--log", run / log, "-o", out, *options)
     error = edgebehave(*arguments, code=2).err.strip().splitlines()

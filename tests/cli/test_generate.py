@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgebehave_train.files import read_json, write_json
+
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = ("--preset", "tiny", "--epochs", 1, "--set", "width=16", "--set", "num_heads=1")
 
@@ -30,9 +32,12 @@ def run(tmp_path_factory) -> Path:
     heads = edgebehave("train", store, "-o", folder / "heads", *SMALL, "--set", "generation_heads=true")
     assert "gap " in heads.stderr  # the losses of the heads are shown
     plain = shutil.copytree(folder / "heads", folder / "plain")
-    config = json.loads((plain / "config.json").read_text())
+    config = read_json(plain / "config.json")
     config["model"]["generation_heads"] = False
-    (plain / "config.json").write_text(json.dumps(config))
+    write_json(plain / "config.json", config, seal=True)
+    training = read_json(plain / "training.json")
+    del training["sha256"]
+    write_json(plain / "training.json", training)
     return folder
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import edgebehave
 
+from edgebehave_train.files import read_json, write_json
+
 
 @pytest.fixture(scope="module")
 def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
@@ -18,8 +20,8 @@ def run(tiny_store, tiny_checkpoint, tmp_path_factory) -> Path:
     (folder / "one.csv").write_text("\n".join(["user,time,event", *rows]) + "\n")
     edgebehave("ingest", folder / "one.csv", "-o", folder / "one")
     shutil.copytree(tiny_checkpoint.path, folder / "old")
-    config = json.loads((folder / "old" / "config.json").read_text())
-    (folder / "old" / "config.json").write_text(json.dumps({**config, "format_version": 0}))
+    config = read_json(folder / "old" / "config.json")
+    write_json(folder / "old" / "config.json", {**config, "format_version": 0}, seal=True)
     return folder
 
 

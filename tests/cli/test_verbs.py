@@ -24,6 +24,7 @@ VERBS = (
     "predict",
     "generate",
     "bench",
+    "check",
 )
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)
 SMALL = (

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SEAL = "content_sha256"
+"""The field of a sealed JSON file and of the metadata of tensors."""
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file atomically."""
     with _replacing(path) as partial:
@@ -40,46 +44,82 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any, indent: int = 2) -> None:
-    """Replace a JSON file atomically."""
+def write_json(path: Path, content: Any, indent: int = 2, *, seal: bool = False) -> None:
+    """Replace a JSON file atomically.
+
+    seal  add the SHA-256 of the content to it, an object, so that `read_json` finds any damage.
+    """
+    if seal:
+        content = {**content, _SEAL: content_digest(content)}
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """An object or, with `list`, an array from a JSON file. Raises ValueError that names the file if it is damaged."""
+def read_json(path: Path, kind: type = dict, *, sealed_with: str = "") -> Any:
+    """An object or, with `list`, an array from a JSON file, without its seal.
+
+    sealed_with  a field that is written in sealed files alone: with it, there must be a seal.
+    Raises ValueError that names the file if it is damaged.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, kind):
+    if not (isinstance(content, list) if kind is list else isinstance(content, dict)):
         raise ValueError(f"{path} is damaged: it holds no {'object' if kind is dict else 'array'}")
+    if kind is not dict or (_SEAL not in content and sealed_with not in content):
+        return content
+    if content.pop(_SEAL, None) != content_digest(content):
+        raise ValueError(f"{path} is damaged: its content does not fit its SHA-256")
     return content
 
 
+def content_digest(content: Any) -> str:
+    """SHA-256 of what a JSON file says, however it is written."""
+    said = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
-    """Replace a safetensors file atomically. Raises OSError if it cannot be written, as on a full disk."""
+    """Replace a safetensors file atomically; its metadata get the SHA-256 of all that it holds.
+
+    Raises OSError if it cannot be written, as on a full disk.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file  # brings torch along, which logs do not need
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    said = dict(metadata or {})
     with _replacing(path) as partial:
         try:
-            save_file(contiguous, partial, metadata=dict(metadata or {}))
+            save_file(contiguous, partial, metadata={**said, _SEAL: _tensors_digest(contiguous, said)})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises ValueError if it is damaged."""
+    """Tensors and metadata of a safetensors file, without its seal. Raises ValueError if it is damaged."""
     from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = file.metadata()
+            metadata = dict(file.metadata() or {})
     except Exception as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-    return tensors, metadata or {}
+    if _SEAL in metadata and metadata.pop(_SEAL) != _tensors_digest(tensors, metadata):
+        raise ValueError(f"{path} is damaged: its tensors do not fit their SHA-256")
+    return tensors, metadata
+
+
+def _tensors_digest(tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of names, kinds, shapes and bytes of contiguous tensors on the CPU, and of metadata."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def file_digest(path: Path) -> str:

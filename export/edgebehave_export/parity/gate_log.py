@@ -118,5 +118,6 @@ def _take(store: EventStore, histories: list[npt.NDArray[np.int64]]) -> EventSto
         vocabulary=store.vocabulary,
         statistics=store.statistics,
         user_start=user_start,
-        **columns,
+        columns=columns,
+        whole=set(columns),
     )

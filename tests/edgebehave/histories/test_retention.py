@@ -84,3 +84,10 @@ def test_users_who_stay_away_expire_when_asked_to(kind, tmp_path):
 def test_a_retention_that_means_nothing_is_refused(options, error, says):
     with pytest.raises(error, match=says):
         MemoryHistory(**options)
+
+
+def test_an_age_is_a_time_span_of_a_minute_or_more():
+    with pytest.raises(TypeError, match="max_age must be a timedelta or None, got 60"):
+        Retention(max_age=60)
+    with pytest.raises(ValueError, match=r"max_age must be at least a minute, got 0:00:59"):
+        Retention(max_age=timedelta(seconds=59))

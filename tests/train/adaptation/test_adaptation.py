@@ -1,7 +1,6 @@
 """Adaptation: what is new, what it starts from, what trains, and what stays to the bit."""
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -18,7 +17,7 @@ from edgebehave_train.adaptation.adaptation import (
 from edgebehave_train.adaptation.new_rows import calibrate_biases, grown_model, prototype_rows
 from edgebehave_train.adaptation.scores import score_adaptation
 from edgebehave_train.adaptation.support_set import choose_support, union_of_ranges
-from edgebehave_train.files import read_tensors
+from edgebehave_train.files import read_json, read_tensors, write_json
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
@@ -260,8 +259,8 @@ def test_a_known_event_keeps_its_meaning(known, make_store):
 
 
 def test_a_checkpoint_of_another_version_is_refused(known, tmp_path):
-    content = json.loads((known.path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**content, "format_version": 99}))
+    content = read_json(known.path / "config.json")
+    write_json(tmp_path / "config.json", {**content, "format_version": 99}, seal=True)
     with pytest.raises(ValueError, match="version 99"):
         Checkpoint.open(tmp_path)
 

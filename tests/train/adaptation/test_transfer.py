@@ -1,7 +1,6 @@
 """Transfer: what is copied, what stays frozen, how the ends begin, and what is refused."""
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -17,6 +16,7 @@ from edgebehave_train.adaptation.transfer import (
     transfer_config,
     transferred_start,
 )
+from edgebehave_train.files import read_json, write_json
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
@@ -216,7 +216,7 @@ def test_another_shape_is_refused(source, other, config, tmp_path):
 
 def test_a_checkpoint_that_is_not_finished_is_refused(source, other, config, tmp_path):
     shutil.copytree(source.path, tmp_path / "half")
-    training = json.loads((tmp_path / "half" / "training.json").read_text())
-    (tmp_path / "half" / "training.json").write_text(json.dumps({**training, "finished": False}))
+    training = read_json(tmp_path / "half" / "training.json")
+    write_json(tmp_path / "half" / "training.json", {**training, "finished": False}, seal=True)
     half = Checkpoint.open(tmp_path / "half")
     assert "not finished" in refused(half, other, config, tmp_path / "out")

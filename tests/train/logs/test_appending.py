@@ -88,7 +88,7 @@ def test_a_store_of_version_1_can_be_added_to(tmp_path):
     for name, values in wide.items():
         np.save(tmp_path / "store" / f"{name}.npy", values)
     path = tmp_path / "store" / "statistics.json"
-    new_keys = ("constants", "behavior_is_event", "rows_in_time_order", "has_fractions")
+    new_keys = ("constants", "behavior_is_event", "rows_in_time_order", "has_fractions", "sha256", "content_sha256")
     import json
 
     statistics = json.loads(path.read_text())

@@ -7,6 +7,8 @@ import pytest
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION, EventStore
+from edgebehave_train.logs.store_writer import write_statistics
+from edgebehave_train.logs.stored_columns import fingerprint
 
 
 @pytest.fixture
@@ -67,3 +69,69 @@ def test_a_short_or_mistyped_column_is_damage(folder, column):
         np.save(folder / f"{column}.npy", damaged)
         with pytest.raises(ValueError, match=f"{column}.npy is damaged"):
             EventStore.open(folder)
+
+
+@pytest.fixture
+def hashed(folder):
+    """The same store with the hashes of this version."""
+    write_statistics(folder, {"num_events": 3})
+    return folder
+
+
+def test_a_column_is_verified_when_it_is_first_used(hashed):
+    data = bytearray((hashed / "event.npy").read_bytes())
+    data[-4] ^= 1
+    (hashed / "event.npy").write_bytes(data)
+    store = EventStore.open(hashed)
+    assert store.location.tolist() == [0, 1, 1]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"event\.npy is damaged: it does not fit its SHA-256; ingest the log"):
+            _ = store.event
+    with pytest.raises(ValueError, match=r"event\.npy is damaged"):
+        store.check()
+
+
+@pytest.mark.parametrize("name", ["user_start.npy", "vocabulary.json", "users.json", "statistics.json"])
+def test_names_and_offsets_are_verified_when_they_are_read(hashed, name):
+    EventStore.open(hashed).check()
+    text = (hashed / name).read_bytes()
+    (hashed / name).write_bytes(text.replace(b"3", b"4") if name == "statistics.json" else text + b" ")
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        EventStore.open(hashed).users()
+
+
+def test_without_its_seal_a_hashed_file_is_damaged(hashed):
+    text = (hashed / "statistics.json").read_text()
+    (hashed / "statistics.json").write_text(text.replace("content_sha256", "content_sha257"))
+    with pytest.raises(ValueError, match="its content does not fit its SHA-256"):
+        EventStore.open(hashed)
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "other kind", "two axes"])
+def test_a_store_of_before_without_hashes_is_checked_for_its_form(folder, damage):
+    data = (folder / "event.npy").read_bytes()
+    if damage == "cut":
+        (folder / "event.npy").write_bytes(data[:-4])
+    elif damage == "header":
+        (folder / "event.npy").write_bytes(data[:9] + b"\xff" * 20 + data[29:])
+    else:
+        values = np.zeros((3, 1), np.int32) if damage == "two axes" else np.zeros(3, np.int64)
+        np.save(folder / "event.npy", values)
+    with pytest.raises(ValueError, match=r"event\.npy is damaged: .*; ingest the log again"):
+        EventStore.open(folder)
+
+
+def test_a_store_of_before_is_checked_by_its_fingerprint(folder):
+    statistics = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder, {})}
+    (folder / "statistics.json").write_text(json.dumps(statistics))
+    EventStore.open(folder).check()
+    np.save(folder / "location.npy", np.array([0, 1, 0], np.int32))
+    with pytest.raises(ValueError, match="does not fit its fingerprint"):
+        EventStore.open(folder).check()
+
+
+@pytest.mark.parametrize("user_start", [[0, 3, 2], [1, 2, 3], []])
+def test_offsets_that_do_not_ascend_are_damage(folder, user_start):
+    np.save(folder / "user_start.npy", np.array(user_start, np.int64))
+    with pytest.raises(ValueError, match=r"user_start\.npy is damaged: its offsets do not ascend"):
+        EventStore.open(folder)

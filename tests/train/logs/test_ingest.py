@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgebehave_train.files import read_json
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.ingest import IngestConfig, IngestError, ingest
 
@@ -99,7 +100,7 @@ def test_events_are_sorted_by_user_and_time(tmp_path):
     assert statistics["num_without_behavior"] == 1
     assert statistics["behavior_counts"] == {"write": 2, "talk": 1}
     assert (statistics["first_time_s"], statistics["last_time_s"]) == (NOON, NOON + 60)
-    assert json.loads((tmp_path / "out" / "statistics.json").read_text()) == statistics
+    assert read_json(tmp_path / "out" / "statistics.json") == statistics
 
 
 def test_names_are_ordered_by_count_then_name(tmp_path):

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from edgebehave_train.logs import sorting, staging, store_writer
+from edgebehave_train.logs import sorting, staging, store_writer, stored_columns
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig, IngestError, ingest
 
@@ -44,7 +44,7 @@ def test_sizes_and_threads_change_no_byte(tmp_path, monkeypatch, step_s):
     for threads, group, batch in ((1, 1, 1 << 18), (2, 100, 500), (3, 1 << 20, 64)):
         monkeypatch.setattr(sorting, "_GROUP_ROWS", group)
         monkeypatch.setattr(staging, "_BATCH_ROWS", batch)
-        monkeypatch.setattr(store_writer, "_CHUNK_ROWS", batch)
+        monkeypatch.setattr(stored_columns, "_CHUNK_ROWS", batch)
         parts = [write_log(tmp_path / f"part{i}.csv", rows[i::threads]) for i in range(threads)]
         config = IngestConfig(log=parts, out=tmp_path / "parts", threads=threads, overwrite=True, **COLUMNS)
         ingest(config, lambda line: None)

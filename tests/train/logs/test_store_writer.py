@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave_train.logs import store_writer
+from edgebehave_train.logs import stored_columns
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.store_writer import SortedRows, column_writer, write_statistics, write_store
 
@@ -33,7 +33,7 @@ def sorted_rows(user, time_s, event, location):
 
 @pytest.mark.parametrize("cut", range(7))
 def test_duplicates_are_dropped_wherever_the_runs_are_cut(tmp_path, monkeypatch, cut):
-    monkeypatch.setattr(store_writer, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(stored_columns, "_CHUNK_ROWS", 2)
     columns = ([0, 0, 0, 1, 1, 1], [5, 5, 6, 6, 6, 6], [1, 1, 0, 0, 0, 0], [0, 0, -1, -1, -1, 1])
     runs = [sorted_rows(*(c[:cut] for c in columns)), sorted_rows(*(c[cut:] for c in columns))]
     statistics = write_store(
@@ -54,4 +54,4 @@ def test_duplicates_are_dropped_wherever_the_runs_are_cut(tmp_path, monkeypatch,
     assert store.location.tolist() == [1, 0, 0, 2]
     assert statistics["event_counts"] == {"a": 3, "b": 1}
     assert statistics["events_per_user"]["median"] == 2
-    assert store.fingerprint == store_writer.fingerprint(tmp_path, statistics)
+    assert store.fingerprint == stored_columns.fingerprint(tmp_path, statistics)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from edgebehave_train.files import read_json, write_json
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.scaling.figure import draw_scaling
 from edgebehave_train.scaling.grid import Grid, Point
@@ -167,9 +168,9 @@ def test_a_log_that_no_run_could_learn_from_takes_no_folder(make_store, tiny_sto
 def test_a_grid_stays_with_its_log(tiny_store, finished, tmp_path):
     out, _, _ = finished
     shutil.copytree(tiny_store.path, tmp_path / "other")
-    statistics = json.loads((tmp_path / "other" / "statistics.json").read_text())
+    statistics = read_json(tmp_path / "other" / "statistics.json")
     statistics["fingerprint"] = "0" * 64
-    (tmp_path / "other" / "statistics.json").write_text(json.dumps(statistics))
+    write_json(tmp_path / "other" / "statistics.json", statistics, seal=True)
     with pytest.raises(ValueError, match="a grid on another log"):
         run(EventStore.open(tmp_path / "other"), out)
 

@@ -8,7 +8,7 @@ import torch
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train import files
-from edgebehave_train.files import write_json, write_tensors
+from edgebehave_train.files import read_json, write_json, write_tensors
 from edgebehave_train.logs.split import SplitConfig
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint, DroResult, TrainingRecord, write_description
@@ -77,9 +77,9 @@ def test_the_training_record_writes_no_field_that_is_absent():
 
 
 def test_a_training_record_of_another_version_is_one_clear_error(folder):
-    content = json.loads((folder / "training.json").read_text())
+    content = read_json(folder / "training.json")
     del content["finished"]
-    write_json(folder / "training.json", content)
+    write_json(folder / "training.json", content, seal=True)
     with pytest.raises(ValueError, match=r"training\.json does not fit this version: .*finished"):
         Checkpoint.open(folder)
 
@@ -97,8 +97,8 @@ def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
 
 
 def test_another_version_is_refused(folder):
-    content = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", {**content, "format_version": 99})
+    content = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**content, "format_version": 99}, seal=True)
     with pytest.raises(ValueError, match="checkpoint of version 99, this is version 2; train it"):
         Checkpoint.open(folder)
 
@@ -158,3 +158,58 @@ def test_a_config_survives_json():
     for config in (CONFIG, dataclasses.replace(CONFIG, query_context="none", habits=False, learned_kernel=False)):
         content = json.loads(json.dumps(config.to_json()))
         assert type(config).from_json(content) == config
+
+
+@pytest.fixture
+def hashed(folder):
+    """The checkpoint as a run leaves it at its end: described after its weights were written."""
+    write_description(folder, CONFIG, MODEL_CONFIG, VOCABULARY, TRAINING)
+    return folder
+
+
+def test_files_of_another_run_are_found(hashed, tmp_path):
+    torch.manual_seed(1)
+    write_tensors(hashed / "model.safetensors", BehaviorModel(MODEL_CONFIG).state_dict())
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged, or of another checkpoint"):
+        Checkpoint.open(hashed).load_model()
+    other = tmp_path / "other"
+    config = dataclasses.replace(CONFIG, seed=CONFIG.seed + 1)
+    write_description(other, config, MODEL_CONFIG, Vocabulary.identity(["a", "b", "c"], ["d"]), TRAINING)
+    for name, says in (
+        ("training.json", "training.json and config.json are of two checkpoints"),
+        ("vocabulary.json", "vocabulary.json is damaged, or of another checkpoint"),
+    ):
+        kept = (hashed / name).read_bytes()
+        (hashed / name).write_bytes((other / name).read_bytes())
+        with pytest.raises(ValueError, match=says):
+            Checkpoint.open(hashed)
+        (hashed / name).write_bytes(kept)
+
+
+def test_measurements_of_another_checkpoint_are_found(hashed, tmp_path):
+    write_json(hashed / "metrics.json", {"validation": 1, "config_sha256": "0" * 64}, seal=True)
+    with pytest.raises(ValueError, match=r"metrics\.json is of another checkpoint"):
+        Checkpoint.open(hashed).read_metrics()
+
+
+def test_a_flipped_bit_of_the_weights_is_found_by_the_file_alone(folder):
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="its tensors do not fit their SHA-256"):
+        Checkpoint.open(folder).check()
+
+
+def test_a_checkpoint_of_before_has_no_hashes_and_opens(hashed, model):
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict(), hashed / "model.safetensors")
+    config, training = read_json(hashed / "config.json"), read_json(hashed / "training.json")
+    del config["vocabulary_sha256"], training["sha256"]
+    write_json(hashed / "config.json", config)
+    write_json(hashed / "training.json", training)
+    checkpoint = Checkpoint.open(hashed)
+    checkpoint.check()
+    assert checkpoint.weights_sha256 is None
+    assert (checkpoint.config, checkpoint.training) == (CONFIG, TRAINING)

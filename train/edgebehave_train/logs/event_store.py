@@ -10,15 +10,18 @@ A folder of plain columns, the events of a user adjacent and in time order:
     user_start.npy      (U + 1,) int64  events of user u: user_start[u] .. user_start[u + 1]
     users.json          U user names
     vocabulary.json     every name of the log, most frequent first
-    statistics.json     counts, span, rejected rows with reasons, fingerprint
+    statistics.json     counts, span, rejected rows with reasons, fingerprint, SHA-256 of every other file
+
+Damage is found: names and offsets are verified when a store is opened, a column when it is first used, and `check`
+verifies all. Stores of older versions without hashes are read as before; `check` verifies their fingerprint.
 
 Ids have as many bytes as the vocabulary needs; they are read as int32, times as int64 (stored_columns.py). Users are
 in the order of a hash of their names, so that a range of users is a random sample. A store of version 1 has all
 columns, in the types in which they are read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
-from edgebehave_train.files import read_json
-from edgebehave_train.logs.stored_columns import COLUMNS, open_column
+from edgebehave_train.files import file_digest, read_json
+from edgebehave_train.logs.stored_columns import COLUMNS, damage, fingerprint, open_column, open_wide
 
 if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
@@ -62,50 +65,87 @@ class NamedEvent(NamedTuple):
 class EventStore:
     """A store opened for reading; the columns are read-only memory maps.
 
-    A column of narrow integers on disk is a `StoredColumn`: an array of the type below in all that arrays can do.
+    columns  by name. Narrow integers on disk are a `StoredColumn`: an array of the type in which they are read, in all
+             that arrays can do.
+    whole    columns that need not be verified any more.
     """
 
     path: Path
     vocabulary: Vocabulary
     statistics: dict[str, Any]
     user_start: npt.NDArray[np.int64]
-    time_s: npt.NDArray[np.int64]
-    utc_offset_min: npt.NDArray[np.int16]
-    event: npt.NDArray[np.int32]
-    location: npt.NDArray[np.int32]
-    behavior: npt.NDArray[np.int32]
+    columns: Mapping[str, npt.NDArray[Any]]
+    whole: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        counts = f"{len(self.time_s):,} events of {len(self.user_start) - 1:,} users"
+        counts = f"{self.num_events:,} events of {self.num_users:,} users"
         return f"EventStore({str(self.path)!r}: {counts}, {self.vocabulary.num_behaviors - 1:,} behaviors)"
 
     @classmethod
     def open(cls, path: Path | str) -> "EventStore":
-        """Open a store. Raises ValueError if the folder is not one, or not of this version."""
+        """Open a store. Raises ValueError if the folder is not one, not of this version, or damaged."""
         path = Path(path)
         statistics_file = path / "statistics.json"
         if not statistics_file.is_file():
             raise ValueError(f"{path} is not an event store; make one with `edgebehave ingest`")
-        statistics = read_json(statistics_file)
+        statistics = read_json(statistics_file, sealed_with="sha256")
         version = statistics.get("format_version")
         if version not in range(_OLDEST_VERSION, FORMAT_VERSION + 1):
             raise ValueError(
                 f"{path} is an event store of version {version}, this is version {FORMAT_VERSION}; ingest the log again"
             )
-        user_start = np.load(path / "user_start.npy")
-        left_out = {"behavior": "event"} if statistics.get("behavior_is_event") else {}
+        for name in ("user_start.npy", "vocabulary.json"):
+            _verify(path, name, statistics)
+        user_start = open_wide(path, "user_start", np.int64)
+        if len(user_start) < 1 or user_start[0] != 0 or (np.diff(user_start) < 0).any():
+            raise damage(path, "user_start.npy", "its offsets do not ascend")
         constants = statistics.get("constants", {})
         columns = {
-            name: open_column(path, left_out.get(name, name), constants.get(name), int(user_start[-1]))
+            name: open_column(path, _file_of(name, statistics), name, constants.get(name), int(user_start[-1]))
             for name in COLUMNS
         }
         return cls(
             path=path,
             vocabulary=Vocabulary.load(path / "vocabulary.json"),
             statistics=statistics,
-            user_start=user_start,
-            **columns,
+            user_start=np.array(user_start),
+            columns=columns,
         )
+
+    def check(self) -> None:
+        """Read every file. Raises ValueError that names the first damaged one."""
+        if "sha256" in self.statistics:
+            for name in self.statistics["sha256"]:
+                _verify(self.path, name, self.statistics)
+        elif fingerprint(self.path, self.statistics) != self.fingerprint:
+            raise ValueError(f"{self.path} is damaged: it does not fit its fingerprint; ingest the log again")
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        if name not in self.whole:
+            if name not in self.statistics.get("constants", {}):
+                _verify(self.path, f"{_file_of(name, self.statistics)}.npy", self.statistics)
+            self.whole.add(name)
+        return self.columns[name]
+
+    @property
+    def time_s(self) -> npt.NDArray[np.int64]:
+        return self._column("time_s")
+
+    @property
+    def utc_offset_min(self) -> npt.NDArray[np.int16]:
+        return self._column("utc_offset_min")
+
+    @property
+    def event(self) -> npt.NDArray[np.int32]:
+        return self._column("event")
+
+    @property
+    def location(self) -> npt.NDArray[np.int32]:
+        return self._column("location")
+
+    @property
+    def behavior(self) -> npt.NDArray[np.int32]:
+        return self._column("behavior")
 
     @property
     def num_events(self) -> int:
@@ -135,6 +175,7 @@ class EventStore:
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""
+        _verify(self.path, "users.json", self.statistics)
         names: list[str] = read_json(self.path / "users.json", list)
         return names
 
@@ -153,3 +194,15 @@ class EventStore:
                     time_s=time_s,
                     utc_offset_min=utc_offset_min,
                 )
+
+
+def _file_of(name: str, statistics: Mapping[str, Any]) -> str:
+    """The column whose file a column is read from."""
+    return "event" if name == "behavior" and statistics.get("behavior_is_event") else name
+
+
+def _verify(path: Path, name: str, statistics: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a file has the SHA-256 that statistics.json says; older stores say none."""
+    digest = statistics.get("sha256", {}).get(name)
+    if digest is not None and file_digest(path / name) != digest:
+        raise damage(path, name, "it does not fit its SHA-256")

@@ -4,7 +4,6 @@ Rows name their event and location by the position in lists of names that may st
 only at the end, when the columns of ids are written from those of positions.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
-from edgebehave_train.files import names_in, read_json, write_json
+from edgebehave_train.files import file_digest, names_in, read_json, write_json
 from edgebehave_train.logs.event_store import FORMAT_VERSION
-from edgebehave_train.logs.stored_columns import COLUMNS, narrow_type
+from edgebehave_train.logs.stored_columns import COLUMNS, HEADER_BYTES, fingerprint, narrow_type, pieces
 
 STORE_FILES = frozenset(
     {f"{name}.npy" for name in COLUMNS}
@@ -26,8 +25,6 @@ STORE_FILES = frozenset(
 """Every file that a store may hold."""
 
 MICROSECONDS = 1_000_000
-_CHUNK_ROWS = 1 << 20
-_HEADER_BYTES = 128  # of a .npy file with one axis, whatever its length
 _QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1}
 
 
@@ -54,7 +51,7 @@ def column_writer(path: Path, dtype: npt.DTypeLike) -> Iterator[Callable[[npt.ND
     """A function that appends values to a .npy file with one axis."""
     dtype, num_rows = np.dtype(dtype), 0
     with path.open("wb") as file:
-        file.write(bytes(_HEADER_BYTES))
+        file.write(bytes(HEADER_BYTES))
 
         def append(values: npt.NDArray[Any]) -> None:
             nonlocal num_rows
@@ -65,7 +62,7 @@ def column_writer(path: Path, dtype: npt.DTypeLike) -> Iterator[Callable[[npt.ND
         file.seek(0)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows,)}
         np.lib.format.write_array_header_1_0(file, header)
-        assert file.tell() == _HEADER_BYTES
+        assert file.tell() == HEADER_BYTES
 
 
 def write_store(
@@ -211,35 +208,16 @@ def foreign_to_store(folder: Path) -> set[str]:
 
 
 def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete a store: add version and fingerprint, write statistics.json, return it."""
-    complete = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint(folder, statistics), **statistics}
-    write_json(folder / "statistics.json", complete, indent=1)
+    """Complete a store: add version, fingerprint and hashes, write statistics.json, return it."""
+    hashed = sorted((STORE_FILES - {"statistics.json", "rejected.jsonl"}) & names_in(folder))
+    computed = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(folder, statistics),
+        "sha256": {name: file_digest(folder / name) for name in hashed},
+    }
+    complete = computed | dict(statistics) | computed
+    write_json(folder / "statistics.json", complete, indent=1, seal=True)
     return complete
-
-
-def fingerprint(folder: Path, statistics: Mapping[str, Any]) -> str:
-    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary.
-
-    The columns count in the types in which they are read, so that a store keeps its fingerprint in another format.
-    """
-    digest = hashlib.sha256()
-    types: dict[str, npt.DTypeLike] = {**COLUMNS, "user_start": np.int64}
-    for name, dtype in types.items():
-        digest.update(f"{name}\n".encode())
-        wide = np.dtype(dtype).newbyteorder("<")
-        file = "event" if name == "behavior" and statistics.get("behavior_is_event") else name
-        constant = statistics.get("constants", {}).get(name)
-        if constant is None:
-            for piece in _pieces(folder / f"{file}.npy"):
-                digest.update(np.ascontiguousarray(piece, wide).data)
-            continue
-        num_events = statistics["num_events"]
-        for start in range(0, num_events, _CHUNK_ROWS):
-            digest.update(np.full(min(_CHUNK_ROWS, num_events - start), constant, wide).data)
-    for name in ("users.json", "vocabulary.json"):
-        digest.update(f"{name}\n".encode())
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tuple[SortedRows, int]]:
@@ -330,21 +308,12 @@ def _by_count(counts: Mapping[str, int], known: Sequence[str]) -> list[str]:
     return [*known, *sorted(new, key=lambda name: (-counts[name], name))]
 
 
-def _pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
-    """The values of a column, a bounded number at a time, read and not mapped."""
-    dtype = np.load(path, mmap_mode="r").dtype
-    with path.open("rb") as file:
-        file.seek(_HEADER_BYTES)
-        while data := file.read(_CHUNK_ROWS * dtype.itemsize):
-            yield np.frombuffer(data, dtype)
-
-
 def _write_ids(folder: Path, name: str, positions: Path, ids: npt.NDArray[np.int64], num_names: int) -> None:
     """A column of ids[position], as narrow as its names allow; position -1 takes the last of `ids`."""
     dtype = narrow_type(name, num_names)
     narrow = ids.astype(dtype)
     with column_writer(folder / f"{name}.npy", dtype) as append:
-        for piece in _pieces(positions):
+        for piece in pieces(positions):
             append(narrow[piece])
 
 

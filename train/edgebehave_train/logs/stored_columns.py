@@ -4,7 +4,8 @@ A column that is left out has one value everywhere, or is another column once mo
 types of `COLUMNS`, so that no sum or difference wraps around; only what is asked for is widened.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ COLUMNS: dict[str, type[np.signedinteger[Any]]] = {
     "behavior": np.int32,
 }
 """Columns of a store and the types in which they are read."""
+
+HEADER_BYTES = 128
+"""Of a .npy file with one axis, whatever its length."""
+
+_CHUNK_ROWS = 1 << 20
 
 _STORED = {
     "time_s": ("uint32", "int64"),
@@ -70,16 +76,76 @@ def narrow_type(kind: str, num_names: int) -> np.dtype[Any]:
     return next(np.dtype(t) for t in _STORED[kind] if num_names - 1 <= np.iinfo(t).max)
 
 
-def open_column(folder: Path, name: str, constant: int | None, num_events: int) -> Any:
+def open_column(folder: Path, file: str, name: str, constant: int | None, num_events: int) -> Any:
     """A column of a store: a memory map, widened where it is narrow.
 
+    file      the column whose file holds it.
     constant  the value of a column that is left out.
     Raises ValueError if the file is damaged.
     """
     wide = np.dtype(COLUMNS[name])
     if constant is not None:
         return np.broadcast_to(wide.type(constant), (num_events,))
-    stored = np.load(folder / f"{name}.npy", mmap_mode="r")
-    if stored.shape != (num_events,) or stored.dtype.name not in {*_STORED[name], wide.name}:
-        raise ValueError(f"{folder}/{name}.npy is damaged; ingest the log again")
+    stored = _opened(folder, file, {*_STORED[file], wide.name})
+    if len(stored) != num_events:
+        raise damage(folder, f"{file}.npy", f"{len(stored)} rows for {num_events} events")
     return stored if stored.dtype == wide else StoredColumn(stored, wide)
+
+
+def open_wide(folder: Path, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The values of a column that is stored as it is read. Raises ValueError if the file is damaged."""
+    return np.array(_opened(folder, name, {np.dtype(dtype).name}))
+
+
+def _opened(folder: Path, name: str, types: set[str]) -> npt.NDArray[Any]:
+    """A column as a memory map. Raises ValueError if it is none of these types."""
+    file = folder / f"{name}.npy"
+    try:
+        column: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:
+        raise damage(folder, file.name, str(error)) from None
+    if column.ndim != 1 or column.dtype.name not in types or file.stat().st_size != HEADER_BYTES + column.nbytes:
+        expected = " or ".join(sorted(types))
+        raise damage(folder, file.name, f"{column.dtype} {column.shape}, expected a column of {expected}")
+    return column
+
+
+def damage(folder: Path, name: str, what: str) -> ValueError:
+    """The error of a damaged file."""
+    return ValueError(f"{folder / name} is damaged: {what}; ingest the log again")
+
+
+def fingerprint(folder: Path, statistics: Mapping[str, Any]) -> str:
+    """SHA-256 of the columns (name and little-endian values), the users and the vocabulary.
+
+    The columns count in the types in which they are read, so that a store keeps its fingerprint in another format.
+    """
+    digest = hashlib.sha256()
+    types: dict[str, npt.DTypeLike] = {**COLUMNS, "user_start": np.int64}
+    for name, dtype in types.items():
+        digest.update(f"{name}\n".encode())
+        wide = np.dtype(dtype).newbyteorder("<")
+        file = "event" if name == "behavior" and statistics.get("behavior_is_event") else name
+        constant = statistics.get("constants", {}).get(name)
+        if constant is None:
+            for piece in pieces(folder / f"{file}.npy"):
+                digest.update(np.ascontiguousarray(piece, wide).data)
+            continue
+        num_events = statistics["num_events"]
+        for start in range(0, num_events, _CHUNK_ROWS):
+            digest.update(np.full(min(_CHUNK_ROWS, num_events - start), constant, wide).data)
+    for name in ("users.json", "vocabulary.json"):
+        digest.update(f"{name}\n".encode())
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def pieces(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """The values of a column, a bounded number at a time, read and not mapped."""
+    dtype = np.load(path, mmap_mode="r").dtype
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        while data := file.read(_CHUNK_ROWS * dtype.itemsize):
+            yield np.frombuffer(data, dtype)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgebehave_train.files import read_json, write_json
+from edgebehave_train.files import content_digest, read_json, write_json
 from edgebehave_train.logs.event_store import EventStore
 
 
@@ -23,5 +23,8 @@ def record_measurement(folder: Path, store: EventStore, part: str, measured: Map
     if part == "test":
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         reads.append({"at": now, "data_fingerprint": store.fingerprint})
-    write_json(file, metrics | dict(measured or {}))
+    metrics |= dict(measured or {})
+    if (folder / "config.json").is_file():  # these measurements are of this checkpoint
+        metrics["config_sha256"] = content_digest(read_json(folder / "config.json"))
+    write_json(file, metrics, seal=True)
     return len(reads)

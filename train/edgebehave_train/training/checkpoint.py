@@ -8,7 +8,9 @@
     README.md          model card
     resume.safetensors only while training: weights, optimizer and position, in one file
 
-Each file is replaced atomically, so a killed run leaves its last complete state.
+Each file is replaced atomically, so a killed run leaves its last complete state. JSON files and tensors are sealed
+with the SHA-256 of their content. config.json has that of the vocabulary, and training.json that of config.json and,
+once the run has finished, of the weights: files of another run are found too. Checkpoints without hashes are read.
 """
 
 import dataclasses
@@ -21,7 +23,7 @@ import numpy.typing as npt
 
 from edgebehave.habits import KERNELS
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.files import read_json, read_tensors, write_json, write_text
+from edgebehave_train.files import content_digest, file_digest, read_json, read_tensors, write_json, write_text
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.recipes import TrainConfig
@@ -100,6 +102,7 @@ class Checkpoint:
     """A checkpoint opened for use.
 
     behavior_counts  (V,) int64, occurrences in the training part; 0 for id 0.
+    weights_sha256   of model.safetensors; None before the end of the run, and for older checkpoints.
     """
 
     path: Path
@@ -107,6 +110,7 @@ class Checkpoint:
     model_config: ModelConfig
     vocabulary: Vocabulary
     training: TrainingRecord
+    weights_sha256: str | None = None
 
     def __repr__(self) -> str:
         epochs = f"{len(self.training.validation_loss)} of {self.config.epochs} epochs"
@@ -115,23 +119,37 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path | str) -> "Checkpoint":
-        """Raises ValueError if the folder is not a checkpoint, or not of this version."""
+        """Raises ValueError if the folder is not a checkpoint, not of this version, or damaged.
+
+        The weights are verified when they are read.
+        """
         path = Path(path)
         if not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a checkpoint; make one with `edgebehave train`")
-        content = read_json(path / "config.json")
+        content = read_json(path / "config.json", sealed_with="vocabulary_sha256")
         if content.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"{path} is a checkpoint of version {content.get('format_version')}, this is "
                 f"version {FORMAT_VERSION}; train it again"
             )
-        return cls(
-            path=path,
-            config=TrainConfig.from_json(content["train"]),
-            model_config=ModelConfig.from_json(content["model"]),
-            vocabulary=Vocabulary.load(path / "vocabulary.json"),
-            training=TrainingRecord.from_json(read_json(path / "training.json")),
-        )
+        record = read_json(path / "training.json", sealed_with="sha256")
+        hashes = record.pop("sha256", {})
+        vocabulary_sha256 = content.get("vocabulary_sha256")
+        if vocabulary_sha256 is not None and file_digest(path / "vocabulary.json") != vocabulary_sha256:
+            raise ValueError(f"{path / 'vocabulary.json'} is damaged, or of another checkpoint")
+        if hashes and hashes["config.json"] != content_digest(content):
+            raise ValueError(f"{path / 'training.json'} and config.json are of two checkpoints")
+        try:
+            return cls(
+                path=path,
+                config=TrainConfig.from_json(content["train"]),
+                model_config=ModelConfig.from_json(content["model"]),
+                vocabulary=Vocabulary.load(path / "vocabulary.json"),
+                training=TrainingRecord.from_json(record),
+                weights_sha256=hashes.get("model.safetensors"),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path / 'config.json'} is damaged: {error!r}") from None
 
     @property
     def behavior_counts(self) -> npt.NDArray[np.int64]:
@@ -142,8 +160,10 @@ class Checkpoint:
         weights_file = self.path / "model.safetensors"
         if not weights_file.is_file():
             raise ValueError(f"{self.path} has no weights yet; finish it with `edgebehave train --resume`")
-        model = BehaviorModel(self.model_config)
+        if self.weights_sha256 is not None and file_digest(weights_file) != self.weights_sha256:
+            raise ValueError(f"{weights_file} is damaged, or of another checkpoint")
         weights, _ = read_tensors(weights_file)
+        model = BehaviorModel(self.model_config)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -161,8 +181,21 @@ class Checkpoint:
             )
 
     def read_metrics(self) -> dict[str, Any]:
+        """Raises ValueError if they are damaged, or those of another checkpoint."""
         path = self.path / "metrics.json"
-        return read_json(path) if path.is_file() else {}
+        metrics: dict[str, Any] = read_json(path, sealed_with="config_sha256") if path.is_file() else {}
+        of = metrics.pop("config_sha256", None)
+        if of is not None and of != content_digest(read_json(self.path / "config.json")):
+            raise ValueError(f"{path} is of another checkpoint")
+        return metrics
+
+    def check(self) -> None:
+        """Read every file. Raises ValueError that names the first damaged one."""
+        if self.training.finished or (self.path / "model.safetensors").is_file():
+            self.load_model()
+        self.read_metrics()
+        if (self.path / RESUME_FILE).is_file():
+            read_tensors(self.path / RESUME_FILE)
 
 
 def write_description(
@@ -171,12 +204,18 @@ def write_description(
     """Write everything that is known before the first step: all files except weights and metrics."""
     path.mkdir(parents=True, exist_ok=True)
     vocabulary.save(path / "vocabulary.json")
-    write_json(path / "training.json", training.to_json())
+    content = {
+        "format_version": FORMAT_VERSION,
+        "train": config.to_json(),
+        "model": dataclasses.asdict(model_config),
+        "vocabulary_sha256": file_digest(path / "vocabulary.json"),
+    }
+    hashes = {"config.json": content_digest(content)}
+    if training.finished and (path / "model.safetensors").is_file():
+        hashes["model.safetensors"] = file_digest(path / "model.safetensors")
+    write_json(path / "training.json", {**training.to_json(), "sha256": hashes}, seal=True)
     write_text(path / "README.md", _model_card(config, model_config, training))
-    write_json(
-        path / "config.json",
-        {"format_version": FORMAT_VERSION, "train": config.to_json(), "model": dataclasses.asdict(model_config)},
-    )
+    write_json(path / "config.json", content, seal=True)
 
 
 def _model_card(config: TrainConfig, model_config: ModelConfig, training: TrainingRecord) -> str:

@@ -1,0 +1,80 @@
+"""`edgebehave check`: is a checkpoint, an event store, a bundle or a history file whole?"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebehave_cli import options
+from edgebehave_cli.console import harmless, print_json
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Checkpoints, event stores, bundles and history files.")],
+    deep: Annotated[bool, typer.Option(help="Read every byte, not only what an opening verifies.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Say of each path whether it is whole; the exit status is 1 if one is damaged.
+
+    A checkpoint, a store and a bundle have the SHA-256 of their files, a history has a checksum per row; those
+    of older versions have fewer. Without --deep, what every opening verifies: weights, the columns of a store
+    and the events of a history are then not read.
+
+    Example: [bold]edgebehave check runs/store runs/edge runs/bundle history.db --deep[/bold]
+    """
+    report = []
+    for path in paths:
+        kind = _kind(path)
+        try:
+            _open(kind, path, deep)
+            says = "whole" if deep else "opens"
+        except Exception as error:
+            if not isinstance(error, (ValueError, OSError)) and type(error).__name__ not in _OURS:
+                raise
+            says = f"error: {error}"
+        report.append({"path": str(path), "kind": kind, "says": says})
+    if json:
+        print_json(report)
+    else:
+        for line in report:
+            print(harmless(f"{line['path']}: {line['kind']}, {line['says']}"))
+    sys.exit(any(line["says"].startswith("error") for line in report))
+
+
+_OURS = ("BundleError", "DamagedHistoryError", "HistoryBusyError", "HistoryError")
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        files = {"manifest.json": "bundle", "statistics.json": "event store", "config.json": "checkpoint"}
+        return next((kind for name, kind in files.items() if (path / name).is_file()), "unknown")
+    return "history" if path.is_file() else "unknown"
+
+
+def _open(kind: str, path: Path, deep: bool) -> None:
+    """Raises what an opening raises, and ValueError for anything unknown."""
+    if kind == "history":
+        from edgebehave import SqliteHistory
+
+        with SqliteHistory(path) as history:
+            if deep:
+                history.check()
+    elif kind == "bundle":
+        from edgebehave.bundles.universal_bundle import open_bundle
+
+        open_bundle(path, None)
+    elif kind == "event store":
+        from edgebehave_train.logs.event_store import EventStore
+
+        store = EventStore.open(path)
+        if deep:
+            store.check()
+    elif kind == "checkpoint":
+        from edgebehave_train.training.checkpoint import Checkpoint
+
+        checkpoint = Checkpoint.open(path)
+        if deep:
+            checkpoint.check()
+    else:
+        raise ValueError("expected a checkpoint, an event store, a bundle or a history file")

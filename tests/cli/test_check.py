@@ -1,0 +1,48 @@
+"""`edgebehave check`: a line per path, exit status 1 if one is damaged, never a traceback."""
+
+import json
+import random
+import shutil
+
+import pytest
+from test_verbs import edgebehave
+
+import damage_files
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("check")
+    damage_files.make_checkpoint(folder / "checkpoint", 0)
+    damage_files.make_store(folder / "store", 0)
+    damage_files.make_history(folder / "history", 0)
+    return folder
+
+
+def paths(folder):
+    return folder / "checkpoint", folder / "store", folder / "history" / "history.db"
+
+
+def test_what_is_whole_is_said_so(whole):
+    done = edgebehave("check", *paths(whole), "--deep")
+    assert [line.rsplit(": ", 1)[1] for line in done.stdout.splitlines()] == [
+        *("checkpoint, whole", "event store, whole", "history, whole")
+    ]
+    content = json.loads(edgebehave("check", whole / "store", "--json").stdout)
+    assert [(each["kind"], each["says"]) for each in content] == [("event store", "opens")]
+
+
+def test_damage_is_one_line_each(whole, tmp_path):
+    for name in ("checkpoint", "store", "history"):
+        shutil.copytree(whole / name, tmp_path / name)
+    draw = random.Random(0)
+    for file in ("checkpoint/model.safetensors", "store/time_s.npy", "history/history.db"):
+        damage_files.cut(draw, tmp_path / file)
+    done = edgebehave("check", *paths(tmp_path), tmp_path / "nowhere", "--deep", code=1)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert "model.safetensors is damaged" in lines[0]
+    assert "time_s.npy is damaged" in lines[1]
+    assert "history.db" in lines[2]
+    assert "expected a checkpoint, an event store, a bundle or a history file" in lines[3]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,118 @@
+"""Short forms of the commands whose figures are in docs/reliability.md, and that they find what is wrong."""
+
+import ast
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import damage_files
+
+if not hasattr(os, "fork"):
+    pytest.skip("these commands fork", allow_module_level=True)
+import mutate_runtime
+import simulate_devices
+import stress_devices
+from edgebehave import SqliteHistory
+from edgebehave.bundles.bundle import Bundle
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture
+def bundles():
+    return [None, Bundle.open(simulate_devices.TINY / "int8")]
+
+
+@pytest.fixture(autouse=True)
+def _own_clock(monkeypatch):
+    """The simulation puts its clock into these modules; they get theirs back."""
+    for module in (simulate_devices.recorder, simulate_devices.retention):
+        monkeypatch.setattr(module, "time", module.time)
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_a_device_lives_as_its_model(tmp_path, bundles, device):
+    counts = simulate_devices.simulate(0, device, 120, tmp_path / "device", bundles)
+    assert counts["events"] > 20 * 120
+    assert counts["predictions compared"] >= 2
+    assert sum(counts[kind] for kind in ("killed", "torn", "full_disk", "clock", "fork", "move")) >= 3
+    again = simulate_devices.simulate(0, device, 120, tmp_path / "device", bundles)
+    assert again == counts
+
+
+@pytest.mark.parametrize("kind", ["lost", "not erased", "kept twice"])
+def test_a_device_that_goes_wrong_is_found_with_the_command_that_replays_it(tmp_path, bundles, monkeypatch, kind):
+    append_many, delete = SqliteHistory.append_many, SqliteHistory._delete
+    if kind == "lost":
+        monkeypatch.setattr(SqliteHistory, "append_many", lambda self, rows: append_many(self, rows[: len(rows) - 1]))
+    elif kind == "kept twice":
+        monkeypatch.setattr(simulate_devices.Model, "age", lambda self, user, now: None)
+    else:
+        monkeypatch.setattr(SqliteHistory, "_delete", lambda self, user, *rest: delete(self, user, *rest) and user)
+
+    def live() -> None:
+        for device in range(3):
+            simulate_devices.simulate(0, device, 60, tmp_path / "device", bundles)
+
+    with pytest.raises(simulate_devices.DifferenceError, match=r"replay it with: python research/.* --seed 0 --device"):
+        live()
+
+
+def test_the_model_follows_the_rules_by_hand():
+    model = simulate_devices.Model(32 * 60)
+    start = simulate_devices.START_S
+    for at, offset in ((0, 60), (600, None), (300, 0), (300, 0), (4000, None)):
+        model.observe(start + 10**6, "ada", start + at, "mail", None, offset)
+    # The last event ages the others; its offset is that of the event at 600, which took that of the first.
+    assert model.events["ada"] == [(start + 4000, "mail", None, 60)]
+    assert model.num_events["ada"] == 4
+
+
+def test_damaged_checkpoints_and_stores_are_found():
+    pytest.importorskip("torch")
+    pytest.importorskip("duckdb")
+    for make, read in (
+        (damage_files.make_checkpoint, damage_files.read_checkpoint),
+        (damage_files.make_store, damage_files.read_store),
+    ):
+        ends = damage_files.trials(40, make, read, damage_files.damage_folder, 1)
+        assert (ends.get("different", 0), ends.get("traceback", 0)) == (0, 0)
+        assert ends["found"] >= 30
+
+
+def test_forks_and_full_disks(tmp_path):
+    assert stress_devices.fork_under_load(3, False) == Counter({"well": 3})
+    draw = random.Random(0)
+    ends = sum((stress_devices.forget_on_a_full_disk(tmp_path, draw) for _ in range(6)), Counter())
+    assert (ends["opened on the full disk"], ends["erased when there was room"]) == (6, 6)
+    assert ends["ended with 1"] >= 1
+
+
+def test_mutants_change_one_thing_each():
+    source = '''
+def f(a: int = 3, b=(1 < 2)) -> int:
+    """Text."""
+    if a == 2 and b:
+        raise ValueError(f"{a + 1}")
+    g(a)
+    return a - 1
+'''
+    made = list(mutate_runtime.mutants(source))
+    assert Counter(change for _, change, _ in made) == Counter(
+        {"number + 1": 5, "comparison": 2, "operator": 1, "and/or": 1, "negated condition": 1}
+        | {"no raise": 1, "no call": 1, "return None": 1}
+    )
+    assert all(ast.unparse(ast.parse(source)) != changed for _, _, changed in made)
+    assert any("return a + 1" in changed for _, _, changed in made)
+    assert len({changed for _, _, changed in made}) == len(made)
+
+
+def test_every_module_that_is_mutated_has_tests():
+    root = Path(mutate_runtime.ROOT)
+    for module, steps in mutate_runtime.TESTS.items():
+        assert (root / "edgebehave" / module).is_file()
+        for step in steps:
+            assert all((root / "tests" / "edgebehave" / name).is_file() for name in step.split())
