@@ -5,9 +5,7 @@ import pytest
 
 from edgebehave_train.logs import stored_columns
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.store_writer import SortedRows, column_writer, write_statistics, write_store
-
-MICROSECONDS = store_writer.MICROSECONDS
+from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, column_writer, write_statistics, write_store
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 9, 1000])
