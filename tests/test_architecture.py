@@ -38,8 +38,8 @@ ORDER = {
     "edgebehave_train": [
         ["files"],
         ["logs", "simulator"],
-        ["kernels"],
-        ["model"],
+        ["kernels", "predictions"],
+        ["model", "spark"],
         ["metrics"],
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling", "universal"],
