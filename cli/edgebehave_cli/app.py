@@ -54,6 +54,7 @@ _EXTRA_OF_MODULE = {
     "torch": "train",
     "safetensors": "train",
     "duckdb": "train",
+    "pyarrow": "train",
     "scipy": "train",
     "matplotlib": "train",
     "peft": "train",
