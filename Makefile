@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
+SPARK := $(VENV)-spark
 
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test coverage test-peers test-transformers-5 test-lowest fuzz clean
+.PHONY: demo test coverage test-peers test-transformers-5 test-lowest test-spark fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -54,6 +55,16 @@ $(OVERLAY)/.ready: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OVERLAY) 'transformers>=5,<6'
 	touch $@
 
+test-spark: $(READY)  ## tests of the extra `spark`; skipped where Java or pyspark cannot be had
+	@if ! command -v java >/dev/null; then echo "tests of Spark skipped: no java; Spark 4 needs 17 or 21"; \
+	elif ! $(MAKE) --no-print-directory $(SPARK)/.ready; then echo "tests of Spark skipped: no pyspark"; \
+	else PYTHONPATH=$(CURDIR)/$(SPARK):$(PYTHONPATH) $(BIN)/pytest tests/train/spark; fi
+
+$(SPARK)/.ready: $(READY)
+	rm -rf $(SPARK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(SPARK) 'pyspark>=4.0,<4.1' pandas
+	touch $@
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "edgebehave needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -62,4 +73,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -39,8 +39,8 @@ ORDER = {
     "edgebehave_train": [
         ["extensions", "files"],
         ["logs", "simulator"],
-        ["kernels"],
-        ["model"],
+        ["kernels", "predictions"],
+        ["model", "spark"],
         ["metrics"],
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling", "universal"],
