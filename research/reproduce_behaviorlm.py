@@ -3,7 +3,7 @@
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
 
-The base may be any causal language model, such as `smollm2 --format compact`; the stand-in of `llm pretrain` was trained
+The base may be any causal language model, as `smollm2 --format compact`; the stand-in of `llm pretrain` was trained
 from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, habits, and with
 --checkpoint a BehaveGPT checkpoint of the same split), `few-shot` (F = 5, 10, 20, 50), `auxiliary`

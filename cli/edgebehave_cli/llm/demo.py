@@ -49,8 +49,8 @@ def demo(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Folder, GGUF file or hub id of a causal language model, or smollm2; default: a small stand-in that the "
-            "demo trains from scratch on made-up text."
+            help="Folder, GGUF file or hub id of a causal language model, or smollm2; default: a small "
+            "stand-in that the demo trains from scratch on made-up text."
         ),
     ] = None,
     seed: options.Seed = 0,

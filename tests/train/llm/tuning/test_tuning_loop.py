@@ -151,17 +151,17 @@ def test_shared_tokens_run_apart_and_change_nothing(fresh):
         TokenizedSample(prompt_ids=[*beginning, *one.prompt_ids], answer_ids=one.answer_ids) for one in samples(20)
     ]
     train, validation = [*begun[:12], *samples(4, 2)], begun[12:]
-    config = TuningConfig(**QUICK | {"epochs": 1, "learning_rate": 1e-3, "tokens_per_pass": 30})
+    # One batch: its order, which is by the lengths that run, cannot matter.
+    config = TuningConfig(**QUICK | {"batch_size": 16, "tokens_per_pass": 30})
     found = []
     for shared in ((), beginning):
-        model, told = fresh(), []
+        model, told = fresh().double(), []  # Adam blows rounding up where a gradient is close to 0
         result = tune(model, train, validation, config, shared=shared, on_progress=told.append)
         assert ("after 4 shared ones" in told[0].message) == bool(shared)
         found.append((result.best_loss, weights(model)))
-    assert found[0][0] == pytest.approx(found[1][0], abs=1e-3)
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     for name, value in found[0][1].items():
-        # Adam divides a gradient by its own size, which blows rounding up.
-        torch.testing.assert_close(value, found[1][1][name], atol=2e-3, rtol=0)
+        torch.testing.assert_close(value, found[1][1][name], atol=1e-5, rtol=0)
 
 
 def test_a_model_that_computes_otherwise_with_shared_tokens_runs_prompts_whole(fresh, monkeypatch):

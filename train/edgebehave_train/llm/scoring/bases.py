@@ -15,6 +15,7 @@ beside it could be a pickle, which runs code when it is read.
 import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -231,15 +232,13 @@ def _quiet() -> Iterator[None]:
     """Without the bars and remarks of transformers: a conversion takes seconds."""
     from transformers.utils import logging
 
-    level, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):  # the bar of this conversion cannot be turned off
+            yield
     finally:
         logging.set_verbosity(level)
-        if had_bar:
-            logging.enable_progress_bar()
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
