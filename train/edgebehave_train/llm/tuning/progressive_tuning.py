@@ -149,6 +149,15 @@ class StagedTuning:
             model, tokenizer = load_language_model(base, device=device)
         # Mistakes are found before the folder is made.
         self.encoder = prompt_encoder(model, tokenizer, names, config)
+        self.encoder.encode(self.train[0])  # of one that cannot be written this tells why
+        both = zip(names[1:], self.encoder.answers, self.encoder.candidates, strict=True)
+        begin = [name for name, answer, scored in both if len(answer) == len(scored)]
+        if begin and config.prompt.format == "compact":
+            warnings.warn(
+                f"{len(begin)} names of behaviors begin others, as {begin[0]!r}: the end of their answers is scored, "
+                "too; a table of other readable names (--names) avoids that",
+                stacklevel=3,
+            )
         for stage in config.stages:
             for samples in (self.train, self.validation):
                 if not len(_of_category(stage, samples, self.anchor_V)):
