@@ -25,7 +25,7 @@ def fast_linear(model: nn.Module) -> Iterator[None]:
         if any(_can_be_faster(module) for module in model.modules()) and onednn_is_faster(torch.get_num_threads()):
             for module in model.modules():
                 if isinstance(module, nn.Linear) and _can_be_faster(module):
-                    module.forward = _onednn(module)  # type: ignore[method-assign]  # undone below
+                    module.forward = _onednn(module)  # type: ignore[method-assign, assignment]  # undone below
                     replaced.append(module)
         yield
     finally:

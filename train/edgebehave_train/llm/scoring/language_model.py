@@ -149,7 +149,7 @@ def _limits(source: str) -> dict[str, Any]:
 
 def _require_safetensors_of_hub(source: str) -> None:
     """Raises ValueError if a hub id has an index of weights that names other files, or adapters of another base."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     if os.path.isabs(source):
         return  # `resolve_base` has checked the folder

@@ -38,7 +38,8 @@ class SharedPrefix:
         ids_1P = torch.tensor([list(tokens)], device=device)
         few_logits = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
         model(input_ids=ids_1P, use_cache=True, **cache_argument(model, cache), **few_logits)
-        return cls(pairs=[(layer.keys, layer.values) for layer in cache.layers])
+        pairs: list[Any] = [(layer.keys, layer.values) for layer in cache.layers]
+        return cls(pairs=pairs)
 
     def __len__(self) -> int:
         return int(self.pairs[0][0].shape[2])
@@ -71,7 +72,7 @@ class SharedPrefix:
 
 def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     """Tokens with which all prompts begin, the last one of each left out; 0 if they are few."""
-    first, last = min(prompts), max(prompts)  # all others lie between them
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))  # all others lie between them
     limit = min(map(len, prompts)) - 1
     shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), limit)
     shared = min(shared, limit)

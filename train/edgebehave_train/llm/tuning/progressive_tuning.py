@@ -308,7 +308,7 @@ class StagedTuning:
                 def show(done: int, total: int) -> None:
                     step = len(predicted) + done
                     speed = (step - num_before) / max(time.monotonic() - started, 1e-9)
-                    counts = {"epoch": 0, "num_epochs": 0, "num_steps": at_most}
+                    counts: dict[str, Any] = {"epoch": 0, "num_epochs": 0, "num_steps": at_most}
                     report(TuningProgress(kind="scoring", step=step, samples_per_s=speed, **counts))
 
                 probs = sample_probs(self.model, self.encoder, self.train.take(asked), on_progress=show)

@@ -260,11 +260,11 @@ class TuningLoop:
             group["lr"] = low + learning_rate_at(self.step, self.num_steps, high - low, self.config.warmup)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for group, is_shared in self._groups(self.samples, batch):
+        for rows, is_shared in self._groups(self.samples, batch):
             with self._autocast():
                 prefix = SharedPrefix.of(self.model, self.shared) if is_shared else None
             leaves = prefix.detached() if prefix else None
-            for part in passes(self.length_N, group, self.config.tokens_per_pass):
+            for part in passes(self.length_N, rows, self.config.tokens_per_pass):
                 loss = self._nll(self.samples, part, leaves).sum() / len(batch)
                 loss.backward()
                 total += float(loss.detach())
@@ -340,7 +340,8 @@ class TuningLoop:
             prefix = SharedPrefix.of(self.model, self.shared)
             apart = answer_nll(self.model, AnswerBatch.of([longest], self.device, len(self.shared)), prefix)
             gap = f"by {float((plain - apart).abs()):.3g} nats"
-            is_same = bool(((plain - apart).abs() <= _TOLERANCE.get(self.model.dtype, 0.1)).all())
+            dtype: Any = self.model.dtype
+            is_same = bool(((plain - apart).abs() <= _TOLERANCE.get(dtype, 0.1)).all())
         except Exception as error:  # a model of unknown type may fail in any way with a cache
             is_same, gap = False, str(error)
         finally:
