@@ -29,7 +29,7 @@ LOGS = {
     "ATUS": "American Time Use Survey 2014 (U.S. Bureau of Labor Statistics, public domain)",
 }
 """{name of the log: its source, as it stands in the bundle}."""
-STEPS, LEARNING_RATE = 500, 1e-3
+STEPS, LEARNING_RATE = 1000, 1e-3
 
 
 def fingerprint(users: Iterable[User]) -> str:
