@@ -68,13 +68,28 @@ def test_the_site_holds_every_page_and_asks_no_other_machine(site):
         assert asked == [], page
 
 
-def test_links_out_of_the_pages_become_links_of_the_site():
-    pytest.importorskip("mkdocs", reason="the site needs the extra docs")
+def hook(name: str):
+    """A module of docs/hooks."""
     sys.path.insert(0, str(ROOT / "docs" / "hooks"))
     try:
-        pages = importlib.import_module("pages")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def test_lists_of_arguments_become_lists():
+    pytest.importorskip("griffe", reason="the site needs the extra docs")
+    docstring = (
+        "Do it.\n\nout      a folder\n         of its own.\nraw, new  names.\nRaises ValueError.\n\n    x = 1  y"
+    )
+    assert hook("docstrings").as_markdown(docstring) == (
+        "Do it.\n\n\n- `out`: a folder\n  of its own.\n- `raw, new`: names.\n\nRaises ValueError.\n\n    x = 1  y"
+    )
+
+
+def test_links_out_of_the_pages_become_links_of_the_site():
+    pytest.importorskip("mkdocs", reason="the site needs the extra docs")
+    pages = hook("pages")
     text = "[a](../SECURITY.md#x), [b](logs.md), [c](../train/x.py), [d](https://e.org/f), ![g](figures/h.png)"
     here = "[a](security.md#x), [b](logs.md), c, [d](https://e.org/f), ![g](figures/h.png)"
     assert pages.with_links(text, "docs/spark.md", None) == here
