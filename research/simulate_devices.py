@@ -46,6 +46,11 @@ Event = tuple[int, str, str | None, int]
 """time_s, event, location, utc_offset_min"""
 
 
+def predictor_of(bundle: Bundle | None, history: Any) -> Predictor:
+    """A predictor with a bundle, though it knows none of the names, or with habits."""
+    return Predictor(bundle, history=history, model=None if bundle else "habits", foreign="bundle")
+
+
 class Model:
     """What a history must hold, in plain Python."""
 
@@ -119,7 +124,7 @@ class Device:
 
     def open(self) -> None:
         self.history = SqliteHistory(self.path, max_age=self.max_age)
-        self.predictor = Predictor(self.bundle, history=self.history, model=None if self.bundle else "habits")
+        self.predictor = predictor_of(self.bundle, self.history)
 
     def reopen(self) -> None:
         self.history.close()
@@ -193,7 +198,7 @@ class Device:
         for user, events in self.model.events.items():
             history = MemoryHistory()
             history.put(user, self.model.num_events[user], NamedEvents.of([(e, p, at, o) for at, e, p, o in events]))
-            other = Predictor(self.bundle, history=history, model=None if self.bundle else "habits")
+            other = predictor_of(self.bundle, history)
             answers = []
             for predictor in (self.predictor, other):
                 names, probs = predictor.probabilities(user, at=self.now)
