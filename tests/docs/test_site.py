@@ -79,11 +79,9 @@ def hook(name: str):
 
 def test_lists_of_arguments_become_lists():
     pytest.importorskip("griffe", reason="the site needs the extra docs")
-    docstring = (
-        "Do it.\n\nout      a folder\n         of its own.\nraw, new  names.\nRaises ValueError.\n\n    x = 1  y"
-    )
+    docstring = "Do it.\n\nout      a folder\n         of its.\nraw, new  names.\nRaises ValueError.\n\n    x = 1  y"
     assert hook("docstrings").as_markdown(docstring) == (
-        "Do it.\n\n\n- `out`: a folder\n  of its own.\n- `raw, new`: names.\n\nRaises ValueError.\n\n    x = 1  y"
+        "Do it.\n\n\n- `out`: a folder\n  of its.\n- `raw, new`: names.\n\nRaises ValueError.\n\n    x = 1  y"
     )
 
 
