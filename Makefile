@@ -7,7 +7,7 @@ OVERLAY := $(VENV)-transformers5
 SPARK := $(VENV)-spark
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
+.PHONY: demo test docs coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -17,6 +17,9 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(READY)  ## the pages as a site in build/site; a broken link or name ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 coverage: $(READY)  ## branch coverage of the runtime by its own tests; fails below the figure in pyproject.toml
 	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py \
@@ -74,7 +77,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "edgebehave needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,train,export,llm,llm-onnx,cli,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,train,export,llm,llm-onnx,cli,dev,docs]'
 	touch $(READY)
 
 clean:

@@ -1,6 +1,7 @@
 """The built wheel, unpacked where nothing of the source tree is in reach, predicts and has help."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PREDICT = """
 import json, sys
 import edgebehave
-predictor = edgebehave.Predictor.load(sys.argv[1])
+predictor = edgebehave.Predictor.load(sys.argv[1], foreign="bundle")  # the name is not of this bundle
 for second in range(0, 36000, 3600):
     predictor.observe("me", "some.event", at=1772000000 + second)
 print(json.dumps([edgebehave.__file__, len(predictor.predict("me", 3, at=1772040000)),
@@ -42,12 +43,12 @@ def installed(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def run(installed: Path, *arguments: object) -> str:
-    """Python that sees the wheel and the libraries, but neither the tree nor its install."""
+def run(installed: Path, *arguments: object, folder: Path | None = None) -> str:
+    """Python that sees the wheel and the libraries, but neither the tree nor its install; it runs in `folder`."""
     libraries = Path(numpy.__file__).parents[1]
     start = f"import sys; sys.path[:0] = [{str(installed)!r}, {str(libraries)!r}]; code = sys.argv.pop(1); exec(code)"
     command = [sys.executable, "-I", "-S", "-c", start, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=installed, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder or installed, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -64,6 +65,12 @@ def test_the_universal_model_is_in_the_wheel(installed):
     assert model == "universal"
     assert 0 < probability < 1
     assert num_bytes <= 1_000_000
+
+
+def test_the_code_of_the_readme_runs_with_the_wheel(installed, tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    printed = run(installed, "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)), folder=tmp_path)
+    assert [line.split()[0] for line in printed.splitlines()] == ["mail", "music", "camera"]
 
 
 def test_the_command_and_all_packages_are_in_the_wheel(installed):
