@@ -92,7 +92,7 @@ def write_bucketed(events: DataFrame, folder: str | Path, *, num_files: int, ove
 
 
 def _name(log: DataFrame, column: str) -> Column:
-    """Names as text, NULL where nothing visible is in them; of long ones what `edgebehave.arguments.bounded_name` gives."""
+    """Names as text, long ones as `edgebehave.arguments.bounded_name` has them; NULL where nothing visible is there."""
     text = F.col(column).cast("string")
     long = F.concat(F.substring(text, 1, KEPT_CHARS), F.lit("~"), F.sha2(text, 256))
     bounded = F.when(F.octet_length(text) > MAX_NAME_BYTES, long).otherwise(text)
