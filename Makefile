@@ -32,7 +32,7 @@ test-peers:  ## the tests against RecTools, whose older numpy needs an environme
 		--editable '.[cpu,train,cli,peers,dev]'
 	$(VENV)-peers/bin/pytest tests/research/test_peers.py
 
-test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5 over the 4.57 that optimum-onnx holds
+test-transformers-5: $(OVERLAY)/.ready  ## tests of language models with transformers 5, not the 4.57 of optimum-onnx
 	PYTHONPATH=$(CURDIR)/$(OVERLAY):$(PYTHONPATH) $(BIN)/pytest tests/train/llm tests/export/llm
 
 test-lowest: $(LOWEST)/.ready  ## the tests of the runtime at all lower bounds
@@ -81,4 +81,5 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ def _number(text: str) -> int:
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="File to write: log.csv or log.csv.gz; with --events also log.parquet.")],
-    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1200,
+    users: Annotated[int | None, typer.Option(min=1, help="Number of users; default: 1200.")] = None,
     events: Annotated[
         int | None,
         typer.Option(
@@ -41,12 +41,15 @@ def simulate(
 
     Example: [bold]edgebehave simulate log.parquet --events 100_000_000[/bold]
     """
+    if events is not None and users is not None:
+        raise ValueError("give --users or --events, not both: the number of events decides that of the users")
     if events is not None:
         _stream(out, events=events, days=days, seed=seed, shuffle=shuffle, json=json)
         return
     from edgebehave_train.simulator.log import SimulatorConfig, ceiling, write_log
     from edgebehave_train.simulator.log import simulate as simulate_log
 
+    users = 1200 if users is None else users
     log = simulate_log(SimulatorConfig(num_users=users, num_days=days, seed=seed))
     write_log(log, out, shuffle=shuffle)
     best = ceiling(log)

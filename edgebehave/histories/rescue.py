@@ -27,7 +27,8 @@ def rescue_history(path: str | Path, into: str | Path) -> list[str]:
     path     the damaged file, which no process may have open.
     into     the new file, which must not exist yet. Delete `path` afterwards: it holds what was not copied.
     Returns  the names of users who were left out, as far as they can be read; "" stands for each other one.
-    Raises HistoryError if nothing at all can be read, FileExistsError if `into` exists.
+    Raises HistoryError if nothing at all can be read or `into` cannot be written, as on a full disk, and then leaves no
+    `into`; FileExistsError if it exists.
     """
     path, into = Path(path), Path(into)
     if into.exists():
@@ -48,12 +49,21 @@ def rescue_history(path: str | Path, into: str | Path) -> list[str]:
                 try:
                     name = stored_name(row[1])
                     num_events, events = _whole(damaged, version, row)
-                    new.keep(max(HISTORY_EVENTS, len(events)))
+                except (sqlite3.Error, TypeError, ValueError, OverflowError):
+                    lost.append(name)
+                    continue
+                # A failure of the new file, as on a full disk, is no damage of this user: it ends the rescue.
+                new.keep(max(HISTORY_EVENTS, len(events)))
+                try:
                     new.put(name, num_events, events)
-                except (sqlite3.Error, UnicodeDecodeError, HistoryError, TypeError, ValueError, OverflowError):
+                except ValueError:  # a second row of this name
                     lost.append(name)
             lost += [""] * max(0, _num_users(damaged, version) - len(rows))
         return lost
+    except BaseException:
+        for end in ("", "-wal", "-shm", "-journal"):
+            into.with_name(into.name + end).unlink(missing_ok=True)
+        raise
     finally:
         damaged.close()
 

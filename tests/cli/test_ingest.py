@@ -75,6 +75,8 @@ def test_an_export_needs_no_option_and_a_terminal_is_asked_for_the_zone(tmp_path
 def test_a_log_of_so_many_events_is_made_and_new_days_are_added(tmp_path):
     out, _ = edgebehave("simulate", tmp_path / "log.csv", "--events", "3_000", "--days", 5, "--json")
     assert json.loads(out)["num_events"] == 3000
+    _, err = edgebehave("simulate", tmp_path / "other.csv", "--events", 10, "--users", 5, code=2)
+    assert "give --users or --events, not both" in err
     lines = (tmp_path / "log.csv").read_text().splitlines(keepends=True)
     store = tmp_path / "store"
     for name, part in (("old", lines[:2001]), ("new", [lines[0], *lines[1501:]])):

@@ -37,7 +37,7 @@ def ingest(
 ) -> EventStore:
     """Read a log, clean it, and write its event store.
 
-    log      a file, a glob, or a list of them.
+    log      a file, a glob, a table of pandas, polars or Arrow, or a list of them.
     out      folder of the store.
     user, time, event
              names of the columns.

@@ -22,12 +22,12 @@ _SEAL = "content_sha256"
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file atomically."""
-    with _replacing(path) as partial:
+    with replaced_file(path) as partial:
         partial.write_bytes(data)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replaced_file(path: Path) -> Iterator[Path]:
     """A file to write, which then takes the place of `path`; nothing of it is left if that fails."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -89,7 +89,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     said = dict(metadata or {})
-    with _replacing(path) as partial:
+    with replaced_file(path) as partial:
         try:
             save_file(contiguous, partial, metadata={**said, _SEAL: _tensors_digest(contiguous, said)})
         except SafetensorError as error:

@@ -125,6 +125,24 @@ def test_settings_that_changed_keep_a_file_closed_and_rescue_opens_it(path, tmp_
         assert [rows_of(new, user) for user in new.users()] == [rows_at(range(60))] * 2
 
 
+def test_a_rescue_that_cannot_write_ends_and_leaves_no_file(path, tmp_path, monkeypatch):
+    """On a full disk no user is called damaged who is not: the caller would delete the only copy."""
+    put = SqliteHistory.put
+
+    def full_at_bob(self, user, *events):
+        if user == "bob":
+            raise HistoryError("new.db: database or disk is full")
+        return put(self, user, *events)
+
+    monkeypatch.setattr(SqliteHistory, "put", full_at_bob)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(HistoryError, match="disk is full"):
+        rescue_history(path, tmp_path / "new.db")
+    assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.undo()
+    assert rescue_history(path, tmp_path / "new.db") == []
+
+
 def test_tables_that_changed_are_refused(path):
     change(path, "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM events; END")
     with pytest.raises(DamagedHistoryError, match="its tables are not those of a history"):

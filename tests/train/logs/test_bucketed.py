@@ -51,7 +51,7 @@ def write(folder, rows, files=3):
 
 def take_over(log, out, **options):
     lines = []
-    config = IngestConfig(log=log, out=out, user="-", time="-", event="-", bucketed=True, **options)
+    config = IngestConfig(log=log, out=out, bucketed=True, **options)
     return ingest(config, lines.append), lines
 
 
@@ -101,6 +101,23 @@ def test_what_breaks_the_contract_is_refused_with_its_row(tmp_path, change, mess
     assert "part-00000.parquet" in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_equal_rows_are_one_event_unless_times_are_days(tmp_path):
+    rows = rows_in_order()
+    log = write(tmp_path / "log", [row for row in rows for _ in range(2)])
+    once, lines = take_over(log, tmp_path / "once")
+    assert (once["num_events"], once["duplicates"]) == (180, 180)
+    assert "dropped 180 exact duplicates" in lines
+    twice, _ = take_over(log, tmp_path / "twice", days=True)
+    assert (twice["num_events"], twice["duplicates"]) == (360, 0)
+
+
+@pytest.mark.parametrize("options", [{"user": "uid"}, {"timezone": "Europe/Berlin"}, {"nulls": ("nan",)}])
+def test_options_that_a_bucketed_log_would_not_follow_are_refused(tmp_path, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"leave out {name}, or"):
+        take_over(tmp_path / "log", tmp_path / "out", **options)
 
 
 def test_columns_of_other_types_are_refused(tmp_path):

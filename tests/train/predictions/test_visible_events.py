@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgebehave import Predictor
 from edgebehave.histories.memory import MemoryHistory
 from edgebehave_train.predictions.visible_events import VisibleEvents
 
@@ -53,8 +54,19 @@ def test_memory_is_that_of_the_kept_events():
     assert events.named().time_s.tolist() == [1_700_009_990 + i for i in range(10)]
 
 
+def test_long_names_are_those_that_observe_gives():
+    rows = [("x" * 2000, "é" * 600, 1_700_000_000, 0), ("short", None, 1_700_000_001, 0)]
+    events = VisibleEvents(10)
+    events.add(*columns(rows))
+    history = MemoryHistory()
+    recorder = Predictor(model="habits", history=history)
+    for event, location, time_s, offset_min in rows:
+        recorder.observe("me", event, at=time_s, location=location, utc_offset_min=offset_min)
+    assert list(events.named().rows()) == list(history.latest("me", 10)[1].rows())
+
+
 def test_a_name_that_observe_refuses_is_refused():
     events = VisibleEvents(10)
-    events.add(*columns([("x" * 2000, None, 1_700_000_000, 0)]))
-    with pytest.raises(ValueError, match="event must be at most 1024 bytes"):
+    events.add(*columns([("", None, 1_700_000_000, 0)]))
+    with pytest.raises(ValueError, match="event must not be empty"):
         events.named()

@@ -2,19 +2,23 @@
 
 import dataclasses
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from command_line import edgebehave
 
+from edgebehave_cli.app import app
 from edgebehave_train.evaluation import table as table_module
 from edgebehave_train.evaluation.table import evaluate
 from edgebehave_train.evaluation.verdict import verdict
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import Interval
-from edgebehave_train.report.report import write_report
+from edgebehave_train.report.report import _commands, write_report
 from edgebehave_train.report.slices import SEEN, all_slices
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
@@ -130,6 +134,19 @@ def test_a_bundle_of_another_log_is_refused(tiny_store, trained, table, tmp_path
     with pytest.raises(ValueError, match="was exported from a checkpoint of another log"):
         write_report(tiny_store, trained, tmp_path / "report.html", table=table, bundle=tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("bundle", [None, Path("my bundle")])
+def test_its_commands_can_be_typed(tiny_store, trained, monkeypatch, bundle):
+    monkeypatch.setattr(EventStore, "users", lambda self: ["-o user's name"])
+    verbs = typer.main.get_command(app).commands
+    for command in _commands(tiny_store, trained, bundle):
+        name, verb, *arguments = shlex.split(command)
+        given = verbs[verb].make_context(verb, arguments).params
+        assert name == "edgebehave"
+        assert given["store"] == tiny_store.path
+        assert given.get("user", "-o user's name") == "-o user's name"
+        assert given.get("bundle", bundle) == bundle
 
 
 def test_the_verb_measures_and_writes_beside_the_checkpoint(tiny_store, trained, tmp_path):

@@ -62,9 +62,7 @@ def store(log, tmp_path_factory) -> EventStore:
 
 
 def stored(log, out, **options) -> EventStore:
-    ingest(
-        IngestConfig(**{"log": log, "out": out, "user": "-", "time": "-", "event": "-"} | options), lambda line: None
-    )
+    ingest(IngestConfig(log=log, out=out, **options), lambda line: None)
     return EventStore.open(out)
 
 
@@ -164,6 +162,20 @@ def test_times_are_read_by_their_type(spark, tmp_path):
     write_bucketed(events, tmp_path / "buckets", num_files=1)
     with pytest.raises(IngestError, match="no event"):
         stored(tmp_path / "buckets", tmp_path / "store", bucketed=True)
+
+
+def test_long_names_are_bounded_as_in_ingest(spark, tmp_path):
+    rows = [
+        {"user": f"{user}{'é' * 600}", "time": 1_700_000_000 + second, "event": f"e{second % 3}" * 700, "location": "l"}
+        for user in "ab"
+        for second in range(5)
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
+    roles = {"user": "user", "time": "time", "event": "event", "location": "location"}
+    ours = stored(tmp_path / "log.parquet", tmp_path / "ours", **roles)
+    events = log_events(spark.read.parquet(str(tmp_path / "log.parquet")), **roles, time_unit="s", order=ROW)
+    write_bucketed(events, tmp_path / "buckets", num_files=1)
+    require_equal(ours, stored(tmp_path / "buckets", tmp_path / "store", bucketed=True))
 
 
 def test_the_examples_work_and_stand_in_the_page(spark, log, tmp_path, monkeypatch):

@@ -59,8 +59,8 @@ class BucketedLog:
         self._last_key = (b"", "")
         self._last_time_us = 0
 
-    def write(self, store: Path) -> dict[str, Any]:
-        """Write the columns of a store; returns its statistics."""
+    def write(self, store: Path, *, keep_duplicates: bool) -> dict[str, Any]:
+        """Write the columns of a store; returns its statistics. Arguments as in `write_store`."""
         has_behaviors = "behavior" in self.columns
         statistics = write_store(
             store,
@@ -69,6 +69,7 @@ class BucketedLog:
             events=_Texts(self.names["event"]),
             locations=_Texts(self.names["location"]),
             behavior_of_event=self.facts.behavior_of_event if has_behaviors else None,
+            keep_duplicates=keep_duplicates,
         )
         return statistics | {
             "order_of_ties": "file" if statistics["tied_events"] else "none",
@@ -167,7 +168,8 @@ class BucketedLog:
         for position in np.flatnonzero(starts).tolist():
             name = texts[index[position]]
             key = user_key(name)
-            here = np.arange(len(index)) == position if key <= self._last_key or len(name) > 256 else None
+            may_be_bad = key <= self._last_key or len(name) > MAX_NAME_BYTES // 4
+            here = np.arange(len(index)) == position if may_be_bad else None
             if here is not None and key <= self._last_key:
                 stop(here, f"user {name!r} after {self._last_key[1]!r}: expected users in the order of sha256(user)")
             if here is not None and len(name.encode()) > MAX_NAME_BYTES:

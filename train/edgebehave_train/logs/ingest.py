@@ -59,6 +59,12 @@ _MAX_OFFSETS = 5_000
 _MOST_READERS = 8
 """Threads of DuckDB by default: each needs its share of `memory_limit`."""
 
+_OF_PLAIN_LOGS = (
+    "user", "time", "event", "location", "utc_offset", "behavior", "date", "timezone", "time_format", "nulls",
+    "delimiter", "encoding", "time_unit",
+)  # fmt: skip
+"""Fields that say how a log is written; a bucketed one is always written in one way."""
+
 Report = Callable[[str], None]
 
 
@@ -90,7 +96,7 @@ class IngestConfig:
     overwrite     replace an event store that is in `out`.
     append        add the events to the store that is in `out`, if there is one; ids of its names stay.
     bucketed      the log is Parquet in the order of a store, with the columns of docs/logs.md: it is checked and not
-                  sorted again. Options on columns and times play no part.
+                  sorted again. Options on how a log is written are refused; `days` keeps equal rows.
     memory_limit  of DuckDB; numpy and Python need some 150 MB beside it.
     threads       None = as many as there are cores, of DuckDB at most 8.
     """
@@ -130,6 +136,12 @@ class IngestConfig:
             )
         if self.append and self.overwrite:
             raise ValueError("ingest: give append or overwrite, not both")
+        unused = [name for name in _OF_PLAIN_LOGS if getattr(self, name) != getattr(IngestConfig, name)]
+        if self.bucketed and unused:
+            raise ValueError(
+                f"ingest: a bucketed log has the columns and times of docs/logs.md; leave out {', '.join(unused)}, or "
+                "ingest it as a plain log, without bucketed"
+            )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"ingest: threads must be at least 1, got {self.threads}")
 
@@ -150,8 +162,8 @@ def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZ
     report    is called with one line at a time about what was found; default: the log of Python.
     ask_zone  is asked for the time zone of an export with times in UTC; None = UTC is taken for local time, as said.
     Raises IngestError, with a message of one line, if the log cannot be read, its time is ambiguous, or more than
-    `max_bad` of its rows are bad, and ValueError if `out` holds anything
-    that must not be replaced. Then, as after any interruption, `out` stays as it was.
+    `max_bad` of its rows are bad, and ValueError if `out` holds anything that must not be replaced. Then, as after any
+    interruption, `out` stays as it was.
     """
     say = report or logging.getLogger("edgebehave.ingest").info
     instead = "" if config.overwrite or config.append else "use --overwrite, or --append to add to it"
@@ -226,7 +238,7 @@ def _read_and_sort(
 def _take_over(config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report) -> dict[str, Any]:
     """Write the columns of a bucketed log; its statistics."""
     log = BucketedLog(con, bucketed_files(config.log))
-    statistics = log.write(store)
+    statistics = log.write(store, keep_duplicates=config.days)
     say(f"took over {log.num_rows:,} rows from {len(log.files):,} files")
     conflicts = log.facts.conflicts(say)
     if statistics["duplicates"]:

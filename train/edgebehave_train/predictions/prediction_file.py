@@ -8,13 +8,14 @@
 The rows of a user are adjacent, by rank.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import csv, parquet
+
+from edgebehave_train.files import replaced_file
 
 SCHEMA = pa.schema(
     [("user", pa.string()), ("rank", pa.int32()), ("behavior", pa.string()), ("probability", pa.float32())]
@@ -36,13 +37,8 @@ def prediction_file(path: Path) -> Iterator[Callable[[pa.Table], None]]:
     """A function that adds rows of `SCHEMA`; at the end the file stands under its name. Equal rows give equal bytes."""
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _parquet(partial) if path.suffix == ".parquet" else _csv(partial) as write:
-            yield write
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced_file(path) as partial, _parquet(partial) if path.suffix == ".parquet" else _csv(partial) as write:
+        yield write
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgebehave import MemoryHistory, Prediction, Predictor
+from edgebehave.arguments import check_name
 from edgebehave.bundles.universal_bundle import open_bundle
 from edgebehave.histories.retention import HISTORY_EVENTS
 from edgebehave_train.predictions.visible_events import VisibleEvents
@@ -29,6 +30,7 @@ class UserScorer:
 
     def predict(self, user: str, events: VisibleEvents) -> list[Prediction]:
         """The most probable next behaviors of a user with these events, by name, at least one."""
+        user = check_name(user, "user")
         self._history.put(user, events.num_events, events.named())
         try:
             return self._predictor.predict(user, self._k, at=self._at)

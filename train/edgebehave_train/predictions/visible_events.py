@@ -3,6 +3,8 @@
 `observe` takes every event one by one, and a model looks back on some hundred of them. The rest only counts.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,13 +52,14 @@ class VisibleEvents:
         return tuple(np.concatenate(pieces)[-self.num_kept :] for pieces in zip(*self._pieces, strict=True))
 
     def named(self) -> NamedEvents:
-        """The kept events, at least one. Raises TypeError or ValueError for a name that `observe` refuses."""
+        """The kept events, at least one, under the names that `observe` gives them.
+
+        Raises TypeError or ValueError for a name that `observe` refuses.
+        """
         event, location, time_s, utc_offset_min = (column.tolist() for column in self.columns())
         rows = zip(event, (name or None for name in location), time_s, utc_offset_min, strict=True)
         named = NamedEvents.of(rows)
-        _check_names(named.event, "event")
-        _check_names(named.location, "location")
-        return named
+        return replace(named, event=_checked(named.event, "event"), location=_checked(named.location, "location"))
 
     def _is_new(self, event: Column, location: Column, time_s: npt.NDArray[np.int64], offset_min: Column) -> Column:
         """Whether each row is another event than those of its second before it, (n,) bool."""
@@ -78,7 +81,7 @@ class VisibleEvents:
         return is_new
 
 
-def _check_names(column: NamedColumn, what: str) -> None:
-    for name in column.names:
-        if name is not None:
-            check_name(name, what)
+def _checked(column: NamedColumn, what: str) -> NamedColumn:
+    """The column with names of more than 1,024 bytes bounded."""
+    names = [None if name is None else check_name(name, what) for name in column.names]
+    return column if names == column.names else NamedColumn.of(names[i] for i in column.index.tolist())

@@ -1,5 +1,6 @@
 """The report of a run as one HTML file: verdict, baselines, frontier, reliability, slices, bundle, data."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,8 +214,11 @@ def _data_facts(store: EventStore) -> list[str]:
 
 def _commands(store: EventStore, checkpoint: Checkpoint, bundle: Path | None) -> list[str]:
     """What to type next."""
-    run = f"edgebehave evaluate {checkpoint.path} --store {store.path} --test"
+    run = ["evaluate", checkpoint.path, "--store", store.path, "--test"]
     if bundle is None:
-        return [run, f"edgebehave export {checkpoint.path} --store {store.path} -o {checkpoint.path}-bundle"]
-    user = store.users()[0] if store.num_users else "USER"
-    return [run, f"edgebehave predict {bundle} --store {store.path} --user {user}", f"edgebehave bench {bundle}"]
+        commands = [run, ["export", checkpoint.path, "--store", store.path, "-o", f"{checkpoint.path}-bundle"]]
+    else:
+        user = store.users()[0] if store.num_users else "USER"
+        predict = ["predict", bundle, "--store", store.path, f"--user={user}"]
+        commands = [run, predict, ["bench", checkpoint.path, "--store", store.path]]
+    return [shlex.join(["edgebehave", *map(str, command)]) for command in commands]

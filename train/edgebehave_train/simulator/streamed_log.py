@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave_train.files import replaced_file
 from edgebehave_train.simulator.log import CSV_COLUMNS, SimulatorConfig, simulate
 
 BATCH_USERS = 2000
@@ -146,17 +147,13 @@ def _numbers(start: int = 0) -> Iterator[int]:
 @contextmanager
 def _sink(path: Path, suffix: str) -> Iterator[Callable[[bytes], None]]:
     """A function that adds a batch to a file, which stands under its name at the end."""
-    partial_path = path.with_name(path.name + ".partial")
-    try:
+    with replaced_file(path) as partial_path:
         if suffix == ".parquet":
             with _parquet_sink(partial_path) as write:
                 yield write
         else:
             with partial_path.open("wb") as file:
                 yield lambda data: (file.write(data), None)[1]
-        os.replace(partial_path, path)
-    finally:
-        partial_path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DecimalType, DoubleType, FloatType, IntegralType, TimestampType
 
+from edgebehave.arguments import KEPT_CHARS, MAX_NAME_BYTES
+
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Units of times that are numbers."""
 
@@ -41,7 +43,7 @@ def log_events(
     time              a timestamp of Spark, or a number.
     time_unit         "s", "ms" or "us", of unix times that are numbers.
     order             columns by which events of a user at one time stand, as the number of the row. Parquet has one:
-                      "_metadata.row_index". None: the order of a hash of the row, which means nothing.
+                      "_metadata.row_index". Empty: the order of a hash of the row, which means nothing.
     Raises ValueError for times of another type. Rows are neither dropped nor checked: `ingest` refuses those without a
     user, time or event.
     """
@@ -90,9 +92,11 @@ def write_bucketed(events: DataFrame, folder: str | Path, *, num_files: int, ove
 
 
 def _name(log: DataFrame, column: str) -> Column:
-    """Names as text; NULL where nothing visible is in them."""
+    """Names as text, long ones as `edgebehave.arguments.bounded_name` has them; NULL where nothing visible is there."""
     text = F.col(column).cast("string")
-    return F.when(text.rlike(_VISIBLE), text)
+    long = F.concat(F.substring(text, 1, KEPT_CHARS), F.lit("~"), F.sha2(text, 256))
+    bounded = F.when(F.octet_length(text) > MAX_NAME_BYTES, long).otherwise(text)
+    return F.when(text.rlike(_VISIBLE), bounded)
 
 
 def _time_us(log: DataFrame, column: str, unit: str | None) -> Column:
