@@ -25,8 +25,8 @@ from edgebehave_train.calibration.calibration import (
 )
 from edgebehave_train.calibration.conformal import coverage_thresholds
 from edgebehave_train.calibration.tail_shift import TAILS, choose_tau, log_prior_ratio, operating_point, worst_case_of
-from edgebehave_train.evaluation.part_predictions import checkpoint_targets, draw_users
-from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets
+from edgebehave_train.logs.behavior_log import BehaviorLog, Targets, draw_users
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint

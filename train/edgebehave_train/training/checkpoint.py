@@ -3,6 +3,7 @@
     config.json        the training configuration, model shape included
     vocabulary.json    names of the training part
     model.safetensors  the weights that validation chose
+    lookup.safetensors the universal model tuned to the log, and its share of the answers, if there is one
     metrics.json       measurements, and the number of readings of the test part
     training.json      data fingerprint, behavior counts, seed, versions, progress
     README.md          model card
@@ -25,6 +26,7 @@ from edgebehave_train.files import read_json, read_tensors, write_json, write_te
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.universal.own_names import read_lookup
 
 FORMAT_VERSION = 2
 RESUME_FILE = "resume.safetensors"
@@ -57,6 +59,7 @@ class TrainingRecord:
     validation_rank   mean reciprocal rank after each epoch, if it chooses the epoch.
     generation_nll    of each generation head after each epoch, if there are heads.
     dro               of a DRO objective.
+    universal         of a run from the universal model: what validation kept, the powers, and the figures.
     """
 
     data_fingerprint: str
@@ -75,6 +78,7 @@ class TrainingRecord:
     validation_rank: list[float] | None = None
     generation_nll: list[dict[str, float]] | None = None
     dro: DroResult | None = None
+    universal: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Fields that are None are left out."""
@@ -143,6 +147,7 @@ class Checkpoint:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(f"{weights_file} does not fit config.json: {error}") from None
+        model.lookup = read_lookup(self.path)
         return model.eval()
 
     def require_log(self, store: EventStore) -> None:

@@ -31,6 +31,7 @@ class TrainConfig(NetworkConfig):
     warmup            in [0, 1).
     weight_decay      of AdamW.
     ema_decay         of the moving average of the weights, which is saved; 0 = off.
+    from_universal    the universal model, tuned to the log, answers together with this one: `training.universal_start`.
     precision         "auto": bfloat16 where the hardware multiplies it, else float32.
     seed              of all random numbers, in [0, 2^63).
     """
@@ -46,6 +47,7 @@ class TrainConfig(NetworkConfig):
     warmup: float = 0.1
     weight_decay: float = 0.05
     ema_decay: float = 0.99
+    from_universal: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     split: SplitConfig = field(default_factory=SplitConfig)

@@ -19,9 +19,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from edgebehave_train.files import names_in, read_json, read_tensors, require_writable, write_json, write_tensors
+from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.simulator.random_worlds import random_world
 from edgebehave_train.simulator.world_ranges import KINDS
-from edgebehave_train.training.state import SavedState, save_state
 from edgebehave_train.universal.sequences import Sequences
 from edgebehave_train.universal.universal_model import UniversalConfig, UniversalModel
 
