@@ -17,13 +17,13 @@ from edgebehave.answers.question import Question, Questions
 from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import NOTHING, WaitingTime
 from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
-from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle, open_bundle
 from edgebehave.bundles.inference import Array, run_graph
 from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
-from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, open_bundle, shipped_bundle
-from edgebehave.bundles.universal_state import latest_success, universal_probs
+from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, shipped_bundle
+from edgebehave.bundles.universal_state import combined_probs, latest_success, universal_probs
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
 from edgebehave.histories.active_users import ActiveUsers
@@ -176,6 +176,8 @@ class Predictor(Recorder):
                 known = self._users.get(user)
                 if known is not None and self._bundle is not None:
                     latest_state(self._bundle, known)
+                    if self._bundle.lookup is not None:
+                        latest_success(self._bundle.lookup.graphs, known)
                 elif known is not None and universal is not None:
                     latest_success(universal, known)
 
@@ -334,7 +336,7 @@ class Predictor(Recorder):
             if self._bundle is None:
                 probs = habits_or_leader(known, question, self._habit_weights)
             else:
-                probs = self._run(self._bundle, known, question, tail)
+                probs = self._run(self._bundle, known, question, tail, habits)
         probs = probs[1 : len(question.candidates) + 1]  # column 0 is the unknown behavior
         if not habits:
             # The habits gave their share to the unknown behavior; the rest is the network's.
@@ -446,15 +448,25 @@ class Predictor(Recorder):
             )
         return self._vocabulary.location_id(check_name(location, "location"))
 
-    def _run(self, bundle: Bundle, known: MappedHistory | None, question: Question, tail: float) -> FloatArray:
-        """Probabilities of all ids from the model, (V + U,) or, for a user without a history, (V,)."""
+    def _run(
+        self, bundle: Bundle, known: MappedHistory | None, question: Question, tail: float, habits: bool
+    ) -> FloatArray:
+        """Probabilities of all ids from the model, (V + U,) or, for a user without a history, (V,).
+
+        habits  False: without the lookup, if the bundle has one.
+        """
         if known is None or (bundle.shape.habits and not question.past.shape[1]):
             if not tail:
                 return bundle.class_priors
             return ProbabilityShift(log_ratio_V=bundle.log_ratio).apply(bundle.class_priors, tail).astype(np.float32)
         assert self._predict_graph is not None
         hidden_1D = latest_state(bundle, known).hidden
-        return self._predict_graph.probs(hidden_1D, question.moment, question.location, question.past, tail)
+        probs = self._predict_graph.probs(hidden_1D, question.moment, question.location, question.past, tail)
+        if bundle.lookup is None:
+            return probs
+        if not habits:
+            return bundle.lookup.shift.apply(probs, tail).astype(np.float32)
+        return combined_probs(bundle.lookup, known, question, probs, tail)
 
 
 def _for_each(call: Callable[[int], Result], num_calls: int, num_threads: int) -> list[Result]:

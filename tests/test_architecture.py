@@ -54,7 +54,15 @@ ORDER = {
         ["tuning"],
         ["evaluation", "stand_in"],
     ],
-    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["universal"], ["bench"], ["llm"]],
+    "edgebehave_export": [
+        ["graphs"],
+        ["quantization", "parity"],
+        ["lookup"],
+        ["bundle"],
+        ["universal"],
+        ["bench"],
+        ["llm"],
+    ],
 }
 
 

@@ -6,11 +6,13 @@ observe.onnx      event + cache of earlier events -> state, and the new rows of 
 predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (models with generation heads)
 next.onnx         state + moment + history -> behavior and event of a generated event (the same, not for the web)
+success.onnx      latest behaviors -> a row of past success of the universal model (trained from the universal model)
+lookup.onnx       latest behaviors + candidates + past success + moment -> its probabilities (the same)
 place.onnx        state + event + history -> location of a generated event (the same, not for the web)
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -19,25 +21,27 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.answers.combination import Powers
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.graph_file import Dims, read_graph
-from edgebehave.bundles.graph_sizes import Sizes, check_sizes
-from edgebehave.bundles.inference import load_onnxruntime, open_graph
+from edgebehave.answers.probability_shift import ProbabilityShift
+from edgebehave.bundles.inference import load_onnxruntime
 from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
 from edgebehave.bundles.model_shape import (
     GRAPHS,
     LOCATION_GRAPH,
+    LOOKUP_GRAPHS,
     NEXT_GRAPH,
     OBSERVE_GRAPH,
     PREDICT_GRAPH,
     WAIT_GRAPH,
-    Interface,
     ModelShape,
     Target,
 )
+from edgebehave.bundles.opened_graph import open_checked
 from edgebehave.bundles.probe import probe
+from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle, UniversalShape
 from edgebehave.time_features import NUM_SLOTS
-from edgebehave.vocabulary import Vocabulary
+from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 
 _VOCABULARY = "vocabulary.json"
 _MAX_LOG_RATIO = 100.0
@@ -61,6 +65,20 @@ class GenerationHeads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookupPart:
+    """The universal model that answers together with the named one, see `edgebehave.answers.combination`.
+
+    graphs  success.onnx and lookup.onnx.
+    powers  of both models.
+    shift   calibration and prior shift of their answer; that of predict.onnx is none.
+    """
+
+    graphs: UniversalBundle
+    powers: Powers
+    shift: ProbabilityShift
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle opened for running.
 
@@ -73,6 +91,7 @@ class Bundle:
     predict       runs predict.onnx.
     wait          runs wait.onnx; None if the model has no generation heads.
     generation    None if the bundle cannot generate events.
+    lookup        None if the model was not trained from the universal one.
     """
 
     path: Path
@@ -87,6 +106,7 @@ class Bundle:
     predict: Any
     wait: Any | None = None
     generation: GenerationHeads | None = None
+    lookup: LookupPart | None = None
 
     @classmethod
     def open(cls, path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None) -> "Bundle":
@@ -102,7 +122,7 @@ class Bundle:
             raise BundleError(
                 f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
             )
-        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
+        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, *LOOKUP_GRAPHS}
         contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")
         if target not in get_args(Target):
@@ -111,6 +131,7 @@ class Bundle:
                 f"{' and '.join(get_args(Target))}; export it again"
             )
         generates = {NEXT_GRAPH, LOCATION_GRAPH, WAIT_GRAPH} <= contents.keys()
+        looks_up = set(LOOKUP_GRAPHS) <= contents.keys()
         try:
             shape = ModelShape(**{f.name: manifest["model"][f.name] for f in fields(ModelShape)})
             class_priors = _numbers(manifest["class_priors"]).astype(np.float32)
@@ -120,6 +141,7 @@ class Bundle:
                 threshold=_numbers(manifest["conformal"]["threshold"]),
             )
             num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
+            combined = _combination(manifest["lookup"], manifest["calibration"], log_ratio) if looks_up else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
         try:
@@ -152,6 +174,14 @@ class Bundle:
                 num_quantiles=num_quantiles,
                 clock_rate=clock_rate,
             )
+        lookup = None
+        if combined is not None:
+            universal_shape, powers, shift = combined
+            if universal_shape.history_events > shape.history_events or NO_BEHAVIOR in vocabulary.event_to_behavior:
+                raise BundleError(f"{path}: its lookup does not fit its model; export it again from its checkpoint")
+            two = [contents[name] for name in LOOKUP_GRAPHS]
+            of_graphs = UniversalBundle.of_graphs(path, manifest, universal_shape, two, providers, LOOKUP_GRAPHS)
+            lookup = LookupPart(graphs=of_graphs, powers=powers, shift=shift)
         running = graphs[PREDICT_GRAPH].get_providers()[0]
         if providers and running != providers[0]:
             warnings.warn(
@@ -170,6 +200,7 @@ class Bundle:
             predict=graphs[PREDICT_GRAPH],
             wait=graphs.get(WAIT_GRAPH),
             generation=generation,
+            lookup=lookup,
         )
 
     @property
@@ -230,6 +261,16 @@ def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
     return num_quantiles, clock_rate
 
 
+def _combination(
+    given: Any, calibration: Any, log_ratio: npt.NDArray[np.float64]
+) -> tuple[UniversalShape, Powers, ProbabilityShift]:
+    """Shape of the lookup, and `powers` and `shift` of `LookupPart`."""
+    shape = UniversalShape(**{f.name: given["model"][f.name] for f in fields(UniversalShape)})
+    powers = Powers(**{f.name: float(_numbers(given["powers"][f.name])) for f in fields(Powers)})
+    temperature, boost = (float(_numbers(calibration[name])) for name in ("temperature", "boost"))
+    return shape, powers, ProbabilityShift(log_ratio_V=log_ratio, temperature=temperature, boost=boost)
+
+
 def _vocabulary(content: bytes) -> Vocabulary:
     given = read_json(content)
     names = [name for kind in ("events", "locations", "behaviors") for name in given[kind]]
@@ -239,42 +280,9 @@ def _vocabulary(content: bytes) -> Vocabulary:
     return Vocabulary(**given)
 
 
-def open_checked(
-    path: Path,
-    content: bytes,
-    providers: Sequence[str] | None,
-    target: str,
-    promised: Interface,
-    most: Callable[[str, Dims], Sizes],
-) -> Any:
-    """A session of one of the graphs, which is read, bounded, and compared with its manifest before.
-
-    target  decides which operators it may call, see `OPERATORS`.
-    most    the largest sizes of an input of this name and these sizes.
-    Raises BundleError that names the file.
-    """
-    try:
-        graph = read_graph(content, target)
-        found = Interface(graph.inputs, graph.outputs)
-        for given, expected, takes in (
-            (found.inputs, promised.inputs, "takes"),
-            (found.outputs, promised.outputs, "gives"),
-        ):
-            if given.keys() != expected.keys():
-                raise BundleError(
-                    f"{path} {takes} {sorted(given)!s:.300}, but its manifest promises {sorted(expected)!s:.300}; "
-                    "export it again from its checkpoint"
-                )
-            for name, kind in expected.items():
-                if given[name] != kind:
-                    raise BundleError(
-                        f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
-                        f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
-                    )
-        check_sizes(graph, {name: most(name, dims) for name, (_, dims) in promised.inputs.items()})
-        return open_graph(content, providers)
-    except (BundleError, ImportError):
-        raise
-    # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
-    except Exception as error:
-        raise BundleError(f"{path} cannot be loaded: {error!s:.400}") from error
+def open_bundle(
+    path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None
+) -> Bundle | UniversalBundle:
+    """A bundle of either kind. Arguments and errors as of `Bundle.open`."""
+    is_universal = read_manifest(Path(path), digest).get("kind") == UNIVERSAL
+    return (UniversalBundle if is_universal else Bundle).open(path, providers, digest=digest)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave.bundles.bundle import Bundle, open_checked
 from edgebehave.bundles.graph_file import FLOAT, INT64, Dims
 from edgebehave.bundles.inference import load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.bundles.model_shape import GRAPHS, OBSERVE_GRAPH, PREDICT_GRAPH, Interface
+from edgebehave.bundles.opened_graph import open_checked
 from edgebehave.bundles.probe import check_probabilities
 
 UNIVERSAL = "universal"
@@ -106,10 +106,23 @@ class UniversalBundle:
             shape = UniversalShape(**{f.name: manifest["model"][f.name] for f in fields(UniversalShape)})
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
+        return cls.of_graphs(path, manifest, shape, [contents[name] for name in GRAPHS], providers)
+
+    @classmethod
+    def of_graphs(
+        cls,
+        path: Path,
+        manifest: Mapping[str, Any],
+        shape: UniversalShape,
+        contents: Sequence[bytes],
+        providers: Sequence[str] | None = None,
+        names: Sequence[str] = GRAPHS,
+    ) -> "UniversalBundle":
+        """From the contents of the two graphs and the names of their files, which messages have; runs them once."""
         load_onnxruntime()
         observe, predict = (
-            open_checked(path / name, contents[name], providers, UNIVERSAL, shape.interface(name), shape.most)
-            for name in GRAPHS
+            open_checked(path / name, content, providers, UNIVERSAL, shape.interface(graph), shape.most)
+            for graph, name, content in zip(GRAPHS, names, contents, strict=True)
         )
         opened = cls(path=path, manifest=manifest, shape=shape, observe=observe, predict=predict)
         try:
@@ -140,14 +153,6 @@ class UniversalBundle:
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the graphs, best first."""
         return tuple(self.predict.get_providers())
-
-
-def open_bundle(
-    path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None
-) -> Bundle | UniversalBundle:
-    """A bundle of either kind. Arguments and errors as of `Bundle.open`."""
-    is_universal = read_manifest(Path(path), digest).get("kind") == UNIVERSAL
-    return (UniversalBundle if is_universal else Bundle).open(path, providers, digest=digest)
 
 
 def has_shipped_bundle() -> bool:

@@ -7,15 +7,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.answers.question import Question
+from edgebehave.bundles.bundle import LookupPart
 from edgebehave.bundles.inference import run_graph
 from edgebehave.bundles.model_shape import PREDICT_GRAPH
 from edgebehave.bundles.probe import check_probabilities
 from edgebehave.bundles.universal_bundle import UniversalBundle, UniversalShape
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
+from edgebehave.vocabulary import UNKNOWN
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+_LEAST = np.float32(1e-12)
+"""A name that was used is a candidate, however unlikely."""
 
 _NO_USER: FloatArray = np.empty(0, np.float32)
 
@@ -42,8 +48,8 @@ def latest_success(bundle: UniversalBundle, known: MappedHistory) -> SuccessStat
     """
     shape, events = bundle.shape, known.events
     first = max(events.count - len(events), events.count - shape.success_events)
-    state: SuccessState | None = known.network_state
-    known.network_state = None  # a run that fails leaves no half-advanced state behind
+    state: SuccessState | None = known.success_state
+    known.success_state = None  # a run that fails leaves no half-advanced state behind
     if state is None or not first <= state.num_seen <= events.count:
         state = SuccessState(shape, first)
     num_new = events.count - state.num_seen
@@ -53,7 +59,7 @@ def latest_success(bundle: UniversalBundle, known: MappedHistory) -> SuccessStat
         rows = np.stack([_success(bundle, past_4n[:, : end + 1]) for end in ends])
         state.rows = np.concatenate([state.rows, rows])[-shape.success_events :]
         state.num_seen = events.count
-    known.network_state = state
+    known.success_state = state
     return state
 
 
@@ -79,6 +85,30 @@ def universal_probs(
     """
     if known is None or not len(known.events):
         return [], _NO_USER
+    ids, probs = _probs_of_ids(bundle, known, moment)
+    return [known.own_behaviors.name_of(name) for name in ids], probs
+
+
+def combined_probs(
+    lookup: LookupPart, known: MappedHistory, question: Question, named: FloatArray, tail: float
+) -> FloatArray:
+    """The answer of a named model together with its lookup, calibrated, (V + U,) float32.
+
+    known  has at least one event.
+    named  (V + U,) the answer of predict.onnx.
+    """
+    own = np.zeros(len(named), np.float32)
+    past = known.events.past(question.past.shape[1])[0]
+    column_of = dict(zip(past.tolist(), question.past[0].tolist(), strict=True))
+    ids, probs = _probs_of_ids(lookup.graphs, known, question.moment)
+    own[[column_of[name] for name in ids]] = np.maximum(probs, _LEAST)
+    own[UNKNOWN] = 0
+    combined: FloatArray = lookup.shift.apply(lookup.powers.combine(named, own), tail).astype(np.float32)
+    return combined
+
+
+def _probs_of_ids(bundle: UniversalBundle, known: MappedHistory, moment: Moment | None) -> tuple[list[int], FloatArray]:
+    """The ids of the behaviors within reach, most recently used first, and their probabilities."""
     shape = bundle.shape
     success_MK = latest_success(bundle, known).rows
     past_4n = known.events.past(shape.lookback + shape.num_before)
@@ -94,4 +124,4 @@ def universal_probs(
     }
     (probs,) = run_graph(bundle.predict, ["probs"], inputs)
     check_probabilities(probs, PREDICT_GRAPH)
-    return [known.own_behaviors.name_of(name) for name in ids], probs[:-1]
+    return ids, probs[:-1]

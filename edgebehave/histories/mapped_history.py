@@ -53,6 +53,7 @@ class MappedHistory:
     mark           version of the history that `events` has reached.
     network_state  a place for the `NetworkState` that a bundle computes from `events`, None before. It is
                    kept here so that it is dropped together with the events that it was computed from.
+    success_state  likewise for the `SuccessState` of the universal model.
     """
 
     def __init__(self, vocabulary: Vocabulary, capacity: int, mark: Mark, events: NamedEvents) -> None:
@@ -62,6 +63,7 @@ class MappedHistory:
         self.own_behaviors = PrivateNames(vocabulary.num_behaviors)
         self.own_locations = PrivateNames(vocabulary.num_locations)
         self.network_state: Any = None
+        self.success_state: Any = None
         self._last_unnamed = -1
         self.extend(mark, events)
 

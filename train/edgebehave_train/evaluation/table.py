@@ -22,6 +22,7 @@ from edgebehave_train.metrics.bootstrap import Interval, metric_intervals, paire
 from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.universal.own_names import LOOKUP_FILE
 
 EARLY_S = {"no query time": None, "asked 10 min early": 600, "asked 60 min early": 3600}
 """`ask_early_s` of the rows of a model that is asked in another way."""
@@ -141,6 +142,8 @@ def evaluate(
             add(f"{name}, network alone", "variant", *predict(checkpoint, on_time, experts="network"))
         if checkpoint.config.query_context != "none":
             for label, early_s in EARLY_S.items():
+                if early_s and (checkpoint.path / LOOKUP_FILE).exists():
+                    continue  # the lookup answers on time or without a time
                 early = part_targets(on_time.log, part_of_event(store, first.config.split), part, early_s)
                 add(f"{name}, {label}", "variant", *predict(checkpoint, early))
 
