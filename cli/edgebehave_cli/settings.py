@@ -39,10 +39,11 @@ def recipe(preset: str) -> "TrainConfig":
     return PRESETS[preset]()
 
 
-def starts_from_universal(begin: str, store: "EventStore") -> bool:
+def starts_from_universal(begin: str, store: "EventStore", *, is_plain: bool = False) -> bool:
     """Whether a training starts from the universal model, by the option --from. Raises ValueError for another word.
 
     auto: if the log is not too large, and every event has a behavior, as the universal model needs.
+    is_plain: a model without habits or without the time of the query was asked for, which auto leaves as it is.
     """
     from edgebehave.vocabulary import NO_BEHAVIOR
     from edgebehave_train.training.universal_start import MAX_EVENTS
@@ -55,7 +56,8 @@ def starts_from_universal(begin: str, store: "EventStore") -> bool:
             f"some events of {store.path} have no behavior, and the universal model needs one for each; "
             "use --from scratch, or ingest without --behavior"
         )
-    return begin == "universal" or (begin == "auto" and all_have_behaviors and store.num_events <= MAX_EVENTS)
+    is_fit = all_have_behaviors and not is_plain and store.num_events <= MAX_EVENTS
+    return begin == "universal" or (begin == "auto" and is_fit)
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:

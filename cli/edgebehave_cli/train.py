@@ -55,10 +55,11 @@ def train(
         refuse_with_resume(context, _SETTINGS)
         config = Checkpoint.open(out).config
     else:
+        is_plain = not habits or query_context == "none"
         settings: dict[str, Any] = {
             "query_context": query_context,
             "habits": habits,
-            "from_universal": starts_from_universal(from_, log) if habits or from_ != "auto" else False,
+            "from_universal": starts_from_universal(from_, log, is_plain=is_plain),
             "seed": seed,
             "split.by": split,
             "objective.name": objective,

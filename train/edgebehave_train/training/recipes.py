@@ -64,6 +64,10 @@ class TrainConfig(NetworkConfig):
             raise ValueError(f"data_share must lie in (0, 1], got {self.data_share}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.from_universal and self.query_context == "none":
+            raise ValueError(
+                "from_universal reads the time of the query: take query_context time, or start from scratch"
+            )
         if self.generation_weight <= 0:
             raise ValueError(f"generation_weight must be positive, got {self.generation_weight}")
         if not 0 < self.learning_rate < math.inf:
