@@ -45,7 +45,7 @@ def success(log_probs_T: Tensor, user_T: Tensor) -> Tensor:
 
 
 def fitted(features: Tensor, context: Tensor, target: Tensor, is_candidate: Tensor, fold: Tensor) -> Tensor:
-    """Scores (T, C) of features (T, C, K) whose powers are linear in a context (T, Z), each half fitted on the other."""
+    """Scores (T, C) of features (T, C, K), powers linear in a context (T, Z); each half by a fit to the other."""
     scores = torch.zeros(features.shape[:2])
     normal = (context - context.mean(0)) / context.std(0).clamp_min(1e-3)
     for half in (0, 1):
