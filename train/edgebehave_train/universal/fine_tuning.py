@@ -26,7 +26,8 @@ from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, Universal
 _QUERIES = 64
 _PAST = 320
 """Behaviors before the first query of a window: enough to train on, cheaper than the full reach."""
-_PAIRS_PER_STEP = 4 * 256**2
+_PAIRS_PER_STEP = 256**2
+"""Small steps: with four times as many pairs in one, Tokyo ended .02 nats and .006 HR@1 lower on validation."""
 _WARM_UP_STEPS = 30
 
 
@@ -41,7 +42,7 @@ class FineTuneConfig:
 
     least_passes: int = 2
     most_passes: int = 12
-    least_steps: int = 150
+    least_steps: int = 500
     learning_rate: float = 1e-3
     hidden_time: float = 0.1
     weight_decay: float = 0.01
