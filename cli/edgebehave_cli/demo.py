@@ -1,6 +1,7 @@
 """`edgebehave demo`: from a log to predictions on the device, in one command."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +9,9 @@ import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_table
-from edgebehave_cli.evaluation_table import show_table
+from edgebehave_cli.evaluation_table import UNIVERSAL, show_table
 from edgebehave_cli.progress import TrainingBar
-from edgebehave_cli.settings import recipe, with_settings
+from edgebehave_cli.settings import recipe, starts_from_universal, with_settings
 from edgebehave_cli.zone_question import zone_question
 
 if TYPE_CHECKING:  # annotations must not import torch
@@ -43,6 +44,7 @@ def demo(
     split: options.Split = "time",
     preset: options.Preset = "tiny",
     objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "dro",
+    from_: options.From = "auto",
     seed: options.Seed = 0,
 ) -> None:
     """Does it work on my data? Ingest, train, compare with every baseline, export, predict.
@@ -53,6 +55,7 @@ def demo(
 
     Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location location[/bold]
     """
+    import dataclasses
     import shutil
 
     from edgebehave_export.bundle import export_bundle
@@ -61,6 +64,9 @@ def demo(
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.logs.ingest import IngestConfig, ingest
     from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.universal_start import SHIPPED
+    from edgebehave_train.universal.answers import predict_targets
+    from edgebehave_train.universal.pretraining import load_universal
 
     started = time.monotonic()
 
@@ -111,14 +117,16 @@ def demo(
     ingest(IngestConfig(**columns, out=out / "store", overwrite=True), note, ask_zone=zone_question())
     store = EventStore.open(out / "store")
 
-    step(f"Train the {preset} model")
+    config = dataclasses.replace(config, from_universal=starts_from_universal(from_, store))
+    step(f"Train the {preset} model" + (", from the universal model" if config.from_universal else ""))
     if (out / "checkpoint" / "config.json").exists():  # of an earlier demo
         shutil.rmtree(out / "checkpoint")
     with TrainingBar() as bar:
         checkpoint = pretrain(store, config, out / "checkpoint", on_progress=bar.report)
 
     step("Compare it with every baseline, on events that were not trained on")
-    table = evaluate(store, [checkpoint], names=["edgebehave"], part="test")
+    universal = partial(predict_targets, load_universal(SHIPPED))
+    table = evaluate(store, [checkpoint], names=["edgebehave"], part="test", peers={UNIVERSAL: universal})
     show_table(table)
     if best and split == "time":  # the ceiling is that of the last events of every user
         print(best)
