@@ -1,5 +1,6 @@
 """`edgebehave demo`: from a log to predictions on the device, in one command."""
 
+import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def demo(
     from_: options.From = "auto",
     seed: options.Seed = 0,
 ) -> None:
-    """Does it work on my data? Ingest, train, compare with every baseline, export, predict.
+    """Does it work on my data? Ingest, train, compare with every baseline, export, predict, report.
 
     Example: [bold]edgebehave demo[/bold]
 
@@ -61,8 +62,10 @@ def demo(
     from edgebehave_export.bundle import export_bundle
     from edgebehave_export.parity.report import ParityError
     from edgebehave_train.evaluation.table import evaluate
+    from edgebehave_train.evaluation.verdict import verdict
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.logs.ingest import IngestConfig, ingest
+    from edgebehave_train.report.report import write_report
     from edgebehave_train.training.pretraining import pretrain
     from edgebehave_train.training.universal_start import SHIPPED
     from edgebehave_train.universal.answers import predict_targets
@@ -140,7 +143,16 @@ def demo(
 
     step("Predict with the SDK from the bundle (numpy and onnxruntime, no torch)")
     _show_predictions(out / "bundle", store)
-    note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
+
+    step("Write the report")
+    page, name = out / "report.html", log[0].name if log else "simulated log"
+    write_report(store, checkpoint, page, table=table, bundle=out / "bundle", name=name)
+    print(verdict(table))
+    kept = (checkpoint.training.universal or {}).get("kept")
+    if kept == "universal":
+        note("the bundle answers by the universal model as it is: on this log training did not make it better")
+    note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}; open {page} in a browser")
+    note(f"next: edgebehave predict {out / 'bundle'} --store {out / 'store'} --user {shlex.quote(store.users()[0])}")
 
 
 def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> None:
