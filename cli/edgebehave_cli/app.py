@@ -77,6 +77,7 @@ _EXTRA_OF_MODULE = {
     "torch": "train",
     "safetensors": "train",
     "duckdb": "train",
+    "pyarrow": "train",
     "scipy": "train",
     "matplotlib": "train",
     "jinja2": "train",

@@ -1,33 +1,57 @@
-"""`edgebehave predict`: the next behavior of a user of a log, from a bundle."""
+"""`edgebehave predict`: the next behavior of a user of a log, or of all of them, from a bundle."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgebehave_cli import options
-from edgebehave_cli.console import print_json, print_table
+from edgebehave_cli.console import note, print_json, print_table
+from edgebehave_cli.progress import ProgressBar
 from edgebehave_cli.settings import parse_moment
 
 
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle, from `edgebehave export`.")],
     store: options.PastStore,
-    user: options.PastUser,
+    user: Annotated[str | None, typer.Option(help="Name of the user to print predictions for.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File for the predictions of all users: scores.parquet or scores.csv."),
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --out: a file of user names, one a line; default: all.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --out: number of processes; default: one per core.")
+    ] = None,
     at: Annotated[
         str | None, typer.Option(help="Moment to predict for, ISO 8601 with a zone; default: not known.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many behaviors to show.")] = 5,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many behaviors of a user, at most.")] = 5,
     json: options.Json = False,
 ) -> None:
-    """Feed a user's events to the SDK and print the most probable next behaviors.
+    """Feed a user's events to the SDK and print the most probable next behaviors, or write those of all users.
+
+    The file has a row per user and rank, with the columns user, rank (1 is the most probable), behavior and
+    probability; docs/predictions.md describes it.
 
     Example: [bold]edgebehave predict runs/bundle -s runs/store --user u17[/bold]
+
+    Example: [bold]edgebehave predict runs/bundle -s runs/store -o scores.parquet --k 5[/bold]
     """
+    moment = parse_moment(at)
+    if out is not None and user is None:
+        _predict_all(bundle, store, out, users=users, workers=workers, at=moment, k=k, json=json)
+        return
+    if user is None:
+        raise ValueError("give --user NAME to print its predictions, or -o scores.parquet for those of all users")
+    if not (out is None and users is None and workers is None):
+        raise ValueError("--user prints the predictions of one user: leave out --out, --users and --workers")
     from edgebehave import Predictor
     from edgebehave_train.logs.event_store import EventStore
 
-    moment = parse_moment(at)
     log = EventStore.open(store)
     names = log.users()
     if user not in names:
@@ -45,3 +69,40 @@ def predict(
         ["behavior", "probability"],
         [[p.behavior, f"{p.probability:.3f}"] for p in predictions],
     )
+
+
+def _predict_all(
+    bundle: Path,
+    store: Path,
+    out: Path,
+    *,
+    users: Path | None,
+    workers: int | None,
+    at: datetime | None,
+    k: int,
+    json: bool,
+) -> None:
+    """Write the predictions of many users."""
+    from edgebehave_train.predictions.all_users import PredictionConfig, predict_all
+
+    names = None if users is None else _lines(users)
+    config = PredictionConfig(bundle=bundle, store=store, out=out, k=k, at=at, users=names, workers=workers)
+    with ProgressBar() as bar:
+        counts = predict_all(
+            config, lambda done, total: bar.show(done / total, f"{done:,} of {total:,} users", f"-> {out.name}")
+        )
+    if json:
+        print_json({"out": str(out), "num_users": counts.num_users, "num_rows": counts.num_rows})
+        return
+    note(f"{counts.num_rows:,} predictions for {counts.num_answered:,} users -> {out}")
+    if counts.num_answered < counts.num_users:
+        note(f"{counts.num_users - counts.num_answered:,} users have no behavior to predict, and no row")
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of names that are not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; --users takes a text file with a name per line") from None
+    return [line for line in text.split("\n") if line.strip()]

@@ -58,6 +58,10 @@ class ProgressBar:
         self._started_at = self._line_at = time.monotonic()
         self.share_before = share_before
 
+    def show_next(self) -> None:
+        """Let the next `show` print a line however short the time since the last one."""
+        self._line_at = -math.inf
+
     def show(self, share: float, before: str, after: str) -> None:
         """Show how much of the work is done.
 
@@ -161,30 +165,55 @@ class UniversalBar(ProgressBar):
 class TuningBar(ProgressBar):
     """A bar whose `report` takes the progress of `tune_progressively`."""
 
-    _is_scoring = False
+    _last_kind = ""
 
     def report(self, progress: "TuningProgress") -> None:
+        begins = progress.kind != self._last_kind
+        share = progress.step / max(1, progress.num_steps)
+        speed = f"{progress.samples_per_s:,.1f} samples/s"
         if progress.kind == "scoring":
-            if not self._is_scoring:
+            if begins:
                 note(f"{progress.stage}: looking for samples that the model mispredicts")
-                self.restart()
-            share = progress.step / max(1, progress.num_steps)
-            self.show(share, f"{progress.step} of at most {progress.num_steps} samples", "")
+                self._restart(share)
+            self.show(share, f"{progress.step} of at most {progress.num_steps} samples", speed)
         if progress.kind == "start":
             note(f"{progress.stage}: {progress.message}")
-            self.restart(progress.step / progress.num_steps)
+            self._restart(share)
         if progress.kind == "step":
+            if self._last_kind == "validation":
+                self._restart(share)  # its time is not that of steps
             self.show(
-                progress.step / progress.num_steps,
-                f"{progress.stage} {progress.step}/{progress.num_steps}",
-                f"loss {progress.loss:.4f}  {progress.samples_per_s:,.1f} samples/s",
+                share, f"{progress.stage} {progress.step}/{progress.num_steps}", f"loss {progress.loss:.4f}  {speed}"
             )
+        if progress.kind == "validating":
+            if begins:
+                self._restart(0.0)
+            self.show(share, f"{progress.stage} validates {progress.step}/{progress.num_steps}", speed)
         if progress.kind == "validation":
             note(
                 f"{progress.stage}: epoch {progress.epoch}/{progress.num_epochs}  "
                 f"loss {progress.loss:.4f}  validation {progress.validation_loss:.4f}  "
-                f"{progress.samples_per_s:,.1f} samples/s{'  best so far' if progress.is_best else ''}"
+                f"{speed}{'  best so far' if progress.is_best else ''}"
             )
         if progress.kind == "end":
             note(f"{progress.stage}: done, best validation loss {progress.validation_loss:.4f} nats per token")
-        self._is_scoring = progress.kind == "scoring"
+        self._last_kind = progress.kind
+
+    def _restart(self, share_before: float) -> None:
+        self.restart(share_before)
+        self.show_next()
+
+
+class QuestionsBar(ProgressBar):
+    """A bar for rows of questions, one row after the other, each with its speed and the time that it takes yet."""
+
+    _row, _begun_at = "", 0.0
+
+    def report(self, row: str, done: int, total: int) -> None:
+        if row != self._row:
+            self._row, self._begun_at = row, time.monotonic()
+            self.restart()
+            self.show_next()
+        seconds = time.monotonic() - self._begun_at
+        speed = f"  {done / seconds:,.1f} samples/s" if seconds and done else ""
+        self.show(done / max(1, total), row, f"{done} of {total} samples{speed}")

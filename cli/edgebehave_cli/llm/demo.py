@@ -22,6 +22,7 @@ _STAND_IN = {
     "balanced_tuning.learning_rate": "1e-3",
     "lora.rank": "16",
     "lora.alpha": "32",
+    "prompt.format": "sampled",
     "prompt.history": "10",
     "prompt.candidates": "none",
     "selection.pool": "3",
@@ -48,8 +49,8 @@ def demo(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Folder or hub id of a causal language model; default: a small stand-in that the "
-            "demo trains from scratch on made-up text."
+            help="Folder, GGUF file or hub id of a causal language model, or smollm2; default: a small "
+            "stand-in that the demo trains from scratch on made-up text."
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -62,7 +63,7 @@ def demo(
 
     Example: [bold]edgebehave llm demo[/bold]
 
-    Example: [bold]edgebehave llm demo --base HuggingFaceTB/SmolLM2-135M-Instruct[/bold]
+    Example: [bold]edgebehave llm demo --base smollm2[/bold]
     """
     started = time.monotonic()
     _claim(out, {"base": base, "seed": seed})

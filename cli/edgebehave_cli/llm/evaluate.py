@@ -7,7 +7,7 @@ import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_json
-from edgebehave_cli.progress import ProgressBar
+from edgebehave_cli.progress import QuestionsBar
 
 
 def evaluate(
@@ -60,14 +60,14 @@ def evaluate(
         seed=seed,
     )
     tuned = [TunedLLM.open(path) for path in models]
-    with ProgressBar() as bar:
+    with QuestionsBar() as bar:
         table = compare_language_models(
             EventStore.open(store),
             tuned,
             config,
             checkpoints=[Checkpoint.open(path) for path in edge or []],
             device=device,
-            on_progress=lambda row, done, total: bar.show(done / total, row, f"{done} of {total} samples"),
+            on_progress=bar.report,
         )
     if json:
         print_json(comparison_json(table, config, tuned))

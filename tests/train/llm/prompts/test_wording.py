@@ -23,7 +23,7 @@ SAMPLE = Sample(
     location="arcade",
     behavior=3,
 )
-FIXED = PromptConfig(candidates="vocabulary")
+FIXED = PromptConfig(format="sampled", candidates="vocabulary")
 
 WRITTEN = {
     "lines": """Lately (day hour place: behavior), oldest first:
@@ -81,6 +81,35 @@ def test_the_location_of_the_next_behavior_is_told_by_a_switch_only(form):
     assert told.count("arcade") == 1
     unknown = replace(SAMPLE, location=None)
     assert write_prompt(unknown, NAMES, replace(config, location_of_next=True)) == write_prompt(unknown, NAMES, config)
+
+
+def test_the_compact_format_begins_alike_and_tells_the_history_in_few_words():
+    config = PromptConfig(candidates="vocabulary")
+    assert config.format == "compact"
+    twice = replace(SAMPLE, history=[*SAMPLE.history, SAMPLE.history[-1], SAMPLE.history[-1]])
+    prompt = write_prompt(twice, NAMES, config)
+    assert (
+        prompt.user
+        == """Reply with one of these names and nothing else:
+reading news
+paying
+gaming
+
+The diary, oldest first:
+Mon
+8 @home reading news
+12 paying
+Tue
+0 reading news x3
+Sun 9 ?"""
+    )
+    there = write_prompt(SAMPLE, NAMES, replace(config, location_of_next=True)).user
+    assert there.endswith("\nSun 9 @arcade ?")
+    # The list is that of the model, in an order of its seed.
+    shuffled = [write_prompt(replace(SAMPLE, event=event), NAMES, PromptConfig()).user for event in range(5)]
+    assert len(set(shuffled)) == 1
+    orders = {write_prompt(SAMPLE, NAMES, PromptConfig(seed=seed)).user for seed in range(50)}
+    assert len(orders) == 6
 
 
 def test_the_format_of_a_sample_is_drawn_once_and_evenly():

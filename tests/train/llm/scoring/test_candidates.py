@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgebehave_train.llm.scoring import candidates as scoring
 from edgebehave_train.llm.scoring.candidate_trie import candidate_tries
 from edgebehave_train.llm.scoring.candidates import candidate_logprobs, score_candidates
+from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, shared_length
 
 END = 2
 # Shared beginnings, an answer that begins another, one of a single token, one of the end only.
@@ -258,3 +259,25 @@ def test_tries_hold_every_candidate_once(answers, max_nodes):
                 assert set(np.flatnonzero(trie.sees_NN[node])) == set(nodes[: n + 1])
             rebuilt[candidate] = tuple(tokens)
     assert [rebuilt[c] for c in range(len(answers))] == answers
+
+
+def test_a_beginning_that_prompts_share_runs_once_and_changes_nothing(model, monkeypatch):
+    beginning = prompts_of([40])[0]
+    prompts = [beginning + rest for rest in prompts_of([3, 11, 1, 30], seed=2)]
+    ran = []
+    monkeypatch.setattr(
+        SharedPrefix, "cache", lambda self, rows, plain=SharedPrefix.cache: ran.append(rows) or plain(self, rows)
+    )
+    found = candidate_logprobs(model, prompts, ANSWERS)
+    np.testing.assert_allclose(found[:, 1:], brute_force(model, prompts, ANSWERS)[:, 1:], atol=1e-3)
+    assert ran == [1, 4]  # once to compare tree and plain passes, once for all prompts
+    in_parts = candidate_logprobs(model, prompts, ANSWERS, max_batch_tokens=12)
+    np.testing.assert_allclose(in_parts[:, 1:], found[:, 1:], atol=1e-4)
+
+
+def test_the_shared_length_leaves_a_token_of_each_prompt():
+    long = list(range(10, 60))
+    assert shared_length([long, [*long, 3], [*long[:30], 4]]) == 30
+    assert shared_length([long, long]) == 49
+    assert shared_length([long, long[:20]]) == 19
+    assert shared_length([long, long[:10]]) == 0  # too few to be worth a pass

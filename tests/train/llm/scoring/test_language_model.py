@@ -4,17 +4,15 @@ import shutil
 import pytest
 import torch
 
+from edgebehave_train.llm.scoring.bases import base_version, resolve_base, template_version
 from edgebehave_train.llm.scoring.language_model import (
     LoraSettings,
     add_adapter,
-    base_version,
     context_length,
     load_adapter,
     load_language_model,
     merge_adapter,
-    resolve_base,
     save_adapter,
-    template_version,
 )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,6 +7,7 @@ import transformers
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
+from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll, head_at
 
 SAMPLES = [
@@ -75,6 +78,31 @@ def test_gradients_of_adapters_are_the_plain_ones(model):
     sum(plain_nll(adapted, sample) for sample in SAMPLES).backward()
     for gradient, parameter in zip(gradients, trained, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_a_prefix_that_runs_once_gives_the_plain_loss_and_gradients(model):
+    """Tokens that all samples share; their gradients go back through the prefix once."""
+    prefix_tokens = [21, 22, 23, 24, 25]
+    samples = [replace(one, prompt_ids=[*prefix_tokens, *one.prompt_ids]) for one in SAMPLES]
+    adapted = add_adapter(model, LoraSettings(rank=2), seed=0).double().eval()
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    whole = answer_nll(adapted, AnswerBatch.of(samples, torch.device("cpu")))
+    whole.sum().backward()
+    gradients = [p.grad.clone() for p in trained]
+    adapted.zero_grad()
+    prefix = SharedPrefix.of(adapted, prefix_tokens)
+    leaves = prefix.detached()
+    for part in (samples[:1], samples[1:]):
+        nll = answer_nll(adapted, AnswerBatch.of(part, torch.device("cpu"), len(prefix_tokens)), leaves)
+        torch.testing.assert_close(nll, whole[:1] if part == samples[:1] else whole[1:], atol=2e-5, rtol=1e-5)
+        nll.sum().backward()
+    prefix.backward(leaves)
+    for gradient, parameter in zip(gradients, trained, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-6, rtol=1e-6)
 
 
 def test_the_head_is_whole_again_afterwards(tiny_llama):

@@ -248,3 +248,62 @@ def test_a_config_with_the_old_name_of_location_of_next_opens(config):
     del content["prompt"]["location_of_next"]
     content["prompt"]["place_of_next"] = True
     assert BehaviorLMConfig.from_json(content).prompt == PromptConfig(history=3, location_of_next=True)
+
+
+def test_a_base_whose_context_is_shorter_than_the_prompt_is_refused(store, tiny_llama, config, tmp_path):
+    base = tmp_path / "short"
+    shutil.copytree(tiny_llama, base)
+    content = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(content | {"max_position_embeddings": 64}))
+    with pytest.raises(
+        ValueError, match=r"^a prompt with one past behavior has .* but the model reads 64 .*$"
+    ) as error:
+        run(store, base, config, tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_without_a_chat_template_is_tuned_with_a_warning(store, tiny_llama, config, tmp_path):
+    base = tmp_path / "plain"
+    shutil.copytree(tiny_llama, base)
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.warns(UserWarning, match=r"has no chat template; prompts are written plainly") as caught:
+        assert run(store, base, dataclasses.replace(config, stages=("anchor",)), tmp_path / "out").is_finished
+    assert not any("\n" in str(one.message) for one in caught if "chat template" in str(one.message))
+
+
+def test_a_selection_that_was_killed_predicts_no_sample_twice(store, tiny_llama, config, tmp_path, monkeypatch):
+    from edgebehave_train.llm.tuning import progressive_tuning
+
+    monkeypatch.setattr(progressive_tuning, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(progressive_tuning, "_PREDICTED_AT_ONCE", 3)
+    wanted = run(store, tiny_llama, config, tmp_path / "whole")
+
+    def kill(progress):
+        if progress.kind == "scoring" and progress.step >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tiny_llama, config, tmp_path / "out", on_progress=kill)
+    assert len(json.loads((tmp_path / "out" / "predicted.json").read_text())) == 3
+    told = []
+    resumed = resume_tuning(store, tmp_path / "out", device="cpu", on_progress=told.append)
+    assert next(one.step for one in told if one.kind == "scoring") == 6
+    assert same(resumed, wanted)
+    assert not (tmp_path / "out" / "predicted.json").exists()
+
+
+def test_a_name_that_begins_another_is_told_in_one_line(make_store, tiny_llama, config, tmp_path):
+    users = [
+        [(3600 * i, ("work", "work late", "home")[(i + user) % 3], "here") for i in range(12)] for user in range(30)
+    ]
+    settings = dataclasses.replace(config, stages=("all",))
+    with pytest.warns(UserWarning, match="1 names of behaviors begin others, as 'work'"):
+        tuned = run(make_store(users), tiny_llama, settings, tmp_path / "out")
+    model, tokenizer = tuned.load("cpu")
+    encoder = tuned.encoder(model, tokenizer)
+    ends = [answer == scored for answer, scored in zip(encoder.answers, encoder.candidates, strict=True)]
+    assert [tuned.names[c + 1] for c, has_end in enumerate(ends) if has_end] == ["work"]

@@ -58,7 +58,7 @@ def test_it_learns_and_reports_each_epoch(tiny_llama):
     assert result.best_loss == min(result.validation_loss)
     assert result.num_steps == 24
     kinds = [one.kind for one in told]
-    assert kinds == ["start", *(["step"] * 8 + ["validation"]) * 3, "end"]
+    assert kinds == ["start", *(["step"] * 8 + ["validating", "validation"]) * 3, "end"]
     assert told[-1].validation_loss == result.best_loss
     assert not model.training
 
@@ -68,7 +68,7 @@ def test_the_weights_of_the_best_epoch_are_kept(fresh):
     kept = []
 
     class Judged(tuning_loop.TuningLoop):
-        def validate(self):
+        def validate(self, report):
             kept.append(weights(self.model))
             return next(losses)
 
@@ -81,7 +81,7 @@ def test_the_weights_of_the_best_epoch_are_kept(fresh):
 
 def test_patience_ends_a_run_that_gets_no_better(fresh):
     class Worse(tuning_loop.TuningLoop):
-        def validate(self):
+        def validate(self, report):
             return float(self.epoch)
 
     config = TuningConfig(**QUICK | {"epochs": 8, "patience": 2})
@@ -119,6 +119,59 @@ def test_a_killed_run_goes_on_and_ends_the_same(fresh, tmp_path, monkeypatch, ki
     finished = fresh(dropout=0.1)
     assert tune(finished, train, validation, config, state_file=state) == wanted
     assert equal(weights(finished), weights(whole))
+
+
+def test_a_run_that_is_killed_while_it_validates_goes_on_behind_the_samples_that_are_done(fresh, tmp_path, monkeypatch):
+    config = TuningConfig(**QUICK | {"epochs": 1, "tokens_per_pass": 20})
+    train, validation = samples(16), samples(12, 1)
+    wanted = tune(fresh(), train, validation, config)
+    told = []
+
+    def kill(progress):
+        told.append(progress)
+        if progress.kind == "validating" and progress.step > 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning_loop, "_SAVE_EVERY_S", -1.0)
+    state = tmp_path / "resume.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        tune(fresh(), train, validation, config, state_file=state, on_progress=kill)
+    first = [one.step for one in told if one.kind == "validating"]
+    told.clear()
+    assert tune(fresh(), train, validation, config, state_file=state, on_progress=told.append) == wanted
+    again = [one.step for one in told if one.kind == "validating"]
+    assert again[-1] == 12
+    assert again[0] == first[-1]  # the pass after which it was killed, and none before it
+    assert not [one for one in told if one.kind == "step"]
+
+
+def test_shared_tokens_run_apart_and_change_nothing(fresh):
+    beginning = [21, 22, 23, 24]
+    begun = [
+        TokenizedSample(prompt_ids=[*beginning, *one.prompt_ids], answer_ids=one.answer_ids) for one in samples(20)
+    ]
+    train, validation = [*begun[:12], *samples(4, 2)], begun[12:]
+    # One batch: its order, which is by the lengths that run, cannot matter.
+    config = TuningConfig(**QUICK | {"batch_size": 16, "tokens_per_pass": 30})
+    found = []
+    for shared in ((), beginning):
+        model, told = fresh().double(), []  # Adam blows rounding up where a gradient is close to 0
+        result = tune(model, train, validation, config, shared=shared, on_progress=told.append)
+        assert ("after 4 shared ones" in told[0].message) == bool(shared)
+        found.append((result.best_loss, weights(model)))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    for name, value in found[0][1].items():
+        torch.testing.assert_close(value, found[1][1][name], atol=1e-5, rtol=0)
+
+
+def test_a_model_that_computes_otherwise_with_shared_tokens_runs_prompts_whole(fresh, monkeypatch):
+    model, told = fresh(), []
+    monkeypatch.setattr(tuning_loop.SharedPrefix, "of", lambda model, tokens: 1 / 0)
+    beginning = [21, 22, 23, 24]
+    begun = [TokenizedSample(prompt_ids=[*beginning, *one.prompt_ids], answer_ids=[5]) for one in samples(8)]
+    with pytest.warns(UserWarning, match="prompts run whole"):
+        tune(model, begun, begun, TuningConfig(**QUICK), shared=beginning, on_progress=told.append)
+    assert "shared" not in told[0].message
 
 
 def test_a_state_of_another_run_is_refused(fresh, tmp_path):

@@ -108,6 +108,7 @@ def compare_language_models(
     probs: dict[str, npt.NDArray[np.floating]] = {}
 
     def add_row(row: str, llm: Any, tokenizer: Any, tuned: TunedLLM) -> None:
+        on_progress(row, 0, len(samples))
         encoder = prompt_encoder(llm, tokenizer, tuned.names, tuned.config)
         probs[row] = sample_probs(llm, encoder, samples, on_progress=lambda done, total: on_progress(row, done, total))
 

@@ -181,8 +181,8 @@ def _plain(messages: Sequence[Message]) -> str:
     return "\n\n".join([*turns, "Assistant:\n"])
 
 
-def candidate_ids(names: Sequence[str], chat: ChatFormat) -> list[list[int]]:
-    """The answer of each behavior in token ids: entry c is behavior c + 1.
+def answer_ids(names: Sequence[str], chat: ChatFormat) -> list[list[int]]:
+    """The answer of each behavior in token ids, the end of the turn included: entry c is behavior c + 1.
 
     names  (V,) readable names by behavior id; the first, which stands for unknown, is left out.
     Raises ValueError for a name of which the tokenizer leaves nothing, and for two behaviors that
@@ -204,6 +204,17 @@ def candidate_ids(names: Sequence[str], chat: ChatFormat) -> list[list[int]]:
     return answers
 
 
+def without_needless_ends(answers: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The answers without the token that ends a turn, but where a name begins another name.
+
+    After a whole name that begins no other nothing else can follow, so its end says nothing about which behavior
+    comes. It would cost one more token for each behavior.
+    """
+    names = {tuple(answer[:-1]) for answer in answers}
+    begins_another = {name[:n] for name in names for n in range(1, len(name))} & names
+    return [list(answer) if tuple(answer[:-1]) in begins_another else list(answer[:-1]) for answer in answers]
+
+
 class PromptEncoder:
     """Samples in the token ids of one model.
 
@@ -212,7 +223,9 @@ class PromptEncoder:
     config       how samples are put into words.
     max_context  tokens that the model can read, prompt and answer together: of a Hugging Face
                  model `config.max_position_embeddings`, or less to save memory.
-    candidates   `candidate_ids` of the names; raises the errors of that function.
+    answers      `answer_ids` of the names, for tuning; raises the errors of that function.
+    candidates   the tokens whose probability is that of a behavior: the answers, in the compact
+                 format `without_needless_ends`.
     """
 
     def __init__(self, chat: ChatFormat, names: Sequence[str], config: PromptConfig, max_context: int) -> None:
@@ -220,7 +233,8 @@ class PromptEncoder:
         self.names = names
         self.config = config
         self.max_context = max_context
-        self.candidates = candidate_ids(names, chat)
+        self.answers = answer_ids(names, chat)
+        self.candidates = without_needless_ends(self.answers) if config.format == "compact" else self.answers
 
     def encode(self, sample: Sample) -> TokenizedSample:
         """Prompt and answer of a sample.
@@ -228,7 +242,7 @@ class PromptEncoder:
         A prompt that leaves no room for the longest candidate loses the oldest part of its
         history, as little as possible. Raises ValueError if a history of one behavior is still too long.
         """
-        room = self.max_context - max(map(len, self.candidates))
+        room = self.max_context - max(map(len, self.answers))
         prompt_ids = self._prompt_ids(sample)
         if len(prompt_ids) > room:
             shown = sample.history[-self.config.history :]
@@ -247,7 +261,7 @@ class PromptEncoder:
                     "take a model with a longer context"
                 )
             prompt_ids = with_last(num_fitting)
-        return TokenizedSample(prompt_ids=prompt_ids, answer_ids=self.candidates[sample.behavior - 1])
+        return TokenizedSample(prompt_ids=prompt_ids, answer_ids=self.answers[sample.behavior - 1])
 
     def encode_all(self, samples: Sequence[Sample], max_tokens: int | None = None) -> EncodedSamples:
         """Samples for training, without those of more than `max_tokens`, answer included."""

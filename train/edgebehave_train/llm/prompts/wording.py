@@ -1,29 +1,37 @@
 """The wording of prompts that ask a language model for the next behavior of a person.
 
 A prompt has the five parts of BehaviorLM (arXiv 2505.17682): task, role, history, candidates and
-answer. It has one of three formats with our own wording, so that a tuned model learns the question
-and not one phrasing of it. The position of a sample in the log determines its format and the order
-of its candidates, in training and in testing.
+answer, in our own wording.
 
-Words cost time on a device, therefore an event of the history is one short line such as
-`Mon 08 home: reading news`. Each candidate has a line, because a name after a line break has the
-same tokens as the answer, which begins a line, too.
+The compact format begins with task, role and candidates. They are the same for all samples of a model, so that a
+model reads them once for all questions. The history comes last and is short: a line for each hour, repeated
+behaviors as `x2`, the location where it changes.
+
+The other three formats, `lines`, `diary` and `records`, are for tuning on varied wording, so that a tuned model
+learns the question and not one phrasing of it. The position of a sample in the log determines which of the three it
+gets ("sampled") and the order of its candidates, in training and in testing. Models tuned before the compact format
+have these. An event of the history is one line such as `Mon 08 home: reading news`.
+
+Each candidate has a line, because a name after a line break has the same tokens as the answer, which begins a line,
+too.
 """
 
 # V behaviors, id 0 included
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, get_args
 
 import numpy as np
 
-from edgebehave_train.llm.prompts.samples import NUM_HISTORY, Sample
+from edgebehave_train.llm.prompts.samples import Sample
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 Format = Literal["lines", "diary", "records"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+"""The formats that "sampled" draws from."""
 CandidateOrder = Literal["shuffled", "vocabulary", "none"]
 
 
@@ -31,9 +39,12 @@ CandidateOrder = Literal["shuffled", "vocabulary", "none"]
 class PromptConfig:
     """Settings of the wording; kept with a tuned model, whose prompts must stay the same.
 
-    format         one of FORMATS for every sample, or "sampled": one of the three for each.
-    history        past behaviors shown at most, 1 or more.
-    candidates     list of the behaviors. "shuffled": an order of its own for each sample.
+    format         "compact": candidates first, the same for all samples; or one of FORMATS for every
+                   sample; or "sampled": one of the three for each.
+    history        past behaviors shown at most, 1 or more; the paper shows 20, at almost twice the
+                   cost of a question in the compact format.
+    candidates     list of the behaviors. "shuffled": an order of its own for each sample, in the
+                   compact format for each seed.
                    "vocabulary": the most frequent first; a model that is tuned on frequent
                    behaviors only then learns to ignore the end of the list, where the rare ones
                    are. "none": no list; prompts are much shorter, and only a tuned model knows
@@ -43,15 +54,17 @@ class PromptConfig:
     seed           of the formats and orders, 0 or more.
     """
 
-    format: Format | Literal["sampled"] = "sampled"
-    history: int = NUM_HISTORY
+    format: Format | Literal["compact", "sampled"] = "compact"
+    history: int = 10
     candidates: CandidateOrder = "shuffled"
     location_of_next: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.format not in ("sampled", *FORMATS):
-            raise ValueError(f"prompt: format must be sampled or one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.format not in ("compact", "sampled", *FORMATS):
+            raise ValueError(
+                f"prompt: format must be compact, sampled or one of {', '.join(FORMATS)}, got {self.format!r}"
+            )
         if self.candidates not in get_args(CandidateOrder):
             raise ValueError(
                 f"prompt: candidates must be one of {', '.join(get_args(CandidateOrder))}, got {self.candidates!r}"
@@ -83,7 +96,8 @@ def write_prompt(sample: Sample, names: Sequence[str], config: PromptConfig) -> 
     A history longer than that of the config loses its oldest part.
     """
     # One stream per sample, drawn in this order: a fixed format leaves the orders as they were.
-    generator = np.random.default_rng([config.seed, sample.event])
+    is_compact = config.format == "compact"
+    generator = np.random.default_rng([config.seed] if is_compact else [config.seed, sample.event])
     drawn = FORMATS[generator.integers(len(FORMATS))]
     listed: Sequence[str] = ()
     if config.candidates == "vocabulary":
@@ -160,4 +174,29 @@ def _records(past: _Past, candidates: str, moment: tuple[str, str], location: st
     return system, user
 
 
-_WRITERS: dict[Format, _Writer] = {"lines": _lines, "diary": _diary, "records": _records}
+def _compact(past: _Past, candidates: str, moment: tuple[str, str], location: str | None) -> tuple[str, str]:
+    lines: list[str] = []
+    where = None
+    for day, of_day in groupby(past, key=lambda event: event[0]):
+        lines.append(day)
+        for hour, of_hour in groupby(of_day, key=lambda event: event[1]):
+            entries = []
+            for (there, behavior), run in groupby(of_hour, key=lambda event: event[2:]):
+                moved = f"@{there} " if there and there != where else ""
+                times = len(list(run))
+                entries.append(f"{moved}{behavior}{f' x{times}' if times > 1 else ''}")
+                where = there or where
+            lines.append(f"{int(hour)} {', '.join(entries)}")
+    lines.append(f"{moment[0]} {int(moment[1])}{f' @{location}' if location else ''} ?")
+    system = (
+        "You know the routines of the owner of this phone. Their diary tells day, hour, @place where it changes, and "
+        "behaviors. Tell the behavior that stands at the question mark."
+    )
+    user = _joined(
+        candidates and f"Reply with one of these names and nothing else:\n{candidates}",
+        "The diary, oldest first:\n" + "\n".join(lines),
+    )
+    return system, user
+
+
+_WRITERS: dict[str, _Writer] = {"compact": _compact, "lines": _lines, "diary": _diary, "records": _records}

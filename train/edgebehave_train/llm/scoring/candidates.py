@@ -3,7 +3,8 @@
     log p(answer | prompt) = sum_t log p(answer_t | prompt, answer_<t), the turn's end included
     p(behavior) = softmax of that over the candidates
 
-The prompt runs once and leaves its keys and values in a cache. All candidates then run in one more
+A beginning that all prompts share (task and list of behaviors, see `wording.py`) runs once for all of them.
+The rest of a prompt runs once and leaves its keys and values in a cache. All candidates then run in one more
 forward pass, as a tree of their shared beginnings (`candidate_trie.py`) in which a token attends to
 the prompt and to its own ancestors. This equals the plain forward passes over prompt + candidate if
 the model takes a 4D attention mask, positions and a cache, and attends back without limit. The tree
@@ -11,9 +12,8 @@ of each model is first compared with its plain passes. Where they differ, or a s
 shorter than the prompt, the plain passes are used, which are slower, with a warning.
 """
 
-# B prompts of a batch, L tokens of its longest prompt, N nodes, C candidates, V = C + 1 behaviors
+# B prompts of a batch, L tokens of its longest prompt, N nodes, C candidates, V = C + 1 behaviors, P shared tokens
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,9 @@ import torch
 from torch import Tensor
 
 from edgebehave_train.llm.scoring.candidate_trie import CandidateTrie, candidate_tries
+from edgebehave_train.llm.scoring.fast_linear import fast_linear
 from edgebehave_train.llm.scoring.language_model import context_length
+from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argument, shared_length, takes
 
 FloatArray = npt.NDArray[np.float32]
 TokenLists = Sequence[Sequence[int]]
@@ -90,38 +92,47 @@ def candidate_logprobs(
         reason = _why_not_tree(model, max(prompts, key=len), candidate_ids)
         if reason:
             warnings.warn(f"candidates are scored one by one: {reason}", stacklevel=2)
+        prefix = None
+        if not reason and len(prompts) > 1 and (shared := shared_length(prompts)):
+            prefix = SharedPrefix.of(model, prompts[0][:shared])
         done = 0
-        for batch in _prompt_batches(prompts, max_batch_tokens):
+        for batch in _prompt_batches(model, prompts, max_batch_tokens, len(prefix) if prefix else 0):
             asked = [prompts[i] for i in batch]
             if reason:
                 scores_BC = torch.stack([_plain_logprobs(model, prompt, candidate_ids) for prompt in asked])
             else:
-                scores_BC = _tree_logprobs(model, asked, candidate_ids)
+                scores_BC = _tree_logprobs(model, asked, candidate_ids, prefix)
             logprobs[batch, 1:] = scores_BC.cpu().numpy()
             done += len(batch)
             on_progress(done, len(prompts))
     return logprobs
 
 
-def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -> Tensor:
-    """(B, C): the prompts once, but for their last tokens, which are the roots of the trees."""
+def _tree_logprobs(
+    model: Any, prompts: TokenLists, candidate_ids: TokenLists, prefix: SharedPrefix | None = None
+) -> Tensor:
+    """(B, C): the prompts once, but for their last tokens, which are the roots of the trees.
+
+    prefix  tokens with which all prompts begin, and which ran already.
+    """
     from transformers import DynamicCache
 
     device = _device(model)
     rows = len(prompts)
     length_B = torch.tensor([len(prompt) for prompt in prompts], device=device)
     num_cached = int(length_B.max()) - 1
+    num_shared = len(prefix) if prefix else 0
     # Without the model's config every layer keeps all it saw; a window would drop what trees share.
-    cache = DynamicCache()
-    if num_cached:
+    cache = prefix.cache(rows) if prefix else DynamicCache()
+    if num_cached > num_shared:
         # Padding comes last, where no token of the prompt looks; the trees' mask hides it.
-        padded = [[*prompt[:-1], *[0] * (num_cached + 1 - len(prompt))] for prompt in prompts]
+        padded = [[*prompt[num_shared:-1], *[0] * (num_cached + 1 - len(prompt))] for prompt in prompts]
         ids_BL = torch.tensor(padded, device=device)
         model(
             input_ids=ids_BL,
-            attention_mask=torch.ones_like(ids_BL),
+            attention_mask=ids_BL.new_ones(rows, num_cached),
             use_cache=True,
-            **_cache(model, cache),
+            **cache_argument(model, cache),
             **_keep_logits(model, 1),
         )
     is_cached_BL = torch.arange(num_cached, device=device) < (length_B - 1)[:, None]
@@ -137,15 +148,15 @@ def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists) -
             attention_mask=_tree_mask(trie, is_cached_BL, model.dtype),
             position_ids=position_BN,
             use_cache=True,
-            **_cache(model, cache),
+            **cache_argument(model, cache),
         ).logits
         cache.crop(-nodes)
         node_S, next_S, candidate_S = (
             torch.from_numpy(steps).to(device) for steps in (trie.node_S, trie.next_S, trie.candidate_S)
         )
         assert logits_BNW.shape[:2] == (rows, nodes)
-        normalizer_BN = logits_BNW.float().logsumexp(-1)
-        step_BS = logits_BNW[:, node_S, next_S].float() - normalizer_BN[:, node_S]
+        # Row by row: the log-probabilities of one tree fit into the processor's cache, those of all do not.
+        step_BS = torch.stack([logits_NW.float().log_softmax(-1)[node_S, next_S] for logits_NW in logits_BNW])
         scores_BC.index_add_(1, candidate_S, step_BS.double())
     return scores_BC.float()
 
@@ -197,7 +208,9 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     checked = [*longest_first[: _NUM_CHECKED - 1], longest_first[-1]]
     plain = _plain_logprobs(model, prompt, checked)
     try:
-        tree = _tree_logprobs(model, [prompt], checked)[0]
+        half = len(prompt) // 2
+        prefix = SharedPrefix.of(model, prompt[:half]) if half else None
+        tree = _tree_logprobs(model, [prompt], checked, prefix)[0]
     except Exception as error:  # a model of unknown type may fail in any way with a mask or a cache
         return f"{type(model).__name__} does not run candidates as a tree ({error})"
     gap = float((tree - plain).abs().max())
@@ -234,12 +247,17 @@ def _check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) ->
         )
 
 
-def _prompt_batches(prompts: TokenLists, max_batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of prompts that run together: longest first, of similar length, so with little padding."""
+def _prompt_batches(model: Any, prompts: TokenLists, max_batch_tokens: int, num_shared: int) -> Iterator[list[int]]:
+    """Indices of prompts that run together: longest first, of similar length, so with little padding.
+
+    num_shared  tokens that they share; these do not run, but each row keeps a copy of their keys and values.
+    """
     batch: list[int] = []
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for i in order:
-        if batch and (len(batch) + 1) * len(prompts[batch[0]]) > max_batch_tokens:
+        rows, longest = len(batch) + 1, len(prompts[batch[0]]) if batch else 0
+        too_many_tokens = rows * (longest - num_shared) > max_batch_tokens
+        if batch and (too_many_tokens or rows * longest * _cache_floats(model) > _MAX_FLOATS):
             yield batch
             batch = []
         batch.append(i)
@@ -260,7 +278,7 @@ def _measuring(model: Any) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), fast_linear(model):
             yield
     finally:
         model.train(was_training)
@@ -283,21 +301,20 @@ def _num_heads(model: Any) -> int:
     return int(getattr(_config(model), "num_attention_heads", None) or 1)
 
 
+def _cache_floats(model: Any) -> int:
+    """Numbers that the cache of one token holds, as far as the config tells."""
+    config = _config(model)
+    heads = getattr(config, "num_key_value_heads", None) or _num_heads(model)
+    width = getattr(config, "head_dim", None) or int(getattr(config, "hidden_size", 0)) // _num_heads(model)
+    return max(1, 2 * int(getattr(config, "num_hidden_layers", 1)) * int(heads) * int(width))
+
+
 def _device(model: Any) -> torch.device:
     device = model.get_input_embeddings().weight.device
     assert isinstance(device, torch.device)
     return device
 
 
-def _cache(model: Any, cache: Any) -> dict[str, Any]:
-    """The argument that holds the cache: transformers 5.24 calls it `cache`, earlier versions `past_key_values`."""
-    return {"cache" if _takes(model, "cache") else "past_key_values": cache}
-
-
 def _keep_logits(model: Any, number: int) -> dict[str, int]:
     """The argument that limits the output to the last logits, for models that take it."""
-    return {"logits_to_keep": number} if _takes(model, "logits_to_keep") else {}
-
-
-def _takes(model: Any, argument: str) -> bool:
-    return argument in inspect.signature(_base(model).forward).parameters
+    return {"logits_to_keep": number} if takes(model, "logits_to_keep") else {}

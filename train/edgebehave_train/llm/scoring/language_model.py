@@ -3,22 +3,26 @@
 Weights are read from safetensors alone, and no code that comes with a model is run.
 """
 
-import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgebehave_train.llm.scoring.bases import (
+    ADAPTER,
+    INDEX,
+    first_line,
+    local_base,
+    one_line_errors,
+    require_safetensors,
+)
 from edgebehave_train.training.hardware import choose_device
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
@@ -51,7 +55,7 @@ class LoraSettings:
 def load_language_model(base: str | Path, *, device: str = "auto", precision: str = "auto") -> tuple[Any, Any]:
     """A causal language model in evaluation mode and its tokenizer.
 
-    base       a folder (then nothing is downloaded) or an id of the Hugging Face hub.
+    base       see `bases.py`; nothing is downloaded but for an id of the Hugging Face hub.
     device     auto, cpu, cuda or mps.
     precision  of the weights: float32, bfloat16, or auto: bfloat16 on CUDA, float32 elsewhere.
     Raises ValueError if base is not a causal language model with safetensors weights, or cannot
@@ -60,13 +64,14 @@ def load_language_model(base: str | Path, *, device: str = "auto", precision: st
     import transformers
 
     where = choose_device(device)
-    source = resolve_base(base)
+    source = local_base(base)
     dtype = weights_dtype(where, precision)
-    with _one_line_errors(base):
+    with one_line_errors(base):
         config = transformers.AutoConfig.from_pretrained(source, **_limits(source))
     _require_causal(config, base)
-    with _one_line_errors(base):
+    with one_line_errors(base):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **_limits(source))
+        _require_safetensors_of_hub(source)
         model = _load_weights(source, config, dtype)
     return model.to(where).eval(), tokenizer
 
@@ -79,60 +84,6 @@ def weights_dtype(device: torch.device, precision: str) -> torch.dtype:
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if is_fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
-def resolve_base(base: str | Path) -> str:
-    """The folder of a model as an absolute path, or an id of the hub unchanged.
-
-    An existing folder is preferred to an id of the same name. Raises ValueError for a path that is
-    no model, and for a model whose weights are pickled.
-    """
-    folder = Path(base).expanduser()
-    if not folder.is_dir():
-        text = str(base)
-        if isinstance(base, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
-            raise ValueError(f"there is no folder {base}; give the folder of a model or a hub id")
-        return text
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{base} is not a language model: the folder has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(file.name for end in ("bin", "pt", "pth") for file in folder.glob(f"*.{end}"))
-        raise ValueError(
-            f"{base} holds pickled weights alone ({pickled[0]}), which are never read; convert "
-            "them to safetensors with save_pretrained"
-            if pickled
-            else f"{base} has no weights: a file model.safetensors is missing"
-        )
-    return str(folder.resolve())
-
-
-def base_version(base: str | Path, model: Any = None) -> str:
-    """A string that identifies the state of a base.
-
-    Returns  "sha256:..." over config, weights and tokenizer of a folder; for a hub id the commit
-             that `model` was loaded from, or "" if the model does not know.
-    """
-    source = resolve_base(base)
-    if not os.path.isabs(source):
-        return str(getattr(getattr(model, "config", None), "_commit_hash", None) or "")
-    return _digest(
-        file
-        for file in sorted(Path(source).iterdir())
-        if file.suffix == ".safetensors" or file.name in ("config.json", "tokenizer.json")
-    )
-
-
-def template_version(base: str | Path) -> str:
-    """A string that identifies how a base writes prompts, which `base_version` does not cover.
-
-    Returns  "sha256:..." over the chat template and the tokenizer's settings of a folder; "" for a
-             hub id, whose commit covers them.
-    """
-    source = resolve_base(base)
-    if not os.path.isabs(source):
-        return ""
-    files = (Path(source) / name for name in _TEMPLATE_FILES)
-    return _digest(file for file in files if file.is_file())
 
 
 def context_length(model: Any) -> int | None:
@@ -175,7 +126,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
         # A folder that lacks the file would otherwise be looked up on the hub, so: checked above.
         adapted = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} does not fit the base: {_first_line(error)}") from None
+        raise ValueError(f"{folder} does not fit the base: {first_line(error)}") from None
     return adapted if trainable else adapted.eval()
 
 
@@ -191,19 +142,22 @@ def merge_adapter(model: Any) -> Any:
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
 
-def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _limits(source: str) -> dict[str, Any]:
     """Arguments that forbid code of the model, and for a folder access to the hub."""
     return {"trust_remote_code": False, "local_files_only": os.path.isabs(source)}
+
+
+def _require_safetensors_of_hub(source: str) -> None:
+    """Raises ValueError if a hub id has an index of weights that names other files, or adapters of another base."""
+    from transformers.utils.hub import cached_file
+
+    if os.path.isabs(source):
+        return  # `resolve_base` has checked the folder
+    quietly = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
+    if index := cached_file(source, INDEX, **quietly):
+        require_safetensors(Path(index), source)
+    if cached_file(source, ADAPTER, **quietly):
+        raise ValueError(f"{source} holds adapters of another model; give that model, or merge them")
 
 
 def _load_weights(source: str, config: Any, dtype: torch.dtype) -> Any:
@@ -235,23 +189,3 @@ def _require_causal(config: Any, base: str | Path) -> None:
             f"{base} is not a causal language model but {', '.join(named) or config.model_type}; "
             "take one that continues text (...ForCausalLM)"
         )
-
-
-@contextmanager
-def _one_line_errors(base: str | Path) -> Iterator[None]:
-    """Turns an error of the libraries about a base into a ValueError of one line."""
-    try:
-        yield
-    except Exception as error:  # tokenizers raises the class itself
-        text = str(error)
-        if isinstance(error, OSError) and ("offline" in text or "connect" in text):
-            raise ValueError(
-                f"{base} is not on this machine and the hub cannot be reached; go online once, "
-                "or give the folder of a model"
-            ) from error
-        raise ValueError(f"{base} cannot be loaded: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

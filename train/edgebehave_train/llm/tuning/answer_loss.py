@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,9 @@ class AnswerBatch:
     num_samples: int
 
     @classmethod
-    def of(cls, samples: Sequence[TokenizedSample], device: torch.device) -> "AnswerBatch":
-        rows = [[*one.prompt_ids, *one.answer_ids] for one in samples]
+    def of(cls, samples: Sequence[TokenizedSample], device: torch.device, num_shared: int = 0) -> "AnswerBatch":
+        """The samples without their first tokens, as many as a prefix has run already."""
+        rows = [[*one.prompt_ids[num_shared:], *one.answer_ids] for one in samples]
         length = max(map(len, rows))
         token = torch.zeros((len(rows), length), dtype=torch.int64)
         where: list[int] = []
@@ -47,7 +49,7 @@ class AnswerBatch:
         sample: list[int] = []
         for i, (row, one) in enumerate(zip(rows, samples, strict=True)):
             token[i, : len(row)] = torch.tensor(row)
-            first = i * length + len(one.prompt_ids) - 1
+            first = i * length + len(one.prompt_ids) - num_shared - 1
             where += range(first, first + len(one.answer_ids))
             target += one.answer_ids
             sample += [i] * len(one.answer_ids)
@@ -60,14 +62,21 @@ class AnswerBatch:
         )
 
 
-def answer_nll(model: Any, batch: AnswerBatch) -> Tensor:
+def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = None) -> Tensor:
     """(S,) float32: mean negative log-likelihood of the tokens of each answer, in nats.
 
+    prefix  the tokens before those of the batch, the same for all samples.
     The mean, not the sum: a sample has the same weight whatever the length of its answer, so that the
     share of conversations in a mixture is their share of the loss.
     """
     with head_at(model, batch.where):
-        logits_1MW = model(input_ids=batch.token_ST, use_cache=False).logits
+        if prefix is None:
+            logits_1MW = model(input_ids=batch.token_ST, use_cache=False).logits
+        else:
+            rows, length = batch.token_ST.shape
+            seen = batch.token_ST.new_ones(rows, len(prefix) + length)
+            cache = cache_argument(model, prefix.cache(rows))
+            logits_1MW = model(input_ids=batch.token_ST, attention_mask=seen, use_cache=True, **cache).logits
     nll_M = F.cross_entropy(logits_1MW[0].float(), batch.target, reduction="none")
     total_S = nll_M.new_zeros(batch.num_samples).index_add(0, batch.sample, nll_M)
     return total_S / torch.bincount(batch.sample, minlength=batch.num_samples)

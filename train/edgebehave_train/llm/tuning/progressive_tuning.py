@@ -21,13 +21,12 @@ from edgebehave_train.llm.prompts.behavior_names import read_name_table, readabl
 from edgebehave_train.llm.prompts.conversations import encode_conversations, read_conversations
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
+from edgebehave_train.llm.scoring.bases import base_version, resolve_base, template_version
 from edgebehave_train.llm.scoring.language_model import (
     add_adapter,
-    base_version,
     load_language_model,
-    resolve_base,
-    template_version,
 )
+from edgebehave_train.llm.scoring.shared_prefix import shared_length
 from edgebehave_train.llm.tuning.anchor_selection import anchor_behaviors, draw, with_auxiliary
 from edgebehave_train.llm.tuning.balanced_selection import KINDS, SelectionConfig, select_balanced
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
@@ -43,6 +42,10 @@ from edgebehave_train.llm.tuning.tuning_loop import TuningProgress, tune
 from edgebehave_train.logs.event_store import EventStore
 
 OnProgress = Callable[[TuningProgress], None]
+
+PREDICTED_FILE = "predicted.json"
+_PREDICTED_AT_ONCE = 64  # samples between two moments at which a selection can save what it predicted
+_SAVE_EVERY_S = 45.0  # and the time of 64 samples: a minute
 
 # Streams of random numbers, one per purpose, so that a change of one leaves the others.
 _TRAINING, _VALIDATION, _AUXILIARY, _SELECTION = range(4)
@@ -61,7 +64,7 @@ def tune_progressively(
 ) -> TunedLLM:
     """Tune a language model on the training part of a store, stage by stage.
 
-    base       a folder or hub id of a causal language model; or the folder of a tuned one, whose
+    base       a causal language model, see `scoring/bases.py`; or the folder of a tuned one, whose
                adapters the stages tune: then split, prompt, lora and names must be its own.
     out        a new folder.
     names      table of readable names, see `read_name_table`; default: those of the vocabulary.
@@ -148,6 +151,15 @@ class StagedTuning:
             model, tokenizer = load_language_model(base, device=device)
         # Mistakes are found before the folder is made.
         self.encoder = prompt_encoder(model, tokenizer, names, config)
+        self.encoder.encode(self.train[0])  # of one that cannot be written this tells why
+        both = zip(names[1:], self.encoder.answers, self.encoder.candidates, strict=True)
+        begin = [name for name, answer, scored in both if len(answer) == len(scored)]
+        if begin and config.prompt.format == "compact":
+            warnings.warn(
+                f"{len(begin)} names of behaviors begin others, as {begin[0]!r}: the end of their answers is scored, "
+                "too; a table of other readable names (--names) avoids that",
+                stacklevel=3,
+            )
         for stage in config.stages:
             for samples in (self.train, self.validation):
                 if not len(_of_category(stage, samples, self.anchor_V)):
@@ -216,11 +228,18 @@ class StagedTuning:
         else:
             train, notes["num_too_long"] = self._encoded(self.train, self._of_stage(stage, "training"))
         num_samples = len(train)
+        shared = train[0].prompt_ids[: shared_length([one.prompt_ids for one in train])] if train else ()
         if stage in ("anchor", "tail"):
             train = with_auxiliary(train, self.auxiliary, self.config.auxiliary_ratio, self._rng(_AUXILIARY))
         validation, _ = self._encoded(self.validation, self._of_stage(stage, "validation"))
         result = tune(
-            self.model, train, validation, self.config.tuning_of(stage), state_file=state_file, on_progress=report
+            self.model,
+            train,
+            validation,
+            self.config.tuning_of(stage),
+            shared=shared,
+            state_file=state_file,
+            on_progress=report,
         )
         self.tuned.save_adapter(self.model)
         done = {
@@ -276,19 +295,30 @@ class StagedTuning:
 
     def _select(self, file: Path, report: OnProgress) -> None:
         """Choose the samples of the balanced stage and write the choice into a file."""
-        config, num_predicted = self.config.selection, 0
+        config = self.config.selection
         at_most = int(np.minimum(np.bincount(self.train.behavior), config.pool * config.per_behavior).sum())
+        predicted_file = self.tuned.path / PREDICTED_FILE
+        predicted: dict[str, int] = read_json(predicted_file) if predicted_file.is_file() else {}
+        started, num_before, saved_at = time.monotonic(), len(predicted), time.monotonic()
 
         def predict(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-            nonlocal num_predicted
+            nonlocal saved_at
+            missing = np.array([i for i in index.tolist() if str(i) not in predicted], np.int64)
+            for first in range(0, len(missing), _PREDICTED_AT_ONCE):
+                asked = missing[first : first + _PREDICTED_AT_ONCE]
 
-            def show(done: int, total: int) -> None:
-                step = num_predicted + done
-                report(TuningProgress(kind="scoring", epoch=0, step=step, num_epochs=0, num_steps=at_most))
+                def show(done: int, total: int) -> None:
+                    step = len(predicted) + done
+                    speed = (step - num_before) / max(time.monotonic() - started, 1e-9)
+                    counts: dict[str, Any] = {"epoch": 0, "num_epochs": 0, "num_steps": at_most}
+                    report(TuningProgress(kind="scoring", step=step, samples_per_s=speed, **counts))
 
-            probs = sample_probs(self.model, self.encoder, self.train.take(index), on_progress=show)
-            num_predicted += len(index)
-            return probs.argmax(1)
+                probs = sample_probs(self.model, self.encoder, self.train.take(asked), on_progress=show)
+                predicted.update(zip(map(str, asked.tolist()), probs.argmax(1).tolist(), strict=True))
+                if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    write_json(predicted_file, predicted)
+                    saved_at = time.monotonic()
+            return np.array([predicted[str(i)] for i in index.tolist()], np.int64)
 
         chosen = select_balanced(self.train.behavior, predict, self.anchor_V, config, self._rng(_SELECTION))
         content = {
@@ -300,6 +330,7 @@ class StagedTuning:
             "num_predicted": chosen.num_predicted,
         }
         write_json(file, content)
+        predicted_file.unlink(missing_ok=True)
 
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, purpose])

@@ -6,6 +6,7 @@
     selection.json    the samples of the balanced stage, if there was one
     README.md         card
     resume-*.safetensors  only while a stage runs
+    predicted.json    only while samples are predicted for the balanced stage
 
 Each file is replaced atomically. The base itself is not copied.
 """
@@ -28,14 +29,13 @@ from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.files import read_json, write_json, write_text
 from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
 from edgebehave_train.llm.prompts.samples import Sample
+from edgebehave_train.llm.scoring.bases import base_version, template_version
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (
-    base_version,
     context_length,
     load_adapter,
     load_language_model,
     save_adapter,
-    template_version,
 )
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
 from edgebehave_train.logs.event_store import EventStore
@@ -50,7 +50,7 @@ _ADAPTER = "adapter"
 class TunedLLM:
     """A tuned language model opened for use.
 
-    base         folder or hub id of the model that was tuned.
+    base         the model that was tuned: a folder, a GGUF file, a hub id or `smollm2`.
     vocabulary   of the training part.
     names        (V,) readable names by behavior id.
     description  behaviorlm.json as it is.

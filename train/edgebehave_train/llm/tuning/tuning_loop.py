@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import context_length
+from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
 from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
@@ -30,6 +32,9 @@ from edgebehave_train.training.optimization import learning_rate_at
 
 _SAVE_EVERY_S = 60.0
 _BATCHES_PER_BUCKET = 50
+_POSITION = ("epoch", "step", "epoch_loss", "validated", "validation_sum")
+# Largest difference between the losses with the shared tokens apart and in one pass, in nats per token.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,7 @@ class TuningConfig:
     final_learning_rate: float = 1e-6
     warmup: float = 0.1
     batch_size: int = 16
-    tokens_per_pass: int = 4096
+    tokens_per_pass: int = 1024
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
     patience: int = 0
@@ -85,8 +90,9 @@ class TuningConfig:
 class TuningProgress:
     """A report of a tuning run.
 
-    kind             "start", "step", "validation" (once per epoch) or "end"; "scoring" while samples
-                     are predicted for a selection, step of num_steps of them so far.
+    kind             "start", "step", "validation" (once per epoch) or "end"; "validating" while the
+                     validation samples are predicted and "scoring" while samples are predicted for a
+                     selection: step of num_steps samples so far.
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss of the last 20 steps, at "validation" of the epoch; nats
                      per answer token.
@@ -97,7 +103,7 @@ class TuningProgress:
     stage            name of the stage that is tuned.
     """
 
-    kind: Literal["start", "step", "validation", "end", "scoring"]
+    kind: Literal["start", "step", "validating", "validation", "end", "scoring"]
     epoch: int
     step: int
     num_epochs: int
@@ -130,6 +136,7 @@ def tune(
     validation: Sequence[TokenizedSample],
     config: TuningConfig,
     *,
+    shared: Sequence[int] = (),
     state_file: Path | None = None,
     on_progress: Callable[[TuningProgress], None] = lambda progress: None,
 ) -> TuningResult:
@@ -137,13 +144,14 @@ def tune(
 
     The loss of a step is the mean over its samples of `answer_nll`. The best epoch is the one with
     the lowest such mean over `validation`.
+    shared      tokens with which many prompts begin: these run once a step, not once a sample.
     state_file  file of the state; the run goes on from one that exists. The caller deletes it once
                 the tuned model is saved.
     Raises ValueError if there is nothing to train on, a sample is longer than the context of the
     model, or the state is of another run.
     """
     keep_buffers_in_heap()
-    loop = TuningLoop(model, train, validation, config, state_file)
+    loop = TuningLoop(model, train, validation, config, state_file, shared)
     if state_file is not None and state_file.is_file():
         loop.load(state_file)
     return loop.run(on_progress)
@@ -154,6 +162,8 @@ class TuningLoop:
 
     trained  the trainable parameters by name; best: copies of them after the best epoch.
     epoch, step  done so far.
+    validated    samples of the validation that runs, with the sum of their losses.
+    shared       tokens that run once a step; none where the model does not compute the same with them.
     """
 
     def __init__(
@@ -163,6 +173,7 @@ class TuningLoop:
         validation: Sequence[TokenizedSample],
         config: TuningConfig,
         state_file: Path | None,
+        shared: Sequence[int] = (),
     ) -> None:
         self.model, self.config, self.state_file = model, config, state_file
         self.samples, self.validation = train, validation
@@ -170,7 +181,6 @@ class TuningLoop:
             if not part:
                 raise ValueError(f"there is no {name} sample; take a longer log, or more of it")
             _require_readable(model, part, name)
-        self.length_N = np.array([len(sample) for sample in train])
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("nothing of the model trains; give it adapters first")
@@ -183,20 +193,27 @@ class TuningLoop:
             weight_decay=config.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
+        self.shared = tuple(shared) if self._can_share(shared) else ()
+        self.length_N = self._lengths(train)
         self.identity = self._identity()
         self.best: dict[str, Tensor] = {}
         self.epoch, self.step, self.epoch_loss = 0, 0, 0.0
+        self.validated, self.validation_sum = 0, 0.0
+        self.saved_at = time.monotonic()
         self.steps_per_epoch = -(-len(train) // config.batch_size)
         self.num_steps = self.steps_per_epoch * config.epochs
         self.result = TuningResult()
 
     def run(self, on_progress: Callable[[TuningProgress], None]) -> TuningResult:
         def report(kind: Any, **numbers: Any) -> None:
-            planned: dict[str, Any] = {"num_epochs": self.config.epochs, "num_steps": self.num_steps}
-            on_progress(TuningProgress(kind=kind, epoch=self.epoch, step=self.step, **planned, **numbers))
+            step, num_steps = self.step, self.num_steps
+            if kind == "validating":
+                step, num_steps = self.validated, len(self.validation)
+            at: dict[str, Any] = {"epoch": self.epoch, "step": step}
+            on_progress(TuningProgress(kind=kind, num_epochs=self.config.epochs, num_steps=num_steps, **at, **numbers))
 
         report("start", message=self._describe())
-        num_samples, seconds, saved_at = 0, 0.0, time.monotonic()
+        num_samples, seconds, self.saved_at = 0, 0.0, time.monotonic()
         recent: list[float] = []
         while self.epoch < self.config.epochs and not self._has_converged():
             batches = training_batches(
@@ -216,10 +233,9 @@ class TuningLoop:
                 recent = [*recent[-19:], loss]
                 self.step += 1
                 report("step", loss=float(np.mean(recent)), samples_per_s=num_samples / seconds)
-                if time.monotonic() - saved_at > _SAVE_EVERY_S:
-                    self.save()
-                    saved_at = time.monotonic()
-            validation = self.validate()
+                self._save_by_time()
+            validation = self.validate(report)
+            self.validated, self.validation_sum = 0, 0.0
             self.epoch += 1
             training_loss, self.epoch_loss = self.epoch_loss / len(self.samples), 0.0
             self.result.training_loss.append(training_loss)
@@ -229,7 +245,6 @@ class TuningLoop:
                 self.result.best_loss, self.result.best_epoch = validation, self.epoch
                 self.best = {name: p.detach().clone() for name, p in self.trained.items()}
             self.save()
-            saved_at = time.monotonic()
             speed = num_samples / max(seconds, 1e-9)
             report("validation", loss=training_loss, samples_per_s=speed, validation_loss=validation, is_best=is_best)
         self._set_weights(self.best)
@@ -245,28 +260,99 @@ class TuningLoop:
             group["lr"] = low + learning_rate_at(self.step, self.num_steps, high - low, self.config.warmup)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for part in passes(self.length_N, batch, self.config.tokens_per_pass):
-            answers = AnswerBatch.of([self.samples[i] for i in part], self.device)
+        for rows, is_shared in self._groups(self.samples, batch):
             with self._autocast():
-                loss = answer_nll(self.model, answers).sum() / len(batch)
-            loss.backward()
-            total += float(loss.detach())
+                prefix = SharedPrefix.of(self.model, self.shared) if is_shared else None
+            leaves = prefix.detached() if prefix else None
+            for part in passes(self.length_N, rows, self.config.tokens_per_pass):
+                loss = self._nll(self.samples, part, leaves).sum() / len(batch)
+                loss.backward()
+                total += float(loss.detach())
+            if prefix and leaves:
+                prefix.backward(leaves)
         nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.max_gradient_norm)
         self.optimizer.step()
         return total
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Mean loss of the validation samples, in nats per answer token."""
+    def validate(self, report: Callable[..., None] = lambda kind, **numbers: None) -> float:
+        """Mean loss of the validation samples, in nats per answer token.
+
+        A run that was killed goes on behind the samples that are done.
+        """
         self.model.eval()
-        length_N = np.array([len(sample) for sample in self.validation])
-        total = 0.0
-        by_length = np.argsort(length_N, kind="stable")
-        for part in passes(length_N, by_length, self.config.tokens_per_pass):
-            answers = AnswerBatch.of([self.validation[i] for i in part], self.device)
-            with self._autocast():
-                total += float(answer_nll(self.model, answers).double().sum())
-        return total / len(self.validation)
+        length_N, number = self._lengths(self.validation), len(self.validation)
+        started, done_before = time.monotonic(), self.validated
+        parts: list[tuple[npt.NDArray[np.int64], bool]] = []
+        for group, is_shared in self._groups(self.validation, np.argsort(length_N, kind="stable")):
+            parts += [(part, is_shared) for part in passes(length_N, group, self.config.tokens_per_pass)]
+        begins = np.cumsum([0, *(len(part) for part, _ in parts)])
+        prefix = None
+        for (part, is_shared), begin in zip(parts, begins.tolist(), strict=False):
+            if begin < self.validated:
+                continue
+            if is_shared and prefix is None:
+                with self._autocast():
+                    prefix = SharedPrefix.of(self.model, self.shared)
+            self.validation_sum += float(self._nll(self.validation, part, prefix if is_shared else None).double().sum())
+            self.validated += len(part)
+            speed = (self.validated - done_before) / max(time.monotonic() - started, 1e-9)
+            report("validating", samples_per_s=speed)
+            self._save_by_time()
+        return self.validation_sum / number
+
+    def _nll(
+        self, samples: Sequence[TokenizedSample], part: npt.NDArray[np.int64], prefix: SharedPrefix | None
+    ) -> Tensor:
+        num_shared = len(self.shared) if prefix else 0
+        answers = AnswerBatch.of([samples[i] for i in part], self.device, num_shared)
+        with self._autocast():
+            return answer_nll(self.model, answers, prefix)
+
+    def _groups(
+        self, samples: Sequence[TokenizedSample], batch: npt.NDArray[np.int64]
+    ) -> list[tuple[npt.NDArray[np.int64], bool]]:
+        """A batch as its samples that begin with the shared tokens, and its other samples, if there are any."""
+        begins = np.array([self._begins(samples[i]) for i in batch], bool)
+        groups = ((batch[begins], True), (batch[~begins], False))
+        return [(group, is_shared) for group, is_shared in groups if len(group)]
+
+    def _begins(self, sample: TokenizedSample) -> bool:
+        num_shared = len(self.shared)
+        return 0 < num_shared < len(sample.prompt_ids) and tuple(sample.prompt_ids[:num_shared]) == self.shared
+
+    def _lengths(self, samples: Sequence[TokenizedSample]) -> npt.NDArray[np.int64]:
+        """Tokens of each sample that run for it alone."""
+        return np.array([len(one) - (len(self.shared) if self._begins(one) else 0) for one in samples], np.int64)
+
+    @torch.no_grad()
+    def _can_share(self, shared: Sequence[int]) -> bool:
+        """Whether the model computes the same from shared tokens that run apart, on the longest sample."""
+        self.shared = tuple(shared)
+        sharing = [one for one in self.samples if self._begins(one)]
+        if not sharing:
+            return False
+        longest = max(sharing, key=len)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            plain = answer_nll(self.model, AnswerBatch.of([longest], self.device))
+            prefix = SharedPrefix.of(self.model, self.shared)
+            apart = answer_nll(self.model, AnswerBatch.of([longest], self.device, len(self.shared)), prefix)
+            gap = f"by {float((plain - apart).abs()):.3g} nats"
+            dtype: Any = self.model.dtype
+            is_same = bool(((plain - apart).abs() <= _TOLERANCE.get(dtype, 0.1)).all())
+        except Exception as error:  # a model of unknown type may fail in any way with a cache
+            is_same, gap = False, str(error)
+        finally:
+            self.model.train(was_training)
+        if not is_same:
+            warnings.warn(
+                f"prompts run whole, which is slower: {type(self.model).__name__} computes otherwise from their "
+                f"shared beginning ({gap})",
+                stacklevel=4,
+            )
+        return is_same
 
     def _has_converged(self) -> bool:
         patience = self.config.patience
@@ -278,17 +364,23 @@ class TuningLoop:
     def _describe(self) -> str:
         num_trained = sum(p.numel() for p in self.trained.values())
         num_all = sum(p.numel() for p in self.model.parameters())
+        after = f" after {len(self.shared)} shared ones" if self.shared else ""
         return (
             f"{num_trained:,} of {num_all:,} parameters train on {len(self.samples):,} samples of "
-            f"{self.length_N.mean():.0f} tokens, {self.device.type}, {_name(self.precision)}, "
+            f"{self.length_N.mean():.0f} tokens{after}, {self.device.type}, {_name(self.precision)}, "
             f"{self.steps_per_epoch} steps per epoch"
         )
 
+    def _save_by_time(self) -> None:
+        if time.monotonic() - self.saved_at > _SAVE_EVERY_S:
+            self.save()
+
     def save(self) -> None:
         """Write the state into its file, if there is to be one."""
+        self.saved_at = time.monotonic()
         if self.state_file is None:
             return
-        position = {name: getattr(self, name) for name in ("epoch", "step", "epoch_loss")}
+        position = {name: getattr(self, name) for name in _POSITION}
         position["result"] = dataclasses.asdict(self.result)
         parts: dict[str, Mapping[str, Tensor]] = {"now": self.trained, "best": self.best}
         save_state(self.state_file, parts, self.optimizer, position=position, run=self.identity)
@@ -308,7 +400,8 @@ class TuningLoop:
         self.best = {name: value.to(self.device) for name, value in saved.parts.get("best", {}).items()}
         saved.restore(self.optimizer)
         self.result = TuningResult(**position["result"])
-        self.epoch, self.step, self.epoch_loss = (position[name] for name in ("epoch", "step", "epoch_loss"))
+        for name in _POSITION:
+            setattr(self, name, position.get(name, 0))  # older states know nothing of a validation
 
     def _set_weights(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -327,6 +420,7 @@ class TuningLoop:
             "precision": _name(self.precision),
             "trained parameters": sum(p.numel() for p in self.trained.values()),
             "samples": digest.hexdigest()[:16],
+            "shared tokens": len(self.shared),
         }
 
 
