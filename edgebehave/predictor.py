@@ -18,14 +18,14 @@ from edgebehave.answers.question import Question, Questions
 from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import NOTHING, WaitingTime
 from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
-from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle, open_bundle
 from edgebehave.bundles.inference import Array, run_graph
 from edgebehave.bundles.network_state import latest_state, state_bytes
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
-from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, open_bundle, shipped_bundle
+from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, shipped_bundle
 from edgebehave.bundles.universal_graph import UniversalGraph
-from edgebehave.bundles.universal_state import latest_success, universal_probs
+from edgebehave.bundles.universal_state import combined_probs, latest_success, universal_probs
 from edgebehave.generation import DRAWS, Future, GeneratedEvent
 from edgebehave.habits import HABIT_EVENTS, HabitWeights
 from edgebehave.histories.active_users import ActiveUsers
@@ -118,6 +118,7 @@ class Predictor(Recorder):
         if not 0 < state_mb < math.inf:
             raise ValueError(f"state_mb must be above 0 and finite, got {state_mb}")
         self._predict_graph = PredictGraph(bundle) if bundle else None
+        self._lookup_graph = UniversalGraph(bundle.lookup.universal) if bundle and bundle.lookup else None
         self._foreign = foreign
         self._has_warned = False
         self._vocabulary = bundle.vocabulary if bundle else Vocabulary.identity(())
@@ -186,16 +187,19 @@ class Predictor(Recorder):
         `predict` does this too, but answers sooner if this was done at a quiet moment or on several threads.
         With habits alone there is nothing to do.
         """
-        universal = self._opened_universal()
+        self._opened_universal()  # before threads would open it twice
         users = list_of_names(users, "users")
 
         def call(row: int) -> None:
             user = check_name(users[row], "user")
             with self._locks.of(user):
                 known = self._users.get(user)
-                if known is not None and self._bundle is not None:
+                if known is None:
+                    return
+                if self._bundle is not None:
                     latest_state(self._bundle, known)
-                elif known is not None and universal is not None:
+                universal = self._universal_for(known, user) or self._lookup_graph
+                if universal is not None:
                     latest_success(universal, known)
 
         _for_each(call, len(users), threads)
@@ -389,7 +393,7 @@ class Predictor(Recorder):
             elif self._bundle is None:
                 probs = habits_or_leader(known, question, self._habit_weights)
             else:
-                probs = self._run(self._bundle, known, question, tail)
+                probs = self._run(self._bundle, known, question, tail, habits)
         probs = probs[1 : len(question.candidates) + 1]  # column 0 is the unknown behavior
         if not habits:
             # The habits gave their share to the unknown behavior; the rest is the network's.
@@ -526,15 +530,26 @@ class Predictor(Recorder):
             )
         return self._vocabulary.location_id(check_name(location, "location"))
 
-    def _run(self, bundle: Bundle, known: MappedHistory | None, question: Question, tail: float) -> FloatArray:
-        """Probabilities of all ids from the model, (V + U,) or, for a user without a history, (V,)."""
+    def _run(
+        self, bundle: Bundle, known: MappedHistory | None, question: Question, tail: float, habits: bool
+    ) -> FloatArray:
+        """Probabilities of all ids from the model, (V + U,) or, for a user without a history, (V,).
+
+        habits  False: without the lookup, if the bundle has one.
+        """
         if known is None or (bundle.shape.habits and not question.past.shape[1]):
             if not tail:
                 return bundle.class_priors
             return ProbabilityShift(log_ratio_V=bundle.log_ratio).apply(bundle.class_priors, tail).astype(np.float32)
         assert self._predict_graph is not None
         hidden_1D = latest_state(bundle, known).hidden
-        return self._predict_graph.probs(hidden_1D, question.moment, question.location, question.past, tail)
+        probs = self._predict_graph.probs(hidden_1D, question.moment, question.location, question.past, tail)
+        if bundle.lookup is None or self._lookup_graph is None:
+            return probs
+        combination = bundle.lookup.combination
+        if not habits:
+            return combination.shift.apply(probs, tail).astype(np.float32)
+        return combined_probs(self._lookup_graph, combination, known, question, probs, tail)
 
 
 def _for_each(call: Callable[[int], Result], num_calls: int, num_threads: int) -> list[Result]:

@@ -42,7 +42,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["edgebehave"]):
     from edgebehave.bundles import bundle as bundles
-    from edgebehave.bundles import graph_file, graph_sizes, manifest, universal_bundle
+    from edgebehave.bundles import graph_file, graph_sizes, manifest, model_shape, universal_bundle
     from edgebehave.histories.memory import MemoryHistory
     from edgebehave.histories.user_export import read_user, write_user
     from edgebehave.vocabulary import Vocabulary
@@ -51,6 +51,7 @@ import mutate_graphs  # after the imports that are instrumented, as it makes the
 
 TINY = Path(__file__).parents[1] / "tests/edgebehave"
 NATIVE, WEB, UNIVERSAL = (TINY / name for name in ("tiny_bundle/int8", "tiny_bundle/web", "tiny_universal"))
+GRAPHS = ("observe.onnx", "predict.onnx", "lookup.onnx")
 MAX_S, MAX_MB, MAX_LEN = 2, 200, 8192
 
 _STRANGE: list[Any] = [
@@ -132,6 +133,9 @@ def manifest_json(folder: Path, data: bytes) -> None:
             assert abs(float(parts.class_priors.sum()) - 1) < 1e-2
             assert len(parts.class_priors) == len(parts.log_ratio) == parts.vocabulary.num_behaviors
             assert parts.shape.history_events >= parts.shape.receptive_field + parts.shape.window - 2
+            assert (parts.combination is not None) == (model_shape.LOOKUP_GRAPH in parts.graphs)
+            if parts.combination is not None:
+                assert parts.shape.history_events >= parts.combination.shape.history_events
 
 
 def with_checksum(data: bytes) -> bytes:
@@ -244,9 +248,9 @@ def parts_of(path: Path) -> list[bytes]:
     return [content for content in found.values() if len(content) < MAX_LEN]
 
 
-def small_manifest(vocabulary_text: bytes) -> bytes:
+def small_manifest(vocabulary_text: bytes, stubs: tuple[str, ...] = GRAPHS[:2]) -> bytes:
     """manifest.json of a native bundle with three behaviors and this vocabulary.json; its graphs are stubs."""
-    files = {"vocabulary.json": vocabulary_text, **dict.fromkeys(("observe.onnx", "predict.onnx"), _STUB)}
+    files = {"vocabulary.json": vocabulary_text, **dict.fromkeys(stubs, _STUB)}
     listed = {name: {"sha256": hashlib.sha256(each).hexdigest(), "bytes": len(each)} for name, each in files.items()}
     content = json.dumps(_SMALL | {"files": listed, "digest": 64 * "0"}, ensure_ascii=False).encode()
     return with_checksum(content)
@@ -258,6 +262,8 @@ def _small_manifest() -> dict[str, Any]:
     given["model"] |= {"num_behaviors": _NAMES.num_behaviors}
     given["class_priors"], given["tail"]["log_ratio"] = [0, 0.25, 0.75], [0, -0.5, 0.5]
     given["conformal"] = {"coverage": [0.5, 0.9], "threshold": [0.25, 0.875]}
+    universal_model = json.loads((UNIVERSAL / "manifest.json").read_text(encoding="utf-8"))["model"]
+    given["lookup"] = {"model": universal_model, "powers": {"universal": 0.5, "named": 0.25, "unused": -1}}
     return dict(given)
 
 
@@ -353,7 +359,7 @@ def seeds_of(target: str) -> list[bytes]:
     names = {name: list(getattr(_NAMES, name)) for name in ("events", "locations", "behaviors", "event_to_behavior")}
     text = json.dumps(names, ensure_ascii=False).encode()
     if target == "manifest":
-        return [small_manifest(text), (UNIVERSAL / "manifest.json").read_bytes()]
+        return [small_manifest(text), small_manifest(text, GRAPHS), (UNIVERSAL / "manifest.json").read_bytes()]
     if target == "vocabulary":
         return [text, (NATIVE / "vocabulary.json").read_bytes(), b"[" * 2000]
     found = {"format": "edgebehave user history", "version": 1, "num_events": 3, "events": []}
@@ -443,7 +449,7 @@ def _work(target: str, folder: Path, arguments: list[str]) -> None:
         shutil.copytree(UNIVERSAL, bundle)
     else:
         bundle.mkdir()
-        for name in ("observe.onnx", "predict.onnx"):
+        for name in GRAPHS:
             (bundle / name).write_bytes(_STUB)
         (bundle / "vocabulary.json").write_bytes(seeds_of("vocabulary")[0])
     run: Callable[[bytes], None]

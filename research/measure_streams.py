@@ -18,7 +18,8 @@ import torch
 from edgebehave import Predictor
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bench.benchmark import opened_bundle
-from edgebehave_export.bundle import export_graphs, graph_bytes
+from edgebehave_export.bundle import export_graphs
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.quantization import quantize_graphs
 from edgebehave_train.model.behavior_model import BehaviorModel
 from reproduce_latency import model_config

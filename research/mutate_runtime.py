@@ -34,6 +34,7 @@ TESTS = {
         "bundles/test_bundle.py bundles/test_manifest.py",
         "test_predictor.py bundles/test_hostile_bundles.py",
     ],
+    "bundles/opened_graph.py": ["bundles/test_bundle.py", "bundles/test_hostile_bundles.py"],
     "bundles/graph_file.py": ["bundles/test_graph_file.py", "bundles/test_bundle.py bundles/test_hostile_bundles.py"],
     "histories/sqlite.py": [
         "histories/test_sqlite.py histories/test_histories.py histories/test_damage.py",

@@ -115,6 +115,30 @@ def tiny_checkpoint(tiny_store, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def universal_start(make_store, tmp_path_factory):
+    """A log of 14 users in which every event has a behavior, and a checkpoint trained on it from the universal model.
+
+    Users follow routines with some noise; `late` comes only near the end, after the training part.
+    """
+    from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.recipes import tiny
+
+    rng = np.random.default_rng(5)
+    users = []
+    for _ in range(14):
+        routine, time_s, events = rng.integers(0, 12, 5), 1_700_000_000, []
+        for i in range(70):
+            time_s += int(rng.integers(600, 4 * 3600))
+            name = rng.integers(0, 12) if rng.random() < 0.3 else routine[i % 5]
+            event = "late" if i > 58 and rng.random() < 0.2 else f"name {name}"
+            events.append((time_s, event, None if rng.random() < 0.2 else f"place {name % 4}"))
+        users.append(events)
+    store = make_store(users)
+    config = tiny(width=32, window=12, epochs=3, batch_events=240, row_events=120, from_universal=True)
+    return store, pretrain(store, config, tmp_path_factory.mktemp("universal_start") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
 def recipe():
     """A function that returns the smallest useful TrainConfig, with changes."""
     from edgebehave_train.training.recipes import TrainConfig

@@ -38,12 +38,14 @@ ORDER = {
     ],
     "edgebehave_train": [
         ["extensions", "files"],
+        ["saved_state"],
         ["logs", "simulator"],
         ["kernels", "predictions"],
         ["model", "spark"],
         ["metrics"],
+        ["universal"],
         ["training"],
-        ["evaluation", "adaptation", "generation", "scaling", "universal"],
+        ["evaluation", "adaptation", "generation", "scaling"],
         ["calibration", "llm"],
         ["distillation", "report"],
         ["api"],
@@ -54,7 +56,15 @@ ORDER = {
         ["tuning"],
         ["evaluation", "stand_in"],
     ],
-    "edgebehave_export": [["graphs"], ["quantization", "parity"], ["bundle"], ["universal"], ["bench"], ["llm", "api"]],
+    "edgebehave_export": [
+        ["graphs"],
+        ["quantization", "parity"],
+        ["lookup"],
+        ["bundle"],
+        ["universal"],
+        ["bench"],
+        ["llm", "api"],
+    ],
 }
 
 

@@ -61,7 +61,7 @@ def _open(kind: str, path: Path, deep: bool) -> None:
             if deep:
                 history.check()
     elif kind == "bundle":
-        from edgebehave.bundles.universal_bundle import open_bundle
+        from edgebehave.bundles.bundle import open_bundle
 
         open_bundle(path, None)
     elif kind == "event store":

@@ -1,6 +1,8 @@
 """`edgebehave demo`: from a log to predictions on the device, in one command."""
 
+import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +10,9 @@ import typer
 
 from edgebehave_cli import options
 from edgebehave_cli.console import note, print_table
-from edgebehave_cli.evaluation_table import show_table
+from edgebehave_cli.evaluation_table import UNIVERSAL, show_table
 from edgebehave_cli.progress import TrainingBar
-from edgebehave_cli.settings import recipe, with_settings
+from edgebehave_cli.settings import recipe, starts_from_universal, with_settings
 from edgebehave_cli.zone_question import zone_question
 
 if TYPE_CHECKING:  # annotations must not import torch
@@ -43,9 +45,10 @@ def demo(
     split: options.Split = "time",
     preset: options.Preset = "tiny",
     objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "dro",
+    from_: options.From = "auto",
     seed: options.Seed = 0,
 ) -> None:
-    """Does it work on my data? Ingest, train, compare with every baseline, export, predict.
+    """Does it work on my data? Ingest, train, compare with every baseline, export, predict, report.
 
     Example: [bold]edgebehave demo[/bold]
 
@@ -53,14 +56,20 @@ def demo(
 
     Example: [bold]edgebehave demo log.csv --user uid --time ts --event app --location location[/bold]
     """
+    import dataclasses
     import shutil
 
     from edgebehave_export.bundle import export_bundle
     from edgebehave_export.parity.report import ParityError
     from edgebehave_train.evaluation.table import evaluate
+    from edgebehave_train.evaluation.verdict import verdict
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.logs.ingest import IngestConfig, ingest
+    from edgebehave_train.report.report import write_report
     from edgebehave_train.training.pretraining import pretrain
+    from edgebehave_train.training.universal_start import SHIPPED
+    from edgebehave_train.universal.answers import predict_targets
+    from edgebehave_train.universal.pretraining import load_universal
 
     started = time.monotonic()
 
@@ -111,14 +120,16 @@ def demo(
     ingest(IngestConfig(**columns, out=out / "store", overwrite=True), note, ask_zone=zone_question())
     store = EventStore.open(out / "store")
 
-    step(f"Train the {preset} model")
+    config = dataclasses.replace(config, from_universal=starts_from_universal(from_, store))
+    step(f"Train the {preset} model" + (", from the universal model" if config.from_universal else ""))
     if (out / "checkpoint" / "config.json").exists():  # of an earlier demo
         shutil.rmtree(out / "checkpoint")
     with TrainingBar() as bar:
         checkpoint = pretrain(store, config, out / "checkpoint", on_progress=bar.report)
 
     step("Compare it with every baseline, on events that were not trained on")
-    table = evaluate(store, [checkpoint], names=["edgebehave"], part="test")
+    universal = partial(predict_targets, load_universal(SHIPPED))
+    table = evaluate(store, [checkpoint], names=["edgebehave"], part="test", peers={UNIVERSAL: universal})
     show_table(table)
     if best and split == "time":  # the ceiling is that of the last events of every user
         print(best)
@@ -132,7 +143,16 @@ def demo(
 
     step("Predict with the SDK from the bundle (numpy and onnxruntime, no torch)")
     _show_predictions(out / "bundle", store)
-    note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}")
+
+    step("Write the report")
+    page, name = out / "report.html", log[0].name if log else "simulated log"
+    write_report(store, checkpoint, page, table=table, bundle=out / "bundle", name=name)
+    print(verdict(table))
+    kept = (checkpoint.training.universal or {}).get("kept")
+    if kept == "universal":
+        note("the bundle answers by the universal model as it is: on this log training did not make it better")
+    note(f"\n[{time.monotonic() - started:5.0f} s] done; everything is in {out}; open {page} in a browser")
+    note(f"next: edgebehave predict {out / 'bundle'} --store {out / 'store'} --user {shlex.quote(store.users()[0])}")
 
 
 def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> None:

@@ -44,7 +44,7 @@ def show_table(table: "Table") -> None:
     columns_of = dict(_COLUMNS)
     unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
     if any(row.name == UNIVERSAL for row in table.rows):
-        columns_of["repeats"] = "hr_at_1_repeats"
+        columns_of |= {"repeats": "hr_at_1_repeats", "explores": "hr_at_1_explores"}
         unknown += f", {table.share_new:.1%} of them new to their user"
     columns_of |= {name.replace("_", " "): name for name in added_metrics()}
     rows = []
@@ -68,5 +68,12 @@ def show_table(table: "Table") -> None:
     columns = ["predictor", first, "95 %", *others, model_minus_row]
     drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]
     print_table(title, columns, rows, drop_first)
+    names = [row.name for row in table.rows if row.kind != "variant"]
+    rows = [
+        [f"{of['seen']}", f"{of['queries']:,}", *(f"{of['hr_at_1'][name]:.3f}" for name in names)]
+        for of in table.by_events_seen
+    ]
+    columns = ["seen", "queries", *map(baseline_label, names)]
+    print_table("HR@1 by events seen, from each number to below the next", columns, rows, columns[2:])
     for line in table.warnings:
         note(f"warning: {line}")

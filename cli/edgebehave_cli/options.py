@@ -56,6 +56,14 @@ QueryContext = Annotated[
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Passes over the data; default: that of the preset or checkpoint.")
 ]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="universal: the universal model of the package, tuned to the log, answers together with the trained one; "
+        "scratch: the trained one alone; auto: universal for logs of up to 400,000 events.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Set = Annotated[

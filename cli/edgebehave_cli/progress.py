@@ -90,6 +90,7 @@ class TrainingBar(ProgressBar):
     """A bar whose `report` takes the progress of `pretrain`."""
 
     events_per_s = 0.0
+    _is_tuning = False
 
     def report(self, progress: "Progress") -> None:
         if progress.kind == "start":
@@ -114,6 +115,14 @@ class TrainingBar(ProgressBar):
                 f"validation {validation}{heads}  "
                 f"{progress.events_per_s:,.0f} events/s{'  best so far' if progress.is_best else ''}"
             )
+        if progress.kind == "note":
+            note(progress.message)
+        if progress.kind == "universal":
+            if not self._is_tuning:
+                note("tuning the universal model to the log")
+                self.restart()
+                self._is_tuning = True
+            self.show(progress.share, progress.message, f"loss {progress.loss:.4f}")
         if progress.kind == "end":
             if math.isnan(progress.validation_rank):
                 note(f"done: best validation loss {progress.validation_loss:.4f} nats")

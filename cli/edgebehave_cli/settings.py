@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
+    from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.recipes import TrainConfig
 
 Config = TypeVar("Config", "TrainConfig", "BehaviorLMConfig")
@@ -36,6 +37,27 @@ def recipe(preset: str) -> "TrainConfig":
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     return PRESETS[preset]()
+
+
+def starts_from_universal(begin: str, store: "EventStore", *, is_plain: bool = False) -> bool:
+    """Whether a training starts from the universal model, by the option --from. Raises ValueError for another word.
+
+    auto: if the log is not too large, and every event has a behavior, as the universal model needs.
+    is_plain: a model without habits or without the time of the query was asked for, which auto leaves as it is.
+    """
+    from edgebehave.vocabulary import NO_BEHAVIOR
+    from edgebehave_train.training.universal_start import MAX_EVENTS
+
+    if begin not in ("auto", "universal", "scratch"):
+        raise ValueError(f"--from must be universal, scratch or auto, got {begin!r}")
+    all_have_behaviors = NO_BEHAVIOR not in store.vocabulary.event_to_behavior
+    if begin == "universal" and not all_have_behaviors:
+        raise ValueError(
+            f"some events of {store.path} have no behavior, and the universal model needs one for each; "
+            "use --from scratch, or ingest without --behavior"
+        )
+    is_fit = all_have_behaviors and not is_plain and store.num_events <= MAX_EVENTS
+    return begin == "universal" or (begin == "auto" and is_fit)
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, Any]:

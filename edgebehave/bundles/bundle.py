@@ -7,10 +7,11 @@ predict.onnx      state + moment + history of behaviors -> probabilities
 wait.onnx         state + history -> waiting times until the next behavior (models with generation heads)
 next.onnx         state + moment + history -> behavior and event of a generated event (the same, not for the web)
 place.onnx        state + event + history -> location of a generated event (the same, not for the web)
+lookup.onnx       predict.onnx of a universal bundle, see there (models trained from the universal one, not for the web)
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -19,24 +20,27 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.answers.combination import Powers
 from edgebehave.answers.coverage import CoverageThresholds
-from edgebehave.bundles.inference import load_onnxruntime, open_graph
+from edgebehave.answers.probability_shift import ProbabilityShift
+from edgebehave.bundles.inference import load_onnxruntime
 from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
 from edgebehave.bundles.model_shape import (
     GRAPHS,
     LOCATION_GRAPH,
+    LOOKUP_GRAPH,
     NEXT_GRAPH,
     OBSERVE_GRAPH,
     PREDICT_GRAPH,
     WAIT_GRAPH,
-    Dims,
-    Interface,
     ModelShape,
     Target,
 )
+from edgebehave.bundles.opened_graph import open_checked
 from edgebehave.bundles.probe import probe
+from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle, UniversalShape
 from edgebehave.time_features import NUM_SLOTS
-from edgebehave.vocabulary import Vocabulary
+from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 
 _VOCABULARY = "vocabulary.json"
 _MAX_LOG_RATIO = 100.0
@@ -60,10 +64,37 @@ class GenerationHeads:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Combination:
+    """How the universal model answers together with the named one, see `edgebehave.answers.combination`.
+
+    shape   of the universal model.
+    powers  of both models.
+    shift   calibration and prior shift of their answer; that of predict.onnx is none.
+    """
+
+    shape: UniversalShape
+    powers: Powers
+    shift: ProbabilityShift
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupPart:
+    """The universal model in the bundle of a named one, which was trained from it.
+
+    universal    lookup.onnx, opened as the graph of a universal bundle.
+    combination  of both.
+    """
+
+    universal: UniversalBundle
+    combination: Combination
+
+
+@dataclass(frozen=True, kw_only=True)
 class BundleParts:
     """The files of a bundle, read and compared with each other; no graph is opened yet.
 
     num_quantiles, clock_rate  of `GenerationHeads`; None if the bundle cannot generate events.
+    combination                of `LookupPart`; None if the bundle has no lookup.
     graphs                     contents of the graphs, by the name of the file.
     """
 
@@ -77,6 +108,7 @@ class BundleParts:
     thresholds: CoverageThresholds
     num_quantiles: int | None
     clock_rate: npt.NDArray[np.float64] | None
+    combination: Combination | None
     graphs: Mapping[str, bytes]
 
     @classmethod
@@ -87,7 +119,7 @@ class BundleParts:
             raise BundleError(
                 f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
             )
-        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH}
+        names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, LOOKUP_GRAPH}
         contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")
         if target not in get_args(Target):
@@ -105,6 +137,7 @@ class BundleParts:
                 threshold=_numbers(manifest["conformal"]["threshold"]),
             )
             num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
+            combination = _combination(manifest, log_ratio) if LOOKUP_GRAPH in contents else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
         try:
@@ -112,6 +145,8 @@ class BundleParts:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}/vocabulary.json is not a vocabulary: {error}") from None
         _check_consistent(path, shape, vocabulary, class_priors, log_ratio)
+        if combination is not None:
+            _check_lookup(path, target, shape, vocabulary, combination.shape)
         return cls(
             path=path,
             manifest=manifest,
@@ -123,9 +158,10 @@ class BundleParts:
             thresholds=thresholds,
             num_quantiles=num_quantiles,
             clock_rate=clock_rate,
+            combination=combination,
             graphs={
                 name: contents[name]
-                for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH)
+                for name in (*GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, LOOKUP_GRAPH)
                 if name in contents and (generates or name not in (NEXT_GRAPH, LOCATION_GRAPH))
             },
         )
@@ -144,6 +180,7 @@ class Bundle:
     predict       runs predict.onnx.
     wait          runs wait.onnx; None if the model has no generation heads.
     generation    None if the bundle cannot generate events.
+    lookup        None if the model was not trained from the universal one.
     """
 
     path: Path
@@ -158,6 +195,7 @@ class Bundle:
     predict: Any
     wait: Any | None = None
     generation: GenerationHeads | None = None
+    lookup: LookupPart | None = None
 
     @classmethod
     def open(cls, path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None) -> "Bundle":
@@ -175,6 +213,7 @@ class Bundle:
                 path / name, content, providers, target, shape.interface(name, target), partial(shape.most, name)
             )
             for name, content in parts.graphs.items()
+            if name != LOOKUP_GRAPH
         }
         try:
             probe(shape, target, graphs, parts.num_quantiles)
@@ -188,6 +227,13 @@ class Bundle:
                 num_quantiles=parts.num_quantiles,
                 clock_rate=parts.clock_rate,
             )
+        lookup = None
+        if parts.combination is not None:
+            content, universal_shape = parts.graphs[LOOKUP_GRAPH], parts.combination.shape
+            universal = UniversalBundle.of_graph(
+                path, parts.manifest, universal_shape, content, providers, name=LOOKUP_GRAPH
+            )
+            lookup = LookupPart(universal=universal, combination=parts.combination)
         running = graphs[PREDICT_GRAPH].get_providers()[0]
         if providers and running != providers[0]:
             warnings.warn(
@@ -206,6 +252,7 @@ class Bundle:
             predict=graphs[PREDICT_GRAPH],
             wait=graphs.get(WAIT_GRAPH),
             generation=generation,
+            lookup=lookup,
         )
 
     @property
@@ -266,6 +313,25 @@ def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
     return num_quantiles, clock_rate
 
 
+def _combination(manifest: Mapping[str, Any], log_ratio: npt.NDArray[np.float64]) -> Combination:
+    given, calibration = manifest["lookup"], manifest["calibration"]
+    temperature, boost = (float(_numbers(calibration[name])) for name in ("temperature", "boost"))
+    return Combination(
+        shape=UniversalShape.of_manifest(given["model"]),
+        powers=Powers(**{f.name: float(_numbers(given["powers"][f.name])) for f in fields(Powers)}),
+        shift=ProbabilityShift(log_ratio_V=log_ratio, temperature=temperature, boost=boost),
+    )
+
+
+def _check_lookup(
+    path: Path, target: Target, shape: ModelShape, vocabulary: Vocabulary, lookup_shape: UniversalShape
+) -> None:
+    """Raises BundleError unless both models read the same events of a user."""
+    fits = lookup_shape.history_events <= shape.history_events and lookup_shape.lookback <= shape.habit_events
+    if target == "web" or not fits or NO_BEHAVIOR in vocabulary.event_to_behavior:
+        raise BundleError(f"{path}: its {LOOKUP_GRAPH} does not fit its model; export it again from its checkpoint")
+
+
 def _vocabulary(content: bytes) -> Vocabulary:
     given = read_json(content)
     names = [name for kind in ("events", "locations", "behaviors") for name in given[kind]]
@@ -275,55 +341,9 @@ def _vocabulary(content: bytes) -> Vocabulary:
     return Vocabulary(**given)
 
 
-def open_checked(
-    path: Path,
-    content: bytes,
-    providers: Sequence[str] | None,
-    target: str,
-    promised: Interface,
-    most: Callable[[str, Dims], tuple[int, ...]],
-) -> Any:
-    """A session of one of the graphs, which is read, bounded, and compared with its manifest before.
-
-    target  decides which operators it may call, see `OPERATORS`.
-    most    the largest sizes of an input of this name and these sizes.
-    Raises BundleError that names the file.
-    """
-    try:
-        check_graph(path, content, target, promised, most)
-        return open_graph(content, providers)
-    except (BundleError, ImportError):
-        raise
-    # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
-    except Exception as error:
-        raise BundleError(f"{path} cannot be loaded: {error!s:.400}") from error
-
-
-def check_graph(
-    path: Path, content: bytes, target: str, promised: Interface, most: Callable[[str, Dims], tuple[int, ...]]
-) -> None:
-    """Read a graph, compare it with its manifest, and bound it; arguments as of `open_checked`.
-
-    Raises BundleError, or ValueError that does not name the file.
-    """
-    # Imported here: they take a tenth of the time of importing the SDK, and Predictor() may never open a bundle.
-    from edgebehave.bundles.graph_file import read_graph
-    from edgebehave.bundles.graph_sizes import check_sizes
-
-    graph = read_graph(content, target)
-    for given, expected, takes in (
-        (graph.inputs, promised.inputs, "takes"),
-        (graph.outputs, promised.outputs, "gives"),
-    ):
-        if given.keys() != expected.keys():
-            raise BundleError(
-                f"{path} {takes} {sorted(given)!s:.300}, but its manifest promises {sorted(expected)!s:.300}; "
-                "export it again from its checkpoint"
-            )
-        for name, kind in expected.items():
-            if given[name] != kind:
-                raise BundleError(
-                    f"{path} {takes} {name} as type {given[name][0]} of the sizes {given[name][1]}, but its "
-                    f"manifest promises type {kind[0]} of the sizes {kind[1]}; export it again from its checkpoint"
-                )
-    check_sizes(graph, {name: most(name, dims) for name, (_, dims) in promised.inputs.items()})
+def open_bundle(
+    path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None
+) -> Bundle | UniversalBundle:
+    """A bundle of either kind. Arguments and errors as of `Bundle.open`."""
+    is_universal = read_manifest(Path(path), digest).get("kind") == UNIVERSAL
+    return (UniversalBundle if is_universal else Bundle).open(path, providers, digest=digest)

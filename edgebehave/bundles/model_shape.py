@@ -30,6 +30,9 @@ GRAPHS = (OBSERVE_GRAPH, PREDICT_GRAPH)
 WAIT_GRAPH = "wait.onnx"
 NEXT_GRAPH, LOCATION_GRAPH = "next.onnx", "place.onnx"
 
+LOOKUP_GRAPH = "lookup.onnx"
+"""The graph of the universal model in the bundle of a model that was trained from it."""
+
 WAIT_INPUTS = ("hidden", "history", "num_real")
 LOCATION_INPUTS = ("z", "event", "time_s", "utc_offset_min", "history", "history_event", "num_real")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edgebehave.bundles.bundle import Bundle, open_checked
 from edgebehave.bundles.inference import Array, load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.bundles.model_shape import FLOAT, INT64, PREDICT_GRAPH, Dims, Interface
+from edgebehave.bundles.opened_graph import open_checked
 from edgebehave.bundles.probe import check_probabilities
 
 UNIVERSAL = "universal"
@@ -50,6 +50,11 @@ class UniversalShape:
     success_events: int
     success_columns: int
     history_events: int
+
+    @classmethod
+    def of_manifest(cls, given: Any) -> "UniversalShape":
+        """Raises KeyError, TypeError or ValueError for missing or wrong numbers."""
+        return cls(**{f.name: given[f.name] for f in fields(cls)})
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -109,17 +114,30 @@ class UniversalBundle:
         """
         path = Path(path)
         manifest, shape, contents = read_universal(path, digest)
+        return cls.of_graph(path, manifest, shape, contents[PREDICT_GRAPH], providers)
+
+    @classmethod
+    def of_graph(
+        cls,
+        path: Path,
+        manifest: Mapping[str, Any],
+        shape: UniversalShape,
+        content: bytes,
+        providers: Sequence[str] | None = None,
+        *,
+        name: str = PREDICT_GRAPH,
+    ) -> "UniversalBundle":
+        """From the content of the graph and the name of its file, which messages have; runs it once."""
         load_onnxruntime()
-        content = contents[PREDICT_GRAPH]
-        predict = open_checked(path / PREDICT_GRAPH, content, providers, UNIVERSAL, shape.interface(), shape.most)
+        predict = open_checked(path / name, content, providers, UNIVERSAL, shape.interface(), shape.most)
         opened = cls(path=path, manifest=manifest, shape=shape, predict=predict)
         try:
-            opened._probe()
+            opened._probe(name)
         except BundleError as error:
             raise BundleError(f"{path} fails a first run: {error}") from None
         return opened
 
-    def _probe(self) -> None:
+    def _probe(self, name: str) -> None:
         """Run the graph on a short and on the longest history. Raises BundleError unless it answers with numbers."""
         shape = self.shape
         success = np.zeros((shape.success_events - 1, shape.success_columns), np.float32)
@@ -134,10 +152,10 @@ class UniversalBundle:
             asked["known"] = np.ones(1, np.float32)
             probs, row = run_graph(self.predict, ["probs", "new_success"], asked)
             if row.shape != (shape.success_columns,) or not np.isfinite(row).all():
-                raise BundleError(f"{PREDICT_GRAPH} gives a row of success that is not finite")
+                raise BundleError(f"{name} gives a row of success that is not finite")
             if probs.shape != (len(last) + 1,):
-                raise BundleError(f"{PREDICT_GRAPH} gives {probs.shape} probabilities for {len(last)} names")
-            check_probabilities(probs, PREDICT_GRAPH)
+                raise BundleError(f"{name} gives {probs.shape} probabilities for {len(last)} names")
+            check_probabilities(probs, name)
             success[-1] = row
 
     @property
@@ -156,7 +174,7 @@ def read_universal(path: Path, digest: str | None = None) -> tuple[dict[str, Any
         raise BundleError(f"{path} is not a universal bundle; open it with `Predictor.load`")
     contents = read_files(path, manifest, (PREDICT_GRAPH,), {PREDICT_GRAPH})
     try:
-        shape = UniversalShape(**{f.name: manifest["model"][f.name] for f in fields(UniversalShape)})
+        shape = UniversalShape.of_manifest(manifest["model"])
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}/manifest.json has missing or wrong values: {error}") from None
     return manifest, shape, contents
@@ -165,14 +183,6 @@ def read_universal(path: Path, digest: str | None = None) -> tuple[dict[str, Any
 def day_and_second(time_s: int, utc_offset_min: int) -> tuple[int, int]:
     """Local days since Saturday, 3 January 1970, and seconds of the local day."""
     return divmod(time_s + 60 * utc_offset_min - _SATURDAY_S, 86_400)
-
-
-def open_bundle(
-    path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None
-) -> Bundle | UniversalBundle:
-    """A bundle of either kind. Arguments and errors as of `Bundle.open`."""
-    is_universal = read_manifest(Path(path), digest).get("kind") == UNIVERSAL
-    return (UniversalBundle if is_universal else Bundle).open(path, providers, digest=digest)
 
 
 def has_shipped_bundle() -> bool:

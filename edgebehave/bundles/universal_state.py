@@ -5,13 +5,18 @@
 import numpy as np
 import numpy.typing as npt
 
-from edgebehave.bundles.universal_bundle import UniversalShape, day_and_second
+from edgebehave.answers.question import Question
+from edgebehave.bundles.bundle import Combination
+from edgebehave.bundles.universal_bundle import UniversalBundle, day_and_second
 from edgebehave.bundles.universal_graph import UniversalGraph
 from edgebehave.histories.mapped_history import MappedHistory
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import UNKNOWN
 
 FloatArray = npt.NDArray[np.float32]
+
+_LEAST = np.float32(1e-12)
+"""A name that was used is a candidate, however unlikely."""
 
 _NO_USER: FloatArray = np.empty(0, np.float32)
 
@@ -22,13 +27,16 @@ _MAX_NUMBERS = 4096
 class UserState:
     """What the graph reads of one user, and how well the kernels predicted the user's latest events.
 
+    bundle    whose graph computed the rows.
     num_seen  events of the user, retained or not, that the state has taken in.
     success   (M - 1, S) float32 rows of the events before the last one, the latest last; zeros where there is none.
     row       of the last event; None: not computed yet.
     last_of   name, as of `_name` -> number of the event in which it came last, within reach; the latest last.
     """
 
-    def __init__(self, shape: UniversalShape, num_seen: int) -> None:
+    def __init__(self, bundle: UniversalBundle, num_seen: int) -> None:
+        shape = bundle.shape
+        self.bundle = bundle
         self.num_seen = num_seen
         self.success: FloatArray = np.zeros((shape.success_events - 1, shape.success_columns), np.float32)
         self.row: FloatArray | None = None
@@ -89,9 +97,11 @@ def latest_success(graph: UniversalGraph, known: MappedHistory) -> UserState:
     first = max(oldest, events.count - shape.success_events)
     state: UserState | None = known.name_free_state
     known.name_free_state = None  # a run that fails leaves no half-advanced state behind
-    if state is None or not first < state.num_seen <= events.count or state.is_worn:
+    # A user may come to be answered by the model of the package in the place of that of a bundle, or back.
+    is_other = state is not None and state.bundle is not graph.bundle
+    if state is None or is_other or not first < state.num_seen <= events.count or state.is_worn:
         # All that the first of the rows depends on, though none of the earlier rows.
-        state = UserState(shape, max(oldest, first - shape.lookback - shape.num_before))
+        state = UserState(graph.bundle, max(oldest, first - shape.lookback - shape.num_before))
     for event, behavior, location, time_s, utc_offset_min in events.rows(events.count - state.num_seen):
         if state.num_seen > first and state.row is None:
             _, state.row = graph.run(state.past_4n, None, state.last(), state.success)
@@ -116,6 +126,36 @@ def universal_probs(
     """
     if known is None or not len(known.events):
         return [], _NO_USER
+    names, probs = _answer(graph, known, moment)
+    return [known.behavior_name(name) for name in names], probs
+
+
+def combined_probs(
+    graph: UniversalGraph,
+    combination: Combination,
+    known: MappedHistory,
+    question: Question,
+    named: FloatArray,
+    tail: float,
+) -> FloatArray:
+    """The answer of a named model together with its lookup, calibrated, (V + U,) float32.
+
+    graph  of the lookup.
+    known  has at least one event, and only events that have a behavior.
+    named  (V + U,) the answer of predict.onnx.
+    """
+    past = known.events.past(question.past.shape[1])[0]
+    column_of = dict(zip(past.tolist(), question.past[0].tolist(), strict=True))
+    names, probs = _answer(graph, known, question.moment)
+    own = np.zeros(len(named), np.float32)
+    own[[column_of[name] for name in names]] = np.maximum(probs, _LEAST)
+    own[UNKNOWN] = 0  # names of the user's own that have no slot
+    combined = combination.shift.apply(combination.powers.combine(named, own), tail)
+    return combined.astype(np.float32)
+
+
+def _answer(graph: UniversalGraph, known: MappedHistory, moment: Moment | None) -> tuple[list[int], FloatArray]:
+    """The ids of the behaviors within reach, most recently used first, and their probabilities, (C,)."""
     state = latest_success(graph, known)
     question = moment and day_and_second(*moment)
     known.name_free_state = None
@@ -128,4 +168,4 @@ def universal_probs(
         is_behavior = np.array(names) > 0
         probs = probs[is_behavior] / (1 - probs[~is_behavior].sum())
         names = [name for name in names if name > 0]
-    return [known.behavior_name(name) for name in names], probs
+    return names, probs

@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, redirect_stdout
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,13 +13,24 @@ from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
-from edgebehave.bundles.model_shape import GRAPHS, LOCATION_GRAPH, NEXT_GRAPH, WAIT_GRAPH, ModelShape, Target
+from edgebehave.bundles.model_shape import (
+    GRAPHS,
+    LOCATION_GRAPH,
+    LOOKUP_GRAPH,
+    NEXT_GRAPH,
+    PREDICT_GRAPH,
+    WAIT_GRAPH,
+    ModelShape,
+    Target,
+)
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import NUM_SLOTS, SECONDS_PER_SLOT
 from edgebehave_export.graphs.generation_graphs import can_generate
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.graphs.native_observe import native_observe
 from edgebehave_export.graphs.onnx_export import export_location, export_observe, export_wait
 from edgebehave_export.graphs.predict_graph import next_graph, predict_graph
+from edgebehave_export.lookup import MIN_RUNTIME, universal_graphs, universal_parity, universal_shape
 from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.golden import check_golden_path, write_golden
 from edgebehave_export.parity.report import ParityReport
@@ -30,11 +41,12 @@ from edgebehave_train.kernels.time_gaps import NUM_QUANTILES
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.universal.answers import READ_EVENTS
 
 Precision = Literal["fp32", "int8"]
 
-MIN_RUNTIME = "0.1.0"
-"""The oldest runtime that reads what this module writes."""
+_GATE_LENGTHS = (3, 66, 450)
+"""Events of the worlds on which the graphs of a lookup are compared with it: it was tuned, not made anew."""
 
 TIME_RULE = (
     "local = time_s + 60 utc_offset_min; s = (local + 259200) mod 604800; "
@@ -64,6 +76,7 @@ def export_bundle(
     ort        also write the graphs in ONNX Runtime's own format, see `ort_files`.
     report     receives lines of progress, the table of the gate among them.
     Returns    the table of the gate, which is also in the manifest.
+    A lookup goes into native bundles alone; a web bundle answers by the named model.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
     table, when a graph differs from the checkpoint. Then nothing is written.
     """
@@ -78,9 +91,15 @@ def export_bundle(
         opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
         opened.require_log(log)
         model = opened.load_model()
-        tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS))
+        lookup, model.lookup = model.lookup, None
+        if lookup and target == "web":
+            report("web bundles have no lookup: this one answers by the named model alone, see `train --from scratch`")
+            lookup = None
+        tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS, with_lookup=lookup is not None))
         report(tuning.to_text())
-        graphs = export_graphs(model, target, tuning.shift)
+        # With a lookup, calibration is the last step behind both models.
+        shift = None if lookup else tuning.shift
+        graphs = export_graphs(model, target, shift)
         shipped = quantize_graphs(graphs) if precision == "int8" else graphs
         report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
         parity = check_parity(
@@ -89,18 +108,27 @@ def export_bundle(
             log,
             fp32=graph_bytes(graphs),
             int8=graph_bytes(shipped) if precision == "int8" else None,
-            shift=tuning.shift,
+            shift=shift,
         )
+        files = graph_bytes(shipped)
+        if lookup:
+            devices = universal_graphs(lookup.model)
+            if precision == "fp32":
+                del devices["int8"]
+            parity = parity.with_checks("lookup: ", universal_parity(lookup.model, devices, _GATE_LENGTHS).checks)
+            files[LOOKUP_GRAPH] = devices[precision][PREDICT_GRAPH]
         report(parity.to_text())
         parity.raise_if_failed()
         opened.vocabulary.save(new / "vocabulary.json")
-        files = graph_bytes(shipped)
         for name, content in (files | ort_files(files) if ort else files).items():
             (new / name).write_bytes(content)
         sizes = {
             path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in sorted(new.iterdir())
         }
         manifest = {"target": target, "precision": precision, **_manifest(opened, model, tuning, parity)}
+        if lookup:
+            manifest["lookup"] = {"model": universal_shape(lookup.model), "powers": asdict(lookup.powers)}
+            manifest["model"]["history_events"] = max(READ_EVENTS, model.config.history_events)
         (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": sizes}))
     report(f"wrote {out}")
     if golden is not None:
@@ -120,11 +148,6 @@ def export_graphs(
         if target != "web" and can_generate(model.config):
             graphs |= {NEXT_GRAPH: next_graph(model), LOCATION_GRAPH: export_location(model)}
     return graphs
-
-
-def graph_bytes(graphs: dict[str, ModelProto]) -> dict[str, bytes]:
-    """Contents of the files: the same bytes for the same graph."""
-    return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
 
 
 def ort_files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -5,24 +5,16 @@ The bundle that comes with the package is made by
     edgebehave export RUN -o edgebehave/universal_bundle --overwrite
 """
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
-from edgebehave.bundles.model_shape import PREDICT_GRAPH
-from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle
-from edgebehave_export.bundle import MIN_RUNTIME, bundle_folder, graph_bytes
-from edgebehave_export.graphs.universal_graphs import universal_predict
+from edgebehave_export.bundle import bundle_folder
+from edgebehave_export.lookup import universal_graphs, universal_parity, universal_shape, write_universal
 from edgebehave_export.parity.report import ParityReport
-from edgebehave_export.parity.universal_parity import LENGTHS, check_universal_parity
-from edgebehave_export.quantization import quantize
+from edgebehave_export.parity.universal_parity import LENGTHS
 from edgebehave_train.files import file_digest, read_json
-from edgebehave_train.universal.answers import READ_EVENTS
-from edgebehave_train.universal.lookup import LOOKBACK, NUM_BEFORE
 from edgebehave_train.universal.pretraining import CONFIG_FILE, WEIGHTS_FILE, load_universal
-from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalModel
 
 Precision = Literal["fp32", "int8"]
 
@@ -63,18 +55,13 @@ def export_universal(
         if precision == "fp32":
             del devices["int8"]
         report(f"graphs: universal, {precision}, {sum(map(len, devices[precision].values())):,} bytes")
-        with tempfile.TemporaryDirectory() as folder:
-            opened = {}
-            for name, files in devices.items():
-                write_universal(Path(folder) / name, {"model": _shape(model)}, files)
-                opened[name] = UniversalBundle.open(Path(folder) / name)
-            parity = check_universal_parity(model, opened, lengths=lengths)
+        parity = universal_parity(model, devices, lengths)
         report(parity.to_text())
         parity.raise_if_failed()
         train = read_json(run / CONFIG_FILE)["train"]
         manifest = {
             "precision": precision,
-            "model": _shape(model),
+            "model": universal_shape(model),
             "license_note": license_note(train.get("logs", ())),
             "parity": parity.to_json(),
             "source": {
@@ -89,23 +76,6 @@ def export_universal(
     return parity
 
 
-def universal_graphs(model: UniversalModel) -> dict[str, dict[str, bytes]]:
-    """Contents of the graphs by precision and by file name."""
-    graphs = {PREDICT_GRAPH: universal_predict(model)}
-    int8 = {name: quantize(proto, None) for name, proto in graphs.items()}
-    return {"fp32": graph_bytes(graphs), "int8": graph_bytes(int8)}
-
-
-def write_universal(folder: Path, manifest: Mapping[str, Any], graphs: Mapping[str, bytes]) -> None:
-    """Write the files of a universal bundle. manifest: all of it but the versions, the kind and the list of files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in graphs.items():
-        (folder / name).write_bytes(content)
-    files = {name: {"sha256": file_digest(folder / name), "bytes": len(content)} for name, content in graphs.items()}
-    whole = {"format_version": FORMAT_VERSION, "min_runtime": MIN_RUNTIME, "kind": UNIVERSAL, **manifest}
-    (folder / "manifest.json").write_bytes(digested_manifest(whole | {"files": files}))
-
-
 def license_note(logs: Sequence[str]) -> str:
     """What a model was trained on. logs: source and fingerprint of each, as in `UniversalTrainConfig`."""
     sources = [log.rpartition(" ")[0] or log for log in logs]
@@ -114,14 +84,3 @@ def license_note(logs: Sequence[str]) -> str:
         if logs
         else "trained on random worlds; no real log"
     )
-
-
-def _shape(model: UniversalModel) -> dict[str, int]:
-    """The part of a manifest that `edgebehave.bundles.universal_bundle.UniversalShape` reads."""
-    return {
-        "lookback": LOOKBACK,
-        "num_before": NUM_BEFORE,
-        "success_events": SUCCESS_EVENTS,
-        "success_columns": model.config.num_kernels + 2,
-        "history_events": READ_EVENTS,
-    }

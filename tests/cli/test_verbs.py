@@ -98,6 +98,20 @@ def test_evaluate_shows_model_and_baselines_and_counts_readings_of_the_test_part
     assert len(metrics["test_reads"]) == 1
 
 
+def test_training_starts_from_the_universal_model_where_every_event_has_a_behavior(run, tmp_path):
+    assert "universal" not in json.loads((run / "checkpoint" / "training.json").read_text())  # it has cues
+    arguments = ("train", run / "store", "-o", tmp_path / "cues", "--from", "universal", *SMALL)
+    assert "have no behavior" in edgebehave(*arguments, code=2).stderr
+    edgebehave("ingest", run / "log.csv", "-o", tmp_path / "store", *COLUMNS[:4])
+    for start in ("auto", "scratch"):
+        arguments = ("train", tmp_path / "store", "-o", tmp_path / start, "--from", start, *SMALL)
+        done = edgebehave(*arguments, "--json")
+        kept = json.loads(done.stdout).get("universal", {}).get("kept")
+        assert (kept in ("combined", "universal")) == (start == "auto")
+        assert ("kept" in done.stderr) == (start == "auto")
+        assert (tmp_path / start / "lookup.safetensors").exists() == (start == "auto")
+
+
 def test_predict_asks_the_bundle(run):
     user = json.loads((run / "store" / "users.json").read_text())[0]
     arguments = ("predict", run / "bundle", "--store", run / "store", "--user", user, "-k", 3)
@@ -136,6 +150,7 @@ def test_resume_takes_no_settings(run):
         (("train", "{run}/store", "-o", "{tmp}/out", "--set", "widht=3"), "widht"),
         (("train", "{run}/store", "-o", "{tmp}/out", "--set", "dropout=2"), "dropout"),
         (("train", "{run}/store", "-o", "{tmp}/out", "--objective", "best"), "best"),
+        (("train", "{run}/store", "-o", "{tmp}/out", "--from", "nowhere"), "--from must be"),
         (("train", "{run}/store", "-o", "{run}/checkpoint"), "already holds a checkpoint"),
         (("compare", "{run}/store", "-o", "{tmp}/out", "--objectives", "best"), "best"),
         (("compare", "{run}/store", "-o", "{tmp}/out", "--objectives", "ce:tua=1"), "tua"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from combined_bundle import write_combined
 
 from edgebehave import Predictor, SqliteHistory
 from edgebehave.bundles.bundle import Bundle
@@ -16,9 +17,12 @@ TINY = Path(__file__).parent / "tiny_bundle" / "int8"
 START_S = 1_767_268_800
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.open(TINY)
+@pytest.fixture(scope="module", params=["named", "combined"])
+def bundle(request, tmp_path_factory) -> Bundle:
+    """Of a named model alone, and of one that answers together with a universal model of its own."""
+    if request.param == "named":
+        return Bundle.open(TINY)
+    return Bundle.open(write_combined(tmp_path_factory.mktemp("combined") / "int8"))
 
 
 def life(words: list[str], num_events: int, seed: int = 0) -> list[dict]:

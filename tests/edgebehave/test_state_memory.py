@@ -5,16 +5,21 @@ import sys
 import tracemalloc
 
 import pytest
+from combined_bundle import write_combined
 from lives import START_S, TINY
 
 from edgebehave import Predictor
 
 
-@pytest.mark.parametrize("with_bundle", [True, False])
-def test_the_state_of_many_users_stays_within_state_mb(with_bundle):
-    if with_bundle:
+@pytest.mark.parametrize("what", ["named", "combined", "universal", "habits"])
+def test_the_state_of_many_users_stays_within_state_mb(what, tmp_path):
+    if what != "habits":
         pytest.importorskip("onnxruntime")
-    predictor = Predictor.load(TINY / "int8", state_mb=2) if with_bundle else Predictor(model="habits", state_mb=2)
+    if what in ("named", "combined"):
+        bundle = write_combined(tmp_path / "bundle") if what == "combined" else TINY / "int8"
+        predictor = Predictor.load(bundle, state_mb=2, foreign="bundle")
+    else:
+        predictor = Predictor(model=what, state_mb=2)
     users = [f"user {number}" for number in range(80)]
     for user in users:
         rows = [(f"event {number % 40}", START_S + 900 * number) for number in range(200)]

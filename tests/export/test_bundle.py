@@ -16,7 +16,8 @@ from edgebehave.bundles.inference import open_graph
 from edgebehave.bundles.model_shape import GRAPHS
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export import bundle as bundle_module
-from edgebehave_export.bundle import bundle_folder, export_bundle, foreign_to_bundle, graph_bytes, ort_files
+from edgebehave_export.bundle import bundle_folder, export_bundle, foreign_to_bundle, ort_files
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.parity.replay import ClientHistory, Device
 from edgebehave_export.parity.report import ParityError, ParityReport
 from edgebehave_train.logs.mapped_log import map_log

@@ -15,7 +15,7 @@ from onnx.helper import (
 )
 
 from edgebehave.bundles.inference import open_graph
-from edgebehave_export.bundle import graph_bytes
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.graphs.onnx_export import check_standard
 from edgebehave_export.quantization import (
     LARGE,

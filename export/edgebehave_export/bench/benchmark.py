@@ -43,7 +43,8 @@ from edgebehave.moments import Moment
 from edgebehave.time_features import weekday_and_slot
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bench.model_answer import ModelAnswer
-from edgebehave_export.bundle import export_graphs, graph_bytes, model_shape
+from edgebehave_export.bundle import export_graphs, model_shape
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.parity.gate import check_parity
 from edgebehave_export.parity.gate_log import gate_log
 from edgebehave_export.parity.replay import ClientHistory, Device
@@ -148,7 +149,7 @@ def benchmark(
     warm_up: int = 100,
     num_predictions: int = 1000,
 ) -> BenchTable:
-    """Time predictions of a checkpoint and of the bundles it would become.
+    """Time predictions of a checkpoint and of the bundles it would become, a lookup left out.
 
     store            a log for real histories and for the agreement; None: random events.
     num_calls        of each contender.
@@ -157,6 +158,7 @@ def benchmark(
     """
     opened = Checkpoint.open(checkpoint)
     model = opened.load_model()
+    model.lookup = None
     log = EventStore.open(store) if store is not None else None
     history = _random_history(model.config) if log is None else _longest_history(opened, log)
     table, graphs = _measure(model, opened.vocabulary, history, num_calls, warm_up)

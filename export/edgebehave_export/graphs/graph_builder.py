@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -123,6 +123,11 @@ class GraphBuilder:
         )
         onnx.checker.check_model(proto)
         return proto
+
+
+def graph_bytes(graphs: Mapping[str, ModelProto]) -> dict[str, bytes]:
+    """Contents of the files: the same bytes for the same graph."""
+    return {name: proto.SerializeToString(deterministic=True) for name, proto in graphs.items()}
 
 
 @contextlib.contextmanager

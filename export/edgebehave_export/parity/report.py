@@ -2,7 +2,7 @@
 
 # A predictions
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +102,10 @@ class ParityReport:
     def raise_if_failed(self) -> None:
         if self.failed:
             raise ParityError(self)
+
+    def with_checks(self, prefix: str, checks: list[Check]) -> "ParityReport":
+        """The same with more lines, whose names get a prefix."""
+        return replace(self, checks=[*self.checks, *(replace(check, name=prefix + check.name) for check in checks)])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"passed": self.passed}

@@ -7,7 +7,8 @@ import pytest
 
 from edgebehave_export.bench import benchmark as benchmark_module
 from edgebehave_export.bench.benchmark import FLOOR, TORCH, benchmark, benchmark_shape
-from edgebehave_export.bundle import export_graphs, graph_bytes
+from edgebehave_export.bundle import export_graphs
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.parity.replay import Device
 from edgebehave_train.model.behavior_model import ModelConfig
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from edgebehave.bundles.inference import open_graph
-from edgebehave_export.bundle import export_graphs, graph_bytes
+from edgebehave_export.bundle import export_graphs
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.graphs.onnx_export import check_standard, export_observe
 from edgebehave_export.graphs.web_observe import Observe
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig

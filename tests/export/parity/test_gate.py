@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgebehave_export.bundle import export_graphs, graph_bytes
+from edgebehave_export.bundle import export_graphs
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.parity.gate import MIN_AGREEMENT, check_parity
 from edgebehave_export.parity.report import MAX_DIFFERENCE, Check, ParityError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave_export.bundle import graph_bytes
+from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.parity.replay import ClientHistory, Device, spare_slots
 from edgebehave_train.logs.mapped_log import map_log
 

@@ -16,8 +16,7 @@ from edgebehave_train.evaluation import habit_tuning
 from edgebehave_train.evaluation.baselines import most_frequently_used
 from edgebehave_train.evaluation.habit_baseline import habits
 from edgebehave_train.evaluation.habit_tuning import tune_habits
-from edgebehave_train.evaluation.part_predictions import draw_users
-from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
+from edgebehave_train.logs.behavior_log import BehaviorLog, Targets, draw_users
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 
 DATA = os.environ.get("EDGEBEHAVE_DATA")

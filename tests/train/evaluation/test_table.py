@@ -154,7 +154,7 @@ def test_readings_of_the_test_part_are_counted_in_each_checkpoint(tiny_store, ch
     assert table.test_reads == 2
     assert evaluate(tiny_store, checkpoints, **quick).test_reads == 2
     for checkpoint in checkpoints:
-        metrics = json.loads((checkpoint.path / "metrics.json").read_text())
+        metrics = checkpoint.read_metrics()
         reads = metrics["test_reads"]
         assert [read["data_fingerprint"] for read in reads] == [tiny_store.fingerprint] * 2
         assert metrics.keys() == {"test_reads", "validation", "test"}

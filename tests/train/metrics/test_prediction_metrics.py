@@ -102,6 +102,7 @@ def test_classes_by_hand():
     assert metrics["tail_category_accuracy"] == pytest.approx((1 + 0) / 2)
     assert metrics["hr_at_1_switches"] == pytest.approx(2 / 5)
     assert metrics["hr_at_1_repeats"] == pytest.approx(3 / 6)  # all but behavior 3
+    assert metrics["hr_at_1_explores"] == 0  # behavior 3
 
 
 def test_groups_follow_training_frequency():

@@ -12,16 +12,19 @@ import pytest
 import typer
 from command_line import edgebehave
 
+from edgebehave.answers.combination import Powers
 from edgebehave_cli.app import app
+from edgebehave_export.bundle import export_bundle
 from edgebehave_train.evaluation import table as table_module
-from edgebehave_train.evaluation.table import evaluate
+from edgebehave_train.evaluation.table import EVENTS_SEEN, evaluate
 from edgebehave_train.evaluation.verdict import verdict
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import Interval
 from edgebehave_train.report.report import _commands, write_report
-from edgebehave_train.report.slices import SEEN, all_slices
-from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.report.slices import all_slices
+from edgebehave_train.training.checkpoint import Checkpoint, write_description
 from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.universal.own_names import write_lookup
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +128,7 @@ def test_slices_hold_the_targets_and_their_hits(tiny_store, trained, table):
     targets = rows[0].predictions.targets
     seen = targets.event - tiny_store.user_start[targets.user]
     ranges = dict(zip(slices["seen"].labels, slices["seen"].num_targets, strict=True))
-    low = SEEN[SEEN.index(20)]
+    low = EVENTS_SEEN[EVENTS_SEEN.index(20)]
     assert ranges["20-49"] == np.count_nonzero((seen >= low) & (seen < 50))
 
 
@@ -147,6 +150,26 @@ def test_its_commands_can_be_typed(tiny_store, trained, monkeypatch, bundle):
         assert given["store"] == tiny_store.path
         assert given.get("user", "-o user's name") == "-o user's name"
         assert given.get("bundle", bundle) == bundle
+
+
+@pytest.mark.parametrize("kept", ["combined", "universal"])
+def test_a_run_from_the_universal_model_says_what_answers(universal_start, tmp_path, kept):
+    store, checkpoint = universal_start
+    run = shutil.copytree(checkpoint.path, tmp_path / "run")
+    lookup = checkpoint.load_model().lookup
+    lookup.powers = Powers() if kept == "universal" else Powers(universal=0.6, named=0.5)
+    write_lookup(run, lookup)
+    said = {"kept": kept, "powers": dataclasses.asdict(lookup.powers), "validation": {}}
+    training = dataclasses.replace(checkpoint.training, universal=said)
+    write_description(run, checkpoint.config, checkpoint.model_config, checkpoint.vocabulary, training)
+    export_bundle(run, store.path, tmp_path / "bundle")
+    write_report(store, Checkpoint.open(run), tmp_path / "report.html", part="test", bundle=tmp_path / "bundle")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("the universal model as it is" in page) == (kept == "universal")
+    assert ("trained and universal model together" in page) == (kept == "combined")
+    assert "int8: largest change of a probability, universal model" in page
+    assert ("int8: same first prediction as fp32, trained model alone" in page) == (kept == "combined")
+    assert "nan" not in page
 
 
 def test_the_verb_measures_and_writes_beside_the_checkpoint(tiny_store, trained, tmp_path):

@@ -42,6 +42,7 @@ def test_a_preset_makes_a_model_and_takes_changes(preset):
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"row_events": 0}, "row_events must be at least 1"),
         ({"window": -1}, "window must be at least 1, got -1"),
+        ({"from_universal": True, "query_context": "none"}, "from_universal reads the time"),
         ({"warmup": 1.0}, r"warmup must lie in \[0, 1\), got 1\.0"),
         ({"ema_decay": -0.5}, "ema_decay must lie in"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgebehave_train.files import read_tensors
-from edgebehave_train.training.state import SavedState, save_state
+from edgebehave_train.saved_state import SavedState, save_state
 
 
 def make_loop():

@@ -25,8 +25,8 @@ from edgebehave_train.calibration.calibration import (
 )
 from edgebehave_train.calibration.conformal import coverage_thresholds
 from edgebehave_train.calibration.tail_shift import TAILS, choose_tau, log_prior_ratio, operating_point, worst_case_of
-from edgebehave_train.evaluation.part_predictions import checkpoint_targets, draw_users
-from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
+from edgebehave_train.evaluation.part_predictions import checkpoint_targets
+from edgebehave_train.logs.behavior_log import BehaviorLog, Targets, draw_users
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -62,9 +62,12 @@ class PartProbs:
         return replace(self, probs_TC=probs_TC)
 
 
-def part_probs(store: EventStore, checkpoint: Checkpoint, part: str, max_cells: int | None = None) -> PartProbs:
+def part_probs(
+    store: EventStore, checkpoint: Checkpoint, part: str, max_cells: int | None = None, *, with_lookup: bool = True
+) -> PartProbs:
     """Predictions of a checkpoint for the targets of a part, asked on time.
 
+    with_lookup  False: by the named model alone.
     max_cells  whole users are drawn, by a fixed seed, until targets times candidates reach this number; None: all.
     """
     asked = checkpoint_targets(store, checkpoint, part)
@@ -74,6 +77,8 @@ def part_probs(store: EventStore, checkpoint: Checkpoint, part: str, max_cells: 
         targets = draw_users(targets, max_cells // num_candidates)
     probs_TC = np.zeros((len(targets), num_candidates), np.float32)
     model = checkpoint.load_model()
+    if not with_lookup:
+        model.lookup = None
     for which, block in target_probs(model, asked.log, asked.behaviors, targets):
         probs_TC[which] = block
     probs_TC[:, UNKNOWN] = np.maximum(0, 1 - probs_TC[:, UNKNOWN + 1 :].sum(1))

@@ -22,8 +22,7 @@ import torch
 from edgebehave.habits import KERNELS, HabitWeights
 from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.evaluation.habit_baseline import FloatArray, popularity_prior, sum_by_behavior, target_kernels
-from edgebehave_train.evaluation.part_predictions import draw_users
-from edgebehave_train.logs.behavior_log import BehaviorLog, Targets
+from edgebehave_train.logs.behavior_log import BehaviorLog, Targets, draw_users
 
 MAX_TARGETS = 20_000
 _CUTOFFS = (1, 3)

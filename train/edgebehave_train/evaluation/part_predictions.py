@@ -83,14 +83,6 @@ def checkpoint_targets(store: EventStore, checkpoint: Checkpoint, part: str) -> 
     return asked
 
 
-def draw_users(targets: Targets, max_targets: int, seed: int = 0) -> Targets:
-    """The targets of some users: whole users are drawn until they hold max_targets, at least one user."""
-    users, index, num_targets = np.unique(targets.user, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(users))
-    drawn = order[: 1 + np.searchsorted(np.cumsum(num_targets[order]), max_targets)]
-    return targets.take(np.isin(index, drawn))
-
-
 def predict_part(store: EventStore, checkpoint: Checkpoint, part: str = "validation") -> Predictions:
     """Predictions of one checkpoint for one part, asked on time; nothing is recorded."""
     return predict(checkpoint, checkpoint_targets(store, checkpoint, part))[0]

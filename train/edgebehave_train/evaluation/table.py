@@ -13,6 +13,7 @@ from edgebehave_train.evaluation.baselines import Baseline
 from edgebehave_train.evaluation.habit_tuning import tune_habits
 from edgebehave_train.evaluation.part_predictions import (
     BASELINE_NAMES,
+    PartTargets,
     added_baselines,
     baseline_label,
     checkpoint_targets,
@@ -24,14 +25,20 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.split import part_of_event
 from edgebehave_train.metrics.bootstrap import Interval, metric_intervals, paired_differences
 from edgebehave_train.metrics.metrics_file import record_measurement
+from edgebehave_train.metrics.prediction_metrics import hit_rate_at_k
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.universal.own_names import LOOKUP_FILE
 
 if TYPE_CHECKING:
     import pandas
 
 EARLY_S = {"no query time": None, "asked 10 min early": 600, "asked 60 min early": 3600}
 """`ask_early_s` of the rows of a model that is asked in another way."""
+
+
+EVENTS_SEEN = (1, 2, 5, 10, 20, 50, 100, 500)
+"""Behaviors of a user before a prediction: where a table of the first days begins a new line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +72,10 @@ class Table:
     part         "validation" or "test".
     num_targets  predictions per row.
     num_unknown  targets that the vocabulary does not know.
-    share_new    of the targets that their user had never had before; `hr_at_1_repeats` is HR@1 on the others.
+    share_new    of the targets that their user had never had before: HR@1 on them is `hr_at_1_explores`, and
+                 `hr_at_1_repeats` on the others.
+    by_events_seen  HR@1 of baselines, peers and models by the number of behaviors that their user had had, from each of
+                 EVENTS_SEEN to below the next: {"seen", "queries", "hr_at_1": {name of the row: value}}.
     warnings     what makes the figures doubtful, a line each.
     test_reads   how often the test part has been read with these checkpoints, this time included.
     """
@@ -79,6 +89,7 @@ class Table:
     test_reads: int
     habit_weights: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    by_events_seen: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -185,6 +196,8 @@ def evaluate(
             add(f"{name}, network alone", "variant", *predict(checkpoint, on_time, experts="network"))
         if checkpoint.config.query_context != "none":
             for label, early_s in EARLY_S.items():
+                if early_s and (checkpoint.path / LOOKUP_FILE).exists():
+                    continue  # the lookup answers on time or without a time
                 early = part_targets(on_time.log, part_of_event(store, first.config.split), part, early_s)
                 add(f"{name}, {label}", "variant", *predict(checkpoint, early))
 
@@ -211,6 +224,23 @@ def evaluate(
         test_reads=max(test_reads),
         habit_weights=dataclasses.asdict(weights),
         warnings=_warnings(store, len(np.unique(on_time.targets.user))),
+        by_events_seen=_by_events_seen(on_time, rows),
+    )
+
+
+def _by_events_seen(asked: PartTargets, rows: Sequence[Row]) -> tuple[dict[str, Any], ...]:
+    """As in `Table`; numbers of behaviors without a target are left out."""
+    seen = asked.targets.row - asked.behaviors.user_start[asked.targets.user]
+    which = np.searchsorted(EVENTS_SEEN, seen, side="right") - 1
+    hits = {row.name: hit_rate_at_k(row.predictions, 1) for row in rows if row.kind != "variant"}
+    return tuple(
+        {
+            "seen": number,
+            "queries": int((which == index).sum()),
+            "hr_at_1": {name: float(hit[which == index].mean()) for name, hit in hits.items()},
+        }
+        for index, number in enumerate(EVENTS_SEEN)
+        if (which == index).any()
     )
 
 

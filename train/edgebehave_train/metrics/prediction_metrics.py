@@ -19,6 +19,7 @@ Names in the tables:
     mrr                      mean reciprocal rank
     hr_at_1_switches         HR@1 where the next behavior differs from the last
     hr_at_1_repeats          HR@1 where the user has had the next behavior before
+    hr_at_1_explores         HR@1 where the next behavior is new to the user
     weighted_precision       sum_b N_b precision_b / sum_b N_b
     weighted_recall          sum_b N_b recall_b / sum_b N_b: the accuracy of the top prediction
     macro_precision          mean of precision_b over known behaviors with N_b > 0
@@ -139,7 +140,8 @@ class MetricSums:
         means = {f"hr_at_{k}": (hit_rate_at_k(predictions, k), ones) for k in cutoffs}
         means |= {f"ndcg_at_{k}": (ndcg_at_k(predictions, k), ones) for k in cutoffs}
         means["mrr"] = (reciprocal_rank(predictions), ones)
-        for name, where in (("switches", targets.is_switch), ("repeats", targets.is_repeat)):
+        masks = {"switches": targets.is_switch, "repeats": targets.is_repeat, "explores": ~targets.is_repeat}
+        for name, where in masks.items():
             means[f"hr_at_1_{name}"] = (hit_rate_at_k(predictions, 1) * where, where.astype(np.float64))
         for name in extension_names(METRIC_GROUP, (*means, *_CLASS_METRICS)):
             means[name] = _added_metric(name, predictions)

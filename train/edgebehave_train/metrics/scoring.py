@@ -47,7 +47,6 @@ def hidden_states(
         yield row, hidden[0]
 
 
-@torch.inference_mode()
 def target_probs(
     model: BehaviorModel,
     log: MappedLog,
@@ -56,7 +55,25 @@ def target_probs(
     ask_early_s: int | None = 0,
     experts: Experts = "all",
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """p(b) of the model for every target, block by block.
+    """p(b) of the model for every target, block by block; together with its lookup, if it has one.
+
+    Arguments and blocks as of `named_probs`. A model with a lookup answers on time or without a time, not early.
+    """
+    for which, probs_RC in named_probs(model, log, behaviors, targets, ask_early_s, experts):
+        is_combined = model.lookup is not None and experts == "all"
+        yield which, model.lookup.combine(behaviors, targets, which, probs_RC) if is_combined else probs_RC
+
+
+@torch.inference_mode()
+def named_probs(
+    model: BehaviorModel,
+    log: MappedLog,
+    behaviors: BehaviorLog,
+    targets: Targets,
+    ask_early_s: int | None = 0,
+    experts: Experts = "all",
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """p(b) of the named model alone for every target, block by block.
 
     behaviors    made with the same `ask_early_s`.
     ask_early_s  seconds between the prediction and the target, at most those since the last event;

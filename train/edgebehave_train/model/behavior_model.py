@@ -239,6 +239,8 @@ class BehaviorModel(nn.Module):
 
     rotary_cos: Tensor
     rotary_sin: Tensor
+    lookup: Any = None
+    """An `edgebehave_train.universal.own_names.Lookup` with which the model answers together; no part of its state."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgebehave import MemoryHistory, Prediction, Predictor
 from edgebehave.arguments import check_name
-from edgebehave.bundles.universal_bundle import open_bundle
+from edgebehave.bundles.bundle import open_bundle
 from edgebehave.histories.retention import HISTORY_EVENTS
 from edgebehave_train.predictions.visible_events import VisibleEvents
 

@@ -83,7 +83,7 @@ def write_report(
         .render(
             name=name or store.path.name,
             verdict=verdict(table),
-            facts=_facts(table, model),
+            facts=_facts(table, model, checkpoint.training.universal),
             columns=["predictor", "HR@1", "95 %", *list(COLUMNS)[1:], f"{model.name} - row, HR@1"],
             rows=[_line(row) for row in table.rows],
             model=model.name,
@@ -116,13 +116,16 @@ def _environment() -> Environment:
     )
 
 
-def _facts(table: Table, model: Row) -> list[tuple[str, str]]:
+def _facts(table: Table, model: Row, universal: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """universal: of a training from the universal model, what validation kept, see `TrainingRecord`."""
+    answers = {"universal": "the universal model as it is", "combined": "trained and universal model together"}
     return [
         ("right at once (HR@1)", f"{model.metrics['hr_at_1'].value:.1%}"),
         ("right among three (HR@3)", f"{model.metrics['hr_at_3'].value:.1%}"),
         ("predictions", f"{table.num_targets:,}"),
         ("users", f"{table.num_users:,}"),
         ("measured on", f"{table.part} part" + (f", read {table.test_reads} times" if table.part == "test" else "")),
+        *([("answers by", answers[universal["kept"]])] if universal else []),
     ]
 
 
@@ -184,16 +187,20 @@ def _frontier_chart(table: Table, points: Sequence[Mapping[str, float]]) -> Char
 def _bundle_facts(
     checkpoint: Checkpoint, bundle: Path, latency_us: Mapping[str, float] | None
 ) -> list[tuple[str, str]]:
-    """Sizes, what int8 changed, and latency."""
+    """Sizes, what int8 changed, and latency; of a bundle with a lookup, what int8 changed in the models that count."""
     manifest = read_json(bundle / "manifest.json")
     if manifest.get("source", {}).get("data_fingerprint") != checkpoint.training.data_fingerprint:
         raise ValueError(f"{bundle} was exported from a checkpoint of another log than {checkpoint.path}")
     num_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
     facts = [("size of the bundle", f"{num_bytes / 1000:,.0f} kB, {manifest['precision']}, {manifest['target']}")]
+    powers = manifest.get("lookup", {}).get("powers")
+    alone = "" if powers is None else ", trained model alone"
     for check in manifest["parity"].get("checks", []):
-        if check["name"].startswith("fp32 - int8, same top-1"):
+        if check["name"].startswith("fp32 - int8, same top-1") and (powers is None or powers["named"]):
             condition = check["name"].removeprefix("fp32 - int8, same top-1, ")
-            facts.append((f"int8: same first prediction as fp32, {condition}", f"{check['value']:.2%}"))
+            facts.append((f"int8: same first prediction as fp32{alone}, {condition}", f"{check['value']:.2%}"))
+        if powers is not None and check["name"] == "lookup: torch - int8, probabilities":
+            facts.append(("int8: largest change of a probability, universal model", f"{check['value']:.4f}"))
     if latency_us:
         value = f"median {latency_us['median']:,.0f} µs, p99 {latency_us['p99']:,.0f} µs"
         facts.append(("observe and predict, on this machine", value))

@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.evaluation.table import Row
+from edgebehave_train.evaluation.table import EVENTS_SEEN, Row
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.prediction_metrics import hit_rate_at_k
 
-SEEN = (1, 2, 5, 10, 20, 50, 100, 500)
-"""Lower ends of the ranges of events seen."""
 NOVELTY = ("the last one again", "another one of before", "new to the user")
 _MOST_BEHAVIORS = 15
 _WEEK_S = 7 * 86_400
@@ -45,16 +43,16 @@ def all_slices(store: EventStore, vocabulary: Vocabulary, rows: Sequence[Row]) -
     targets = rows[0].predictions.targets
     local_s = store.time_s[targets.event] + 60 * store.utc_offset_min[targets.event].astype(np.int64)
     hour_T = local_s // 3600 % 24
-    seen_T = np.searchsorted(SEEN, targets.event - store.user_start[targets.user], side="right")
+    seen_T = np.searchsorted(EVENTS_SEEN, targets.event - store.user_start[targets.user], side="right")
     week_T = (store.time_s[targets.event] - store.time_s[targets.event].min()) // _WEEK_S
     counts = np.bincount(targets.behavior)
     counts[0] = 0
     frequent = [int(b) for b in np.argsort(-counts, kind="stable")[:_MOST_BEHAVIORS] if counts[b]]
     novelty_T = np.where(targets.is_switch, 1, 0) + np.where(targets.is_repeat, 0, 1)
-    ends = [f"{a}-{b - 1}" if b - 1 > a else str(a) for a, b in itertools.pairwise(SEEN)]
+    ends = [f"{a}-{b - 1}" if b - 1 > a else str(a) for a, b in itertools.pairwise(EVENTS_SEEN)]
     return {
         "hour": _sliced(rows, hour_T, [(hour, str(hour)) for hour in range(24)]),
-        "seen": _sliced(rows, seen_T, list(enumerate([*ends, f"{SEEN[-1]}+"], start=1))),
+        "seen": _sliced(rows, seen_T, list(enumerate([*ends, f"{EVENTS_SEEN[-1]}+"], start=1))),
         "behavior": _sliced(rows, targets.behavior, [(b, vocabulary.behaviors[b]) for b in frequent]),
         "novelty": _sliced(rows, novelty_T, list(enumerate(NOVELTY))),
         "week": _sliced(rows, week_T, [(week, str(week + 1)) for week in range(int(week_T.max(initial=0)) + 1)]),

@@ -3,6 +3,7 @@
     config.json        the training configuration, model shape included
     vocabulary.json    names of the training part
     model.safetensors  the weights that validation chose
+    lookup.safetensors the universal model tuned to the log, and its share of the answers, if there is one
     metrics.json       measurements, and the number of readings of the test part
     training.json      data fingerprint, behavior counts, seed, versions, progress
     README.md          model card
@@ -10,7 +11,8 @@
 
 Each file is replaced atomically, so a killed run leaves its last complete state. JSON files and tensors are sealed
 with the SHA-256 of their content. config.json has that of the vocabulary, and training.json that of config.json and,
-once the run has finished, of the weights: files of another run are found too. Checkpoints without hashes are read.
+once the run has finished, of weights and lookup: files of another run are found too. Checkpoints without hashes are
+read.
 """
 
 import dataclasses
@@ -27,6 +29,7 @@ from edgebehave_train.files import content_digest, file_digest, read_json, read_
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
 from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.universal.own_names import LOOKUP_FILE, Lookup, read_lookup
 
 FORMAT_VERSION = 2
 RESUME_FILE = "resume.safetensors"
@@ -59,6 +62,7 @@ class TrainingRecord:
     validation_rank   mean reciprocal rank after each epoch, if it chooses the epoch.
     generation_nll    of each generation head after each epoch, if there are heads.
     dro               of a DRO objective.
+    universal         of a run from the universal model: what validation kept, the powers, and the figures.
     """
 
     data_fingerprint: str
@@ -77,6 +81,7 @@ class TrainingRecord:
     validation_rank: list[float] | None = None
     generation_nll: list[dict[str, float]] | None = None
     dro: DroResult | None = None
+    universal: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Fields that are None are left out."""
@@ -103,6 +108,7 @@ class Checkpoint:
 
     behavior_counts  (V,) int64, occurrences in the training part; 0 for id 0.
     weights_sha256   of model.safetensors; None before the end of the run, and for older checkpoints.
+    lookup_sha256    likewise of lookup.safetensors; None, too, if there is none.
     """
 
     path: Path
@@ -111,6 +117,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     training: TrainingRecord
     weights_sha256: str | None = None
+    lookup_sha256: str | None = None
 
     def __repr__(self) -> str:
         epochs = f"{len(self.training.validation_loss)} of {self.config.epochs} epochs"
@@ -147,6 +154,7 @@ class Checkpoint:
                 vocabulary=Vocabulary.load(path / "vocabulary.json"),
                 training=TrainingRecord.from_json(record),
                 weights_sha256=hashes.get("model.safetensors"),
+                lookup_sha256=hashes.get(LOOKUP_FILE),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{path / 'config.json'} is damaged: {error!r}") from None
@@ -156,7 +164,7 @@ class Checkpoint:
         return np.array(self.training.behavior_counts, np.int64)
 
     def load_model(self) -> BehaviorModel:
-        """The model with its weights, in evaluation mode, on the CPU."""
+        """The model with its weights, and its lookup if there is one, in evaluation mode, on the CPU."""
         weights_file = self.path / "model.safetensors"
         if not weights_file.is_file():
             raise ValueError(f"{self.path} has no weights yet; finish it with `edgebehave train --resume`")
@@ -168,7 +176,22 @@ class Checkpoint:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(f"{weights_file} does not fit config.json: {error}") from None
+        model.lookup = self._load_lookup()
         return model.eval()
+
+    def _load_lookup(self) -> Lookup | None:
+        file = self.path / LOOKUP_FILE
+        if not self.training.finished:  # it is written at the end of a run, a moment before the run is finished
+            return None
+        if self.training.universal is None:
+            if file.is_file():
+                raise ValueError(f"{file} is of another checkpoint: this one was not trained from the universal model")
+            return None
+        if not file.is_file():
+            raise ValueError(f"{file} is missing; train again")
+        if self.lookup_sha256 is not None and file_digest(file) != self.lookup_sha256:
+            raise ValueError(f"{file} is damaged, or of another checkpoint")
+        return read_lookup(self.path)
 
     def require_log(self, store: EventStore) -> None:
         """Raises ValueError unless the store is the log that the checkpoint learned from.
@@ -211,8 +234,9 @@ def write_description(
         "vocabulary_sha256": file_digest(path / "vocabulary.json"),
     }
     hashes = {"config.json": content_digest(content)}
-    if training.finished and (path / "model.safetensors").is_file():
-        hashes["model.safetensors"] = file_digest(path / "model.safetensors")
+    for name in ("model.safetensors", *([LOOKUP_FILE] if training.universal else [])):
+        if training.finished and (path / name).is_file():
+            hashes[name] = file_digest(path / name)
     write_json(path / "training.json", {**training.to_json(), "sha256": hashes}, seal=True)
     write_text(path / "README.md", _model_card(config, model_config, training))
     write_json(path / "config.json", content, seal=True)

@@ -39,10 +39,15 @@ from edgebehave_train.training.objectives import DistributionallyRobust, build_o
 from edgebehave_train.training.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.training.recipes import TrainConfig
 from edgebehave_train.training.state import TrainingState
+from edgebehave_train.training.universal_start import UniversalStart, can_start_from_universal, start_from_universal
 from edgebehave_train.training.validation import Validation, validate
+from edgebehave_train.universal.own_names import LOOKUP_FILE, write_lookup
 
 _SAVE_EVERY_S = 60.0
-_FILES = {*("config.json", "vocabulary.json", "training.json", "README.md"), *("model.safetensors", RESUME_FILE)}
+_FILES = {
+    *("config.json", "vocabulary.json", "training.json", "README.md"),
+    *("model.safetensors", RESUME_FILE, LOOKUP_FILE),
+}
 """Every file that a run writes before it is finished."""
 
 
@@ -75,7 +80,8 @@ class Start:
 class Progress:
     """A report of a training run.
 
-    kind             "start", "step", "validation" (once per epoch) or "end".
+    kind             "start", "step", "validation" (once per epoch), "universal" (a step of tuning the universal
+                     model), "note" or "end".
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
@@ -87,9 +93,10 @@ class Progress:
     head_nll         -log p of each generation head; "validation" only, empty without heads.
     is_best          the epoch is the best so far, by `choose_by`.
     message          one line for people.
+    share            of the steps of tuning the universal model that are done; "universal" only.
     """
 
-    kind: Literal["start", "step", "validation", "end"]
+    kind: Literal["start", "step", "validation", "universal", "note", "end"]
     epoch: int
     step: int
     num_epochs: int
@@ -102,6 +109,7 @@ class Progress:
     head_nll: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     message: str = ""
+    share: float = math.nan
 
 
 def pretrain(
@@ -278,12 +286,31 @@ class _TrainingRun:
                 head_nll=validation.head_nll,
                 is_best=is_best,
             )
-        self.describe(finished=True)
+        came_of_it = self._start_from_universal(report) if self.config.from_universal else None
+        self.describe(finished=True, came_of_it=came_of_it)
         (self.out / RESUME_FILE).unlink(missing_ok=True)
         if self.config.choose_by == "rank":
             report("end", validation_rank=-state.best_loss)
         else:
             report("end", validation_loss=state.best_loss)
+
+    def _start_from_universal(self, report: Callable[..., None]) -> UniversalStart | None:
+        """The second half of a run from the universal model: see `universal_start`. None if the log does not allow it.
+
+        It follows from the weights that are kept and the seed, so a run that is killed meanwhile does it again.
+        """
+        if not can_start_from_universal(self.parts.behaviors, self.store.num_events):
+            report("note", message="some events have no behavior, which the universal model cannot read: left out")
+            return None
+        kept = Checkpoint.open(self.out).load_model()  # without a lookup: the run is not finished
+
+        def on_step(step: int, steps: int, loss: float) -> None:
+            report("universal", loss=loss, message=f"universal model, step {step}/{steps}", share=step / steps)
+
+        found = start_from_universal(self.parts, kept, self.config.seed, on_step)
+        write_lookup(self.out, found.lookup)
+        report("note", message=found.to_text())
+        return found
 
     def _keep_if_best(self, validation: Validation) -> bool:
         """Write the averaged weights of this epoch if none before was better.
@@ -341,8 +368,8 @@ class _TrainingRun:
 
     # -- the state on disk ------------------------------------------------------------------
 
-    def describe(self, finished: bool = False) -> None:
-        """Write all of the checkpoint but weights and metrics."""
+    def describe(self, finished: bool = False, came_of_it: UniversalStart | None = None) -> None:
+        """Write all of the checkpoint but weights and metrics; came_of_it of a run from the universal model."""
         state = self.state
         validations, dro = state.validations, None
         if isinstance(state.objective, DistributionallyRobust):
@@ -365,6 +392,7 @@ class _TrainingRun:
             validation_rank=[one.rank for one in validations] if self.config.choose_by == "rank" else None,
             generation_nll=[one.head_nll for one in validations] if self.config.generation_heads else None,
             dro=dro,
+            universal=came_of_it.to_json() if came_of_it else None,
         )
         write_description(self.out, self.config, self.model_config, self.parts.vocabulary, training)
 

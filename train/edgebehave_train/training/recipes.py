@@ -33,6 +33,7 @@ class TrainConfig(NetworkConfig):
     warmup            in [0, 1).
     weight_decay      of AdamW.
     ema_decay         of the moving average of the weights, which is saved; 0 = off.
+    from_universal    the universal model, tuned to the log, answers together with this one: `training.universal_start`.
     precision         "auto": bfloat16 where the hardware multiplies it, else float32.
     seed              of all random numbers, in [0, 2^63).
     """
@@ -49,6 +50,7 @@ class TrainConfig(NetworkConfig):
     warmup: float = 0.1
     weight_decay: float = 0.05
     ema_decay: float = 0.99
+    from_universal: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -65,6 +67,10 @@ class TrainConfig(NetworkConfig):
             raise ValueError(f"data_share must lie in (0, 1], got {self.data_share}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.from_universal and self.query_context == "none":
+            raise ValueError(
+                "from_universal reads the time of the query: take query_context time, or start from scratch"
+            )
         if self.generation_weight <= 0:
             raise ValueError(f"generation_weight must be positive, got {self.generation_weight}")
         if not 0 < self.learning_rate < math.inf:

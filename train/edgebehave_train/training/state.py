@@ -1,75 +1,19 @@
 """The state of a training loop in one file, from which a killed run goes on to the bit."""
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from edgebehave_train.files import read_tensors, write_tensors
 from edgebehave_train.model.behavior_model import BehaviorModel
+from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.training.objectives import Objective
 from edgebehave_train.training.validation import Validation
-
-
-def save_state(path: Path, parts: Mapping[str, Mapping[str, Tensor]], optimizer: Optimizer, **metadata: Any) -> None:
-    """Write the state of a training loop into one safetensors file, atomically.
-
-    parts      state dicts by a name without a dot; "optimizer" and "rng" are taken.
-    optimizer  its state is kept, and that of torch's random generators on the CPU and its device.
-    metadata   JSON values: how far the loop has come.
-    """
-    moments = optimizer.state_dict()["state"]
-    rng = {"cpu": torch.get_rng_state()}
-    if (device := _device(optimizer)).type == "cuda":
-        rng["cuda"] = torch.cuda.get_rng_state(device)
-    everything: dict[str, Mapping[str, Tensor]] = {
-        **parts,
-        "optimizer": {f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()},
-        "rng": rng,
-    }
-    tensors = {f"{part}.{name}": value.clone() for part, of in everything.items() for name, value in of.items()}
-    write_tensors(path, tensors, {name: json.dumps(value) for name, value in metadata.items()})
-
-
-@dataclass(frozen=True, kw_only=True)
-class SavedState:
-    """The content of a file of `save_state`; a part without a tensor is absent."""
-
-    parts: dict[str, dict[str, Tensor]]
-    metadata: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> "SavedState":
-        """Raises ValueError if the file is damaged."""
-        tensors, metadata = read_tensors(path)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for full_name, value in tensors.items():
-            part, name = full_name.split(".", 1)
-            parts.setdefault(part, {})[name] = value
-        return cls(parts=parts, metadata={name: json.loads(text) for name, text in metadata.items()})
-
-    def restore(self, optimizer: Optimizer) -> None:
-        """Restore the saved state of the optimizer and of the random generators."""
-        state = optimizer.state_dict()
-        for full_name, value in self.parts.get("optimizer", {}).items():
-            index, name = full_name.split(".", 1)
-            state["state"].setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict(state)
-        torch.set_rng_state(self.parts["rng"]["cpu"])
-        if (device := _device(optimizer)).type == "cuda":
-            torch.cuda.set_rng_state(self.parts["rng"]["cuda"], device)
-
-
-def _device(optimizer: Optimizer) -> torch.device:
-    return next(parameter.device for group in optimizer.param_groups for parameter in group["params"])
 
 
 @dataclass(kw_only=True)

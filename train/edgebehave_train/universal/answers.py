@@ -68,7 +68,7 @@ def answer_log(model: UniversalModel, users: Sequence[User], first: int = 1, *, 
     """
     parts: list[dict[str, Tensor]] = []
     asked = [range(first, len(name)) for name, *_ in users]
-    for window, logits, target in _answer_windows(model, users, asked, is_timed):
+    for window, logits, target in answer_windows(model, users, asked, is_timed):
         probs, scores = logits.softmax(-1), logits[:, :-1]
         own = scores.gather(1, target.clamp_max(scores.shape[1] - 1)[:, None])
         top = scores.argmax(1)
@@ -112,7 +112,7 @@ def predict_targets(model: UniversalModel, log: BehaviorLog, targets: Targets) -
         location = np.where(own.location > 0, own.location, NO_LOCATION)
         users.append((own.behavior, location, local_s))
         asked.append(range(int(rows[0]) - start, int(rows[-1]) - start + 1))
-    for window, logits, _ in _answer_windows(model, users, asked, bool(is_timed.all())):
+    for window, logits, _ in answer_windows(model, users, asked, bool(is_timed.all())):
         first = int(log.user_start[indices[window.user]]) + window.queries.start
         which = slice(*np.searchsorted(row, [first, first + len(window.queries)]).tolist())
         scores_RC = np.full((which.stop - which.start, log.num_candidates), -np.inf)
@@ -165,7 +165,7 @@ def _windows(users: Sequence[User], asked: Sequence[range]) -> Iterator[_Window]
 
 
 @torch.no_grad()
-def _answer_windows(
+def answer_windows(
     model: UniversalModel, users: Sequence[User], asked: Sequence[range], is_timed: bool
 ) -> Iterator[tuple[_Window, Tensor, Tensor]]:
     """Answer some queries of each user: windows, their logits (Q, C + 1) and targets (Q,), in any order.

@@ -27,10 +27,10 @@ from edgebehave_train.files import (
     write_json,
     write_tensors,
 )
+from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.simulator.random_worlds import random_world
 from edgebehave_train.simulator.traits import NO_LOCATION
 from edgebehave_train.simulator.world_ranges import KINDS
-from edgebehave_train.training.state import SavedState, save_state
 from edgebehave_train.universal.sequences import Sequences, User
 from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalConfig, UniversalModel
 

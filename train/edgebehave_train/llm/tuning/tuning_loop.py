@@ -26,9 +26,9 @@ from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import context_length
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
+from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
 from edgebehave_train.training.optimization import learning_rate_at
-from edgebehave_train.training.state import SavedState, save_state
 
 _SAVE_EVERY_S = 60.0
 _BATCHES_PER_BUCKET = 50
