@@ -45,7 +45,6 @@ TEXT_UNITS = ("iso", "iso_local", "day")
 
 _Y2001_S = 978_307_200
 _Y1601_S = -11_644_473_600
-_DAY_US = 86_400 * MICROSECONDS
 _LINEAR = {  # unit: (ticks per second, unix second of 0)
     "s": (Fraction(1), 0),
     "ms": (Fraction(10**3), 0),
