@@ -1,6 +1,7 @@
 """The report of a run: what it says, what it draws, and that it needs no network."""
 
 import dataclasses
+import json
 import re
 import shlex
 import shutil
@@ -135,6 +136,10 @@ def test_slices_hold_the_targets_and_their_hits(tiny_store, trained, table):
 def test_a_bundle_of_another_log_is_refused(tiny_store, trained, table, tmp_path):
     (tmp_path / "manifest.json").write_text('{"source": {"data_fingerprint": "other"}}')
     with pytest.raises(ValueError, match="was exported from a checkpoint of another log"):
+        write_report(tiny_store, trained, tmp_path / "report.html", table=table, bundle=tmp_path)
+    source = {"data_fingerprint": trained.training.data_fingerprint, "weights_sha256": "other"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"source": source}))
+    with pytest.raises(ValueError, match="has other weights than"):
         write_report(tiny_store, trained, tmp_path / "report.html", table=table, bundle=tmp_path)
     assert not (tmp_path / "report.html").exists()
 

@@ -14,7 +14,7 @@ from edgebehave_train.calibration.calibration import NUM_BINS, calibration_error
 from edgebehave_train.evaluation.part_predictions import baseline_label
 from edgebehave_train.evaluation.table import Row, Table, evaluate
 from edgebehave_train.evaluation.verdict import best_baseline, verdict
-from edgebehave_train.files import read_json, write_text
+from edgebehave_train.files import file_digest, read_json, write_text
 from edgebehave_train.logs.account import account
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.report import charts
@@ -191,6 +191,8 @@ def _bundle_facts(
     manifest = read_json(bundle / "manifest.json")
     if manifest.get("source", {}).get("data_fingerprint") != checkpoint.training.data_fingerprint:
         raise ValueError(f"{bundle} was exported from a checkpoint of another log than {checkpoint.path}")
+    if manifest["source"].get("weights_sha256") != file_digest(checkpoint.path / "model.safetensors"):
+        raise ValueError(f"{bundle} has other weights than {checkpoint.path}; export it again")
     num_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
     facts = [("size of the bundle", f"{num_bytes / 1000:,.0f} kB, {manifest['precision']}, {manifest['target']}")]
     powers = manifest.get("lookup", {}).get("powers")
