@@ -1,7 +1,11 @@
 """ONNX Runtime: loaded with the first graph, one thread per graph, and a warning for every fallback."""
 
+import atexit
 import functools
 import importlib
+import os
+import threading
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +20,39 @@ Array = npt.NDArray[np.generic]
 CPU = "CPUExecutionProvider"
 # Both packages install the same module: the one that was installed last has overwritten the other.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+
+
+_LONGEST_RUN_S = 5.0
+_inside: set[int] = set()
+"""Threads that are inside ONNX Runtime."""
+_exiting: list[int] = []
+"""The thread that ends the process, once it does."""
+
+
+def _enter() -> int:
+    """Note that this thread enters ONNX Runtime; its number, for `_inside.discard`.
+
+    Python stops daemon threads at exit where they take the interpreter's lock again. Inside ONNX Runtime that would end
+    the process with "terminate called". So the exit waits for the threads inside, and others end before they enter.
+    """
+    thread = threading.get_ident()
+    _inside.add(thread)
+    if _exiting and thread != _exiting[0]:
+        _inside.discard(thread)
+        raise SystemExit  # of a daemon thread, which ends without a word
+    return thread
+
+
+def _wait_for_runs() -> None:
+    _exiting.append(threading.get_ident())
+    deadline = time.monotonic() + _LONGEST_RUN_S
+    while _inside - {_exiting[0]} and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+atexit.register(_wait_for_runs)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_inside.clear)
 
 
 @functools.cache
@@ -53,16 +90,23 @@ def open_graph(model: bytes, providers: Sequence[str] | None = None) -> Any:
     options.enable_cpu_mem_arena = options.enable_mem_reuse = False
     available = set(onnxruntime.get_available_providers())
     wanted = [name for name in providers or () if name in available and name != CPU]
-    return onnxruntime.InferenceSession(model, options, providers=[*wanted, CPU])
+    thread = _enter()
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=[*wanted, CPU])
+    finally:
+        _inside.discard(thread)
 
 
 def run_graph(session: Any, outputs: Sequence[str], inputs: Mapping[str, Array]) -> Any:
     """Arrays of these outputs. Raises BundleError if the graph cannot be computed for these inputs."""
+    thread = _enter()
     try:
         return session.run(outputs, inputs)
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
         raise _failed(error) from None
+    finally:
+        _inside.discard(thread)
 
 
 def _failed(error: Exception) -> BundleError:
@@ -111,7 +155,10 @@ class BoundGraph:
 
     def run(self) -> None:
         """Compute the outputs in place; errors as `run_graph`. Run options, even default ones, would cost 30 us."""
+        thread = _enter()
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:
             raise _failed(error) from None
+        finally:
+            _inside.discard(thread)
