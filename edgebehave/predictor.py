@@ -132,7 +132,7 @@ class Predictor(Recorder):
         users = ActiveUsers(
             history,
             self._vocabulary,
-            max(bundle.shape.history_events, HABIT_EVENTS) if bundle else HABIT_EVENTS,
+            bundle.shape.history_events if bundle else HABIT_EVENTS,
             max(1, int(state_mb * 1e6) // (_HISTORY_BYTES + (state_bytes(bundle) if bundle else 0))),
         )
         super().__init__(history, users, max_ahead)

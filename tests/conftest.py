@@ -120,6 +120,8 @@ def universal_start(make_store, tmp_path_factory):
 
     Users follow routines with some noise; `late` comes only near the end, after the training part.
     """
+    import torch
+
     from edgebehave_train.training.pretraining import pretrain
     from edgebehave_train.training.recipes import tiny
 
@@ -135,7 +137,11 @@ def universal_start(make_store, tmp_path_factory):
         users.append(events)
     store = make_store(users)
     config = tiny(width=32, window=12, epochs=3, batch_events=240, row_events=120, from_universal=True)
-    return store, pretrain(store, config, tmp_path_factory.mktemp("universal_start") / "checkpoint")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the tests that train it again, which compare bits
+    checkpoint = pretrain(store, config, tmp_path_factory.mktemp("universal_start") / "checkpoint")
+    torch.set_num_threads(threads)
+    return store, checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -270,7 +270,8 @@ def test_a_beginning_that_prompts_share_runs_once_and_changes_nothing(model, mon
     )
     found = candidate_logprobs(model, prompts, ANSWERS)
     np.testing.assert_allclose(found[:, 1:], brute_force(model, prompts, ANSWERS)[:, 1:], atol=1e-3)
-    assert ran == [1, 4]  # once to compare tree and plain passes, once for all prompts
+    # Once for all prompts; before that, once per model, to compare tree and plain passes.
+    assert ran in ([1, 4], [4])
     in_parts = candidate_logprobs(model, prompts, ANSWERS, max_batch_tokens=12)
     np.testing.assert_allclose(in_parts[:, 1:], found[:, 1:], atol=1e-4)
 
