@@ -21,7 +21,7 @@ from edgebehave_train.llm.scoring.language_model import load_language_model
 
 
 def refusal(base, load=resolve_base, named=None):
-    with pytest.raises(ValueError, match=str(named or "")) as error:
+    with pytest.raises(ValueError, match=None if named is None else str(named)) as error:
         load(base)
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -219,6 +219,8 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     options: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
     with one_line_errors(gguf, "it is damaged, or of an architecture that transformers does not read"), _quiet():
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), **options)
+        if hasattr(transformers, "GgufConfig"):  # transformers 5 keeps weights packed unless it is told not to
+            options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         model = transformers.AutoModelForCausalLM.from_pretrained(str(gguf.parent), **options)
         end = model.config.eos_token_id
         if isinstance(end, int):  # transformers 4.57 takes the token that begins a text for the one that ends it
