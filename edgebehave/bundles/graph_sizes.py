@@ -52,6 +52,9 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
             kinds |= zip(node.outputs, _kinds(node, kinds), strict=False)
             if node.operator == "Mod" or (node.operator == "Div" and kinds.get(node.inputs[0]) not in _FLOATS):
                 _check_divisor(graph, node)
+            work = results[0].total * _PRODUCTS[node.operator](node, given) if node.operator in _PRODUCTS else 0
+            if node.domain == FUSED:
+                _check_fused(graph, node, given)
         except (IndexError, KeyError, TypeError, ZeroDivisionError):
             raise ValueError(f"{node.operator} has inputs or attributes that do not fit it") from None
         if len(results) < len(node.outputs):
@@ -62,12 +65,9 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
                 raise ValueError(f"{node.operator} makes values of {total} numbers, more than a bundle's graph needs")
             if name:
                 values[name] = value
-        if node.operator in _PRODUCTS:
-            products += results[0].total * _PRODUCTS[node.operator](node, given)
-            if products > MAX_PRODUCTS:
-                raise ValueError(f"{node.operator} multiplies {products} times, more than a bundle's graph needs")
-        if node.domain == FUSED:
-            _check_fused(graph, node, given)
+        products += work
+        if products > MAX_PRODUCTS:
+            raise ValueError(f"{node.operator} multiplies {products} times, more than a bundle's graph needs")
     for name, (_, dims) in graph.outputs.items():
         # ONNX Runtime only warns of an output of other sizes than the file says.
         sizes = values[name].sizes

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave.bundles.graph_file import read_graph
+from edgebehave.bundles.graph_file import FUSED, Constant, Graph, Node, read_graph
 from edgebehave.bundles.graph_sizes import MAX_VALUES, check_sizes
 
 onnx = pytest.importorskip("onnx")
@@ -173,3 +173,12 @@ def test_floats_are_divided_by_anything():
 def test_an_axis_stands_once():
     with pytest.raises(ValueError, match="Unsqueeze names an axis twice"):
         check(("Unsqueeze", ["m", "a"], "y", {}), constants={"a": [0, 0]})
+
+
+def test_an_attention_over_keys_without_axes_is_a_value_error():
+    """Found by fuzzing: the number of its products was read from an axis that the keys lack."""
+    keys = "keys"
+    node = Node("GroupQueryAttention", FUSED, ("m", "m", "m", keys, keys), ("y",), {})
+    flat = Graph(inputs={"m": (FLOAT, (3, 4))}, outputs={}, nodes=[node], constants={keys: Constant((4,), FLOAT, None)})
+    with pytest.raises(ValueError, match="GroupQueryAttention has inputs or attributes that do not fit it"):
+        check_sizes(flat, {"m": (3, 4)})
