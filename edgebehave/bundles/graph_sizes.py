@@ -221,7 +221,9 @@ def _pad(node: Node, given: list[_Value]) -> list[_Value]:
 def _slice(node: Node, given: list[_Value]) -> list[_Value]:
     """Exact for a whole step of one between constants, at most what it was otherwise."""
     sizes = list(given[0].sizes)
-    axes = _exact(given[3].ints) if len(given) > 3 and given[3] is not _NOTHING else list(range(given[1].sizes[0]))
+    named = len(given) > 3 and given[3] is not _NOTHING
+    # One more than there are is one too many: a stranger's number makes no list.
+    axes = _exact(given[3].ints) if named else list(range(min(abs(given[1].sizes[0]), len(sizes) + 1)))
     steps = _exact(given[4].ints) if len(given) > 4 else [1] * len(axes)
     starts, ends = given[1].ints, given[2].ints
     for i, axis in enumerate(axes):

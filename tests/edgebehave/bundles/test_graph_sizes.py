@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebehave.bundles.graph_file import FUSED, Constant, Graph, Node, read_graph
+from edgebehave.bundles.graph_file import FUSED, STANDARD, Constant, Graph, Node, read_graph
 from edgebehave.bundles.graph_sizes import MAX_VALUES, check_sizes
 
 onnx = pytest.importorskip("onnx")
@@ -182,3 +182,11 @@ def test_an_attention_over_keys_without_axes_is_a_value_error():
     flat = Graph(inputs={"m": (FLOAT, (3, 4))}, outputs={}, nodes=[node], constants={keys: Constant((4,), FLOAT, None)})
     with pytest.raises(ValueError, match="GroupQueryAttention has inputs or attributes that do not fit it"):
         check_sizes(flat, {"m": (3, 4)})
+
+
+def test_a_slice_of_more_axes_than_there_are_is_a_value_error():
+    """Found by fuzzing: a size of the starts was the length of a list."""
+    node = Node("Slice", STANDARD, ("m", "starts", "starts"), ("y",), {})
+    sliced = Graph(inputs={"m": (FLOAT, (3, 4)), "starts": (INT64, (None,))}, outputs={}, nodes=[node], constants={})
+    with pytest.raises(ValueError, match="Slice has inputs or attributes that do not fit it"):
+        check_sizes(sliced, {"m": (3, 4), "starts": (1 << 62,)})
