@@ -16,6 +16,10 @@ KEPT_CHARS = 200
 """Characters of a longer name that stay, before the hash of the whole."""
 
 
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+"""Two surrogates that are one character."""
+
+
 def bounded_name(name: str) -> str:
     """A name as it is; of one of more than 1,024 bytes the first 200 characters, "~" and the SHA-256 of its UTF-8.
 
@@ -38,13 +42,16 @@ def is_bounded(name: str) -> bool:
 def check_name(value: object, what: str) -> str:
     """The name under which a str is kept: the str, or its bounded form. Raises TypeError or ValueError.
 
-    Every character is allowed, NUL and lone surrogates (three bytes each) included. Names are compared
-    character by character: two Unicode forms of the same word are two names.
+    Every character is allowed, NUL and lone surrogates (three bytes each) included; the two halves of a surrogate pair
+    become one character, as JSON reads them. Names are compared character by character: two Unicode forms of the same
+    word are two names.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, got {type(value).__name__} {value!r:.60}")
     if not value:
         raise ValueError(f"{what} must not be empty")
+    if not value.isascii() and _HALVES.search(value):
+        value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return bounded_name(value)
 
 

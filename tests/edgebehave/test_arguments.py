@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from edgebehave import MemoryHistory, Predictor
 from edgebehave.arguments import check_count, check_name, check_share, is_bounded, list_of_names, one_per_row
 
 
@@ -51,3 +52,14 @@ def test_one_value_serves_all_rows_and_a_list_one_each():
     assert one_per_row(np.array([5, 6]), 2, "at") == one_per_row((5, 6), 2, "at") == [5, 6]
     with pytest.raises(ValueError, match="at has 3 entries for 2 users"):
         one_per_row([1, 2, 3], 2, "at")
+
+
+def test_two_halves_of_a_character_are_that_character():
+    """Found by fuzzing: an export wrote them as two escapes, which JSON reads as one character."""
+    assert check_name("a\ud83d\ude00b", "event") == "a\U0001f600b"
+    assert check_name("\ude00\ud83d", "event") == "\ude00\ud83d"
+    memory = MemoryHistory()
+    predictor = Predictor(history=memory, model="habits")
+    predictor.observe("ada", "\ud83d\ude00", at=1_700_000_000)
+    predictor.import_user("eve", predictor.export_user("ada"))
+    assert predictor.probabilities("eve")[0] == ["\U0001f600"]
