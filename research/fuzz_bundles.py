@@ -14,7 +14,7 @@ universal   manifest.json and both graphs of a universal bundle
 A finding is an exception that is neither BundleError nor ValueError, a reading that differs, an input that takes more
 than 2 s, and a process of more than 200 MB. It is written below `--findings`, and the command exits with 1. Inputs
 begin with the committed tiny bundles, with every operator of them in a graph of its own, and with graphs of the kinds
-that attacks use. A seed and a number of executions give the same run again. Needs atheris and onnx.
+that attacks use. The same seed begins alike; two runs are not the same to the end. Needs atheris and onnx.
 """
 
 import argparse
