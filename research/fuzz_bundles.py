@@ -505,7 +505,7 @@ def main() -> int:
     parser.add_argument("--target", choices=TARGETS, action="append", help="default all, one after the other")
     parser.add_argument("--executions", type=int, help="inputs per target")
     parser.add_argument("--seconds", type=float, help="time per target; ends it if it comes before --executions")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same inputs")
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs; runs of one seed begin alike")
     parser.add_argument("--findings", type=Path, default=Path("runs/fuzz"), help="folder for inputs that are findings")
     parser.add_argument("--replay", type=Path, help="run the input of this file alone; needs one --target")
     given = parser.parse_args()
