@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, domain_of, microseconds_of_iso
+from edgebehave_train.logs.exports.reader import (
+    Export,
+    ExportEvent,
+    LogReader,
+    domain_of,
+    microseconds_of_iso,
+    moment_of_iso,
+)
 from edgebehave_train.logs.reading.files import IngestError
 
 
@@ -66,7 +73,7 @@ def _events(events: list[dict[str, Any]], away: list[tuple[int, int]], left_out:
     for event in events:
         data = _data(event)
         name = data.get("app") or domain_of(data.get("url"))
-        time_us = microseconds_of_iso(str(event.get("timestamp")))
+        time_us, offset_min = moment_of_iso(str(event.get("timestamp")))
         if not name or time_us is None:
             left_out["without an app, a domain or a time"] += 1
             continue
@@ -74,7 +81,7 @@ def _events(events: list[dict[str, Any]], away: list[tuple[int, int]], left_out:
         if i >= 0 and time_us < away[i][1]:
             left_out["while away from keyboard"] += 1
             continue
-        yield ExportEvent(time_us, str(name))
+        yield ExportEvent(time_us, str(name), offset_min)
 
 
 def _away(buckets: list[tuple[Any, list[dict[str, Any]]]]) -> dict[Any, list[tuple[int, int]]]:

@@ -4,7 +4,7 @@ import glob
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,19 @@ def convert_exports(
     for file, reader in known:
         with _named(file, reader):
             exports.append((file, reader, reader.read(file)))
-    zones = {export.zone for *_, export in exports}
+    written = [_write(*item, folder, say) for item in exports]
+    zones = {converted.zone for converted in written}
     if timezone is None and "utc" in zones and ask_zone is not None:
-        timezone = ask_zone(f"{known[0][0].path} has times in UTC.")
+        path = next(converted.file.path for converted in written if converted.zone == "utc")
+        timezone = ask_zone(f"{path} has times in UTC.")
     if timezone is None and len(zones) > 1:
         raise IngestError("some of the exports know their local time and others do not; give --timezone")
-    has_offsets = timezone is None and zones == {"own"}
-    written = [_write(*item, folder, say, with_offsets=has_offsets) for item in exports]
-    kinds = {kind for _, kind, _ in written}
-    has_offsets = has_offsets and all(with_offsets for *_, with_offsets in written)
+    has_offsets = timezone is None and zones == {"offsets"}
+    columns = (*COLUMNS, "utc_offset") if has_offsets else COLUMNS
     return ConvertedLog(
-        log=[file for file, *_ in written],
+        log=[replace(converted.file, columns=columns) for converted in written],
         has_offsets=has_offsets,
-        time_unit="us" if kinds == {int} else "auto",
+        time_unit="us" if {converted.kind for converted in written} == {int} else "auto",
         timezone=timezone,
     )
 
@@ -121,21 +121,39 @@ def _is_table(file: ExportFile) -> bool:
     return names >= set(COLUMNS) or file.head[:4] == b"PAR1" or not file.head
 
 
-def _write(
-    file: ExportFile, reader: LogReader, export: Export, folder: Path, say: Callable[[str], None], *, with_offsets: bool
-) -> tuple[LogFile, type, bool]:
-    """The log of an export, the type of its times, and whether it has offsets."""
+@dataclass(frozen=True, kw_only=True)
+class _Converted:
+    """The log of an export.
+
+    kind  the type of its times.
+    zone  "offsets": each row has the column utc_offset; "texts": clocks of the place, or texts with their zone; "utc":
+          moments whose local time is not known.
+    """
+
+    file: LogFile
+    kind: type
+    zone: str
+
+
+def _write(file: ExportFile, reader: LogReader, export: Export, folder: Path, say: Callable[[str], None]) -> _Converted:
     copy = folder / f"converted{len(list(folder.iterdir()))}.jsonl"
     encode = json.JSONEncoder().encode
     num_events, kinds = 0, set()
+    offsets: set[int] = set()
+    first_offset, offset, num_before = None, None, 0  # rows before the first one whose offset is known
     with copy.open("w", encoding="ascii") as out:
         for event in _events(file, reader, export):
             row: dict[str, Any] = {"user": export.user, "time": str(event.time), "event": event.event}
-            if with_offsets and event.utc_offset_min is not None:
-                row["utc_offset"] = event.utc_offset_min
+            if event.utc_offset_min is not None:
+                offset = event.utc_offset_min
+                first_offset = offset if first_offset is None else first_offset
+                offsets.add(offset)
+            if offset is None:
+                num_before += 1
+            else:
+                row["utc_offset"] = offset
             num_events += 1
             kinds.add(type(event.time))
-            with_offsets = with_offsets and "utc_offset" in row
             out.write(encode(row) + "\n")
     left_out = (
         "; left out: " + ", ".join(f"{n:,} {why}" for why, n in export.left_out.most_common())
@@ -148,6 +166,22 @@ def _write(
         f"{file.path} is recognized as {reader.title}: {num_events:,} events of one user, {export.user!r}, "
         f"{export.used}{left_out}"
     )
-    columns = (*COLUMNS, *(["utc_offset"] if with_offsets else []))
     (kind,) = kinds if len(kinds) == 1 else (str,)
-    return LogFile(path=file.path, kind="jsonl", gzipped=False, columns=columns, source=copy), kind, with_offsets
+    zone = "texts" if str in kinds else "utc"
+    if offsets and (export.zone == "own" or offsets != {0}):
+        zone = "offsets"
+        if num_before:
+            copy = _with_offset(copy, first_offset, num_before)
+    return _Converted(
+        file=LogFile(path=file.path, kind="jsonl", gzipped=False, columns=COLUMNS, source=copy), kind=kind, zone=zone
+    )
+
+
+def _with_offset(log: Path, utc_offset_min: int | None, num_rows: int) -> Path:
+    """A copy of a written log whose first rows have an offset too."""
+    copy = log.with_name(f"{log.stem}_offsets.jsonl")
+    with log.open(encoding="ascii") as rows, copy.open("w", encoding="ascii") as out:
+        for number, row in enumerate(rows):
+            out.write(f'{row[:-2]}, "utc_offset": {utc_offset_min}}}\n' if number < num_rows else row)
+    log.unlink()
+    return copy

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, moment_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
 _CELL = re.compile(r'<div class="content-cell [^"]*mdl-typography--body-1">(.*?)</div>', re.DOTALL)
@@ -42,11 +42,11 @@ def _read(file: ExportFile) -> Export:
 def _of_json(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
     for activity in file.json():
         title = activity.get("title") if isinstance(activity, dict) else None
-        time_us = microseconds_of_iso(str(activity.get("time"))) if title else None
+        time_us, offset_min = moment_of_iso(str(activity.get("time"))) if title else (None, None)
         if time_us is None or not isinstance(title, str):
             left_out["without a title or a time"] += 1
         else:
-            yield ExportEvent(time_us, title)
+            yield ExportEvent(time_us, title, offset_min)
 
 
 def _of_html(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, microseconds_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, moment_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
 DOMAINS = (
@@ -66,14 +66,14 @@ def _rows_of_csv(file: ExportFile) -> Iterator[tuple[Any, ...]]:
         yield row.get("entityid"), row.get("state"), updated, row.get("lastchangedts") or row.get("lastchanged")
 
 
-def _time_us(time: Any) -> int | None:
-    """Unix microseconds of seconds, of their text, or of a date in UTC."""
+def _moment(time: Any) -> tuple[int | None, int | None]:
+    """Unix microseconds of seconds, of their text, or of a date, UTC where it names no zone; and its offset."""
     if time in (None, ""):
-        return None
+        return None, None
     try:
-        return microseconds(float(time))
+        return microseconds(float(time)), None
     except ValueError:
-        return microseconds_of_iso(str(time))
+        return moment_of_iso(str(time))
 
 
 def _events(file: ExportFile, rows: Iterable[tuple[Any, ...]], left_out: Counter[str]) -> Iterator[ExportEvent]:
@@ -86,8 +86,10 @@ def _events(file: ExportFile, rows: Iterable[tuple[Any, ...]], left_out: Counter
             left_out["of sensors and others that change by themselves"] += 1
             continue
         has_devices = True
-        updated_us, changed_us = _time_us(updated), _time_us(changed)
-        time_us = changed_us if updated_us is None else updated_us
+        changed_us, offset_min = _moment(changed)
+        time_us = changed_us
+        if (moment := _moment(updated))[0] is not None:
+            time_us, offset_min = moment
         if state in _NO_STATE:
             left_out["unavailable or unknown"] += 1
         elif time_us is None:
@@ -95,7 +97,7 @@ def _events(file: ExportFile, rows: Iterable[tuple[Any, ...]], left_out: Counter
         elif changed_us is not None and changed_us < time_us:
             left_out["changes of attributes alone"] += 1
         else:
-            yield ExportEvent(time_us, f"{entity} {state}")
+            yield ExportEvent(time_us, f"{entity} {state}", offset_min)
     if not has_devices:
         found = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(3)) or "none"
         raise IngestError(

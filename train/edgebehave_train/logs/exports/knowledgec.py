@@ -1,7 +1,7 @@
 """Reader of Apple's knowledgeC.db: the app in the foreground, with the offset of the clock at that time.
 
 ZOBJECT holds rows of many streams; `/app/inFocus` (iOS, macOS) or `/app/usage` (macOS) are the apps, as their bundle
-ids. ZSTARTDATE counts seconds since 2001, ZSECONDSFROMGMT the offset. Schema with ZSTRUCTUREDMETADATA and ZSOURCE as in
+ids. ZSTARTDATE counts seconds since 2001, ZSECONDSFROMGMT the offset, if it is there. Schema with ZSTRUCTUREDMETADATA and ZSOURCE as in
 https://github.com/LongRangeBehaviorModificationSpecialist/SQL_Queries (iOS/knowledgeC). A CSV of these columns is read
 as well.
 """
@@ -15,7 +15,7 @@ from edgebehave_train.logs.exports.reader import Y2001_S, Export, ExportEvent, L
 from edgebehave_train.logs.reading.files import IngestError
 
 _STREAMS = ("/app/inFocus", "/app/usage")
-_COLUMNS = ("zstreamname", "zvaluestring", "zstartdate", "zsecondsfromgmt")
+_COLUMNS = ("zstreamname", "zvaluestring", "zstartdate")
 
 
 def _recognizes(file: ExportFile) -> bool:
@@ -33,9 +33,10 @@ def _read(file: ExportFile) -> Export:
                 f"{file.path} is a knowledgeC database without the stream {_STREAMS[0]} (it has: {shown}); newer "
                 "systems keep it in Biome, which cannot be read"
             )
+        offset = "ZSECONDSFROMGMT" if "zsecondsfromgmt" in file.tables["zobject"] else "NULL"
+        order = "ZSTARTDATE, Z_PK" if "z_pk" in file.tables["zobject"] else "ZSTARTDATE, rowid"
         rows: Iterable[Any] = file.query(
-            f"SELECT ZSTARTDATE, ZVALUESTRING, ZSECONDSFROMGMT FROM ZOBJECT WHERE ZSTREAMNAME = '{stream}' "
-            "ORDER BY ZSTARTDATE, Z_PK"
+            f"SELECT ZSTARTDATE, ZVALUESTRING, {offset} FROM ZOBJECT WHERE ZSTREAMNAME = '{stream}' ORDER BY {order}"
         )
     else:
         stream = _STREAMS[0]
@@ -48,13 +49,11 @@ def _read(file: ExportFile) -> Export:
 
 
 def _events(rows: Iterable[Any], left_out: Counter[str]) -> Iterator[ExportEvent]:
-    offset_min = 0
     for start, app, offset_s in rows:
         if app in (None, "") or start in (None, ""):
             left_out["without an app or a time"] += 1
             continue
-        if offset_s not in (None, ""):  # of an event without one: the last known
-            offset_min = round(float(offset_s) / 60)
+        offset_min = None if offset_s in (None, "") else round(float(offset_s) / 60)
         yield ExportEvent(microseconds(float(start) + Y2001_S), str(app), offset_min)
 
 

@@ -20,7 +20,7 @@ class ExportEvent(NamedTuple):
 
     time           unix microseconds, or the text of a date and clock, which ingest reads as in any log.
     event          its name.
-    utc_offset_min where the export knows it.
+    utc_offset_min minutes, where the export knows it; of an event without one, that of the event before counts.
     """
 
     time: int | str
@@ -33,8 +33,9 @@ class Export:
     """The events of a file.
 
     events    in the order of the file, or in time order.
-    zone      "utc": moments whose local time is not known; "own": the export has the local time of each event;
-              "local": clocks of the place where the events happened.
+    zone      "utc": moments as ISO 8601 has them, whose offsets, if they are all 0, say nothing of the place;
+              "own": the offsets, or the zones in texts, are those of the place; "local": clocks of the place.
+              If no moment has an offset, the local time is not known, whatever is said here.
     user      the one whose events they are.
     used      the part of the file that is taken, for the screen.
     left_out  {reason: rows}, complete when `events` is read.
@@ -70,14 +71,26 @@ def microseconds(seconds: float) -> int:
 
 def microseconds_of_iso(text: str) -> int | None:
     """Unix microseconds of an ISO 8601 time, UTC where it names no zone; None if it is none."""
+    return moment_of_iso(text)[0]
+
+
+def moment_of_iso(text: str) -> tuple[int | None, int | None]:
+    """Unix microseconds of an ISO 8601 time, UTC where it names no zone, and the minutes of its offset.
+
+    None for the first if it is none; for the second if it names no offset, as Z does not.
+    """
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return None
-    if moment.tzinfo is None:
+        return None, None
+    offset = moment.utcoffset()
+    if offset is None:
         moment = moment.replace(tzinfo=UTC)
     passed = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+    time_us = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+    if offset is None or text.strip()[-1] in "Zz":
+        return time_us, None
+    return time_us, round(offset.total_seconds() / 60)
 
 
 def domain_of(url: object) -> str | None:

@@ -2,7 +2,7 @@
 
 Forms: checkins1.json, ... of the data export, whose createdAt is a text in UTC, and the answers of the API
 (`{"response": {"checkins": {"items": [...]}}}`, https://github.com/heug/4sq-viz, stubs/checkIn1.js), whose createdAt
-counts unix seconds. timeZoneOffset is minutes.
+counts unix seconds. timeZoneOffset is minutes; a file without it does not know its local time.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, microseconds_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, moment_of_iso
 
 
 def _items(content: Any) -> list[Any] | None:
@@ -28,7 +28,8 @@ def _recognizes(file: ExportFile) -> bool:
         items is not None
         and bool(items)
         and isinstance(items[0], dict)
-        and items[0].keys() >= {"createdAt", "timeZoneOffset"}
+        and "createdAt" in items[0]
+        and bool(items[0].keys() & {"timeZoneOffset", "venue"})
     )
 
 
@@ -38,17 +39,17 @@ def _read(file: ExportFile) -> Export:
 
 
 def _events(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
-    offset_min = 0
     for item in _items(file.json()) or []:
         venue, created = item.get("venue"), item.get("createdAt")
         name = venue.get("name") if isinstance(venue, dict) else None
-        time_us = microseconds(created) if isinstance(created, int | float) else microseconds_of_iso(str(created))
+        time_us, offset_min = (
+            (microseconds(created), None) if isinstance(created, int | float) else moment_of_iso(str(created))
+        )
         if not name or time_us is None:
             left_out["without a venue or a time"] += 1
             continue
-        if item.get("timeZoneOffset") is not None:  # of one without: that of the check-in before
-            offset_min = int(item["timeZoneOffset"])
-        yield ExportEvent(time_us, str(name), offset_min)
+        given = item.get("timeZoneOffset")
+        yield ExportEvent(time_us, str(name), int(given) if given is not None else offset_min or None)
 
 
 READER = LogReader(name="swarm", title="check-ins of Swarm", recognizes=_recognizes, read=_read)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile, plain_name
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, moment_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
 _FOREGROUND = ("1", "MOVE_TO_FOREGROUND", "ACTIVITY_RESUMED")
@@ -64,18 +64,19 @@ def _of_rows(rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterator
         elif not package or time in (None, ""):
             left_out["without a package or a time"] += 1
         else:
-            yield ExportEvent(_time_us(time), str(package))
+            time_us, offset_min = _moment(time)
+            yield ExportEvent(time_us, str(package), offset_min)
 
 
-def _time_us(time: Any) -> int:
-    """Unix microseconds of milliseconds or of ISO 8601. Raises ValueError."""
+def _moment(time: Any) -> tuple[int, int | None]:
+    """Unix microseconds of milliseconds or of ISO 8601, and its offset. Raises ValueError."""
     try:
-        return int(float(time)) * 1000
+        return int(float(time)) * 1000, None
     except ValueError:
-        time_us = microseconds_of_iso(str(time))
+        time_us, offset_min = moment_of_iso(str(time))
         if time_us is None:
             raise
-        return time_us
+        return time_us, offset_min
 
 
 def _of_dump(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
