@@ -109,6 +109,24 @@ def test_both_ways_in_read_the_same(tmp_path, con):
     assert [row[0] for row in plain] == [row[0] for row in careful]
 
 
+@pytest.mark.parametrize(
+    "above", ['"u","t","e"', '"u",t,"e"\r', '"sep=,"\n"u","t","e"', '# said "so\n"u","t","e"', '"u","e,t","t","e"']
+)
+def test_a_quoted_header_goes_the_fast_way(tmp_path, con, monkeypatch, above):
+    monkeypatch.setattr(log_files, "careful_scan", None)
+    end = "\r\n" if above.endswith("\r") else "\n"
+    is_wide, num_above = "e,t" in above, above.count("\n") + 1
+    lines = [above.rstrip("\r"), *(f"{i},{'x,' if is_wide else ''}{i + 5},e{i % 3}" for i in range(3000))]
+    rows, _ = scan(write(tmp_path, end.join(lines) + end), con)
+    assert rows == [(i + 1 + num_above, False, str(i), str(i + 5), f"e{i % 3}") for i in range(3000)]
+
+
+def test_a_header_over_two_lines_and_a_blank_line_below_go_the_careful_way(tmp_path, con):
+    assert scan(write(tmp_path, '"u","t","e"\n\n1,2,x\n'), con)[0] == [(3, False, "1", "2", "x")]
+    assert scan(write(tmp_path, '"u","t","e"\n1,2,"x"\n'), con)[0] == [(2, False, "1", "2", "x")]
+    assert scan(write(tmp_path, '"u","t","e"'), con)[0] == []
+
+
 def test_json_lines_keep_their_line_and_broken_ones_are_malformed(tmp_path, con):
     text = (
         '{"u": "a/b", "t": 1333820544123456789, "e": "two\\nlines"}\n\n{"u": null, "e": {"x": [1]}}\n{"u": \n[1, 2]\n'

@@ -1,9 +1,9 @@
 """Reader of Apple's knowledgeC.db: the app in the foreground, with the offset of the clock at that time.
 
 ZOBJECT holds rows of many streams; `/app/inFocus` (iOS, macOS) or `/app/usage` (macOS) are the apps, as their bundle
-ids. ZSTARTDATE counts seconds since 2001, ZSECONDSFROMGMT the offset, if it is there. Schema with ZSTRUCTUREDMETADATA and ZSOURCE as in
-https://github.com/LongRangeBehaviorModificationSpecialist/SQL_Queries (iOS/knowledgeC). A CSV of these columns is read
-as well.
+ids. ZSTARTDATE counts seconds since 2001, ZSECONDSFROMGMT the offset, if it is there. Schema with ZSTRUCTUREDMETADATA
+and ZSOURCE as in https://github.com/LongRangeBehaviorModificationSpecialist/SQL_Queries (iOS/knowledgeC). A CSV of
+these columns is read as well.
 """
 
 from collections import Counter

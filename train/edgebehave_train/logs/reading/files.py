@@ -3,8 +3,8 @@
 DuckDB gets every cell as text with its line number, so that a bad cell is a counted reject and not an error. There are
 two readers:
 
-plain    The file holds nothing that a line-by-line reader could misread: no quotes, no blank lines, one kind of line
-         end. DuckDB reads it, with all threads, and the number of rows must equal the number of lines.
+plain    The file holds nothing that a line-by-line reader could misread: no quotes below the header, no blank lines,
+         one kind of line end. DuckDB reads it, with all threads, and the number of rows must equal the number of lines.
 careful  Anything else, and every file that DuckDB refuses. Python's csv module reads it record by record, rejects what
          is malformed with its line, and hands DuckDB a clean copy.
 
@@ -169,13 +169,26 @@ def careful_scan(file: LogFile, columns: Mapping[str, str], folder: Path) -> Sca
 
 
 def _lines_if_plain(file: LogFile) -> int | None:
-    """Number of lines of a file that may be read line by line, None if it may not."""
+    """Number of lines of a file that may be read line by line, None if it may not.
+
+    The header of a CSV is read elsewhere, so it may hold quotes.
+    """
     traps = [b"\n\n", b"\n\r", b"\n ", b"\n\t"]
+    num_above = 0
     if file.kind == "csv":
-        traps = [b"\n\n", b"\n\r", b'"']
+        traps, num_above = [b"\n\n", b"\n\r", b'"'], file.skip + 1
     newlines = returns = pairs = 0
     last = b"\n"  # so that a blank first line counts as one
     with file.open_bytes() as stream:
+        for number in range(num_above):
+            line = stream.readline()
+            goes_on = number == file.skip and line.count(b'"') % 2  # a quoted name in the header
+            if not line.strip() or goes_on:
+                return None
+            last = line[-1:]
+            newlines += line.count(b"\n")
+            returns += line.count(b"\r")
+            pairs += line.count(b"\r\n")
         while chunk := stream.read(_CHUNK_BYTES):
             text = last + chunk
             if any(trap in text for trap in traps):
@@ -194,9 +207,8 @@ def _plain_sql(file: LogFile, columns: Mapping[str, str]) -> str:
     if file.kind == "jsonl":
         lines = _read_lines(file.bytes_path, gzipped=file.gzipped)
         return _json_sql(f"(SELECT row_number() OVER () AS line, c0 FROM {lines})", columns)
-    table = _read_csv(
-        file.bytes_path, len(file.columns), file.delimiter, header=True, gzipped=file.gzipped, skip=file.skip
-    )
+    # DuckDB skips the header as a line, whatever stands in it.
+    table = _read_csv(file.bytes_path, len(file.columns), file.delimiter, gzipped=file.gzipped, skip=file.skip + 1)
     cells = ", ".join(f"c{file.columns.index(column)} AS {name}" for name, column in columns.items())
     return f"SELECT row_number() OVER () + {1 + file.skip} AS line, false AS malformed, {cells} FROM {table}"
 
@@ -237,14 +249,14 @@ def parquet_table(path: Path, *, numbered: bool) -> str:
 def _read_lines(path: Path, *, gzipped: bool) -> str:
     """The lines of a JSON Lines file as column c0."""
     # JSON holds no unescaped control character, so every line is one cell.
-    return _read_csv(path, 1, "\x01", header=False, gzipped=gzipped)
+    return _read_csv(path, 1, "\x01", gzipped=gzipped)
 
 
-def _read_csv(path: Path, num_columns: int, delimiter: str, *, header: bool, gzipped: bool, skip: int = 0) -> str:
+def _read_csv(path: Path, num_columns: int, delimiter: str, *, gzipped: bool, skip: int = 0) -> str:
     """Cells c0, c1, ... as text; quotes mean nothing."""
     columns = ", ".join(f"c{i}: 'VARCHAR'" for i in range(num_columns))
     return (
-        f"read_csv({literal_path(path)}, auto_detect=false, header={str(header).lower()}, skip={skip}, "
+        f"read_csv({literal_path(path)}, auto_detect=false, header=false, skip={skip}, "
         f"delim={quoted(delimiter)}, quote='', escape='', nullstr='', "
         f"compression={quoted('gzip' if gzipped else 'none')}, "
         f"max_line_size={8 * _MAX_RECORD_CHARS}, columns={{{columns}}})"
