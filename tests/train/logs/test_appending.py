@@ -32,7 +32,7 @@ def named(store):
     return {user: list(store.named_events(i)) for i, user in enumerate(store.users())}
 
 
-def random_rows(seed, days, users=range(30), ties=False):
+def random_rows(seed, days, users=range(30), ties=False, fractions=(0,)):
     rng = random.Random(seed)
     step = 3600 if ties else 1
     rows = {}
@@ -40,22 +40,46 @@ def random_rows(seed, days, users=range(30), ties=False):
         for day in days:
             for _ in range(rng.randrange(6)):
                 time = NOON + 86_400 * day + rng.randrange(86_400) // step * step
+                time = f"{time}.{rng.choice(fractions):06}" if len(fractions) > 1 else time
                 event = f"e{rng.randrange(8 + day)}"
                 row = (f"u{user}", time, event, rng.choice(["", "home", f"p{day}"]), f"k{event[-1]}")
                 rows[row if ties else row[:2]] = row
     return list(rows.values())
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize("ties", [False, True])
-def test_appended_days_are_worth_one_ingest_of_everything(tmp_path, monkeypatch, ties, shuffled):
-    monkeypatch.setattr(appending, "_PIECE_EVENTS", 40)
-    parts = [random_rows(i, range(3 * i, 3 * i + 3), range(5 * i, 30), ties) for i in range(3)]
-    if shuffled:
-        for part in parts:
-            random.Random(0).shuffle(part)
-    else:
-        parts = [sorted(part, key=lambda row: row[1]) for part in parts]
+ORDERS = {"oldest first": 1, "newest first": -1, "shuffled": 0}
+
+
+def in_order(parts, order):
+    """The rows of each part in an order; from the newest, the last part comes first."""
+    if not ORDERS[order]:
+        return [random.Random(0).sample(part, len(part)) for part in parts]
+    return [sorted(part, key=lambda row: float(row[1]), reverse=order == "newest first") for part in parts][
+        :: ORDERS[order]
+    ]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("num_users", "ties", "fractions"),
+    [
+        (30, False, (0,)),
+        (30, True, (0,)),
+        (30, False, (0, 250_000, 500_000)),
+        (30, True, (0, 1, 999_999)),
+        (1, True, (0, 1, 999_999)),
+    ],
+)
+def test_appended_days_are_worth_one_ingest_of_everything(tmp_path, monkeypatch, num_users, ties, fractions, order):
+    monkeypatch.setattr(appending, "_PIECE_EVENTS", 40 if num_users > 1 else 5)
+    days = 3 if num_users > 1 else 40
+    parts = [
+        random_rows(
+            i, range(days * i, days * i + days), range(5 * i if num_users > 1 else 0, num_users), ties, fractions
+        )
+        for i in range(3)
+    ]
+    parts = in_order(parts, order)
     whole, _ = run(write_log(tmp_path / "all.csv", [row for part in parts for row in part]), tmp_path / "whole")
     ids = {}
     for i, part in enumerate(parts):
@@ -65,11 +89,54 @@ def test_appended_days_are_worth_one_ingest_of_everything(tmp_path, monkeypatch,
             assert names[: len(ids.get(kind, ()))] == ids.get(kind, ())
             ids[kind] = names
         assert any(line.startswith("appended") for line in lines) == (i > 0)
+    require_equal(store, whole)
+    if ties:
+        assert whole.statistics["order_of_ties"] == {1: "file", -1: "file, newest first", 0: "hash"}[ORDERS[order]]
+
+
+def require_equal(store, whole):
     assert store.users() == whole.users()
     assert named(store) == named(whole)
+    assert (store.fraction_us is None) == (whole.fraction_us is None)
+    if whole.fraction_us is not None:
+        assert store.fraction_us.tolist() == whole.fraction_us.tolist()
+        assert store.fraction_us.stored.dtype == whole.fraction_us.stored.dtype
     assert store.statistics["event_counts"] == pytest.approx(whole.statistics["event_counts"])
-    for fact in ("tied_events", "order_of_ties", "num_rows", "first_time_s", "events_per_user"):
-        assert store.statistics[fact] == whole.statistics[fact]
+    facts = ("tied_events", "order_of_ties", "num_rows", "first_time_s", "events_per_user", "duplicates")
+    for fact in (*facts, "rows_in_time_order", "rows_newest_first", "has_fractions"):
+        assert store.statistics[fact] == whole.statistics[fact], fact
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_of_any_second_and_fraction_are_appended_as_ingested(tmp_path, monkeypatch, seed):
+    """Few seconds, names and fractions, in any order and any number of parts, some rows in several of them."""
+    rng = random.Random(seed)
+    monkeypatch.setattr(appending, "_PIECE_EVENTS", rng.choice([1, 7, 1 << 20]))
+    digits = rng.choice([[0], [0, 5], [0, 123_456]])
+    rows = [
+        (f"u{rng.randrange(4)}", f"{NOON + rng.randrange(12)}.{rng.choice(digits):06}", f"e{rng.randrange(3)}", "", "k")
+        for _ in range(60)
+    ]
+    if seed % 3:
+        rows.sort(key=lambda row: float(row[1]), reverse=seed % 3 == 2)
+    cuts = sorted(rng.sample(range(1, 60), 3))
+    parts = [rows[start:stop] for start, stop in zip([0, *cuts], [*cuts, 60], strict=True)]
+    whole, _ = run(write_log(tmp_path / "all.csv", rows), tmp_path / "whole")
+    for part in parts:
+        store, _ = run(write_log(tmp_path / "part.csv", part), tmp_path / "store", append=True)
+    require_equal(store, whole)
+
+
+def test_a_new_event_in_a_known_second_is_kept(tmp_path):
+    run(write_log(tmp_path / "old.csv", [("al", f"{NOON}.25", "e", "", "k")]), tmp_path / "store")
+    store, lines = run(
+        write_log(tmp_path / "new.csv", [("al", f"{NOON}.75", "e", "", "k"), ("al", f"{NOON}.25", "e", "", "k")]),
+        tmp_path / "store",
+        append=True,
+    )
+    assert store.num_events == 2
+    assert store.fraction_us.tolist() == [250_000, 750_000]
+    assert any("1 were there already" in line for line in lines)
 
 
 def test_late_rows_and_rows_that_are_there_already(tmp_path):

@@ -4,6 +4,7 @@ The old columns are read in pieces and written again in one pass, new events amo
 again but what shares a piece with new events. The store that was there stays until the new one is whole.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ def append_store(
     """Write the events of two stores as one into an empty folder; returns its statistics.
 
     The values are those of one ingest of both logs, old files first; ids of old names stay, those of new names follow.
-    What a store does not keep cannot come back: an old event keeps its behavior whatever the new rows say, and times
-    within a second stand in the order in which they came.
+    An old event keeps its behavior whatever the new rows say. A store that was written before fractions of a second
+    were kept cannot give them back: its events of one second stay before new ones, and in their order.
     Raises IngestError if one of them has a column of behaviors and the other none.
     """
     has_behaviors = ["behavior" in store.statistics.get("columns", {}) for store in (old, added)]
@@ -72,8 +73,9 @@ def append_store(
         "num_rows": sum(statistics_of.get("num_rows", 0) for statistics_of in of),
         "duplicates": sum(statistics_of.get("duplicates", 0) for statistics_of in of) + merging.num_dropped,
         "order_of_ties": merging.order if statistics["tied_events"] else "none",
-        "rows_in_time_order": merging.order == "file",
-        "has_fractions": merging.has_fractions,
+        "rows_in_time_order": merging.forward,
+        "rows_newest_first": merging.backward,
+        "has_fractions": statistics["has_fractions"] or merging.lacks_fractions,
         "conflicts": {
             "events": max(c.get("events", 0) for c in conflicts),
             "rows": sum(c.get("rows", 0) for c in conflicts),
@@ -99,18 +101,39 @@ class _Part:
     event: npt.NDArray[np.int32]
     location: npt.NDArray[np.int32]
 
-    def rows(self, first_rank: int, stop_rank: int) -> SortedRows:
-        """Its rows of some users, adjacent as the users of both stores stand in one order."""
+    def span(self, first_rank: int, stop_rank: int) -> tuple[int, int]:
+        """First and past-the-end row of some users, adjacent as the users of both stores stand in one order."""
         first, stop = np.searchsorted(self.rank, [first_rank, stop_rank])
-        start = self.store.user_start
-        rows = slice(int(start[first]), int(start[stop]))
+        return int(self.store.user_start[first]), int(self.store.user_start[stop])
+
+    def rows(self, start: int, stop: int) -> SortedRows:
+        """Its rows from start to stop."""
+        rows, starts = slice(start, stop), self.store.user_start
+        first = int(np.searchsorted(starts, start, side="right")) - 1
+        last = int(np.searchsorted(starts, stop))
         return SortedRows(
-            user=np.repeat(self.rank[first:stop], np.diff(start[first : stop + 1])),
-            time_us=np.asarray(self.store.time_s[rows], np.int64) * MICROSECONDS,
+            user=np.repeat(self.rank[first:last], np.diff(np.clip(starts[first : last + 1], start, stop))),
+            time_us=self.times_us(rows),
             utc_offset_min=np.asarray(self.store.utc_offset_min[rows]),
             event=self.event[self.store.event[rows]],
             location=self.location[self.store.location[rows]],
         )
+
+    def times_us(self, rows: Any) -> Integers:
+        """Unix microseconds of some rows."""
+        time_us = np.asarray(self.store.time_s[rows], np.int64) * MICROSECONDS
+        fraction_us = self.store.fraction_us
+        return time_us if fraction_us is None else time_us + fraction_us[rows]
+
+    @property
+    def order(self) -> str | None:
+        """Order of its events at the same time."""
+        order: str | None = self.store.statistics.get("order_of_ties")
+        return order
+
+    def stands(self, fact: str, *orders: str | None) -> bool:
+        """Whether the rows of its log stood so; told from the order of its ties, if it is a store of before."""
+        return bool(self.store.statistics.get(fact, self.order in orders))
 
 
 class _Merging:
@@ -133,67 +156,104 @@ class _Merging:
             )
             for store, names in zip((old, added), names_of, strict=True)
         ]
-        self.has_fractions = any(store.statistics.get("has_fractions", True) for store in (old, added))
-        self.order = "file" if self._stand_in_order() else "hash"
+        self.lacks_fractions = any(
+            store.statistics.get("has_fractions", True) and store.fraction_us is None for store in (old, added)
+        )
+        self.forward, self.backward = self._standing()
+        self.order = "file" if self.forward else "file, newest first" if self.backward else "hash"
 
-    def _stand_in_order(self) -> bool:
-        """Whether the rows of every user, old then new, stand in the order of time."""
-        for part in self.parts:
-            statistics = part.store.statistics
-            if not statistics.get("rows_in_time_order", statistics.get("order_of_ties") in (None, "file", "none")):
-                return False
+    def _standing(self) -> tuple[bool, bool]:
+        """Whether the rows of every user, old then new, stand from the oldest, and from the newest."""
         old, new = self.parts
         _, of_old, of_new = np.intersect1d(old.rank, new.rank, assume_unique=True, return_indices=True)
-        last = np.asarray(old.store.time_s)[old.store.user_start[1:] - 1][of_old]
-        first = np.asarray(new.store.time_s)[new.store.user_start[:-1]][of_new]
-        return bool((last <= first).all())
+        (old_first, old_last), (new_first, new_last) = (
+            [part.times_us(ends[which]) for ends in (part.store.user_start[:-1], part.store.user_start[1:] - 1)]
+            for part, which in ((old, of_old), (new, of_new))
+        )
+        forward = all(part.stands("rows_in_time_order", None, "file", "none") for part in self.parts)
+        backward = all(part.stands("rows_newest_first", "file, newest first") for part in self.parts)
+        return forward and bool((old_last <= new_first).all()), backward and bool((new_last <= old_first).all())
 
     def runs(self) -> Iterator[SortedRows]:
+        for spans in self._pieces():
+            old, new = (part.rows(*span) for part, span in zip(self.parts, spans, strict=True))
+            is_settled = self.order != "hash" or self.parts[0].order in ("hash", "none")
+            if len(new.user) or not is_settled:
+                yield self._merged(old, new)
+            else:
+                yield self._in_order(old, self.parts[0])
+
+    def _pieces(self) -> Iterator[list[tuple[int, int]]]:
+        """The rows of both stores, some at a time: users, or seconds of a user with many events."""
         num_events = np.zeros(len(self.users), np.int64)
         for part in self.parts:
             num_events[part.rank] += np.diff(part.store.user_start)
+        is_large = num_events > 2 * _PIECE_EVENTS
         piece = (np.cumsum(num_events) - 1) // _PIECE_EVENTS
-        stops = [*(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(self.users)]
+        is_end = (np.diff(piece) > 0) | is_large[:-1] | is_large[1:]
+        stops = [*(np.flatnonzero(is_end) + 1).tolist(), len(self.users)]
         for first, stop in zip([0, *stops], stops, strict=False):
-            old, new = (part.rows(first, stop) for part in self.parts)
-            if not len(new.user):
-                yield old
+            spans = [part.span(first, stop) for part in self.parts]
+            if not is_large[first]:
+                yield spans
                 continue
-            yield self._merged(old, new)
+            times = [part.store.time_s for part in self.parts]
+            cuts = {
+                int(time_s[row])
+                for time_s, (start, end) in zip(times, spans, strict=True)
+                for row in range(start + _PIECE_EVENTS, end, _PIECE_EVENTS)
+            }
+            starts = [start for start, _ in spans]
+            for cut in sorted(cuts):
+                ends = [bisect_left(t, cut, lo, end) for t, lo, (_, end) in zip(times, starts, spans, strict=True)]
+                yield list(zip(starts, ends, strict=True))
+                starts = ends
+            yield [(start, end) for start, (_, end) in zip(starts, spans, strict=True)]
+
+    def _in_order(self, run: SortedRows, part: _Part) -> SortedRows:
+        """Rows of a part in the order of ties of both, if that is the order of the log from its end."""
+        if self.order != "file, newest first" or part.order != "file":
+            return run
+        tied = np.flatnonzero(is_tied(run))
+        return reordered(run, tied, tied[np.lexsort((-tied, run.time_us[tied], run.user[tied]))])
 
     def _merged(self, old: SortedRows, new: SortedRows) -> SortedRows:
-        pairs = zip(vars(old).items(), vars(new).values(), strict=True)
-        run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
-        is_new = np.arange(len(run.user)) >= len(old.user)
+        ordered = [self._in_order(run, part) for run, part in zip((old, new), self.parts, strict=True)]
+        if self.order == "file, newest first":
+            ordered.reverse()
+        head, tail = ordered
+        pairs = zip(vars(head).items(), vars(tail).values(), strict=True)
+        run = SortedRows(**{name: np.concatenate([first, second]) for (name, first), second in pairs})
+        is_second = np.arange(len(run.user)) >= len(head.user)
         order = sorted_order(run.user, run.time_us)
         if order is not None:
-            run, is_new = taken(run, order), is_new[order]
+            run, is_second = taken(run, order), is_second[order]
         tied = np.flatnonzero(is_tied(run))
         if len(tied) and not self.keep_duplicates:
-            dropped = _known_already(taken(run, tied), is_new[tied])
+            dropped = _known_already(taken(run, tied), is_second[tied])
             self.num_dropped += int(dropped.sum())
             kept = np.ones(len(run.user), bool)
             kept[tied[dropped]] = False
             run = taken(run, kept)
             tied = np.flatnonzero(is_tied(run))
-        if len(tied) and self.order == "hash" and not self.has_fractions:
+        if len(tied) and self.order == "hash" and not self.lacks_fractions:
             names = {"users": self.users, "events": self.events, "locations": self.locations}
             run = reordered(run, tied, hashed_order(self.con, run, tied, **names))
         return run
 
 
-def _known_already(run: SortedRows, is_new: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(n,): the row is new and equals an old one; of k equal old rows, each stands for one new row."""
+def _known_already(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(n,): the row is of the second part and equals one of the first; of k equal ones there, each stands for one."""
     columns = list(vars(run).values())
-    order = np.lexsort([is_new, *reversed(columns)])
+    order = np.lexsort([is_second, *reversed(columns)])
     starts = np.ones(len(order), bool)
     starts[1:] = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
     first = np.flatnonzero(starts)
     group = np.cumsum(starts) - 1
-    num_old = np.add.reduceat(~is_new[order], first, dtype=np.int64)[group]
-    occurrence = np.arange(len(order)) - first[group] - np.where(is_new[order], num_old, 0)
+    num_first = np.add.reduceat(~is_second[order], first, dtype=np.int64)[group]
+    occurrence = np.arange(len(order)) - first[group] - np.where(is_second[order], num_first, 0)
     known = np.zeros(len(order), bool)
-    known[order] = is_new[order] & (occurrence < num_old)
+    known[order] = is_second[order] & (occurrence < num_first)
     return known
 
 

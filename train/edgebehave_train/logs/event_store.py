@@ -7,6 +7,7 @@ A folder of plain columns, the events of a user adjacent and in time order:
     event.npy           (N,) ids of the store's own vocabulary
     location.npy        (N,) likewise; 0 = no location; left out where no event has one
     behavior.npy        (N,) likewise; -1 = the event has no behavior; left out where each event is its own behavior
+    fraction.npy        (N,) fractions of a second, for events that are added later; left out where all are 0
     user_start.npy      (U + 1,) int64  events of user u: user_start[u] .. user_start[u + 1]
     users.json          U user names
     vocabulary.json     every name of the log, most frequent first
@@ -30,7 +31,16 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
 from edgebehave_train.files import file_digest, read_json
-from edgebehave_train.logs.stored_columns import COLUMNS, damage, fingerprint, open_column, open_wide
+from edgebehave_train.logs.stored_columns import (
+    COLUMNS,
+    FRACTIONS,
+    StoredColumn,
+    damage,
+    fingerprint,
+    open_column,
+    open_fractions,
+    open_wide,
+)
 
 if TYPE_CHECKING:
     from edgebehave.predictor import Predictor
@@ -130,6 +140,15 @@ class EventStore:
     @property
     def time_s(self) -> npt.NDArray[np.int64]:
         return self._column("time_s")
+
+    @property
+    def fraction_us(self) -> StoredColumn | None:
+        """Microseconds beyond `time_s` of each event; None where all are 0, and in stores of before."""
+        if FRACTIONS not in self.whole:
+            if (self.path / FRACTIONS).exists():
+                _verify(self.path, FRACTIONS, self.statistics)
+            self.whole.add(FRACTIONS)
+        return open_fractions(self.path, self.num_events)
 
     @property
     def utc_offset_min(self) -> npt.NDArray[np.int16]:

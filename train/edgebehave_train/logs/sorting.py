@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,49 @@ from edgebehave.moments import MAX_OFFSET_MIN
 from edgebehave_train.files import read_json
 from edgebehave_train.logs.in_order import in_order
 from edgebehave_train.logs.reading.files import NUM_EXAMPLES, IngestError
-from edgebehave_train.logs.staging import ROLES, Names, Staging, kinds_of_states, user_key
+from edgebehave_train.logs.staging import ROLES, Names, SplitRows, Staging, kinds_of_states, user_key
 from edgebehave_train.logs.store_writer import MICROSECONDS, SortedRows, is_tied, taken, write_store
 
 _GROUP_ROWS = 1 << 20
+_SAMPLE = 1 << 17
+"""Rows of a bucket that is too large, by which it is cut into ranges."""
 _NULL_WORDS = frozenset(
-    ("nan", "null", "none", "n/a", "na", "#n/a", "<na>", "nat", "nil", "undefined", r"\n"),
+    (
+        "nan",
+        "null",
+        "none",
+        "n/a",
+        "na",
+        "#n/a",
+        "<na>",
+        "nat",
+        "nil",
+        "undefined",
+        r"\n",
+        "-",
+        "--",
+        "?",
+        ".",
+        "''",
+        '""',
+        "(null)",
+        "<null>",
+        "[null]",
+        "(none)",
+        "<none>",
+        "(blank)",
+        "(empty)",
+        "missing",
+        "#ref!",
+        "#value!",
+        "#null!",
+        "#name?",
+        "#div/0!",
+        "-nan",
+        "1.#qnan",
+        "inf",
+        "-inf",
+    ),
 )
 _SORT_BITS = 62
 
@@ -103,6 +141,7 @@ def sort_and_write(
     return statistics | {
         "order_of_ties": order if ties else "none",
         "rows_in_time_order": sorting.standing.forward,
+        "rows_newest_first": sorting.standing.backward,
         "conflicts": conflicts,
     }
 
@@ -159,13 +198,27 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Edge:
+    """Where a group begins or ends: a user, the first row there, and that of the ties at the other end of them."""
+
+    user: int
+    row: int
+    other_row: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The good rows of a group of buckets, sorted."""
+    """The good rows of a group of buckets, or of a part of one, sorted."""
 
     run: SortedRows
     standing: Standing
+    edges: tuple[_Edge, _Edge] | None
     widest_offset: int
     rows_of_pair: dict[tuple[int, int], int]
+
+
+_Rows = Callable[[], npt.NDArray[np.void]]
+"""Reads the good rows of a group with their final times."""
 
 
 class _Sorting:
@@ -180,60 +233,101 @@ class _Sorting:
         self.rank = np.full(len(names) + 1, -1, np.int64)
         self.rank[np.array(order, np.int64) + 1] = np.arange(len(names))
         self.kinds = kinds_of_states()
+        self.split: dict[range, SplitRows] = {}
 
     def runs(self, order: str) -> Iterator[SortedRows]:
         """The sorted rows. Raises _OtherOrderError as soon as the log turns out to need another order."""
         self.standing, self.facts, self.order = Standing(), Facts(self.staging.names), order
-        groups = self.staging.groups(_GROUP_ROWS)
-        for number, group in enumerate(in_order(self._sorted, groups, self.staging.workers), 1):
+        before: _Edge | None = None
+        for group in in_order(self._sorted, self._groups(), self.staging.workers):
             found, facts = self.standing, self.facts
             found.forward &= group.standing.forward
             found.backward &= group.standing.backward
             found.has_ties |= group.standing.has_ties
-            needed = found.order()
-            if order != "hash" and needed != order and (needed == "hash" or number == len(groups)):
-                raise _OtherOrderError(needed)
+            if group.edges is not None:
+                first, last = group.edges
+                if before is not None and before.user == first.user:
+                    found.forward &= before.row < first.row
+                    found.backward &= first.other_row < before.other_row
+                before = last
+            if order != "hash" and found.order() == "hash":
+                raise _OtherOrderError("hash")
             facts.widest_offset = max(facts.widest_offset, group.widest_offset)
             for pair, rows in group.rows_of_pair.items():
                 facts.rows_of_pair[pair] = facts.rows_of_pair.get(pair, 0) + rows
             yield group.run
+        if order != "hash" and self.standing.order() != order:
+            raise _OtherOrderError(self.standing.order())
 
-    def _sorted(self, buckets: range) -> _Group:
-        rows = self.staging.read(buckets)
+    def _groups(self) -> Iterator[_Rows]:
+        for buckets, num_rows in self.staging.groups(_GROUP_ROWS):
+            if num_rows <= _GROUP_ROWS:
+                yield partial(self._good, partial(self.staging.read, buckets))
+                continue
+            split = self.split.get(buckets) or self.split.setdefault(buckets, self._split(buckets, num_rows))
+            for number in range(len(split.spans)):
+                yield partial(split.read, number)
+
+    def _good(self, read: _Rows) -> npt.NDArray[np.void]:
+        """The good ones of some rows, with their final times and offsets."""
+        rows = read()
         is_good = self.judgment.is_good[rows["state"]]
         if not is_good.all():
             rows = rows[is_good]
+        self._settle_times(rows)
+        return rows
+
+    def _split(self, buckets: range, num_rows: int) -> SplitRows:
+        """The good rows of a bucket that is too large, by user and second."""
+
+        def key(rows: npt.NDArray[np.void]) -> Integers:
+            return (self.rank[rows["user"]] << 32) | (rows["time_us"] // MICROSECONDS)
+
+        step = max(1, num_rows // _SAMPLE)
+        sample = [key(self._good(lambda part=part: part[::step])) for part in self.staging.parts(buckets)]
+        keys = np.sort(np.concatenate(sample))
+        num_ranges = -(-2 * num_rows // _GROUP_ROWS)
+        cuts = keys[np.arange(1, num_ranges) * len(keys) // num_ranges] if len(keys) else keys
+        path = self.staging.path.with_name(f"split{buckets.start}.bin")
+        split = SplitRows(path, np.unique(cuts))
+        for part in self.staging.parts(buckets):
+            rows = self._good(lambda part=part: part)
+            split.add(rows, key(rows))
+        return split
+
+    def _sorted(self, read: _Rows) -> _Group:
+        rows = read()
         names = self.staging.names
         pairs = rows_of_pairs(rows["event"], rows["behavior"], len(names["event"]), len(names["behavior"]))
-        time_us, offset_min = self._times(rows)
-        user = self.rank[rows["user"]]
+        user, time_us = self.rank[rows["user"]], rows["time_us"].copy()
         order = sorted_order(user, time_us)
         row = rows["row"] if order is None else rows["row"][order]
         run = SortedRows(
             user=user,
             time_us=time_us,
-            utc_offset_min=offset_min,
+            utc_offset_min=rows["utc_offset_min"].copy(),
             event=rows["event"].astype(np.int32) - np.int32(1),
             location=rows["location"].astype(np.int32) - np.int32(1),
         )
         run = run if order is None else taken(run, order)
         standing = _standing(run, row)
-        widest = int(np.abs(offset_min).max(initial=0))
+        edges = _edges(run, row)
+        widest = int(np.abs(run.utc_offset_min).max(initial=0))
         if standing.has_ties and self.order != "file":
             run = self._reordered(run, row)
-        return _Group(run=run, standing=standing, widest_offset=widest, rows_of_pair=pairs)
+        return _Group(run=run, standing=standing, edges=edges, widest_offset=widest, rows_of_pair=pairs)
 
-    def _times(self, rows: npt.NDArray[np.void]) -> tuple[Integers, npt.NDArray[np.int16]]:
-        time_us, offset_min = rows["time_us"].copy(), rows["utc_offset_min"].copy()
+    def _settle_times(self, rows: npt.NDArray[np.void]) -> None:
+        """Change times and offsets of good rows as the judgment says."""
         changed = self.judgment.changed
         if not changed or not len(rows):
-            return time_us, offset_min
+            return
         state, number = np.unique(rows["state"], return_inverse=True)
         kinds = pa.array([self.kinds[i] for i in state], pa.string())
         table = pa.table(
             {
-                "time_us": time_us,
-                "offset_min": offset_min,
+                "time_us": rows["time_us"].copy(),
+                "offset_min": rows["utc_offset_min"].copy(),
                 "time_kind": pa.DictionaryArray.from_arrays(number.astype(np.int32), kinds),
             }
         )
@@ -243,7 +337,7 @@ class _Sorting:
             con.register("good", table)
             sql = ", ".join(f"({changed.get(name, name)}) AS {name}" for name in ("time_us", "offset_min"))
             found = con.execute(f"SELECT {sql} FROM good").fetchnumpy()
-        return np.asarray(found["time_us"], np.int64), np.asarray(found["offset_min"], np.int16)
+        rows["time_us"], rows["utc_offset_min"] = found["time_us"], found["offset_min"]
 
     def _reordered(self, run: SortedRows, row: Integers) -> SortedRows:
         """The rows with those at the same time in another order than that of the log."""
@@ -357,15 +451,26 @@ def _standing(run: SortedRows, row: Integers) -> Standing:
     )
 
 
+def _edges(run: SortedRows, row: Integers) -> tuple[_Edge, _Edge] | None:
+    """First and last rows of a group, and the last of the first ties and the first of the last ties."""
+    if not len(row):
+        return None
+    is_first = (run.user == run.user[0]) & (run.time_us == run.time_us[0])
+    is_last = (run.user == run.user[-1]) & (run.time_us == run.time_us[-1])
+    first = _Edge(user=int(run.user[0]), row=int(row[0]), other_row=int(row[is_first][-1]))
+    last = _Edge(user=int(run.user[-1]), row=int(row[-1]), other_row=int(row[is_last][0]))
+    return first, last
+
+
 def _read_whole_names(staging: Staging, columns: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Where all names of a column are integers, 101.0 is 101: a table with an empty cell often holds its integers as
     floats."""
     renamed = {}
     for role in ROLES:
-        dotted = [name for name in staging.names[role] if name.endswith(".0")]
-        if dotted and all(re.fullmatch(r"-?[0-9]+(\.0+)?", name) for name in staging.names[role]):
-            pattern = re.compile(r"\.0+$")
-            renamed[role] = {name: pattern.sub("", name) for name in staging.names[role] if "." in name}
+        dotted = any(re.search(r"[.,]0+$", name) for name in staging.names[role])
+        if dotted and all(re.fullmatch(r"-?[0-9]+([.,]0+)?", name) for name in staging.names[role]):
+            pattern = re.compile(r"[.,]0+$")
+            renamed[role] = {name: pattern.sub("", name) for name in staging.names[role] if pattern.search(name)}
             say(f"column {columns.get(role, role)!r}: 1.0 is read as the name 1")
     if renamed:
         staging.rename(renamed)

@@ -258,34 +258,37 @@ class Staging:
             found.first_us, found.last_us = min(found.first_us, first_us), max(found.last_us, last_us)
             found.are_coarse &= are_coarse
 
-    def groups(self, max_rows: int) -> list[range]:
-        """Ranges of buckets that hold at most so many rows, or one bucket each."""
+    def groups(self, max_rows: int) -> list[tuple[range, int]]:
+        """Ranges of buckets that hold at most so many rows, or one bucket each; and the rows of each."""
         sizes = np.zeros(_NUM_BUCKETS, np.int64)
         for starts in self.starts:
             sizes += starts[1:].astype(np.int64) - starts[:-1]
         groups, first, total = [], 0, 0
         for bucket, size in enumerate(sizes.tolist()):
             if total and total + size > max_rows:
-                groups.append(range(first, bucket))
+                groups.append((range(first, bucket), total))
                 first, total = bucket, 0
             total += size
-        return [*groups, range(first, _NUM_BUCKETS)] if total else groups
+        return [*groups, (range(first, _NUM_BUCKETS), total)] if total else groups
 
     def read(self, buckets: range) -> npt.NDArray[np.void]:
         """The rows of some buckets, those of each user in the order of the log."""
+        return _read_spans(self.path, self._spans(buckets))
+
+    def parts(self, buckets: range) -> Iterator[npt.NDArray[np.void]]:
+        """The rows of some buckets as in `read`, some at a time."""
+        for span in self._spans(buckets):
+            yield _read_spans(self.path, [span])
+
+    def _spans(self, buckets: range) -> list[tuple[int, int]]:
+        """Where the rows of some buckets stand: first row and number of rows of each piece."""
         at, spans = 0, []
         for starts in self.starts:
             start, stop = int(starts[buckets.start]), int(starts[buckets.stop])
             if stop > start:
                 spans.append((at + start, stop - start))
             at += int(starts[-1])
-        rows = np.empty(sum(size for _, size in spans), ROW)
-        filled = 0
-        with self.path.open("rb", buffering=0) as file:
-            for start, size in spans:
-                _read_into(file, start, rows[filled : filled + size])
-                filled += size
-        return rows
+        return spans
 
     def rename(self, renamed: Mapping[str, Mapping[str, str]]) -> None:
         """Give names another name, {role: {name: new name}}; rows of two names that become one stay in order."""
@@ -307,6 +310,34 @@ class Staging:
                 file.seek(at * ROW.itemsize)
                 _write(file, rows)
                 at += len(rows)
+
+
+class SplitRows:
+    """Rows by range of a key, in a file of their own: what is too large to be sorted at once.
+
+    path    of the file; 36 bytes a row.
+    cuts    (R - 1,) first keys of all ranges but the first, ascending.
+    """
+
+    def __init__(self, path: Path, cuts: npt.NDArray[np.int64]) -> None:
+        self.path, self.cuts = path, cuts
+        self.spans: list[list[tuple[int, int]]] = [[] for _ in range(len(cuts) + 1)]
+        self.num_rows = 0
+        path.write_bytes(b"")
+
+    def add(self, rows: npt.NDArray[np.void], key: npt.NDArray[np.int64]) -> None:
+        """Add rows by their keys."""
+        number = np.searchsorted(self.cuts, key, side="right")
+        with self.path.open("ab", buffering=0) as file:
+            _write(file, rows[np.argsort(number, kind="stable")])
+        for spans, size in zip(self.spans, np.bincount(number, minlength=len(self.spans)).tolist(), strict=True):
+            if size:
+                spans.append((self.num_rows, size))
+            self.num_rows += size
+
+    def read(self, number: int) -> npt.NDArray[np.void]:
+        """The rows of a range in the order in which they came."""
+        return _read_spans(self.path, self.spans[number])
 
 
 def reasons_of_states(con: duckdb.DuckDBPyConnection, judged: Callable[[str], str]) -> list[str | None]:
@@ -342,6 +373,16 @@ def _starts(bucket: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint32]:
 def _read(file: Any, first: int, num_rows: int) -> npt.NDArray[np.void]:
     rows = np.empty(num_rows, ROW)
     _read_into(file, first, rows)
+    return rows
+
+
+def _read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.void]:
+    rows = np.empty(sum(size for _, size in spans), ROW)
+    filled = 0
+    with path.open("rb", buffering=0) as file:
+        for start, size in spans:
+            _read_into(file, start, rows[filled : filled + size])
+            filled += size
     return rows
 
 

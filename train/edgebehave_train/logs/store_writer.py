@@ -16,15 +16,16 @@ import numpy.typing as npt
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, UNKNOWN_NAME, Vocabulary
 from edgebehave_train.files import file_digest, names_in, read_json, write_json
 from edgebehave_train.logs.event_store import FORMAT_VERSION
-from edgebehave_train.logs.stored_columns import COLUMNS, HEADER_BYTES, fingerprint, narrow_type, pieces
+from edgebehave_train.logs.stored_columns import COLUMNS, FRACTIONS, HEADER_BYTES, fingerprint, narrow_type, pieces
 
 STORE_FILES = frozenset(
     {f"{name}.npy" for name in COLUMNS}
-    | {"user_start.npy", "users.json", "vocabulary.json", "statistics.json", "rejected.jsonl"}
+    | {FRACTIONS, "user_start.npy", "users.json", "vocabulary.json", "statistics.json", "rejected.jsonl"}
 )
 """Every file that a store may hold."""
 
 MICROSECONDS = 1_000_000
+_ZEROS = 1 << 20
 _QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1}
 
 
@@ -33,7 +34,7 @@ class SortedRows:
     """A run of rows in the order of user, time, and the order of events at one time; arrays of shape (n,).
 
     user            position in the list of users.
-    time_us         UTC microseconds; the store keeps whole seconds, the order all of them.
+    time_us         UTC microseconds; the store keeps the fractions of a second apart, for the order.
     utc_offset_min  minutes.
     event           position in the list of events.
     location        position in the list of locations; -1 = no location.
@@ -92,18 +93,29 @@ def write_store(
     has_fractions = False
     first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     offsets: tuple[int, int] = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
-    positions = {name: folder / f"{name}.positions" for name in ("event", "location")}
+    positions = {name: folder / f"{name}.positions" for name in ("event", "location", "fraction")}
+    are_millis = True
+    num_rows = num_fractions = 0  # fractions are written from the first one on that is not 0
     with (
         column_writer(folder / "time_s.npy", np.uint32) as append_time,
         column_writer(folder / "utc_offset_min.npy", np.int16) as append_offset,
         column_writer(positions["event"], np.int32) as append_event,
         column_writer(positions["location"], np.int32) as append_location,
+        column_writer(positions["fraction"], np.uint32) as append_fraction,
     ):
         for run, num_dropped in _without_duplicates(rows, keep_duplicates):
             num_duplicates += num_dropped
             num_tied += int(is_tied(run).sum())
             time_s = run.time_us // MICROSECONDS
-            has_fractions = has_fractions or not np.array_equal(time_s * MICROSECONDS, run.time_us)
+            fraction_us = run.time_us - time_s * MICROSECONDS
+            if has_fractions or fraction_us.any():
+                has_fractions = True
+                for start in range(num_fractions, num_rows, _ZEROS):
+                    append_fraction(np.zeros(min(_ZEROS, num_rows - start), np.uint32))
+                append_fraction(fraction_us)
+                are_millis = are_millis and not (fraction_us % 1000).any()
+                num_fractions = num_rows + len(fraction_us)
+            num_rows += len(fraction_us)
             first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
             if not 0 <= first_s <= last_s < 1 << 32:
                 raise ValueError(f"a store holds times from 1970 to 2106, got {first_s} .. {last_s} unix seconds")
@@ -146,6 +158,10 @@ def write_store(
         constants["location"] = UNKNOWN
     else:
         _write_ids(folder, "location", positions["location"], np.roll(location_ids, -1), vocabulary.num_locations)
+    if has_fractions:
+        with column_writer(folder / FRACTIONS, np.uint16 if are_millis else np.uint32) as append_fraction:
+            for piece in pieces(positions["fraction"]):
+                append_fraction(piece // 1000 if are_millis else piece)
     for path in positions.values():
         path.unlink()
 

@@ -21,6 +21,12 @@ COLUMNS: dict[str, type[np.signedinteger[Any]]] = {
 }
 """Columns of a store and the types in which they are read."""
 
+FRACTIONS = "fraction.npy"
+"""File of the fractions of a second: uint16 milliseconds, or uint32 microseconds; left out where all are 0.
+
+No model sees them; they are there for the order of events that are added later, and are no part of the fingerprint.
+"""
+
 HEADER_BYTES = 128
 """Of a .npy file with one axis, whatever its length."""
 
@@ -36,17 +42,18 @@ _STORED = {
 
 
 class StoredColumn(np.lib.mixins.NDArrayOperatorsMixin):
-    """A column of narrow integers that reads as wide ones; a slice is widened when it is taken."""
+    """A column of narrow integers that reads as wide ones, perhaps multiplied; a slice is widened when it is taken."""
 
-    def __init__(self, stored: npt.NDArray[Any], dtype: npt.DTypeLike) -> None:
-        self.stored, self.dtype = stored, np.dtype(dtype)
+    def __init__(self, stored: npt.NDArray[Any], dtype: npt.DTypeLike, factor: int = 1) -> None:
+        self.stored, self.dtype, self.factor = stored, np.dtype(dtype), factor
         self.shape, self.ndim, self.size = stored.shape, stored.ndim, stored.size
 
     def __len__(self) -> int:
         return len(self.stored)
 
     def __getitem__(self, which: Any) -> Any:
-        return np.asarray(self.stored[which]).astype(self.dtype)[()]
+        wide = np.asarray(self.stored[which]).astype(self.dtype)[()]
+        return wide if self.factor == 1 else wide * self.factor
 
     def __iter__(self) -> Iterator[Any]:
         return iter(np.asarray(self))
@@ -54,7 +61,8 @@ class StoredColumn(np.lib.mixins.NDArrayOperatorsMixin):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("a stored column is widened by a copy")
-        return np.array(self.stored, self.dtype if dtype is None else dtype)
+        wide = np.array(self.stored, self.dtype if dtype is None else dtype)
+        return wide if self.factor == 1 else wide * self.factor
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         wide = [np.asarray(value) if isinstance(value, StoredColumn) else value for value in inputs]
@@ -90,6 +98,16 @@ def open_column(folder: Path, file: str, name: str, constant: int | None, num_ev
     if len(stored) != num_events:
         raise damage(folder, f"{file}.npy", f"{len(stored)} rows for {num_events} events")
     return stored if stored.dtype == wide else StoredColumn(stored, wide)
+
+
+def open_fractions(folder: Path, num_events: int) -> "StoredColumn | None":
+    """Microseconds beyond the second of each event; None if all are 0. Raises ValueError if the file is damaged."""
+    if not (folder / FRACTIONS).exists():
+        return None
+    stored = _opened(folder, FRACTIONS.removesuffix(".npy"), {"uint16", "uint32"})
+    if len(stored) != num_events:
+        raise damage(folder, FRACTIONS, f"{len(stored)} rows for {num_events} events")
+    return StoredColumn(stored, np.int64, factor=1000 if stored.dtype == np.uint16 else 1)
 
 
 def open_wide(folder: Path, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
