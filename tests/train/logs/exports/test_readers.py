@@ -761,3 +761,44 @@ def test_moments_that_carry_an_offset_know_their_local_time(tmp_path, zone):
         found = [(e.time_s, e.utc_offset_min) for e in store.named_events(0)]
         assert found == [(t, _offset_s(t) // 60 if zone is _berlin else 0) for t, _ in EVENTS]
     assert len(questions) == (0 if zone is _berlin else 4)
+
+
+def _times_of(path, out):
+    return [(event, time_s) for event, time_s, *_ in store_of(path, out)[1]]
+
+
+@pytest.mark.parametrize("factor", [1, 1000, 1_000_000])
+def test_usage_events_by_other_names_of_columns_and_in_any_unit(tmp_path, factor):
+    rows = [("RESUMED" if i % 2 else "activity_resumed", name, t * factor) for i, (t, name) in enumerate(EVENTS)]
+    write_csv(tmp_path / "a.csv", [("type", "pkg", "time"), *rows, ("PAUSED", "mail", START_S * factor)])
+    write_json(tmp_path / "b.json", {"events": [{"event_name": k, "app_package": n, "timeMs": t} for k, n, t in rows]})
+    expected = [(name, t) for t, name in EVENTS]
+    for path in sorted(tmp_path.iterdir()):
+        assert _times_of(path, tmp_path / f"{path.name}-out") == expected
+
+
+def test_further_forms_of_scrobbles(tmp_path):
+    iso_times = [datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M:%S") for t, _ in EVENTS]
+    names = [name for _, name in EVENTS]
+    write_csv(tmp_path / "a.csv", [("Artist", "Track", "Timestamp"), *((n, "x", t) for t, n in EVENTS)])
+    rows = [(t, n, "x") for t, n in zip(iso_times, names, strict=True)]
+    write_csv(tmp_path / "b.csv", [("Date", "Artist Name", "Track Name"), *rows], ";")
+    tracks = [{"artist": {"#text": n}, "name": "x", "date": {"uts": str(t)}} for t, n in EVENTS]
+    write_json(tmp_path / "c.json", [{"recenttracks": {"track": tracks[:5]}}, {"recenttracks": {"track": tracks[5:]}}])
+    write_json(tmp_path / "d.json", [{"track": tracks}])
+    playing = {"artist": {"#text": "now"}, "name": "x", "@attr": {"nowplaying": "true"}}
+    write_json(tmp_path / "e.json", {"recenttracks": {"track": [playing, *tracks], "@attr": {"user": "u"}}})
+    for path in sorted(tmp_path.iterdir()):
+        assert _times_of(path, tmp_path / f"{path.name}-out") == [(name, t) for t, name in EVENTS]
+
+
+def test_phone_logs_that_name_the_start(tmp_path):
+    rows = [(n, *datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M:%S").split()) for t, n in EVENTS]
+    write_csv(tmp_path / "log.csv", [("Application", "Start Date", "Start Time"), *rows])
+    assert _times_of(tmp_path / "log.csv", tmp_path / "out") == [(name, t) for t, name in EVENTS]
+
+
+def test_times_of_swarm_and_home_assistant_may_be_milliseconds(tmp_path):
+    items = [{"createdAt": 1000 * t, "timeZoneOffset": 60, "venue": {"name": name}} for t, name in EVENTS]
+    write_json(tmp_path / "swarm.json", {"items": items})
+    assert store_of(tmp_path / "swarm.json", tmp_path / "out")[1] == by_hand(swarm_export, lambda t: 60)

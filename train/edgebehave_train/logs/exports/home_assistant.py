@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, moment_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_unix, moment_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
 DOMAINS = (
@@ -71,7 +71,7 @@ def _moment(time: Any) -> tuple[int | None, int | None]:
     if time in (None, ""):
         return None, None
     try:
-        return microseconds(float(time)), None
+        return microseconds_of_unix(float(time)), None
     except ValueError:
         return moment_of_iso(str(time))
 

@@ -11,8 +11,8 @@ from edgebehave_train.logs.exports.export_file import ExportFile
 from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader
 
 APPS = ("app", "appname", "application", "apptitle", "package", "packagename")
-_DATES = ("date", "day")
-_CLOCKS = ("time", "starttime", "clock", "opened")
+_DATES = ("date", "day", "startdate", "opendate")
+_CLOCKS = ("time", "starttime", "clock", "opened", "opentime", "timeopened", "openedat")
 
 
 def _column(file: ExportFile, names: tuple[str, ...]) -> str | None:

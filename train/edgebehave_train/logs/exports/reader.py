@@ -69,6 +69,14 @@ def microseconds(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def microseconds_of_unix(number: float) -> int:
+    """Unix microseconds of unix seconds, milliseconds, microseconds or nanoseconds, told by the magnitude."""
+    for most, factor in ((1e11, 1_000_000), (1e14, 1000), (1e17, 1)):
+        if abs(number) < most:
+            return round(number * factor)
+    return int(number) // 1000
+
+
 def microseconds_of_iso(text: str) -> int | None:
     """Unix microseconds of an ISO 8601 time, UTC where it names no zone; None if it is none."""
     return moment_of_iso(text)[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds, moment_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_unix, moment_of_iso
 
 
 def _items(content: Any) -> list[Any] | None:
@@ -43,7 +43,7 @@ def _events(file: ExportFile, left_out: Counter[str]) -> Iterator[ExportEvent]:
         venue, created = item.get("venue"), item.get("createdAt")
         name = venue.get("name") if isinstance(venue, dict) else None
         time_us, offset_min = (
-            (microseconds(created), None) if isinstance(created, int | float) else moment_of_iso(str(created))
+            (microseconds_of_unix(created), None) if isinstance(created, int | float) else moment_of_iso(str(created))
         )
         if not name or time_us is None:
             left_out["without a venue or a time"] += 1

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgebehave_train.logs.exports.export_file import ExportFile, plain_name
-from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, moment_of_iso
+from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader, microseconds_of_unix, moment_of_iso
 from edgebehave_train.logs.reading.files import IngestError
 
-_FOREGROUND = ("1", "MOVE_TO_FOREGROUND", "ACTIVITY_RESUMED")
+_FOREGROUND = ("1", "1.0", "MOVE_TO_FOREGROUND", "ACTIVITY_RESUMED", "RESUMED", "FOREGROUND")
 _LINE = re.compile(r'^\s*time="([^"]+)"\s+type=(\w+)\s+package=(\S+)', re.MULTILINE)
-_PACKAGES, _TYPES, _TIMES = ("package", "packagename"), ("eventtype",), ("timestamp", "eventtime")
+_PACKAGES = ("package", "packagename", "apppackage", "apppackagename", "pkg")
+_TYPES = ("eventtype", "type", "event", "eventname")
+_TIMES = ("timestamp", "eventtime", "time", "timestampms", "timems", "datetime")
 
 
 def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:
@@ -59,7 +61,7 @@ def _of_rows(rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterator
     for given in rows:
         row = {plain_name(name): value for name, value in given.items()}
         package, kind, time = (_first(row, names) for names in (_PACKAGES, _TYPES, _TIMES))
-        if str(kind) not in _FOREGROUND:
+        if str(kind).strip().upper() not in _FOREGROUND:
             left_out["other events than to the foreground"] += 1
         elif not package or time in (None, ""):
             left_out["without a package or a time"] += 1
@@ -69,9 +71,9 @@ def _of_rows(rows: Iterable[dict[str, Any]], left_out: Counter[str]) -> Iterator
 
 
 def _moment(time: Any) -> tuple[int, int | None]:
-    """Unix microseconds of milliseconds or of ISO 8601, and its offset. Raises ValueError."""
+    """Unix microseconds of a number or of ISO 8601, and its offset. Raises ValueError."""
     try:
-        return int(float(time)) * 1000, None
+        return microseconds_of_unix(float(time)), None
     except ValueError:
         time_us, offset_min = moment_of_iso(str(time))
         if time_us is None:
