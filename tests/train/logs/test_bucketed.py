@@ -103,6 +103,35 @@ def test_what_breaks_the_contract_is_refused_with_its_row(tmp_path, change, mess
     assert not (tmp_path / "out").exists()
 
 
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def garbled(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
+    path.write_bytes(data)
+
+
+def out_of_order(path):
+    parquet.write_table(parquet.read_table(path).slice(0).take(list(range(59, -1, -1))), path)
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"append": True}])
+@pytest.mark.parametrize("damage", [cut_short, garbled, out_of_order])
+def test_a_foreign_log_that_is_damaged_leaves_the_store_that_was_there(tmp_path, damage, options):
+    log = write(tmp_path / "log", rows_in_order(), 3)
+    before, _ = take_over(log, tmp_path / "out")
+    damage(log / "part-00002.parquet")
+    with pytest.raises(IngestError) as error:
+        take_over(log, tmp_path / "out", **options)
+    assert "\n" not in str(error.value)
+    store = EventStore.open(tmp_path / "out")
+    store.check()
+    assert store.fingerprint == before["fingerprint"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+
+
 def test_equal_rows_are_one_event_unless_times_are_days(tmp_path):
     rows = rows_in_order()
     log = write(tmp_path / "log", [row for row in rows for _ in range(2)])

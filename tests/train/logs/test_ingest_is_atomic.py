@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_a_killed_run_leaves_no_store_and_the_next_one_cleans_up(tmp_path, line)
     log, out = write_log(tmp_path / "log.csv"), tmp_path / "out"
     run_and_kill(log, out, line)
     assert not out.exists()
+    assert stat.S_IMODE((tmp_path / ".out.partial").stat().st_mode) == 0o700  # nobody else can read what is left
     run(log, out)
     assert sorted(os.listdir(tmp_path)) == ["log.csv", "out"]
     assert EventStore.open(out).num_events == 2000

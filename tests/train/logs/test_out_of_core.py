@@ -4,9 +4,11 @@ import errno
 import os
 import random
 import stat
+from datetime import UTC, datetime
 
 import pytest
 
+from edgebehave_train.logs import ingest as ingest_module
 from edgebehave_train.logs import sorting, staging, store_writer, stored_columns
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig, IngestError, ingest
@@ -51,6 +53,38 @@ def test_sizes_and_threads_change_no_byte(tmp_path, monkeypatch, step_s):
         assert bytes_of(tmp_path / "parts") == whole
 
 
+@pytest.mark.parametrize("order", ["oldest first", "newest first", "shuffled"])
+@pytest.mark.parametrize("step_s", [1, 60])
+def test_a_user_larger_than_a_group_is_split_without_a_trace(tmp_path, monkeypatch, step_s, order):
+    """One user with most of the events; local times by a zone, whose autumn hour comes twice."""
+    rng = random.Random(3)
+    rows = [
+        (
+            rng.choice(["big"] * 9 + ["small"]),
+            1_414_274_400 + 20 * i // step_s * step_s,
+            f"e{rng.randrange(9)}",
+            "",
+            "k",
+        )
+        for i in range(800)
+    ]
+    if order == "shuffled":
+        rng.shuffle(rows)
+    rows = rows if order != "newest first" else rows[::-1]
+    times = [datetime.fromtimestamp(row[1], UTC).strftime("%Y-%m-%d %H:%M:%S") for row in rows]
+    log = write_log(tmp_path / "log.csv", [(row[0], time, *row[2:]) for row, time in zip(rows, times, strict=True)])
+    stores = []
+    for threads, group in ((1, 1 << 20), (1, 7), (2, 100)):
+        monkeypatch.setattr(sorting, "_GROUP_ROWS", group)
+        monkeypatch.setattr(staging, "_BATCH_ROWS", 64)
+        config = IngestConfig(
+            log=log, out=tmp_path / "out", threads=threads, timezone="Europe/Berlin", overwrite=True, **COLUMNS
+        )
+        ingest(config, lambda line: None)
+        stores.append(bytes_of(tmp_path / "out"))
+    assert stores[0] == stores[1] == stores[2]
+
+
 def test_users_whose_names_are_floats_are_one_with_their_integers(tmp_path):
     rows = [(user, NOON + i, "e", "", "k") for i, user in enumerate(["101.0", "7", "101", "7.0", "101.0"] * 20)]
     ingest(IngestConfig(log=write_log(tmp_path / "log.csv", rows), out=tmp_path / "out", **COLUMNS), lambda line: None)
@@ -63,17 +97,27 @@ def test_users_whose_names_are_floats_are_one_with_their_integers(tmp_path):
         assert (times[1:] > times[:-1]).all()
 
 
-@pytest.mark.parametrize("writer", ["rows", "columns"])
+FULL = {
+    "rows": (staging, "_write"),
+    "columns": (store_writer, "_write_ids"),
+    "a part of a large user": (staging.SplitRows, "add"),
+    "statistics": (ingest_module, "write_statistics"),
+    "the appended store": (ingest_module, "append_store"),
+}
+
+
+@pytest.mark.parametrize("writer", FULL)
 def test_a_full_disk_is_one_line_and_leaves_the_store(tmp_path, monkeypatch, writer):
     log = write_log(tmp_path / "log.csv", rows_of(100))
-    config = IngestConfig(log=log, out=tmp_path / "out", overwrite=True, **COLUMNS)
-    before = ingest(config, lambda line: None)["fingerprint"]
+    before = ingest(IngestConfig(log=log, out=tmp_path / "out", **COLUMNS), lambda line: None)["fingerprint"]
 
-    def full(*arguments):
+    def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    module, name = (staging, "_write") if writer == "rows" else (store_writer, "_write_ids")
-    monkeypatch.setattr(module, name, full)
+    monkeypatch.setattr(sorting, "_GROUP_ROWS", 1)
+    monkeypatch.setattr(*FULL[writer], full)
+    is_append = "append" in writer
+    config = IngestConfig(log=log, out=tmp_path / "out", overwrite=not is_append, append=is_append, **COLUMNS)
     with pytest.raises(IngestError, match=r"no room on the disk of .*; nothing was written") as error:
         ingest(config, lambda line: None)
     assert "\n" not in str(error.value)

@@ -178,6 +178,32 @@ def test_long_names_are_bounded_as_in_ingest(spark, tmp_path):
     require_equal(ours, stored(tmp_path / "buckets", tmp_path / "store", bucketed=True))
 
 
+@pytest.mark.parametrize("kind", ["text", "floats", "decimals", "floats and a NaN"])
+def test_integers_written_as_floats_are_one_name_as_in_ingest(spark, tmp_path, kind):
+    from decimal import Decimal
+
+    numbers = [float(101 + i % 3) for i in range(40)]
+    cells = {
+        "text": [str(n if i % 2 else int(n)) for i, n in enumerate(numbers)],
+        "floats": [n + 0.5 * (i % 4 == 3) for i, n in enumerate(numbers)],
+        "decimals": [Decimal(f"{n:.1f}") for n in numbers],
+        "floats and a NaN": [*numbers[:-1], float("nan")],
+    }[kind]
+    table = {
+        "user": ["7.0" if i % 5 else "7" for i in range(40)],
+        "time": [1_700_000_000 + i for i in range(40)],
+        "event": [f"{i % 3}.0" if i % 2 else f"e{i % 3}" for i in range(40)],
+        "location": cells,
+    }
+    parquet.write_table(pa.table(table), tmp_path / "log.parquet")
+    roles = {"user": "user", "time": "time", "event": "event", "location": "location"}
+    ours = stored(tmp_path / "log.parquet", tmp_path / "ours", **roles)
+    assert ours.users() == ["7"]
+    events = log_events(spark.read.parquet(str(tmp_path / "log.parquet")), **roles, time_unit="s", order=ROW)
+    write_bucketed(events, tmp_path / "buckets", num_files=1)
+    require_equal(ours, stored(tmp_path / "buckets", tmp_path / "store", bucketed=True))
+
+
 def test_the_examples_work_and_stand_in_the_page(spark, log, tmp_path, monkeypatch):
     examples = [ROOT / "examples" / "spark" / name for name in ("write_log.py", "predict_users.py")]
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(encoding="utf-8"), re.S)

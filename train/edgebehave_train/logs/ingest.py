@@ -417,6 +417,8 @@ class _Run:
         self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
         are_coarse = all(of_kind[kind].are_coarse for kind in kinds_of_unit(unit) if kind in of_kind)
         step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
+        if unit not in TEXT_UNITS and any(column in file.short for file, _ in self.scans):
+            step = step or f"column {column!r} holds floats of 32 bits, which keep 7 digits and so no seconds"
         if step:
             self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
         return unit

@@ -104,3 +104,26 @@ def test_an_index_is_no_column(tmp_path):
     table = pandas_table(columns()).set_index("time")
     with pytest.raises(IngestError, match=r"the pandas DataFrame has 'time' in its index; pass frame.reset_index\(\)"):
         run(table, tmp_path / "out")
+
+
+def test_further_kinds_of_columns(tmp_path, reference):
+    pandas, polars, pyarrow = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    nested = columns({"event": [{"app": row[2]} for row in ROWS]})
+    for i, table in enumerate((polars.DataFrame(nested), pyarrow.table(nested))):
+        store = run(table, tmp_path / f"nested{i}", event="event.app", location="place")[0]
+        assert store.fingerprint == reference.fingerprint
+    reader = pyarrow.table(columns()).to_reader()
+    assert run(reader, tmp_path / "reader", location="place")[0].fingerprint == reference.fingerprint
+    switches = [True, False, True]
+    tables = [library(columns({"event": switches})) for library in LIBRARIES]
+    tables.append(pandas.DataFrame(columns({"event": pandas.Series(switches, dtype="boolean")})))
+    tables.append(pandas.DataFrame(columns({"event": pandas.Series(switches, dtype=object)})))
+    stores = [run(table, tmp_path / f"switches{i}")[0] for i, table in enumerate(tables)]
+    assert {store.vocabulary.events[1:] for store in stores} == {("true", "false")}
+
+
+def test_floats_of_32_bits_hold_no_seconds(tmp_path):
+    numpy, pandas = map(pytest.importorskip, ("numpy", "pandas"))
+    frame = pandas.DataFrame(columns({"time": numpy.array([row[1] for row in ROWS], numpy.float32)}))
+    _, _, lines = run(frame, tmp_path / "out")
+    assert any("warning: times have lost digits: column 'time' holds floats of 32 bits" in line for line in lines)

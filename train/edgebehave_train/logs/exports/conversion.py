@@ -12,6 +12,7 @@ from edgebehave_train.logs.exports.export_file import ExportFile
 from edgebehave_train.logs.exports.reader import Export, ExportEvent, LogReader
 from edgebehave_train.logs.exports.registry import reader_of
 from edgebehave_train.logs.reading.files import IngestError, LogFile
+from edgebehave_train.logs.reading.frames import is_frame
 
 COLUMNS = ("user", "time", "event")
 """Columns of the log that is written, and those of any log by default. A file that has them is no export."""
@@ -99,6 +100,8 @@ def _events(file: ExportFile, reader: LogReader, export: Export) -> Iterator[Exp
 
 def _files(log: Any) -> list[Path]:
     """The regular files of a log, none if one of its entries is something else."""
+    if is_frame(log):  # what it yields, if anything, are names of columns or rows
+        return []
     paths: list[Path] = []
     for entry in [log] if isinstance(log, str | Path) else log:
         if not isinstance(entry, str | Path):

@@ -2,11 +2,13 @@
 
 import bz2
 import csv
+import json
 import lzma
+import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +69,7 @@ def unpack(path: Path, source: Path, magic: bytes, folder: Path, con: duckdb.Duc
 def _unzip(path: Path, source: Path, copy: Path) -> tuple[Path, str]:
     with zipfile.ZipFile(source) as archive:
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+        names = [n for n in names if not Path(n).name.startswith(".")] or names
         if "xl/workbook.xml" in names:
             return workbook(path, source, copy), "sheet.csv"
         if len(names) != 1:
@@ -147,7 +150,7 @@ def plain_utf16(head: bytes) -> str | None:
         return "utf-16"
     half = len(head) // 2
     for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[0::2])):
-        if half >= 4 and zeros.count(0) > 0.8 * half:
+        if half >= 4 and zeros.count(0) > 0.8 * half and head.count(0) < 1.2 * half:
             return name
     return None
 
@@ -186,6 +189,75 @@ def json_lines(file: LogFile, folder: Path, con: duckdb.DuckDBPyConnection) -> P
     except duckdb.Error as error:
         raise IngestError(f"{file.path} is no readable JSON: {str(error).splitlines()[0]}") from None
     return copy
+
+
+def json_table(file: LogFile, columns: Sequence[str], folder: Path) -> Path | None:
+    """The rows of a JSON text that wraps them or keeps them in another form, one per line; None if it is none of these.
+
+    The forms: `{"data": [{...}, ...]}`, at any depth; `{"user": [...], "time": [...], ...}`; `{"0": {...}, ...}`;
+    `[["user", "time", ...], [...], ...]`.
+    """
+    with file.open_bytes() as stream:
+        if not _START_OF_TABLE.match(stream.read(1 << 12)):
+            return None
+    with file.open_text() as lines:
+        next(lines, "")
+        if _is_json(next(lines, "")):  # JSON Lines
+            return None
+    try:
+        with file.open_bytes() as stream:
+            rows = _rows_of(json.load(stream), columns)
+    except (ValueError, RecursionError):
+        return None
+    if rows is None:
+        return None
+    copy = _new(folder)
+    with copy.open("w", encoding="ascii") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    return copy
+
+
+_START_OF_TABLE = re.compile(rb'\s*(\[\s*\[|\{\s*"(?:[^"\\]|\\.)*"\s*:)')
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] | None:
+    """Rows in a JSON value that have the columns, if they are in one place."""
+
+    def are_rows(items: Iterable[Any]) -> bool:
+        first = next(iter(items), None)
+        return isinstance(first, dict) and all(_has(first, column) for column in columns)
+
+    if isinstance(content, list):
+        if are_rows(content):
+            return content
+        if len(content) > 1 and isinstance(content[0], list) and all(column in content[0] for column in columns):
+            return (dict(zip(content[0], row, strict=False)) for row in content[1:] if isinstance(row, list))
+        return None
+    if not isinstance(content, dict):
+        return None
+    lists = [content[column] for column in columns if isinstance(content.get(column), list)]
+    if len(lists) == len(columns) and len(set(map(len, lists))) == 1:
+        return (dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True))
+    if len(content) > 1 and are_rows(content.values()):
+        return content.values()
+    found = [rows for value in content.values() if (rows := _rows_of(value, columns)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _has(row: dict[str, Any], column: str) -> bool:
+    """Whether a row has a column, `data.app` being a nested one."""
+    if column in row:
+        return True
+    name, dot, rest = column.partition(".")
+    return bool(dot) and isinstance(row.get(name), dict) and _has(row[name], rest)
 
 
 def _new(folder: Path) -> Path:

@@ -49,8 +49,10 @@ class LogFile:
     delimiter  between the cells of a record, CSV only.
     source     the bytes to read, if they are a copy of `path` in another form.
     skip       lines before the header, CSV only.
+    is_padded  whether blanks stand around the cells, and mean nothing, CSV only.
     cells      {column: SQL of its text}, Parquet only.
     row        SQL of the row number from 0, Parquet only.
+    short      columns of floats of 32 bits, Parquet only.
     """
 
     path: Path
@@ -60,8 +62,10 @@ class LogFile:
     delimiter: str = ","
     source: Path | None = None
     skip: int = 0
+    is_padded: bool = False
     cells: Mapping[str, str] = field(default_factory=dict)
     row: str = "file_row_number"
+    short: frozenset[str] = frozenset()
 
     @property
     def bytes_path(self) -> Path:
@@ -154,7 +158,7 @@ def careful_scan(file: LogFile, columns: Mapping[str, str], folder: Path) -> Sca
                 if scan.refused[cells] <= NUM_EXAMPLES:
                     scan.examples.append(Example(reason=cells, file=str(file.path), line=line + file.skip))
             else:
-                record = (str(line + file.skip), *(cells[i] for i in where))
+                record = (str(line + file.skip), *(cells[i].strip() if file.is_padded else cells[i] for i in where))
                 out.write(encode(record) + "\n")
                 num_rows += 1
     pointers = ", ".join(quoted(f"/{i}") for i in range(len(where) + 1))
@@ -209,7 +213,8 @@ def _plain_sql(file: LogFile, columns: Mapping[str, str]) -> str:
         return _json_sql(f"(SELECT row_number() OVER () AS line, c0 FROM {lines})", columns)
     # DuckDB skips the header as a line, whatever stands in it.
     table = _read_csv(file.bytes_path, len(file.columns), file.delimiter, gzipped=file.gzipped, skip=file.skip + 1)
-    cells = ", ".join(f"c{file.columns.index(column)} AS {name}" for name, column in columns.items())
+    cell = "trim(c{0}, ' ')" if file.is_padded else "c{0}"
+    cells = ", ".join(f"{cell.format(file.columns.index(column))} AS {name}" for name, column in columns.items())
     return f"SELECT row_number() OVER () + {1 + file.skip} AS line, false AS malformed, {cells} FROM {table}"
 
 
@@ -283,7 +288,7 @@ def _records(file: LogFile, lines: Iterable[str]) -> Iterator[tuple[int, list[st
             (number, [line] if "\x01" not in line else None) for number, line in enumerate(lines, 1) if line.strip()
         )
     else:
-        records = _csv_records(lines, file.delimiter)
+        records = _csv_records(lines, file.delimiter, skips_blanks=file.is_padded)
         next(records, None)  # the header
     num_cells = 1 if file.kind == "jsonl" else len(file.columns)
     for number, cells in records:
@@ -295,7 +300,9 @@ def _records(file: LogFile, lines: Iterable[str]) -> Iterator[tuple[int, list[st
             yield number, cells
 
 
-def _csv_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
+def _csv_records(
+    lines: Iterable[str], delimiter: str, *, skips_blanks: bool = False
+) -> Iterator[tuple[int, list[str] | None]]:
     """Records of a CSV text with their first line; None for one that cannot be read.
 
     Of a record that cannot be read only the first line is lost: reading goes on at the next one, so that a quote that
@@ -315,7 +322,9 @@ def _csv_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, li
         if '"' not in ahead[0]:
             cells = ahead[0].rstrip("\r\n").split(delimiter) if ahead[0].strip() else []
         else:
-            reader = csv.reader(_look_ahead(ahead, source), delimiter=delimiter, strict=True)
+            reader = csv.reader(
+                _look_ahead(ahead, source), delimiter=delimiter, strict=True, skipinitialspace=skips_blanks
+            )
             try:
                 cells = next(reader)
                 used = reader.line_num

@@ -52,8 +52,10 @@ def as_parquet(
         source = _plain_pandas(frame, kept)
     else:
         frame = frame.collect() if _is_lazy(frame) and not hasattr(frame, "__arrow_c_stream__") else frame
-        names = [str(name) for name in getattr(frame, "column_names", None) or getattr(frame, "columns", [])]
-        kept = [name for name in columns if names.count(name) == 1]
+        found = getattr(frame, "column_names", None) or getattr(frame, "columns", None) or frame.schema.names
+        names = [str(name) for name in found]
+        roots = [name if name in names else name.partition(".")[0] for name in columns]  # data.app is nested
+        kept = [name for name in dict.fromkeys(roots) if names.count(name) == 1]
         zones = {name: zone for name in kept if (zone := _zone(frame, name))}
         source = frame.select(kept) if hasattr(frame, "select") and kept else frame
     if not kept:  # the message about columns is that of any log
@@ -96,6 +98,8 @@ def _text(cell: Any) -> str | None:
         return cell
     if type(cell).__name__ in ("NAType", "NaTType") or cell != cell:
         return None
+    if type(cell).__name__ in ("bool", "bool_"):
+        return str(cell).lower()  # as in any file
     if isinstance(cell, datetime):
         return cell.isoformat(" ")
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from edgebehave_train.logs.reading.files import IngestError, LogFile, not_utf8, 
 from edgebehave_train.logs.reading.times import signed_sql, zone_minutes_sql
 
 _JSON_LINES_SEARCHED = 100_000
+_HEADER_SEARCHED = 100
+"""Lines in which a header is looked for: tools write a title, a date or their settings above it."""
 _DELIMITERS = (",", "\t", ";", "|", " ")
 _NAMES_OF_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 _MOMENTS = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
@@ -121,13 +124,18 @@ def _inspect(path: Path, reading: Reading, con: duckdb.DuckDBPyConnection) -> Lo
     file = LogFile(path=path, kind="csv", gzipped=magic[:2] == b"\x1f\x8b", columns=(), source=source)
     head = _head(file)
     encoding = reading.encoding or copies.plain_utf16(head)
+    if encoding is None and head.startswith((b"\xef\xbb\xbf[", b"\xef\xbb\xbf{")):
+        encoding = "utf-8-sig"  # DuckDB reads no byte order mark before JSON
     if encoding:
         file = replace(file, source=copies.transcode(file, encoding, _folder(path, reading)), gzipped=False)
         head = _head(file)
     if not head.strip():
         raise IngestError(f"{path} is empty")
     if b"\0" in head:
-        raise IngestError(f"{path} is binary; expected CSV, TSV, JSON Lines or Parquet")
+        raise IngestError(
+            f"{path} is binary; expected CSV, TSV, JSON Lines or Parquet: unpack an archive, save a table in one of "
+            "these forms, or give --encoding, as utf-32"
+        )
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if kind == "jsonl" or (kind is None and start in (b"{", b"[")):
         return _inspect_json(file, start, reading, con)
@@ -180,6 +188,7 @@ def _inspect_parquet(
         columns=tuple(types),
         source=source,
         cells={name: _as_text(sql[name], kind, zones.get(name)) for name, kind in types.items()},
+        short=frozenset(name for name, kind in types.items() if kind == "FLOAT"),
         row="file_row_number" if "file_row_number" not in types else "(row_number() OVER () - 1)",
     )
 
@@ -215,6 +224,11 @@ def _as_text(name: str, kind: str, zone: str | None) -> str:
 def _inspect_json(file: LogFile, start: bytes, reading: Reading, con: duckdb.DuckDBPyConnection) -> LogFile:
     file = replace(file, kind="jsonl")
     names = _json_names(file, reading.columns) if start != b"[" else ()
+    if reading.folder is not None and (start == b"{" or not all(column in names for column in reading.columns)):
+        table = copies.json_table(file, reading.columns, reading.folder)
+        if table is not None:
+            file = replace(file, source=table, gzipped=False)
+            names = _json_names(file, reading.columns)
     if not names and reading.folder is not None and start in (b"[", b"{"):
         file = replace(file, source=copies.json_lines(file, reading.folder, con), gzipped=False)
         names = _json_names(file, reading.columns)
@@ -250,48 +264,63 @@ def _nested_names(record: dict[str, object], prefix: str = "") -> Iterable[str]:
 
 
 def _inspect_csv(file: LogFile, reading: Reading, delimiter: str | None) -> LogFile:
-    """Lines before the header, the delimiter and the columns.
+    """Lines above the header, the delimiter and the columns.
 
-    The delimiter is the one that is asked for, or that a first line `sep=;` names, or that gives all columns asked
-    for, or the most columns.
+    The header is the first line that gives all columns asked for, otherwise the first one that is no comment. The
+    delimiter is the one that is asked for, or that a first line `sep=;` names, or that gives all columns, or the most.
     """
     delimiter = reading.delimiter or delimiter
-    skip, header, below = 0, "", ""
-    with file.open_text() as lines:
-        for line in lines:
-            text = line.lstrip("\ufeff").strip("\r\n")
-            sep = re.fullmatch(r'"?sep=(.)"?', text) if not header else None
-            if sep:
-                delimiter = delimiter or sep[1]
-            if header:
-                below = line
-                break
-            # A comment before the header; a header may begin with # too.
-            is_comment = text.startswith("#") and not all(column in text for column in reading.columns)
-            if sep or is_comment or (skip and not text.strip()):
-                skip += 1
-            elif text.strip():
-                header = text
-    if not header:
+    lines: list[str] = []
+    with file.open_text() as stream:
+        for line in islice(stream, _HEADER_SEARCHED + 2):
+            lines.append(line.lstrip("\ufeff").strip("\r\n"))
+    number = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    if number < len(lines) and (sep := re.fullmatch(r'"?sep=(.)"?', lines[number])):
+        delimiter = delimiter or sep[1]
+        number += 1
+    candidates = [delimiter] if delimiter else list(_DELIMITERS)
+    rows = range(number, min(len(lines), _HEADER_SEARCHED))
+    header = next((i for i in rows if any(_holds(lines[i], d, reading.columns) for d in candidates)), None)
+    if header is None:
+        header = next((i for i in rows if lines[i].strip() and not lines[i].startswith("#")), None)
+    if header is None:
         raise IngestError(f"{file.path} holds no header line")
-    if not_utf8(header):
+    if not_utf8(lines[header]):
         raise IngestError(
             f"{file.path} is not UTF-8; save it as UTF-8, or give --encoding (cp1252 for most of Western Europe)"
         )
+    below = lines[header + 1] if header + 1 < len(lines) else ""
     try:
-        names = {d: next(csv.reader([header], delimiter=d)) for d in {*_DELIMITERS, delimiter or ","}}
+        names = {d: next(csv.reader([lines[header]], delimiter=d)) for d in {*_DELIMITERS, delimiter or ","}}
         cells = {d: len(next(csv.reader([below], delimiter=d), [])) for d in names}
     except csv.Error as error:
         raise IngestError(f"{file.path} has no readable header line: {error}") from None
 
-    def fit(d: str) -> tuple[bool, bool, int]:
-        return all(column in names[d] for column in reading.columns), len(names[d]) == cells[d], len(names[d])
+    def fit(d: str) -> tuple[bool, bool, bool, int]:
+        is_full = _holds(lines[header], d, reading.columns)
+        is_exact = all(column in names[d] for column in reading.columns)
+        return is_full, is_exact, len(names[d]) == cells[d], len(names[d])
 
     best = delimiter
     if best is None:
         full = [d for d in _DELIMITERS if fit(d)[0]]
         best = max(full, key=fit) if full else max(_DELIMITERS[:-1], key=lambda d: len(names[d]))
-    return replace(file, columns=tuple(names[best]), delimiter=best, skip=skip)
+    # `user, time, event`: a blank after each delimiter
+    is_padded = fit(best)[:2] == (True, False)
+    columns = names[best]
+    if is_padded:
+        cells_of_header = next(csv.reader([lines[header]], delimiter=best, skipinitialspace=True))
+        columns = [name.strip() for name in cells_of_header]
+    return replace(file, columns=tuple(columns), delimiter=best, skip=header, is_padded=is_padded)
+
+
+def _holds(line: str, delimiter: str, columns: Sequence[str]) -> bool:
+    """Whether the cells of a line, without blanks around them, are all these columns and perhaps others."""
+    try:
+        names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
+    except csv.Error:
+        return False
+    return all(column in names or column.strip() in names for column in columns)
 
 
 def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) -> None:

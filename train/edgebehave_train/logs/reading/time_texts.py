@@ -62,7 +62,7 @@ def _rewritten(
 ) -> str:
     order = day_month_order(form, text, tables, con) if form.title == "numbers" else ""
     zones = zone_texts(form, text, tables, con)
-    title = {"DMY": "day, month, year", "MDY": "month, day, year"}.get(order, form.title)
+    title = {"DMY": "day, month, year", "MDY": "month, day, year", "YMD": "year, month, day"}.get(order, form.title)
     sql = iso_sql(form, text, order, zones, zones_known(con))
     row = con.execute(
         f"SELECT t, iso FROM (SELECT {text} AS t, {sql} AS iso FROM ({tables[0]})) WHERE iso <> t"

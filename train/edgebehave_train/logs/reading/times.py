@@ -33,7 +33,10 @@ TIME_UNITS = {
     "webkit": "Chrome's microseconds since 1601",
     "filetime": "Windows' FILETIME, 100 nanoseconds since 1601",
     "ticks": ".NET's ticks, 100 nanoseconds since the year 1",
+    "mac": "seconds since 1904 of old Macs",
+    "ntp": "seconds since 1900, as NTP has them",
     "excel": "Excel's days since 1900",
+    "mjd": "modified Julian days",
     "julian": "Julian days",
 }
 """Contents of the time column that can be read, with their names in messages."""
@@ -60,9 +63,13 @@ _LINEAR = {  # unit: (ticks per second, unix second of 0)
     "julian": (Fraction(1, 86_400), -210_866_760_000),
 }
 _HIDDEN = {f"apple_{unit}": (unit, 1, _Y2001_S * MICROSECONDS) for unit in ("s", "ms", "us", "ns")} | {
-    "ticks": ("ns", 100, -62_135_596_800 * MICROSECONDS)
+    "ticks": ("ns", 100, -62_135_596_800 * MICROSECONDS),
+    "mac": ("s", 1, -2_082_844_800 * MICROSECONDS),
+    "ntp": ("s", 1, -2_208_988_800 * MICROSECONDS),
+    "mjd": ("excel", 1, -15_018 * 86_400 * MICROSECONDS),
 }
-"""Units whose numbers look like early unix times: {unit: (what they look like, factor, us to add)}."""
+"""Units whose numbers look like times before 2001 or in the future: {unit: (what they look like, factor, us to add)}.
+"""
 
 _EARLIEST_APPLE_S = 220_000_000  # the end of 2007; milliseconds before that look like 200705201200
 
@@ -117,32 +124,30 @@ def unit_of_numbers(spans: Mapping[str, tuple[int, int, int]], column: str) -> t
     Returns (None, "") if the found units do not settle it; the caller shows the mixture.
     Raises IngestError if two readings are equally likely.
 
-    Unix times that all lie before 2001 are older than the logs that people have. Where another unit gives times from
-    2001 to today, that is taken.
+    Times that all lie before 2001, or all in the future, are none that people have in their logs. Where another unit
+    gives times from 2001 to today, that is taken.
     """
     unix = [unit for unit in ("s", "ms", "us", "ns") if unit in spans]
-    others = [unit for unit in spans if unit in _LINEAR and unit not in unix]
-    if not unix:
-        return (others[0], "") if len(others) == 1 else (None, "")
-    if len(unix) > 1:
+    found = unix or [unit for unit in spans if unit in _LINEAR]
+    if len(found) != 1:
         return None, ""
-    (unit,) = unix
+    (unit,) = found
     _, first, last = spans[unit]
-    if last >= _Y2001_S * MICROSECONDS:
+    earliest, latest = _Y2001_S * MICROSECONDS, (time.time() + 86_400) * MICROSECONDS
+    if (last >= earliest or not unix) and first <= latest:
         return unit, ""
-    latest = (time.time() + 86_400) * MICROSECONDS
     readings = {}
     for other, (kind, factor, shift) in _HIDDEN.items():
         low, high = first * factor + shift, last * factor + shift
-        if kind == unit and low >= _Y2001_S * MICROSECONDS and high <= latest:
+        if kind == unit and low >= earliest and high <= latest:
             readings[other] = span_of(low, high)
     if not readings:
         return unit, ""
-    unix_reading = f"{TIME_UNITS[unit]} {span_of(first, last)} (--time-unit {unit})"
+    plain_reading = f"{TIME_UNITS[unit]} {span_of(first, last)} (--time-unit {unit})"
     if len(readings) > 1:
         shown = ", ".join(f"{TIME_UNITS[u]} {span} (--time-unit {u})" for u, span in readings.items())
-        raise IngestError(f"times in column {column!r} may be {unix_reading}, {shown}; say which")
-    return next(iter(readings)), f"; they may also be {unix_reading}"
+        raise IngestError(f"times in column {column!r} may be {plain_reading}, {shown}; say which")
+    return next(iter(readings)), f"; they may also be {plain_reading}"
 
 
 # Forms of dates
@@ -160,7 +165,10 @@ class DateForm:
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MON = "((?:" + "|".join(m.capitalize() + "|" + m + "|" + m.upper() for m in _MONTHS) + r")[A-Za-z]*)\.?"
 _WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,?\s+)?"
-_CLOCK = r"(?:(?:\s*[Tt,]\s*|\s+|,?\s+at\s+)(\d{1,2}):(\d{2})(?::(\d{2}(?:[.,]\d+)?))?\s*([AaPp]\.?[Mm]\.?)?"
+_CLOCK = (
+    r"(?:(?:\s*[Tt,:_]\s*|\s+|,?\s+at\s+)(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}(?:[.,]\d+)?))?(?:\s*Uhr)?"
+    r"\s*([AaPp]\.?[Mm]\.?)?"
+)
 _ZONE = (
     r"\s*((?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|[A-Z][A-Za-z]*(?:/[A-Za-z0-9_+-]+)+|Z|z|[A-Z]{2,5})?"
     r"(?:\[([A-Za-z0-9_/+-]+)\])?(?:\s*\([^)]*\))?"
@@ -171,7 +179,7 @@ _COMPACT_CLOCK = r"(?:[Tt _-]?(\d{2}):?(\d{2})(?::?(\d{2}(?:[.,]\d+)?))?()"
 FORMS = (
     DateForm(
         title="year-month-day",
-        pattern=r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})" + _END,
+        pattern=r"^(\d{4})[-/.年]\s?(\d{1,2})[-/.月]\s?(\d{1,2})日?" + _END,
         groups=("year", "month", "day", *_CLOCK_GROUPS),
     ),
     DateForm(
@@ -181,7 +189,7 @@ FORMS = (
     ),
     DateForm(
         title="day month-name year",
-        pattern=rf"^{_WEEKDAY}(\d{{1,2}})(?:st|nd|rd|th)?[\s-]{_MON},?[\s-](\d{{4}}|\d{{2}})" + _END,
+        pattern=rf"^{_WEEKDAY}(\d{{1,2}})(?:st|nd|rd|th|\.)?[\s/-]\s?{_MON},?[\s/-]\s?(\d{{4}}|\d{{2}})" + _END,
         groups=("day", "name", "year", *_CLOCK_GROUPS),
     ),
     DateForm(
@@ -236,30 +244,52 @@ def check_zone(name: str, con: duckdb.DuckDBPyConnection) -> None:
 
 
 def day_month_order(form: DateForm, text: str, tables: Sequence[str], con: duckdb.DuckDBPyConnection) -> str:
-    """ "DMY" or "MDY" of a date in numbers, told from all rows. Raises IngestError if both orders fit.
+    """ "DMY", "MDY" or, of years with two digits, "YMD", of a date in numbers, told from all rows.
 
     text    SQL of the times in each of `tables`.
+    Raises IngestError if several orders fit.
     """
-    first, second, dots, example = 0, 0, True, ""
+    first, second, third, dots, examples = 0, 0, 0, True, []
+    values: dict[str, set[str]] = {"first": set(), "year": set()}
     for table in tables:
-        row = con.execute(
-            f"SELECT max(p.first::INTEGER), max(p.second_number::INTEGER), bool_and(contains(t, '.')), min(t) FROM "
+        parts = (
             f"(SELECT t, regexp_extract(t, {quoted(form.pattern)}, {list(form.groups)}) AS p "
             f"FROM (SELECT {text} AS t FROM ({table}))) WHERE p.year <> ''"
+        )
+        row = con.execute(
+            "SELECT max(p.first::INTEGER), max(p.second_number::INTEGER), max(p.year::INTEGER), "
+            f"bool_and(contains(t, '.')), min(t) FROM {parts}"
         ).fetchone()
         if row and row[0] is not None:
-            first, second, dots, example = max(first, row[0]), max(second, row[1]), dots and row[2], row[3]
+            first, second, third = max(first, row[0]), max(second, row[1]), max(third, row[2])
+            dots = dots and row[3]
+            examples.append(row[4])
+            for group, found in values.items():
+                found |= {value for (value,) in con.execute(f"SELECT DISTINCT p.{group} FROM {parts}").fetchall()}
+    example = min(examples, default="")
+    # 26/03/02: years have few values, days have many
+    if not dots and first > 12 >= second and third <= 31 and len(values["first"]) <= len(values["year"]):
+        if len(values["first"]) < len(values["year"]):
+            return "YMD"
+        raise _ambiguous("the day and the year", "one date in two digits each may be both", example, ("dmy", "ymd"))
     if second > 12 >= first:
         return "MDY"
     if first > 12 >= second or (dots and second <= 12):
         return "DMY"
-    clock = " %I:%M %p" if re.search("[AaPp][Mm]", example) else " %H:%M" if ":" in example else ""
-    clock = clock.replace("%M", "%M:%S") if example.count(":") == 2 else clock
-    year = "%Y" if re.search(r"\d{4}", example) else "%y"
+    raise _ambiguous("the day and the month", "both stay below 13", example, ("dmY", "mdY"))
+
+
+def _ambiguous(what: str, why: str, example: str, orders: Sequence[str]) -> IngestError:
+    """The error over dates with several readings; orders  of letters of strptime."""
+    found = re.search(r"\d[\sT,:_]+\d{1,2}([:.h])\d{2}(?:([:.])\d{2})?", example)
+    half = bool(re.search("[AaPp][Mm]", example))
+    clock = "" if found is None else f" %{'I' if half else 'H'}{found[1]}%M" + (f"{found[2]}%S" if found[2] else "")
+    clock += " %p" if half else ""
+    is_short = not re.search(r"\d{4}", example)
     sign = next((c for c in example if c in "/-."), "/")
-    formats = [sign.join((a, b, year)) + clock for a, b in (("%d", "%m"), ("%m", "%d"))]
-    raise IngestError(
-        f"the day and the month of dates as {example!r} cannot be told apart, both stay below 13; "
+    formats = [sign.join(f"%{c}" for c in (order.lower() if is_short else order)) + clock for order in orders]
+    return IngestError(
+        f"{what} of dates as {example!r} cannot be told apart, {why}; "
         f"give --time-format {formats[0]!r} or {formats[1]!r}"
     )
 
@@ -279,16 +309,20 @@ def zone_texts(form: DateForm, text: str, tables: Sequence[str], con: duckdb.Duc
 def iso_sql(form: DateForm, text: str, order: str, zones: Sequence[str], known: frozenset[str]) -> str:
     """SQL that rewrites a time of a form to ISO 8601; a time of another form stays as it is.
 
-    order  "DMY" or "MDY", for numbers.
+    order  "DMY", "MDY" or "YMD", for numbers.
     zones  the names of zones that occur; those that mean nothing or several things make the time unreadable.
     """
     p = f"regexp_extract({text}, {quoted(form.pattern)}, {list(form.groups)})"
-    day, month = "p.day", "p.month"
+    part = {"Y": "p.year", "M": "p.month", "D": "p.day"}
     if "first" in form.groups:
-        day, month = ("p.first", "p.second_number") if order == "DMY" else ("p.second_number", "p.first")
+        part = dict(zip(order, ("p.first", "p.second_number", "p.year"), strict=True))
+    day, month, written_year = part["D"], part["M"], part["Y"]
     if "name" in form.groups:
         month = f"((strpos('{''.join(_MONTHS)}', lower(p.name[1:3])) + 2) // 3)::VARCHAR"
-    year = "CASE WHEN length(p.year) = 2 THEN CASE WHEN p.year < '70' THEN '20' ELSE '19' END || p.year ELSE p.year END"
+    year = (
+        f"CASE WHEN length({written_year}) = 2 THEN CASE WHEN {written_year} < '70' THEN '20' ELSE '19' END "
+        f"|| {written_year} ELSE {written_year} END"
+    )
     date = f"{year} || '-' || lpad({month}, 2, '0') || '-' || lpad({day}, 2, '0')"
     hour = (
         "CASE lower(p.half[1]) WHEN 'a' THEN (p.hour::INTEGER % 12)::VARCHAR "
@@ -358,13 +392,17 @@ def read_offsets(texts: Sequence[str], known: frozenset[str]) -> tuple[dict[str,
     """Meaning of each text of a column of offsets: minutes, or the name of a zone; and one line for the screen.
 
     The numbers of a column have one unit: minutes, as documented, unless it is plain that they are hours and minutes
-    without a colon (+0530), or seconds or milliseconds. What has no meaning is left out.
+    without a colon (+0530), hours with a fraction (5.5), or seconds or milliseconds. What has no meaning is left out.
     """
     meanings: dict[str, int | str] = {}
-    numbers = {text: int(float(text)) for text in texts if re.fullmatch(r"[+-]?\d{1,9}(\.0*)?", text)}
+    decimals = {text: float(text.replace(",", ".")) for text in texts if re.fullmatch(r"[+-]?\d{1,9}([.,]\d*)?", text)}
+    are_hours = any(n % 1 in (0.25, 0.5, 0.75) for n in decimals.values()) and all(
+        abs(n) <= MAX_OFFSET_MIN / 60 and 4 * n % 1 == 0 for n in decimals.values()
+    )
+    numbers = {text: int(60 * n if are_hours else n) for text, n in decimals.items() if are_hours or n % 1 == 0}
     values = list(numbers.values())
-    form = "minutes"
-    padded = any(re.fullmatch(r"[+-]\d{4}|0\d{3}", text) for text in numbers)
+    form = "hours" if are_hours else "minutes"
+    padded = form == "minutes" and any(re.fullmatch(r"[+-]\d{4}|0\d{3}", text) for text in numbers)
     as_clock = all(abs(n) % 100 in (0, 15, 30, 45) and abs(n) <= 1400 for n in values)
     if padded and as_clock:
         form = "hhmm"
@@ -377,6 +415,8 @@ def read_offsets(texts: Sequence[str], known: frozenset[str]) -> tuple[dict[str,
     for text, n in numbers.items():
         if form == "hhmm":
             meanings[text] = (1 if n >= 0 else -1) * (60 * (abs(n) // 100) + abs(n) % 100)
+        elif form == "hours":
+            meanings[text] = n
         elif form == "minutes":
             if not re.fullmatch(r"[+-]?\d{4,}", text):
                 meanings[text] = n
@@ -385,10 +425,12 @@ def read_offsets(texts: Sequence[str], known: frozenset[str]) -> tuple[dict[str,
     for text in texts:
         if text in numbers:
             continue
-        clock = re.fullmatch(r"(?:UTC|GMT)?\s*([+-]|\u2212)(\d{1,2})(?::?(\d{2}))?(?::00)?", text)
+        clock = re.fullmatch(r"(?:UTC|GMT)?\s*([+-]|\u2212)(\d{1,2})(?::?(\d{2}))?(?::00)?", text) or re.fullmatch(
+            r"(\+?)(\d{1,2}):(\d{2})(?::00)?", text
+        )
         if clock:
             minutes = 60 * int(clock[2]) + int(clock[3] or 0)
-            meanings[text] = minutes if clock[1] == "+" else -minutes
+            meanings[text] = minutes if clock[1] in ("+", "") else -minutes
         elif text in ("Z", "z", "UTC", "GMT"):
             meanings[text] = 0
         elif text in known and "/" in text:
