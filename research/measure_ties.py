@@ -40,7 +40,7 @@ def floored_stores(store: EventStore, step_s: int, folder: Path, seed: int = 0) 
         FLOORED: np.argsort(time_s, kind="stable"),
         SHUFFLED: np.random.default_rng(seed).permutation(len(events)),
     }
-    stores = {}
+    stores: dict[str, EventStore] = {}
     for name, order in orders.items():
         log, out = folder / "log.parquet", folder / f"store{len(stores)}"
         parquet.write_table(table.take(order), log)

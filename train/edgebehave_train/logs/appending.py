@@ -111,8 +111,9 @@ class _Part:
         rows, starts = slice(start, stop), self.store.user_start
         first = int(np.searchsorted(starts, start, side="right")) - 1
         last = int(np.searchsorted(starts, stop))
+        bounds: Integers = np.clip(starts[first : last + 1], start, stop)
         return SortedRows(
-            user=np.repeat(self.rank[first:last], np.diff(np.clip(starts[first : last + 1], start, stop))),
+            user=np.repeat(self.rank[first:last], bounds[1:] - bounds[:-1]),
             time_us=self.times_us(rows),
             utc_offset_min=np.asarray(self.store.utc_offset_min[rows]),
             event=self.event[self.store.event[rows]],

@@ -262,15 +262,17 @@ class _Sorting:
     def _groups(self) -> Iterator[_Rows]:
         for buckets, num_rows in self.staging.groups(_GROUP_ROWS):
             if num_rows <= _GROUP_ROWS:
-                yield partial(self._good, partial(self.staging.read, buckets))
+                yield partial(self._read_good, buckets)
                 continue
             split = self.split.get(buckets) or self.split.setdefault(buckets, self._split(buckets, num_rows))
             for number in range(len(split.spans)):
                 yield partial(split.read, number)
 
-    def _good(self, read: _Rows) -> npt.NDArray[np.void]:
-        """The good ones of some rows, with their final times and offsets."""
-        rows = read()
+    def _read_good(self, buckets: range) -> npt.NDArray[np.void]:
+        return self._good(self.staging.read(buckets))
+
+    def _good(self, rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+        """The good ones of some rows, with their final times and offsets; those given may be changed."""
         is_good = self.judgment.is_good[rows["state"]]
         if not is_good.all():
             rows = rows[is_good]
@@ -284,14 +286,14 @@ class _Sorting:
             return (self.rank[rows["user"]] << 32) | (rows["time_us"] // MICROSECONDS)
 
         step = max(1, num_rows // _SAMPLE)
-        sample = [key(self._good(lambda part=part: part[::step])) for part in self.staging.parts(buckets)]
+        sample = [key(self._good(part[::step])) for part in self.staging.parts(buckets)]
         keys = np.sort(np.concatenate(sample))
         num_ranges = -(-2 * num_rows // _GROUP_ROWS)
         cuts = keys[np.arange(1, num_ranges) * len(keys) // num_ranges] if len(keys) else keys
         path = self.staging.path.with_name(f"split{buckets.start}.bin")
         split = SplitRows(path, np.unique(cuts))
         for part in self.staging.parts(buckets):
-            rows = self._good(lambda part=part: part)
+            rows = self._good(part)
             split.add(rows, key(rows))
         return split
 
