@@ -7,7 +7,7 @@ import torch
 from edgebehave_train.universal.answers import answer_log
 from edgebehave_train.universal.fine_tuning import FineTuneConfig, _batches, fine_tune
 
-FEW = FineTuneConfig(least_passes=2, most_passes=4, least_steps=12, learning_rate=3e-3)
+FEW = FineTuneConfig(least_passes=2, most_passes=4, least_steps=12, learning_rate=6e-3)
 
 
 def rounds(num_events, names=4):

@@ -35,14 +35,14 @@ class FineTuneConfig:
     """A fine-tuning.
 
     least_passes   over the log; on a small log as many more, up to most_passes, as make least_steps.
-    learning_rate  at the peak.
+    learning_rate  at the peak; half of it on a log too small for least_steps.
     hidden_time    share of the queries whose time is hidden.
     """
 
-    least_passes: int = 2
+    least_passes: int = 8
     most_passes: int = 12
     least_steps: int = 500
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     hidden_time: float = 0.1
     weight_decay: float = 0.01
     seed: int = 0
@@ -75,7 +75,8 @@ def fine_tune(
         return trained.eval()
     passes = min(config.most_passes, max(config.least_passes, math.ceil(config.least_steps / steps_per_pass)))
     steps = passes * steps_per_pass
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    peak = config.learning_rate * (1.0 if steps >= config.least_steps else 0.5)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=peak, weight_decay=config.weight_decay)
     average = AveragedModel(trained, avg_fn=lambda mean, new, n: mean.lerp(new, 1 - min(0.99, (1 + n) / (10 + n))))
     rng = np.random.default_rng([config.seed, 1])
     step = 0
@@ -84,7 +85,7 @@ def fine_tune(
             warm = min(1.0, (step + 1) / min(_WARM_UP_STEPS, steps / 5))
             for group in optimizer.param_groups:
                 cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-                group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
+                group["lr"] = peak * warm * (0.02 + 0.98 * cosine)
             loss = _loss(trained, users, is_asked, batch, config.hidden_time, rng)
             optimizer.zero_grad()
             loss.backward()
