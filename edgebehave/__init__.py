@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from edgebehave.answers.acting import OperatingPoint, Payoff, operating_points
 from edgebehave.answers.coverage import AdaptiveCoverage
 from edgebehave.answers.prediction import Prediction
 from edgebehave.answers.waiting_time import NOTHING
@@ -27,10 +28,13 @@ __all__ = [
     "HistoryBusyError",
     "HistoryError",
     "MemoryHistory",
+    "OperatingPoint",
+    "Payoff",
     "Prediction",
     "Predictor",
     "SqliteHistory",
     "__version__",
+    "operating_points",
     "rescue_history",
 ]
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from edgebehave.answers.acting import OperatingPoint
 from edgebehave.answers.habits_or_leader import habits_or_leader
 from edgebehave.answers.prediction import FloatArray, Prediction, best_first, predictions
 from edgebehave.answers.probability_shift import ProbabilityShift
@@ -180,6 +181,14 @@ class Predictor(Recorder):
     def model(self) -> str:
         """What predicts: "universal", "habits", or the name of the bundle's folder."""
         return self._model
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Precision at each coverage on the validation part of the training log, the fewest actions first.
+
+        None for the universal model and for habits, and where the export of the bundle did not measure it.
+        """
+        return self._bundle.operating_points if self._bundle else ()
 
     def advance(self, users: Sequence[str], *, threads: int = 1) -> None:
         """Run the network over the events of these users since they were last asked about.
