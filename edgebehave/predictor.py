@@ -40,7 +40,7 @@ from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 _HISTORY_BYTES = 64_000
 """Memory of a user's mapped history and of what a state holds besides its keys and values."""
 
-_FOREIGN_SHARE, _FOREIGN_EVENTS = 0.2, 5
+FOREIGN_SHARE, FOREIGN_EVENTS = 0.2, 5
 """A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another
 log, and the universal model answers."""
 
@@ -504,7 +504,7 @@ class Predictor(Recorder):
         if self._foreign == "bundle" or known is None or known.is_plain(known.events.capacity):
             return None
         num_known, num_behaviors = known.known_behaviors()
-        if num_behaviors < _FOREIGN_EVENTS or num_known >= _FOREIGN_SHARE * num_behaviors:
+        if num_behaviors < FOREIGN_EVENTS or num_known >= FOREIGN_SHARE * num_behaviors:
             return None
         if self._universal is None:
             if not has_shipped_bundle():

@@ -11,6 +11,7 @@ from edgebehave_cli import (
     compare,
     demo,
     distill,
+    doctor,
     evaluate,
     export,
     generate,
@@ -69,6 +70,7 @@ for _verb in (
     generate.generate,
     bench.bench,
     check.check,
+    doctor.doctor,
 ):
     app.command()(_verb)
 app.add_typer(llm.app, name="llm")

@@ -25,6 +25,7 @@ VERBS = (
     "generate",
     "bench",
     "check",
+    "doctor",
 )
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)
 SMALL = (
