@@ -24,6 +24,8 @@ VERBS = (
     "predict",
     "generate",
     "bench",
+    "push",
+    "pull",
     "check",
     "doctor",
 )
