@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from edgebehave.answers.acting import OperatingPoint, Payoff, operating_points
 from edgebehave.answers.coverage import AdaptiveCoverage
 from edgebehave.answers.prediction import Prediction
+from edgebehave.answers.prediction_table import PredictionTable
 from edgebehave.answers.waiting_time import NOTHING
 from edgebehave.bundles.manifest import BundleError
 from edgebehave.generation import GeneratedEvent
@@ -31,6 +32,7 @@ __all__ = [
     "OperatingPoint",
     "Payoff",
     "Prediction",
+    "PredictionTable",
     "Predictor",
     "SqliteHistory",
     "__version__",

@@ -14,6 +14,7 @@ import numpy as np
 from edgebehave.answers.acting import OperatingPoint
 from edgebehave.answers.habits_or_leader import habits_or_leader
 from edgebehave.answers.prediction import FloatArray, Prediction, best_first, predictions
+from edgebehave.answers.prediction_table import PredictionTable
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.answers.question import Question, Questions
 from edgebehave.answers.sampling import Sampling
@@ -170,6 +171,9 @@ class Predictor(Recorder):
         opened = open_bundle(bundle, providers, digest=digest)
         return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead, foreign=foreign)
 
+    def __repr__(self) -> str:
+        return f"Predictor(model={self._model!r})"
+
     @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the model, best first; none for habits alone."""
@@ -223,8 +227,8 @@ class Predictor(Recorder):
         tail: float = 0.0,
         min_confidence: float = 0.0,
         threads: int = 1,
-    ) -> list[list[Prediction]]:
-        """`predict` for each user, for servers, on this number of threads.
+    ) -> PredictionTable:
+        """`predict` for each user, for servers, on this number of threads: a list of lists, with `to_pandas()`.
 
         at, utc_offset_min  as in `predict`, one for all or a list or array of one each.
         """
@@ -237,7 +241,7 @@ class Predictor(Recorder):
                 users[row], k, at=times[row], utc_offset_min=offsets[row], tail=tail, min_confidence=min_confidence
             )
 
-        return _for_each(call, len(users), threads)
+        return PredictionTable(users, _for_each(call, len(users), threads))
 
     def predict(
         self,
