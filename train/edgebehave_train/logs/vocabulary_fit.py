@@ -1,5 +1,7 @@
 """How much of a log a vocabulary knows: whether a bundle fits a log."""
 
+# N events that have a behavior, E names of events, U users
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
