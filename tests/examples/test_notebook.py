@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "first_steps.ipynb"
-MOST_SECONDS = 120
+MOST_SECONDS = 600
+"""Of a cell, on a machine that does other work; on two cores of its own the whole notebook takes two minutes at most."""
 MOST_CHARACTERS = 6000
 """Of the output of a cell, HTML included."""
 
@@ -46,7 +47,7 @@ def shown(notebook, part: str) -> str:
     )
 
 
-@pytest.mark.timeout(4 * MOST_SECONDS)
+@pytest.mark.timeout(2 * MOST_SECONDS)
 def test_it_runs_and_shows_tables(executed):
     assert "Prediction(behavior='mail'" in shown(executed, "monday = datetime")
     assert "<caption>validation: " in shown(executed, "table = evaluate")
