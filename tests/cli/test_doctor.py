@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_a_requirement_is_read():
     assert not found.accepts("2.9.1")
     assert read_requirement(LINES[-1]).extra == "dev"
     assert read_requirement("rectools[torch]<0.20,>=0.19; extra == 'peers'").package == "rectools"
+
+
+def test_it_knows_every_extra_that_a_user_may_want():
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if not project.is_file():
+        pytest.skip("pyproject.toml is not beside an installed package")
+    extras = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert diagnosis.EXTRAS.keys() == extras.keys() - {"docs", "peers", "dev"}
 
 
 def test_a_good_installation_has_no_problem(problems_of):

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "first_steps.ipynb"
 MOST_SECONDS = 600
-"""Of a cell, on a machine that does other work; on two cores of its own the whole notebook takes two minutes at most."""
+"""Of a cell, on a machine that does other work; on two idle cores the whole notebook takes two minutes at most."""
 MOST_CHARACTERS = 6000
 """Of the output of a cell, HTML included."""
 
