@@ -154,6 +154,17 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused_before_it_is_copied(n
     assert not (tmp_path / "here").exists()
 
 
+def test_downloads_have_a_place_of_their_own_and_are_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_module, "DOWNLOADS", tmp_path / "downloads")
+    push_to_hub(BUNDLE, "ada/next", hub=tmp_path / "hub")
+    for _ in range(2):
+        from_pretrained("ada/next", hub=tmp_path / "hub")
+        assert names(tmp_path / "downloads") == {"ada--next"}
+    push_to_hub(SHIPPED, "ada/next", hub=tmp_path / "hub")
+    from_pretrained("ada/next", hub=tmp_path / "hub")
+    assert names(tmp_path / "downloads" / "ada--next") == names(SHIPPED)
+
+
 def test_damage_leaves_nothing(trained, tmp_path):
     push_to_hub(trained, "m", hub=tmp_path / "hub")
     weights = tmp_path / "hub" / "m" / "model.safetensors"
