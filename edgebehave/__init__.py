@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from edgebehave.answers.acting import OperatingPoint, Payoff, operating_points
 from edgebehave.answers.coverage import AdaptiveCoverage
 from edgebehave.answers.prediction import Prediction
+from edgebehave.answers.prediction_table import PredictionTable
 from edgebehave.answers.waiting_time import NOTHING
 from edgebehave.bundles.manifest import BundleError
 from edgebehave.generation import GeneratedEvent
@@ -27,10 +29,14 @@ __all__ = [
     "HistoryBusyError",
     "HistoryError",
     "MemoryHistory",
+    "OperatingPoint",
+    "Payoff",
     "Prediction",
+    "PredictionTable",
     "Predictor",
     "SqliteHistory",
     "__version__",
+    "operating_points",
     "rescue_history",
 ]
 

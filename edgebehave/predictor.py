@@ -11,8 +11,10 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from edgebehave.answers.acting import OperatingPoint
 from edgebehave.answers.habits_or_leader import habits_or_leader
 from edgebehave.answers.prediction import FloatArray, Prediction, best_first, predictions
+from edgebehave.answers.prediction_table import PredictionTable
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.answers.question import Question, Questions
 from edgebehave.answers.sampling import Sampling
@@ -39,7 +41,7 @@ from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
 _HISTORY_BYTES = 64_000
 """Memory of a user's mapped history and of what a state holds besides its keys and values."""
 
-_FOREIGN_SHARE, _FOREIGN_EVENTS = 0.2, 5
+FOREIGN_SHARE, FOREIGN_EVENTS = 0.2, 5
 """A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another
 log, and the universal model answers."""
 
@@ -169,6 +171,9 @@ class Predictor(Recorder):
         opened = open_bundle(bundle, providers, digest=digest)
         return cls(opened, history=history, state_mb=state_mb, max_ahead=max_ahead, foreign=foreign)
 
+    def __repr__(self) -> str:
+        return f"Predictor(model={self._model!r})"
+
     @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that run the model, best first; none for habits alone."""
@@ -180,6 +185,14 @@ class Predictor(Recorder):
     def model(self) -> str:
         """What predicts: "universal", "habits", or the name of the bundle's folder."""
         return self._model
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Precision at each coverage on the validation part of the training log, the fewest actions first.
+
+        None for the universal model and for habits, and where the export of the bundle did not measure it.
+        """
+        return self._bundle.operating_points if self._bundle else ()
 
     def advance(self, users: Sequence[str], *, threads: int = 1) -> None:
         """Run the network over the events of these users since they were last asked about.
@@ -214,8 +227,8 @@ class Predictor(Recorder):
         tail: float = 0.0,
         min_confidence: float = 0.0,
         threads: int = 1,
-    ) -> list[list[Prediction]]:
-        """`predict` for each user, for servers, on this number of threads.
+    ) -> PredictionTable:
+        """`predict` for each user, for servers, on this number of threads: a list of lists, with `to_pandas()`.
 
         at, utc_offset_min  as in `predict`, one for all or a list or array of one each.
         """
@@ -228,7 +241,7 @@ class Predictor(Recorder):
                 users[row], k, at=times[row], utc_offset_min=offsets[row], tail=tail, min_confidence=min_confidence
             )
 
-        return _for_each(call, len(users), threads)
+        return PredictionTable(users, _for_each(call, len(users), threads))
 
     def predict(
         self,
@@ -495,7 +508,7 @@ class Predictor(Recorder):
         if self._foreign == "bundle" or known is None or known.is_plain(known.events.capacity):
             return None
         num_known, num_behaviors = known.known_behaviors()
-        if num_behaviors < _FOREIGN_EVENTS or num_known >= _FOREIGN_SHARE * num_behaviors:
+        if num_behaviors < FOREIGN_EVENTS or num_known >= FOREIGN_SHARE * num_behaviors:
             return None
         if self._universal is None:
             if not has_shipped_bundle():

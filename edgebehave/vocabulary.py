@@ -18,7 +18,7 @@ NO_BEHAVIOR = -1
 UNKNOWN_NAME = "<unknown>"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Vocabulary:
     """Three lists of names: the id of a name is its position, and position 0 is unknown.
 
@@ -34,7 +34,7 @@ class Vocabulary:
     locations: Sequence[str]
     behaviors: Sequence[str]
     event_to_behavior: Sequence[int]
-    _ids: Mapping[str, Mapping[str, int]] = field(init=False, repr=False, compare=False)
+    _ids: Mapping[str, Mapping[str, int]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         ids: dict[str, Mapping[str, int]] = {}
@@ -62,6 +62,10 @@ class Vocabulary:
         return cls(
             events=names, locations=(UNKNOWN_NAME, *locations), behaviors=names, event_to_behavior=range(len(names))
         )
+
+    def __repr__(self) -> str:
+        counts = (f"{len(getattr(self, kind)) - 1:,} {kind}" for kind in ("events", "locations", "behaviors"))
+        return f"Vocabulary({', '.join(counts)})"
 
     @property
     def num_events(self) -> int:

@@ -47,7 +47,7 @@ ORDER = {
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling"],
         ["calibration", "llm"],
-        ["distillation", "report"],
+        ["distillation", "hub", "report"],
         ["api"],
     ],
     "edgebehave_train.llm": [

@@ -80,8 +80,10 @@ def _cell(text: str) -> str:
 
 
 def _table_width(lines: list[list[str]]) -> int:
-    """Characters that a boxed table needs: the cells, a space on both sides, and the rules."""
-    return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True)) + 1
+    """Columns of a terminal that a boxed table needs: the cells, a space on both sides, and the rules."""
+    from rich.cells import cell_len  # a Chinese character takes two
+
+    return sum(max(map(cell_len, column)) + 3 for column in zip(*lines, strict=True)) + 1
 
 
 def _print_markdown(title: str, columns: list[str], rows: list[list[str]]) -> None:

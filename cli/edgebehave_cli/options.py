@@ -46,6 +46,10 @@ CheckpointOut = Annotated[Path, typer.Option("--out", "-o", help="Folder of the 
 PastUser = Annotated[str, typer.Option(help="Name of the user.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for machines.")]
 
+# A hub.
+RepoId = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")]
+Hub = Annotated[Path | None, typer.Option(metavar="FOLDER", help="A folder in the place of huggingface.co.")]
+
 # Settings of a run.
 Preset = Annotated[str, typer.Option(help="Size of the model: tiny, edge, base, large or paper.")]
 Split = Annotated[str, typer.Option(help="time: the last events of each user test; user: whole users do.")]

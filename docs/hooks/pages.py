@@ -45,6 +45,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def with_links(markdown: str, source: str, repository: str | None) -> str:
     """Links of a file of the repository as links of the site."""
+    here = PurePosixPath(OUTSIDE.get(source, source.removeprefix("docs/"))).parent
 
     def link(found: re.Match[str]) -> str:
         label, target = found[1], found[2]
@@ -54,6 +55,7 @@ def with_links(markdown: str, source: str, repository: str | None) -> str:
         path = os.path.normpath(PurePosixPath(source).parent / path)
         page = path.removeprefix("docs/") if path.startswith("docs/") else OUTSIDE.get(path)
         if page:
+            page = os.path.relpath(page, here).replace(os.sep, "/")
             return f"[{label}]({page}{'#' + anchor if anchor else ''})"
         return f"[{label}]({repository.rstrip('/')}/blob/main/{path})" if repository else label
 

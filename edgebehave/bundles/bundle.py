@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.answers.acting import OperatingPoint
 from edgebehave.answers.combination import Powers
 from edgebehave.answers.coverage import CoverageThresholds
 from edgebehave.answers.probability_shift import ProbabilityShift
@@ -106,6 +107,7 @@ class BundleParts:
     class_priors: npt.NDArray[np.float32]
     log_ratio: npt.NDArray[np.float64]
     thresholds: CoverageThresholds
+    operating_points: tuple[OperatingPoint, ...]
     num_quantiles: int | None
     clock_rate: npt.NDArray[np.float64] | None
     combination: Combination | None
@@ -136,6 +138,7 @@ class BundleParts:
                 coverage=_numbers(manifest["conformal"]["coverage"]),
                 threshold=_numbers(manifest["conformal"]["threshold"]),
             )
+            points = _operating_points(manifest["acting"]) if "acting" in manifest else ()
             num_quantiles, clock_rate = _generation(manifest["generation"]) if generates else (None, None)
             combination = _combination(manifest, log_ratio) if LOOKUP_GRAPH in contents else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -156,6 +159,7 @@ class BundleParts:
             class_priors=class_priors,
             log_ratio=log_ratio,
             thresholds=thresholds,
+            operating_points=points,
             num_quantiles=num_quantiles,
             clock_rate=clock_rate,
             combination=combination,
@@ -181,6 +185,8 @@ class Bundle:
     wait          runs wait.onnx; None if the model has no generation heads.
     generation    None if the bundle cannot generate events.
     lookup        None if the model was not trained from the universal one.
+    operating_points
+                  precision at each coverage; none where the export did not measure it.
     """
 
     path: Path
@@ -196,6 +202,7 @@ class Bundle:
     wait: Any | None = None
     generation: GenerationHeads | None = None
     lookup: LookupPart | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
 
     @classmethod
     def open(cls, path: Path | str, providers: Sequence[str] | None = None, *, digest: str | None = None) -> "Bundle":
@@ -248,6 +255,7 @@ class Bundle:
             class_priors=parts.class_priors,
             log_ratio=parts.log_ratio,
             thresholds=parts.thresholds,
+            operating_points=parts.operating_points,
             observe=graphs[OBSERVE_GRAPH],
             predict=graphs[PREDICT_GRAPH],
             wait=graphs.get(WAIT_GRAPH),
@@ -311,6 +319,16 @@ def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
     if clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all() or clock_rate.max() > 1:
         raise ValueError("clock_rate")
     return num_quantiles, clock_rate
+
+
+def _operating_points(given: Any) -> tuple[OperatingPoint, ...]:
+    """Precision at each coverage. Raises ValueError unless all are lists of shares, of one length."""
+    columns = [_numbers(given[name]) for name in OperatingPoint._fields]
+    if any(column.ndim != 1 or column.shape != columns[0].shape for column in columns):
+        raise ValueError("acting: coverage, threshold and precision must be lists of equal length")
+    if any(len(column) and not (column.min() >= 0 and column.max() <= 1) for column in columns):
+        raise ValueError("acting: coverage, threshold and precision must lie in 0..1")
+    return tuple(OperatingPoint(*point) for point in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _combination(manifest: Mapping[str, Any], log_ratio: npt.NDArray[np.float64]) -> Combination:

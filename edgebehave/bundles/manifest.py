@@ -124,11 +124,10 @@ def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, bytes]:
-    """Contents of the files `read`, of those that a manifest lists, each with the size and the hash that it says.
+def listed_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, Any]:
+    """The files that a manifest lists, with size and hash, before any of them is read; arguments as of `read_files`.
 
-    Graphs run from these bytes, so the verified bytes are the ones that run. The other files are verified, too.
-    Raises BundleError if a file is missing, damaged, or not a regular file, or one of the `required` is not listed.
+    Raises BundleError unless each is a file of the manifest's own folder, and all are small enough.
     """
     listed = manifest.get("files")
     if not isinstance(listed, dict):
@@ -149,6 +148,16 @@ def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...
         total += size if name in read else 0
     if total > MAX_BUNDLE_BYTES:
         raise BundleError(f"{path} has {total} bytes, more than the {MAX_BUNDLE_BYTES} that a bundle may have")
+    return listed
+
+
+def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, bytes]:
+    """Contents of the files `read`, of those that a manifest lists, each with the size and the hash that it says.
+
+    Graphs run from these bytes, so the verified bytes are the ones that run. The other files are verified, too.
+    Raises BundleError if a file is missing, damaged, or not a regular file, or one of the `required` is not listed.
+    """
+    listed = listed_files(path, manifest, required, read)
     contents: dict[str, bytes] = {}
     for name, expected in listed.items():
         content = _read_regular(path / name, expected["bytes"], exactly=True)

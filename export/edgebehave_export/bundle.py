@@ -207,6 +207,7 @@ def _manifest(
         "calibration": tuning.calibration,
         "tail": tuning.tail,
         "conformal": tuning.conformal,
+        "acting": tuning.acting,
         "generation": generation,
         "quality": checkpoint.read_metrics(),
         "parity": parity.to_json(),

@@ -37,6 +37,15 @@ def test_a_narrow_terminal_drops_columns_and_says_which(terminal):
     assert max(len(line) for line in shown.splitlines() if "also shows" not in line) <= 48
 
 
+def test_wide_characters_count_twice(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "36")
+    print_table("title", ["name", "HR@1", "HR@3"], [["\u97f3\u697d" * 5, "0.254", "0.607"]], drop_first=["HR@3"])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "\u97f3\u697d" * 5 in shown  # 20 columns wide, whole
+    assert "also shows: HR@3" in shown
+
+
 def test_names_are_shown_as_they_are(terminal, monkeypatch, capsys):
     names = ["[/home] shell", "[bold]x", ":smile:", "\x1b[31mred", "two\nlines", "caf\u00e9 \U0001f4f1", "\ud800"]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

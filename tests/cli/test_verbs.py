@@ -24,7 +24,10 @@ VERBS = (
     "predict",
     "generate",
     "bench",
+    "push",
+    "pull",
     "check",
+    "doctor",
 )
 COLUMNS = (*("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior"),)
 SMALL = (

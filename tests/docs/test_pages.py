@@ -10,7 +10,7 @@ from edgebehave_train.extensions import BASELINE_GROUP, LOG_READER_GROUP, METRIC
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "research/README.md", "examples/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PACKAGES = {
     "edgebehave": ROOT,

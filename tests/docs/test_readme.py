@@ -27,7 +27,7 @@ def test_the_lines_run_in_an_empty_folder_and_print_three_predictions(tmp_path):
     assert [line.split()[0] for line in printed] == ["mail", "music", "camera"]
 
 
-@pytest.mark.parametrize(("page", "printed"), [("sdk", 2), ("index", 1)])
+@pytest.mark.parametrize(("page", "printed"), [("sdk", 2), ("index", 1), ("acting", 2)])
 def test_the_lines_of_the_guide_run_with_a_bundle(page, printed, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "bundle").symlink_to(ROOT / "tests" / "edgebehave" / "tiny_bundle" / "int8")

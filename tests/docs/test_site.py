@@ -60,8 +60,9 @@ def test_the_site_shows_every_verb_with_its_options(site):
 
 
 def test_the_site_holds_every_page_and_asks_no_other_machine(site):
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (site / page.stem / "index.html").is_file() or page.stem == "index", page
+    for page in (ROOT / "docs").rglob("*.md"):
+        place = page.relative_to(ROOT / "docs").with_suffix("")
+        assert (site / place / "index.html").is_file() or page.stem == "index", page
     for page in site.rglob("*.html"):
         html = page.read_text(encoding="utf-8")
         asked = re.findall(r'(?:src|href)="(https?://[^"]*\.(?:js|css|woff2?|png|svg))"', html)
@@ -93,4 +94,17 @@ def test_links_out_of_the_pages_become_links_of_the_site():
     assert pages.with_links(text, "docs/spark.md", None) == here
     assert "[c](https://host/r/blob/main/train/x.py)" in pages.with_links(text, "docs/spark.md", "https://host/r/")
     assert pages.with_links("[l](docs/logs.md)", "README.md", None) == "[l](logs.md)"
+    nested = "[a](../universal.md#x), [b](device.md), [c](../../README.md), ![g](../figures/h.png)"
+    of_site = nested.replace("../../README", "../readme")
+    assert pages.with_links(nested, "docs/experiments/prediction.md", None) == of_site
     assert pages.with_empty_lines("Rows:\n- one\n- two\n\n| a |\n|---|") == "Rows:\n\n- one\n- two\n\n| a |\n|---|"
+
+
+def test_the_index_of_decisions_is_that_of_its_records():
+    decisions = hook("decision_index")
+    page = decisions.PAGE.read_text(encoding="utf-8")
+    assert decisions.with_index(page) == page, "run `python docs/hooks/decision_index.py`"
+    record = "## `a` is B, or not\n\n*2026-11-30, logs. No longer\nholds.*\n\nText.\n"
+    assert "| logs | [a is B, or not](#a-is-b-or-not) | 2026-11-30 | No longer holds. |" in decisions.index(record)
+    with pytest.raises(SystemExit, match="below 'Undated'"):
+        decisions.index(record + "\n## Undated\n\nText.\n")

@@ -116,3 +116,8 @@ def test_a_file_of_nested_lists_is_no_vocabulary(tmp_path):
     (tmp_path / "vocabulary.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match="is not a vocabulary"):
         Vocabulary.load(tmp_path / "vocabulary.json")
+
+
+def test_it_shows_counts_and_not_thousands_of_names():
+    vocabulary = Vocabulary.identity([f"app {i}" for i in range(1000)], ["home"])
+    assert repr(vocabulary) == "Vocabulary(1,000 events, 1 locations, 1,000 behaviors)"

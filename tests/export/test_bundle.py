@@ -92,6 +92,8 @@ def test_the_manifest_describes_the_model(exported, tiny_checkpoint):
 def test_the_runtime_opens_it(exported, tiny_checkpoint):
     opened = Bundle.open(exported[0])
     assert opened.vocabulary.num_events == tiny_checkpoint.model_config.num_events
+    assert opened.operating_points[-1].coverage == 1
+    assert opened.operating_points[-1].precision == pytest.approx(opened.manifest["calibration"]["after"]["hr_at_1"])
 
 
 def test_the_same_checkpoint_gives_the_same_bundle(quick, exported, tiny_checkpoint, tiny_store, tmp_path):

@@ -45,6 +45,9 @@ def test_from_a_log_to_a_bundle(log, tmp_path, capsys):
 
     report = export(run, tmp_path / "bundle", store=store, precision="fp32")
     assert report.passed
+    assert repr(report).startswith(f"ParityReport({len(report.checks)} checks, all passed, ")
+    assert list(report.to_pandas().name) == [check.name for check in report.checks]
+    assert report._repr_html_().startswith("<pre>parity on ")
     predictor = Predictor.load(tmp_path / "bundle", max_ahead=None)
     predictor.observe("me", "mail", at=1_772_000_000)
     assert len(predictor.predict("me", k=3)) == 3

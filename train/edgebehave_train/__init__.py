@@ -3,9 +3,29 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebehave_train.api import Checkpoint, EventStore, Table, TrainConfig, evaluate, ingest, train
+    from edgebehave_train.api import (
+        Checkpoint,
+        EventStore,
+        Table,
+        TrainConfig,
+        evaluate,
+        from_pretrained,
+        ingest,
+        push_to_hub,
+        train,
+    )
 
-__all__ = ["Checkpoint", "EventStore", "Table", "TrainConfig", "evaluate", "ingest", "train"]
+__all__ = [
+    "Checkpoint",
+    "EventStore",
+    "Table",
+    "TrainConfig",
+    "evaluate",
+    "from_pretrained",
+    "ingest",
+    "push_to_hub",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

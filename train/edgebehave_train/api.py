@@ -1,4 +1,4 @@
-"""Training in Python: `ingest`, `train` and `evaluate`, as the command line has them.
+"""Training in Python: `ingest`, `train`, `evaluate` and the hub, as the command line has them.
 
 from edgebehave_train import ingest, train, evaluate
 
@@ -14,6 +14,7 @@ from typing import Any
 from edgebehave_train.evaluation.baselines import Baseline
 from edgebehave_train.evaluation.table import Table
 from edgebehave_train.evaluation.table import evaluate as evaluate_checkpoints
+from edgebehave_train.hub.hub import from_pretrained, push_to_hub
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig
 from edgebehave_train.logs.ingest import ingest as ingest_log
@@ -22,7 +23,17 @@ from edgebehave_train.training.objectives import ObjectiveConfig
 from edgebehave_train.training.pretraining import Progress, pretrain
 from edgebehave_train.training.recipes import PRESETS, TrainConfig
 
-__all__ = ["Checkpoint", "EventStore", "Table", "TrainConfig", "evaluate", "ingest", "train"]
+__all__ = [
+    "Checkpoint",
+    "EventStore",
+    "Table",
+    "TrainConfig",
+    "evaluate",
+    "from_pretrained",
+    "ingest",
+    "push_to_hub",
+    "train",
+]
 
 
 def ingest(

@@ -2,11 +2,15 @@
 
 # A predictions
 
+import html
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -72,7 +76,7 @@ class GraphComparison(NamedTuple):
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ParityReport:
     """Result of the gate.
 
@@ -106,6 +110,20 @@ class ParityReport:
     def with_checks(self, prefix: str, checks: list[Check]) -> "ParityReport":
         """The same with more lines, whose names get a prefix."""
         return replace(self, checks=[*self.checks, *(replace(check, name=prefix + check.name) for check in checks)])
+
+    def __repr__(self) -> str:
+        failed = f"{len(self.failed)} FAILED" if self.failed else "all passed"
+        return f"ParityReport({len(self.checks)} checks, {failed}, {self.num_predictions:,} predictions)"
+
+    def _repr_html_(self) -> str:
+        """The table, for a notebook."""
+        return f"<pre>{html.escape(self.to_text())}</pre>"
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One line per check: name, value, count, limit, at_least, passed."""
+        import pandas
+
+        return pandas.DataFrame([asdict(check) | {"passed": check.passed} for check in self.checks])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"passed": self.passed}

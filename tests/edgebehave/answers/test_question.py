@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(autouse=True)
 def no_answers_of_the_universal_model(monkeypatch):
-    monkeypatch.setattr("edgebehave.predictor._FOREIGN_EVENTS", 10**6)
+    monkeypatch.setattr("edgebehave.predictor.FOREIGN_EVENTS", 10**6)
 
 
 @pytest.fixture(scope="module", params=BUNDLES)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgebehave import BundleError, Predictor, __version__
+from edgebehave import BundleError, OperatingPoint, Predictor, __version__
 from edgebehave.bundles import inference as inference_module
 from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.manifest import digested_manifest
@@ -43,6 +43,15 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     edit_manifest(folder, lambda m: m["files"].update({name: {"sha256": digest, "bytes": len(content)}}))
+
+
+def test_points_of_acting_are_read_and_may_be_missing(folder):
+    assert Predictor.load(folder).operating_points == ()
+    edit_manifest(
+        folder, lambda m: m.update(acting={"coverage": [0.1, 1], "threshold": [0.8, 0.1], "precision": [1, 0.4]})
+    )
+    assert Predictor.load(folder).operating_points == (OperatingPoint(0.1, 0.8, 1), OperatingPoint(1, 0.1, 0.4))
+    assert Predictor().operating_points == ()
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8", "web"])
@@ -127,6 +136,10 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["tail"]["log_ratio"].pop(), "ratios of the tail shift for"),
         (lambda m: m["conformal"]["coverage"].pop(), "missing or wrong values: conformal: coverage"),
         (lambda m: m["conformal"].update(threshold=[[1]]), "missing or wrong values: numbers expected"),
+        (lambda m: m.update(acting={"coverage": [1]}), "missing or wrong values: 'threshold'"),
+        (lambda m: m.update(acting={key: [2] for key in ("coverage", "threshold", "precision")}), "must lie in 0..1"),
+        (lambda m: m.update(acting={"coverage": [1], "threshold": [], "precision": [1]}), "lists of equal length"),
+        (lambda m: m.update(acting=dict.fromkeys(("coverage", "threshold", "precision"), 1)), "lists of equal length"),
         (lambda m: m.pop("tail"), "missing or wrong values: 'tail'"),
         (lambda m: m["model"].update(query_context="none"), r"predict\.onnx takes .*promises"),
         (lambda m: m["model"].update(history_events=3), "keeps 3 events per user"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgebehave.answers.acting import operating_points
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave_train.calibration.answer_tuning import (
     PartProbs,
@@ -14,7 +15,7 @@ from edgebehave_train.calibration.answer_tuning import (
     tail_points,
     tune_answers,
 )
-from edgebehave_train.calibration.calibration import fit_calibration
+from edgebehave_train.calibration.calibration import fit_calibration, top_confidence
 from edgebehave_train.calibration.conformal import coverage_thresholds
 from edgebehave_train.calibration.tail_shift import TAILS, TAUS, log_prior_ratio
 from edgebehave_train.evaluation.part_predictions import checkpoint_targets, predict_part
@@ -95,6 +96,9 @@ def test_a_user_is_calibrated_by_a_fit_to_other_users(validation, tuning):
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(validation)}
     assert tuning.calibration["after"] == pytest.approx(calibration_figures(PartProbs(**columns)))
     assert tuning.calibration["before"] == calibration_figures(validation)
+    points = operating_points(*top_confidence(columns["probs_TC"], columns["behavior_T"]))
+    assert tuning.acting["threshold"] == [point.threshold for point in points]
+    assert tuning.acting["precision"] == [point.precision for point in points]
 
 
 def test_flattened_predictions_are_sharpened_again(tiny_checkpoint, validation):

@@ -96,6 +96,11 @@ def test_charts_take_their_colors_from_the_page(page):
     assert not re.search(r"#0[0-9]0[0-9]0[0-9]", drawn)
 
 
+def test_it_says_from_which_payoff_an_action_pays(page):
+    assert "Acting only when sure" in page
+    assert '<th scope="col">pays from benefit / cost</th>' in page
+
+
 def with_difference(table, low, high):
     """The table as if the paired difference from every row had these ends."""
     rows = [

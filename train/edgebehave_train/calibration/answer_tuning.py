@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave.answers.acting import OperatingPoint, operating_points
 from edgebehave.answers.coverage import CoverageThresholds
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.vocabulary import UNKNOWN
@@ -104,9 +105,10 @@ def _columns_of_targets(
 class AnswerTuning:
     """The result of `tune_answers`.
 
-    shift                         calibration and prior shift: the last step of predict.onnx.
-    thresholds                    of prediction sets.
-    calibration, tail, conformal  sections of the manifest, with figures of the validation part.
+    shift       calibration and prior shift: the last step of predict.onnx.
+    thresholds  of prediction sets.
+    calibration, tail, conformal, acting
+                sections of the manifest, with figures of the validation part.
     """
 
     shift: ProbabilityShift
@@ -114,6 +116,7 @@ class AnswerTuning:
     calibration: dict[str, Any]
     tail: dict[str, Any]
     conformal: dict[str, Any]
+    acting: dict[str, Any]
 
     def to_text(self) -> str:
         """A summary in one line."""
@@ -139,6 +142,8 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
     tau = choose_tau(calibrated.probs_TC, calibrated.behavior_T, ratio_V)
     shift = _shift(fitted, tau * ratio_V)
     thresholds = coverage_thresholds(calibrated.probs_TC, calibrated.behavior_T, calibrated.user_T)
+    cross_fitted = _cross_fitted(validation)
+    points = operating_points(*top_confidence(cross_fitted.probs_TC, cross_fitted.behavior_T))
     numbers = {"num_targets": len(validation.behavior_T), "num_users": len(np.unique(validation.user_T))}
     return AnswerTuning(
         shift=shift,
@@ -150,7 +155,7 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
             "ece": f"top prediction, {NUM_BINS} bins of equally many validation targets; "
             f"after: each fifth of the users by a fit to the others",
             "before": calibration_figures(validation),
-            "after": calibration_figures(_cross_fitted(validation)),
+            "after": calibration_figures(cross_fitted),
             **numbers,
         },
         tail={
@@ -165,6 +170,11 @@ def tune_answers(checkpoint: Checkpoint, validation: PartProbs) -> AnswerTuning:
             "score": "1 - p, every user weighs the same",
             "coverage": thresholds.coverage.tolist(),
             "threshold": thresholds.threshold.tolist(),
+            **numbers,
+        },
+        acting={
+            "rule": "act on the first prediction if p >= threshold, at tail 0; calibrated as for `calibration.after`",
+            **{name: [getattr(point, name) for point in points] for name in OperatingPoint._fields},
             **numbers,
         },
     )

@@ -12,7 +12,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -282,7 +282,8 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
     except duckdb.Error as error:
         raise IngestError(f"memory_limit {config.memory_limit!r}: {_first_line(error)}") from None
     try:
-        con.execute("SET enable_progress_bar = false")
+        with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets: it has no bar to switch off
+            con.execute("SET enable_progress_bar = false")
         yield con
     except duckdb.OutOfMemoryException as error:
         raise IngestError(

@@ -77,6 +77,19 @@ def reliability(confidence: Sequence[float], hit: Sequence[float]) -> str:
     return _svg(draw, legend=True)
 
 
+def precision(coverage: Sequence[float], right: Sequence[float]) -> str:
+    """Share of actions that are right, against the share of moments with an action, the surest first."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot(coverage, right, color=_SERIES[0], marker="o", markersize=4, linewidth=1.6)
+        axes.set_xlabel("share of the moments at which the app acts")
+        axes.set_ylabel("share of the actions that are right")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+
+    return _svg(draw)
+
+
 def frontier(points: Sequence[tuple[float, float, float]], baselines: Sequence[tuple[float, float]]) -> str:
     """Macro recall against HR@1: the model at each value of `tail`, and the baselines.
 

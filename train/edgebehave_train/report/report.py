@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from edgebehave.answers.acting import operating_points
 from edgebehave_train.calibration.answer_tuning import MAX_CELLS, part_probs, tune_answers
 from edgebehave_train.calibration.calibration import NUM_BINS, calibration_error, top_confidence
 from edgebehave_train.evaluation.part_predictions import baseline_label
@@ -90,6 +91,7 @@ def write_report(
             charts=[
                 _frontier_chart(table, tuning.tail["points"]),
                 _reliability_chart(confidence_T, hit_T),
+                _acting_chart(confidence_T, hit_T),
                 _chart("By events already seen", slices["seen"], compared, "events of the user before", charts.lines),
                 _chart("Repeats and new ones", slices["novelty"], compared, "", charts.bars),
                 _chart("By hour", slices["hour"], compared, "local hour", charts.lines),
@@ -162,6 +164,22 @@ def _reliability_chart(confidence_T: Any, hit_T: Any) -> Chart:
         svg=charts.reliability(confidence, hit),
         columns=["mean probability", "came true", "predictions"],
         rows=[[f"{c:.3f}", f"{h:.3f}", f"{len(which):,}"] for c, h, which in zip(confidence, hit, bins, strict=True)],
+    )
+
+
+def _acting_chart(confidence_T: Any, hit_T: Any) -> Chart:
+    points = operating_points(confidence_T, hit_T)
+    return Chart(
+        title="Acting only when sure",
+        text="An app that acts on the first prediction when its probability reaches a threshold. An action pays if a "
+        "right one earns at least (1 - p) / p times what a needless one costs: the last column of the numbers.",
+        svg=charts.precision([point.coverage for point in points], [point.precision for point in points]),
+        columns=["acts at", "probability at least", "right", "pays from benefit / cost"],
+        rows=[
+            [f"{p.coverage:.0%}", f"{p.threshold:.3f}", f"{p.precision:.3f}", f"{(1 - p.threshold) / p.threshold:.2f}"]
+            for p in points
+            if p.threshold > 0
+        ],
     )
 
 

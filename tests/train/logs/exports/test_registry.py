@@ -1,5 +1,6 @@
 """The registry of readers: the built-in ones, and one of another package by its entry point."""
 
+import re
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -51,6 +52,25 @@ def test_another_package_adds_a_reader(entries, tmp_path):
     (tmp_path / "diary.txt").write_text("DIARY\n", encoding="utf-8")
     ingest(IngestConfig(log=tmp_path / "diary.txt", out=tmp_path / "out"))
     assert [event.event for event in EventStore.open(tmp_path / "out").named_events(0)] == ["wrote"]
+
+
+def test_the_reader_of_the_guide_reads_its_file(entries, tmp_path):
+    page = PROJECT.parent / "docs" / "logs.md"
+    if not page.is_file():
+        pytest.skip("the guide is not beside an installed package")
+    (code,) = (
+        block for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S) if "READER" in block
+    )
+    guide: dict[str, object] = {}
+    exec(code, guide)
+    entries.append(_Loaded("my-app", guide["READER"]))
+    rows = "Track,Started At,Device\nBolero,1772438400.5,car\n,1772438460,car\nAria,1772438520,car\n"
+    (tmp_path / "export.csv").write_text(rows, encoding="utf-8")
+    lines: list[str] = []
+    ingest(IngestConfig(log=tmp_path / "export.csv", out=tmp_path / "out"), lines.append)
+    assert [event.event for event in EventStore.open(tmp_path / "out").named_events(0)] == ["Bolero", "Aria"]
+    assert any("an export of My App" in line for line in lines)
+    assert any("without a track" in line for line in lines)
 
 
 def test_a_reader_that_is_none_is_named(entries, tmp_path):
