@@ -85,7 +85,7 @@ report.forgottenReloaded = await seen(0);
 if (golden) {
   const started = performance.now();
   report.golden = await page.evaluate(async (file) => {
-    const { checkGolden, readGolden } = await import("./golden.js");
+    const { checkGolden, readGolden } = await import("edgebehave/golden");
     const response = await fetch(file);
     return checkGolden(globalThis.edgebehave.bundle, await readGolden(await response.arrayBuffer()));
   }, golden);

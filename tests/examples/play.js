@@ -9,7 +9,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-import { openBundle, Predictor } from "../../examples/browser/edgebehave.js";
+import { openBundle, Predictor } from "../../clients/npm/index.js";
 
 const require = createRequire(new URL("../../examples/node/package.json", import.meta.url));
 const { bundle: folder, steps } = JSON.parse(await readFile("/dev/stdin", "utf8"));

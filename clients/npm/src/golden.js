@@ -2,7 +2,7 @@
  * Check that this runtime predicts what golden vectors say; see `edgebehave export --golden`.
  */
 
-import { Predictor } from "./edgebehave.js";
+import { Predictor } from "./predictor.js";
 
 /** The lines of a golden file: its header, then one object per history. */
 export async function readGolden(gzipped) {

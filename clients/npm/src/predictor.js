@@ -14,8 +14,10 @@
  * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
  */
 
-const FORMAT_VERSION = 2;
-const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no location
+import { NO_VOCABULARY, UNKNOWN } from "./bundle.js";
+import { habitsAlone } from "./habits.js";
+import { dayAndSecond } from "./moments.js";
+
 const NO_BEHAVIOR = -1; // of an event that is input only
 const HABIT_EVENTS = 512; // events kept without a bundle
 const FIRST_OWN_LOCATION = 2 ** 31; // id of the first location that a vocabulary lacks
@@ -25,77 +27,6 @@ const LATEST_S = 4102444800; // 2100: seconds below cannot be taken for millisec
 /** Inputs of predict.onnx that a client may leave at a default, where a bundle has them. */
 const OPTIONAL_INPUTS = {
   tail: (ort) => new ort.Tensor("float32", Float32Array.of(0), []),
-};
-
-/**
- * Read, verify and load a bundle.
- *
- * ort   the module onnxruntime-web or onnxruntime-node.
- * read  async (name) => Uint8Array, a file of the bundle's folder.
- * Throws an Error that says what is wrong with the bundle.
- */
-export async function openBundle(ort, read) {
-  const text = new TextDecoder().decode(await read("manifest.json"));
-  const manifest = JSON.parse(text);
-  const isUniversal = manifest.kind === "universal";
-  if (manifest.format_version !== FORMAT_VERSION || !(isUniversal || manifest.target === "web")) {
-    throw new Error(
-      `this client reads bundles of format ${FORMAT_VERSION} for the web, got format ` +
-        `${manifest.format_version} for ${manifest.target}; export again with --target web`,
-    );
-  }
-  const verify = async (name, content, digest) => {
-    if ((await sha256(content)) !== digest) {
-      throw new Error(`${name} of the bundle is damaged: its SHA-256 is another; copy it again`);
-    }
-    return content;
-  };
-  // The manifest holds the digests of the other files, and its own digest with zeros in place of it.
-  const undigested = text.replace(/("digest": ")[0-9a-f]{64}(?=")/, `$1${"0".repeat(64)}`);
-  await verify("manifest.json", new TextEncoder().encode(undigested), manifest.digest);
-  const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
-  // The graphs are so small that a second thread costs more than it does.
-  const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
-  const load = async (name) => ort.InferenceSession.create(await verified(name), options);
-  if (isUniversal) {
-    const predict = await load("predict.onnx");
-    return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, predict };
-  }
-  const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
-  return {
-    ort,
-    shape: manifest.model,
-    classPriors: manifest.class_priors,
-    vocabulary: {
-      events: vocabulary.events,
-      behaviors: vocabulary.behaviors,
-      eventToBehavior: vocabulary.event_to_behavior,
-      eventId: idsOf(vocabulary.events),
-      locationId: idsOf(vocabulary.locations),
-      behaviorId: idsOf(vocabulary.behaviors),
-    },
-    observe: await load("observe.onnx"),
-    predict: await load("predict.onnx"),
-  };
-}
-
-async function sha256(content) {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** name => id, UNKNOWN for names that are not listed and for null. */
-function idsOf(names) {
-  const ids = new Map(names.map((name, id) => [name, id]));
-  return (name) => ids.get(name) ?? UNKNOWN;
-}
-
-const NO_VOCABULARY = {
-  behaviors: ["<unknown>"],
-  eventToBehavior: [UNKNOWN],
-  eventId: () => UNKNOWN,
-  locationId: () => UNKNOWN,
-  behaviorId: () => UNKNOWN,
 };
 
 /** Predictions for one user. */
@@ -378,73 +309,7 @@ function appended(cache, newRows, numRows, width, maxEvents) {
   return next;
 }
 
-// Habits: what a user's own past says without a network. A kernel weighs each past behavior j;
-//     p(b) = sum_k a_k / (E_k + c_k) sum_j w_k(j) [b_j = b] / Z,  E_k = sum_j w_k(j)
-
-const WEIGHT = [0.01, 0.005, 0.001, 0.005, 0.005, 0.07, 0.03, 0.87]; // a_k
-const SHRINKAGE = [1.2, 1.5, 4.5, 11.0, 8.5, 25.0, 11.0, 55.0]; // c_k, in events
-
-/** Probabilities of the candidates with ids 1..numCandidates; all 0 without any past. */
-export function habitsAlone(past, numCandidates, moment) {
-  const evidence = WEIGHT.map(() => 0);
-  const weights = past.map((_, j) => kernelWeights(past, j, moment));
-  for (const row of weights) row.forEach((weight, k) => (evidence[k] += weight));
-  const probs = new Float64Array(numCandidates + 1);
-  past.forEach(({ behavior }, j) => {
-    weights[j].forEach((weight, k) => {
-      probs[behavior] += (WEIGHT[k] * weight) / (evidence[k] + SHRINKAGE[k]);
-    });
-  });
-  const total = probs.reduce((sum, prob) => sum + prob, 0) || 1;
-  return probs.subarray(1).map((prob) => prob / total);
-}
-
-/**
- * w_k(j): frequency, recency, transition, second order, location, hour, transition at such a moment,
- * location at such a moment.
- */
-function kernelWeights(past, j, moment) {
-  const n = past.length;
-  const sameLast = j >= 1 && past[j - 1].behavior === past[n - 1].behavior ? 1 : 0;
-  const sameLastTwo = sameLast && j >= 2 && past[j - 2].behavior === past[n - 2].behavior ? 1 : 0;
-  const sameLocation = j >= 1 && past[j - 1].location === past[n - 1].location ? 1 : 0;
-  const weights = [1, 0.9 ** (n - 1 - j), sameLast, sameLastTwo, sameLocation];
-  if (moment === null) return [...weights, 0, 0, 0];
-  const [then, now] = [weekdayAndSlot(past[j]), weekdayAndSlot(moment)];
-  const sameDayType = then.weekday >= 5 === now.weekday >= 5 ? 1 : 0;
-  const hour = sameDayType * bell(clockDistance(then.slot, now.slot) / 2);
-  if (j === 0) return [...weights, hour, 0, 0];
-  const gap = logGap(past[j].at - past[j - 1].at) - logGap(moment.at - past[n - 1].at);
-  const alike = bell(clockDistance(then.slot, now.slot) / 3) * bell(gap / 0.7);
-  return [...weights, hour, sameLast * alike, sameLocation * alike];
-}
-
 const dated = ({ at, utcOffsetMin }) => ({ at, utcOffsetMin });
-
-/** Local days since Saturday, 3 January 1970, and seconds of the local day. */
-function dayAndSecond({ at, utcOffsetMin }) {
-  const local = at + 60 * utcOffsetMin - 2 * 86400;
-  return [Math.floor(local / 86400), modulo(local, 86400)];
-}
-
-const bell = (distance) => Math.exp(-0.5 * distance ** 2);
-const logGap = (seconds) => Math.log1p(Math.max(seconds, 0) / 600);
-const modulo = (a, b) => ((a % b) + b) % b;
-
-/** Half hours around the clock. */
-function clockDistance(slot, otherSlot) {
-  const apart = Math.abs(slot - otherSlot);
-  return Math.min(apart, 48 - apart);
-}
-
-/** Local weekday (Monday = 0) and half hour of the day; 1970 began on a Thursday. */
-function weekdayAndSlot({ at, utcOffsetMin }) {
-  const secondOfWeek = modulo(at + 60 * utcOffsetMin + 3 * 86400, 7 * 86400);
-  return {
-    weekday: Math.floor(secondOfWeek / 86400),
-    slot: Math.floor((secondOfWeek % 86400) / 1800),
-  };
-}
 
 function checkName(value, what) {
   if (typeof value !== "string" || value === "") {

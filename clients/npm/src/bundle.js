@@ -1,0 +1,75 @@
+/** Bundles of `edgebehave export --target web`, and universal bundles: read, verified and opened. */
+
+export const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no location
+const FORMAT_VERSION = 2;
+
+/**
+ * Read, verify and load a bundle.
+ *
+ * ort   the module onnxruntime-web or onnxruntime-node.
+ * read  async (name) => Uint8Array, a file of the bundle's folder.
+ * Throws an Error that says what is wrong with the bundle.
+ */
+export async function openBundle(ort, read) {
+  const text = new TextDecoder().decode(await read("manifest.json"));
+  const manifest = JSON.parse(text);
+  const isUniversal = manifest.kind === "universal";
+  if (manifest.format_version !== FORMAT_VERSION || !(isUniversal || manifest.target === "web")) {
+    throw new Error(
+      `this client reads bundles of format ${FORMAT_VERSION} for the web, got format ` +
+        `${manifest.format_version} for ${manifest.target}; export again with --target web`,
+    );
+  }
+  const verify = async (name, content, digest) => {
+    if ((await sha256(content)) !== digest) {
+      throw new Error(`${name} of the bundle is damaged: its SHA-256 is another; copy it again`);
+    }
+    return content;
+  };
+  // The manifest holds the digests of the other files, and its own digest with zeros in place of it.
+  const undigested = text.replace(/("digest": ")[0-9a-f]{64}(?=")/, `$1${"0".repeat(64)}`);
+  await verify("manifest.json", new TextEncoder().encode(undigested), manifest.digest);
+  const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
+  // The graphs are so small that a second thread costs more than it does.
+  const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
+  const load = async (name) => ort.InferenceSession.create(await verified(name), options);
+  if (isUniversal) {
+    const predict = await load("predict.onnx");
+    return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, predict };
+  }
+  const vocabulary = JSON.parse(new TextDecoder().decode(await verified("vocabulary.json")));
+  return {
+    ort,
+    shape: manifest.model,
+    classPriors: manifest.class_priors,
+    vocabulary: {
+      events: vocabulary.events,
+      behaviors: vocabulary.behaviors,
+      eventToBehavior: vocabulary.event_to_behavior,
+      eventId: idsOf(vocabulary.events),
+      locationId: idsOf(vocabulary.locations),
+      behaviorId: idsOf(vocabulary.behaviors),
+    },
+    observe: await load("observe.onnx"),
+    predict: await load("predict.onnx"),
+  };
+}
+
+async function sha256(content) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** name => id, UNKNOWN for names that are not listed and for null. */
+function idsOf(names) {
+  const ids = new Map(names.map((name, id) => [name, id]));
+  return (name) => ids.get(name) ?? UNKNOWN;
+}
+
+export const NO_VOCABULARY = {
+  behaviors: ["<unknown>"],
+  eventToBehavior: [UNKNOWN],
+  eventId: () => UNKNOWN,
+  locationId: () => UNKNOWN,
+  behaviorId: () => UNKNOWN,
+};
