@@ -4,6 +4,7 @@ import csv
 import functools
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -97,6 +98,14 @@ def test_a_stored_history_is_that_of_the_predictor(call):
     assert [event["at"] - START_S for event in old["events"]] == [2, 3]
     assert old["count"] == 3
     assert seen["upgraded"]["forgotten"] == {"events": [], "count": 0}
+
+
+def test_the_lines_of_its_readme_run(node, tmp_path):
+    lines = re.search(r"```js\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "readme.js").write_text(lines)
+    done = node(tmp_path / "readme.js")
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"mail", "music"}
 
 
 def test_the_types_fit_an_app(installed):
