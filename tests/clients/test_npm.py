@@ -166,6 +166,7 @@ def test_it_answers_what_the_sdk_answers(play, name, tmp_path):
     assert_answers(play(**life.for_client()), life.expected)
 
 
+@pytest.mark.filterwarnings("ignore:the vocabulary of the bundle:RuntimeWarning")
 def test_without_the_universal_bundle_the_bundle_answers_for_foreign_names(play):
     life = foreign_names().for_client()
     life["steps"] = [*life["steps"], ["predict", {"at": START_S + 100_000}]]
