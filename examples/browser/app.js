@@ -5,8 +5,7 @@
  * one habits alone predict. The history lies in IndexedDB and survives a reload.
  */
 
-import { openBundle, Predictor } from "./edgebehave.js";
-import { StoredHistory } from "./stored_history.js";
+import { openBundle, Predictor, StoredHistory } from "edgebehave";
 
 const RUNTIME = "./node_modules/onnxruntime-web/dist/";
 const EVERYDAY = [

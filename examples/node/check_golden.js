@@ -11,10 +11,9 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { openBundle } from "edgebehave";
+import { checkGolden, readGolden } from "edgebehave/golden";
 import * as ort from "onnxruntime-node";
-
-import { openBundle } from "../browser/edgebehave.js";
-import { checkGolden, readGolden } from "../browser/golden.js";
 
 const [folder, file] = process.argv.slice(2);
 if (file === undefined) {

@@ -12,9 +12,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { openBundle, Predictor } from "edgebehave";
 import * as ort from "onnxruntime-node";
-
-import { openBundle, Predictor } from "../browser/edgebehave.js";
 
 /** Rows of a CSV file as objects; fields may be quoted. */
 function rowsOf(text) {
