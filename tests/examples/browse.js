@@ -35,16 +35,30 @@ page.on("request", (request) => {
 
 const seen = async (count) => {
   await page.waitForSelector(`body[data-shown="${count}"]`);
-  return page.evaluate(() => ({
-    model: document.getElementById("model").textContent,
-    latency: document.getElementById("latency").textContent,
-    count: document.getElementById("count").textContent,
-    history: [...document.querySelectorAll("#history .name")].map((item) => item.textContent),
-    predictions: [...document.querySelectorAll("#predictions .name")].map((item) => item.textContent),
-    shares: [...document.querySelectorAll("#predictions .share")].map((item) => item.textContent),
-  }));
+  return page.evaluate(() => {
+    const texts = (selector) => [...document.querySelectorAll(selector)].map((item) => item.textContent);
+    const text = (id) => document.getElementById(id).textContent;
+    return {
+      model: text("model"),
+      latency: text("latency"),
+      count: text("count"),
+      spoken: text("spoken"),
+      set: document.getElementById("set").hidden ? null : text("set"),
+      history: texts("#history .name"),
+      predictions: texts("#predictions .name"),
+      shares: texts("#predictions .share"),
+      why: texts("#predictions .why"),
+    };
+  });
 };
 const picture = (name) => folder && page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+
+/** The table of hits, once `number` events have been asked for. */
+const hits = async (number) => {
+  const isCounted = (text) => document.getElementById("hits-text").textContent.includes(`each of ${text} event`);
+  await page.waitForFunction(isCounted, number);
+  return page.locator("#hits-table tbody tr").evaluateAll((rows) => rows.map((row) => row.innerText.split(/\s*\t\s*/)));
+};
 
 const report = {};
 await page.goto(url);
@@ -52,9 +66,10 @@ report.first = await seen(0);
 await page.waitForSelector("body[data-ready]");
 await picture("first");
 const buttons = page.locator("#events button");
+report.places = await page.locator("#location option").allTextContents();
 let count = 0;
-for (const [button, location] of [[0, "home"], [1, "work"], [0, "home"], [1, "work"], [0, "home"]]) {
-  await page.selectOption("#location", location);
+for (const [button, place] of [[0, 0], [1, 1], [0, 0], [1, 1], [0, 0]]) {
+  await page.selectOption("#location", { index: place + 1 });
   await buttons.nth(button).click();
   await seen((count += 1));
 }
@@ -63,12 +78,22 @@ await page.click("#other button");
 await seen((count += 1));
 await buttons.nth(0).click();
 report.tapped = await seen((count += 1));
+report.hits = await hits(6);
 report.buttons = await buttons.evaluateAll((all) => all.map((one) => one.textContent));
 await picture("tapped");
+await page.locator("#when").fill("24");
+await page.waitForFunction(() => document.getElementById("when-text").textContent !== "now");
+report.later = { ...(await seen(count)), when: await page.textContent("#when-text") };
+await buttons.nth(1).click();
+await seen(count + 1);
+report.nowAgain = await page.textContent("#when-text");
+await page.click("#undo");
+report.undone = await seen(count);
 
 await page.reload();
 report.reloaded = await seen(count);
-await page.waitForSelector("body[data-ready]");
+report.hitsReloaded = await hits(6);
+await page.waitForSelector('body[data-offline="yes"]');
 
 await context.setOffline(true);
 await buttons.nth(1).click();
@@ -78,6 +103,11 @@ report.offlineReloaded = await seen(count);
 await context.setOffline(false);
 
 await page.click("#forget");
+report.question = await page.textContent("#question-text");
+await page.keyboard.press("Escape");
+report.notForgotten = await seen(count);
+await page.click("#forget");
+await page.click("#question-yes");
 report.forgotten = await seen(0);
 await page.reload();
 report.forgottenReloaded = await seen(0);
@@ -85,7 +115,7 @@ report.forgottenReloaded = await seen(0);
 if (golden) {
   const started = performance.now();
   report.golden = await page.evaluate(async (file) => {
-    const { checkGolden, readGolden } = await import("edgebehave/golden");
+    const { checkGolden, readGolden } = await import("./node_modules/edgebehave/src/golden.js");
     const response = await fetch(file);
     return checkGolden(globalThis.edgebehave.bundle, await readGolden(await response.arrayBuffer()));
   }, golden);

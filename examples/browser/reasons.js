@@ -1,0 +1,65 @@
+/** Why a behavior is predicted, in counts of the user's own past: "4 of 5 mornings here". */
+
+const PARTS = [
+  ["night", 0],
+  ["morning", 5],
+  ["afternoon", 12],
+  ["evening", 17],
+  ["night", 22],
+];
+const NIGHT_ENDS_S = 5 * 3600; // a night belongs to the day on which it began
+const FEW = 2; // with fewer cases a count says nothing
+
+function localTime({ at, utcOffsetMin }) {
+  const local = at + 60 * utcOffsetMin;
+  const hour = Math.floor((((local % 86400) + 86400) % 86400) / 3600);
+  const part = PARTS.findLast(([, from]) => hour >= from)[0];
+  return { part, day: Math.floor((local - NIGHT_ENDS_S) / 86400) };
+}
+
+/**
+ * Counts of the past for some behaviors at a moment.
+ *
+ * past    [{ behavior, location, at, utcOffsetMin }, ...], oldest first; behavior null: input only.
+ * moment  { at, utcOffsetMin }, the moment to predict for.
+ * place   where; null: anywhere.
+ * shown   (behavior) => its name for people.
+ *
+ * Returns (behavior) => a sentence, made of the count that says most: of the earlier mornings, say, on
+ * which anything was noted (here), of the times after the last behavior, or of all events. Of
+ * h hits in n cases the largest h / (n + 2) says most, so that 1 of 1 does not beat 4 of 5.
+ */
+export function reasons(past, moment, place, shown) {
+  const counted = past.filter(({ behavior }) => behavior !== null);
+  const now = localTime(moment);
+  const last = counted.at(-1)?.behavior;
+  const here = new Map(); // day => behaviors of its mornings in this place
+  const anywhere = new Map();
+  const after = [];
+  counted.forEach((event, i) => {
+    const { part, day } = localTime(event);
+    if (part === now.part && day !== now.day) {
+      for (const days of event.location === place ? [here, anywhere] : [anywhere]) {
+        if (!days.has(day)) days.set(day, new Set());
+        days.get(day).add(event.behavior);
+      }
+    }
+    if (i > 0 && counted[i - 1].behavior === last) after.push(event.behavior);
+  });
+  return (behavior) => {
+    const onDays = (days) => [...days.values()].filter((seen) => seen.has(behavior)).length;
+    const times = (behaviors) => behaviors.filter((other) => other === behavior).length;
+    const cases = [
+      ...(place === null ? [] : [[onDays(here), here.size, `${now.part}s here`]]),
+      [onDays(anywhere), anywhere.size, `${now.part}s`],
+      ...(last === undefined ? [] : [[times(after), after.length, `times after ${shown(last)}`]]),
+    ].filter(([hits, of]) => hits > 0 && of >= FEW);
+    const all = times(counted.map((event) => event.behavior));
+    if (all > 0) cases.push([all, counted.length, counted.length === 1 ? "event" : "events"]);
+    if (cases.length === 0) return "not in your history yet";
+    const [hits, of, what] = cases.reduce((best, next) => (saying(next) > saying(best) ? next : best));
+    return `${hits} of ${of} ${what}`;
+  };
+}
+
+const saying = ([hits, of]) => hits / (of + 2);
