@@ -1,18 +1,20 @@
 /**
  * Taps are events; after each the page shows what comes next, why, and how long that took.
  *
- * The model is the bundle in the folder `bundle/` beside this page, or in `?bundle=FOLDER`; without
- * one habits alone predict. The history lies in IndexedDB and survives a reload.
+ * The model is the bundle in the folder `bundle/` beside this page, or in `?bundle=FOLDER`, else the
+ * universal model of the package; without any, habits alone predict. The history lies in IndexedDB and
+ * survives a reload.
  */
 
 import { AskedBeforeTold, behaviorOf, inSlices } from "./asked_before_told.js";
 import { $, ask, clockOf, counted, element, momentOf, percent } from "./elements.js";
 import { startLogCard, scoresTable } from "./log_card.js";
 import { DisplayNames, placeName } from "./names.js";
-import { openBundle, Predictor, StoredHistory } from "./node_modules/edgebehave/index.js";
+import { filesAt, openBundle, Predictor, StoredHistory } from "./node_modules/edgebehave/index.js";
 import { reasons } from "./reasons.js";
 import { sampleLog } from "./sample_log.js";
 
+const BUNDLES = ["bundle", "node_modules/edgebehave/universal"];
 const RUNTIME = "./node_modules/onnxruntime-web/dist/";
 const EVERYDAY = [
   ...["alarm", "news", "coffee", "messages", "commute", "mail", "music", "lunch"],
@@ -22,32 +24,23 @@ const NUM_BUTTONS = 15;
 const PLACES = ["home", "work", "on the way", "out"];
 const COVERAGE = 0.8;
 const NUM_SHOWN = 6; // events of the history
+const HISTORY_EVENTS = 512; // that a predictor retains
 const UNLIKELY = 0.05;
 const FEW = 3; // hits of fewer events say nothing
 const HALF_HOUR_MS = 1800e3;
 
-/** The bundle of the page, or null if there is none. */
-async function loadBundle(folder) {
-  const response = await fetch(`${folder}/manifest.json`);
-  if (response.status === 404) return null;
-  if (!response.ok) throw new Error(`${folder}/manifest.json cannot be read: ${response.status}`);
-  const ort = await import(`${RUNTIME}ort.wasm.min.mjs`);
-  ort.env.wasm.wasmPaths = new URL(RUNTIME, import.meta.url).href; // from here, not from a CDN
-  ort.env.wasm.numThreads = 1;
-  return openBundle(oneAtATime(ort), async (name) => {
-    const file = await fetch(`${folder}/${name}`);
-    if (!file.ok) throw new Error(`${folder}/${name} cannot be read: ${file.status}`);
-    return new Uint8Array(await file.arrayBuffer());
-  });
-}
-
-function oneAtATime(ort) {
-  let running = Promise.resolve();
-  const create = async (...args) => {
-    const session = await ort.InferenceSession.create(...args);
-    return { inputNames: session.inputNames, run: (feeds) => (running = running.catch(() => {}).then(() => session.run(feeds))) };
-  };
-  return { Tensor: ort.Tensor, InferenceSession: { create } };
+/** The bundle of the first of some folders that holds one, or null if none does. */
+async function loadBundle(folders) {
+  for (const folder of folders) {
+    const response = await fetch(`${folder}/manifest.json`);
+    if (response.status === 404) continue;
+    if (!response.ok) throw new Error(`${folder}/manifest.json cannot be read: ${response.status}`);
+    const ort = await import(`${RUNTIME}ort.wasm.min.mjs`);
+    ort.env.wasm.wasmPaths = new URL(RUNTIME, import.meta.url).href; // from here, not from a CDN
+    ort.env.wasm.numThreads = 1;
+    return openBundle(ort, filesAt(folder));
+  }
+  return null;
 }
 
 /** What the page knows of its user, and how it shows that. */
@@ -126,7 +119,7 @@ class Page {
 
   async #replace(history) {
     this.#predictor = new Predictor(this.#bundle, history);
-    if (this.#store.replace) await this.#store.replace(this.#predictor.history); else { await this.#store.forget(); for (const e of this.#predictor.history.events) await this.#store.add(e); }
+    await this.#store.replace(this.#predictor.history);
     await this.#begin();
   }
 
@@ -154,11 +147,13 @@ class Page {
     const at = askedMoment();
     const location = $("location").value || null;
     const { events, count } = this.#predictor.history;
+    // Other models do not ask where the next behavior happens.
+    const asked = this.#bundle?.shape?.query_context === "time_location" ? { at, location } : { at };
     const started = performance.now();
-    const predictions = await this.#predictor.predict({ k: 5, at, location });
+    const predictions = await this.#predictor.predict({ k: 5, ...asked });
     const milliseconds = performance.now() - started;
     const hasSet = this.#bundle !== null && predictions.length > 0;
-    const set = hasSet && this.#predictor.predictionSet ? await this.#predictor.predictionSet({ coverage: COVERAGE, at, location }) : [];
+    const set = hasSet ? await this.#predictor.predictionSet({ coverage: COVERAGE, ...asked }) : [];
     $("latency").textContent = predictions.length ? `${milliseconds.toFixed(1)} ms` : "";
     this.#drawPredictions(predictions, set, events, at, location);
     $("when-text").textContent = whenText(at);
@@ -236,7 +231,7 @@ class Page {
     this.#counting = new AbortController();
     this.#hits = null;
     const { signal } = this.#counting;
-    const hits = new AskedBeforeTold(new Predictor(this.#bundle), this.#bundle?.vocabulary);
+    const hits = new AskedBeforeTold(replaying(this.#bundle), this.#bundle?.vocabulary);
     const events = this.#events;
     await inSlices(events, (event) => hits.tell(event), { signal });
     if (signal.aborted) return;
@@ -285,6 +280,9 @@ class Page {
   }
 }
 
+/** A predictor for a log, whose times may lie anywhere. */
+const replaying = (bundle) => new Predictor(bundle, undefined, { maxAheadS: null });
+
 /** The moment of the slider: now, or one of the coming half hours. */
 function askedMoment() {
   const ahead = Number($("when").value);
@@ -299,7 +297,7 @@ function whenText(at) {
 }
 
 /** Have the service worker save all that this page needs, and say how that stands. */
-async function prepareOffline(folder, withRuntime) {
+async function prepareOffline(folders, withRuntime) {
   const say = (text, state) => {
     $("offline").hidden = false;
     $("offline").textContent = text;
@@ -314,7 +312,7 @@ async function prepareOffline(folder, withRuntime) {
     const answered = new Promise((resolve) => {
       port1.onmessage = ({ data }) => resolve(data);
     });
-    active.postMessage({ save: { folder, withRuntime } }, [port2]);
+    active.postMessage({ save: { folders, withRuntime } }, [port2]);
     const { saved, isNew, reason } = await answered;
     if (!saved) throw new Error(reason);
     say("Works offline", "yes");
@@ -331,13 +329,14 @@ function titleOf(bundle) {
 }
 
 async function main() {
-  const folder = new URLSearchParams(location.search).get("bundle") ?? "bundle";
-  const bundle = await loadBundle(folder);
+  const folder = new URLSearchParams(location.search).get("bundle");
+  const folders = folder === null ? BUNDLES : [folder];
+  const bundle = await loadBundle(folders);
   globalThis.edgebehave = { bundle }; // tests check the runtime of this very page with golden vectors
   const { events = [], behaviors = [] } = bundle?.shape ? bundle.vocabulary : {};
   const names = new DisplayNames([...new Set([...events, ...behaviors].filter((name) => name !== "<unknown>"))]);
-  const shape = bundle?.shape ?? bundle?.universal;
-  const store = await StoredHistory.open("edgebehave", shape?.history_events ?? 512);
+  const capacity = Math.max(HISTORY_EVENTS, (bundle?.shape ?? bundle?.universal)?.history_events ?? 0);
+  const store = await StoredHistory.open("edgebehave", capacity);
   const page = new Page(bundle, names, store, await store.read());
   $("model").textContent = titleOf(bundle);
   $("other").onsubmit = (submitted) => {
@@ -350,7 +349,7 @@ async function main() {
   $("when").oninput = $("location").onchange = () => page.show();
   $("update").onclick = () => location.reload();
   startLogCard({
-    newPredictor: () => new Predictor(bundle),
+    newPredictor: () => replaying(bundle),
     vocabulary: bundle?.vocabulary,
     names,
     adopt: (events) => page.adopt(events),
@@ -358,7 +357,7 @@ async function main() {
   await page.start();
   setInterval(() => page.show(), 60_000); // "now" moves on
   document.body.dataset.ready = ""; // for tests
-  await prepareOffline(folder, bundle !== null);
+  await prepareOffline(folders, bundle !== null);
 }
 
 main().catch((error) => {

@@ -5,7 +5,7 @@
  * network into a cache of their own, the mark of completeness comes last, and only a cache with the mark
  * answers. So there is no time at which half a set, or a mixture of two versions, is in use.
  *
- * The page asks `{ save: { folder, withRuntime } }` and gets `{ saved, isNew, reason }`: whether it works
+ * The page asks `{ save: { folders, withRuntime } }` with the folders where it looks for a bundle, and gets `{ saved, isNew, reason }`: whether it works
  * offline now, and whether a version other than the running one lies ready for the next start.
  */
 
@@ -53,11 +53,11 @@ function save(wanted) {
   return saved.catch((error) => ({ saved: false, isNew: false, reason: error.message }));
 }
 
-async function saveAll({ folder, withRuntime }) {
+async function saveAll({ folders, withRuntime }) {
+  const sets = [["page", filesOfPage], ...folders.map((folder) => [`bundle ${folder}`, () => filesOfBundle(folder)])];
+  if (withRuntime) sets.push(["runtime", async () => RUNTIME]);
   let isNew = false;
-  isNew = (await saveSet("page", filesOfPage)) || isNew;
-  if (withRuntime) isNew = (await saveSet("runtime", async () => RUNTIME)) || isNew;
-  isNew = (await saveSet(`bundle ${folder}`, () => filesOfBundle(folder))) || isNew;
+  for (const [set, files] of sets) isNew = (await saveSet(set, files)) || isNew;
   return { saved: true, isNew };
 }
 

@@ -32,18 +32,6 @@ def node():
 
 
 @pytest.fixture(scope="session")
-def universal_golden(tmp_path_factory):
-    """A file of golden histories for the universal bundle of the package."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("edgebehave_train.simulator.random_worlds")
-    from make_golden_histories import write_golden_histories
-
-    file = tmp_path_factory.mktemp("golden") / "universal.jsonl.gz"
-    write_golden_histories(file)
-    return file
-
-
-@pytest.fixture(scope="session")
 def chromium():
     """Path of Chromium; skips unless it, Node and the packages of the page are there."""
     need_packages("browser")

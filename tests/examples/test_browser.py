@@ -8,7 +8,6 @@ import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -17,12 +16,6 @@ BROWSE, FIRST_VISITS, OPEN_LOGS = map(Path(__file__).with_name, ("browse.js", "f
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    elsewhere: ClassVar[dict[str, Path]] = {}
-    """Address -> file outside the project's folder."""
-
-    def translate_path(self, path):
-        return str(self.elsewhere.get(path) or super().translate_path(path))
-
     def log_message(self, *_):
         pass
 
@@ -65,13 +58,8 @@ def seen(request, chromium, site):
     return browse(chromium, f"{site}{PAGE}?bundle=none", "")
 
 
-@pytest.mark.timeout(900)  # half a minute on an idle core
-def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories(chromium, site, universal_golden):
-    _Quiet.elsewhere["/universal.jsonl.gz"] = universal_golden
-    report = browse(chromium, f"{site}{PAGE}?bundle=/edgebehave/universal_bundle", f"{site}/universal.jsonl.gz")
-    golden = report["golden"]
-    assert golden["histories"] == golden["sameTop1"] == 1000, golden["wrong"][:3]
-    assert golden["largestDifference"] < 1e-3
+def test_the_universal_bundle_predicts_on_the_page(chromium, site):
+    report = browse(chromium, f"{site}{PAGE}?bundle=/edgebehave/universal_bundle", "")
     assert report["first"]["model"] == "The universal model, for any names"
     assert report["first"]["predictions"] == []
     assert len(report["tapped"]["predictions"]) == 3

@@ -1,13 +1,17 @@
 /** Bundles of `edgebehave export --target web`, and universal bundles: read, verified and opened. */
 
+import { Thresholds } from "./answers.js";
+import { sha256 } from "./sha256.js";
+
 export const UNKNOWN = 0; // id of names that a vocabulary lacks, and of no location
+export const NO_BEHAVIOR = -1; // of an event that is input only
 const FORMAT_VERSION = 2;
 
 /**
- * Read, verify and load a bundle.
+ * Read, verify and open a bundle.
  *
  * ort   the module onnxruntime-web or onnxruntime-node.
- * read  async (name) => Uint8Array, a file of the bundle's folder.
+ * read  async (name) => Uint8Array, a file of the bundle's folder; `filesAt(url)` makes one.
  * Throws an Error that says what is wrong with the bundle.
  */
 export async function openBundle(ort, read) {
@@ -21,7 +25,7 @@ export async function openBundle(ort, read) {
     );
   }
   const verify = async (name, content, digest) => {
-    if ((await sha256(content)) !== digest) {
+    if ((await digestOf(content)) !== digest) {
       throw new Error(`${name} of the bundle is damaged: its SHA-256 is another; copy it again`);
     }
     return content;
@@ -32,7 +36,11 @@ export async function openBundle(ort, read) {
   const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
   // The graphs are so small that a second thread costs more than it does.
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
-  const load = async (name) => ort.InferenceSession.create(await verified(name), options);
+  const load = async (name) => {
+    const graph = await verified(name);
+    return oneAtATime(await queued(() => ort.InferenceSession.create(graph, options)));
+  };
+  const hasFile = (name) => name in manifest.files;
   if (isUniversal) {
     const predict = await load("predict.onnx");
     return { ort, universal: manifest.model, vocabulary: NO_VOCABULARY, predict };
@@ -41,9 +49,12 @@ export async function openBundle(ort, read) {
   return {
     ort,
     shape: manifest.model,
-    classPriors: manifest.class_priors,
+    classPriors: Float32Array.from(manifest.class_priors),
+    tailLogRatio: manifest.tail.log_ratio,
+    thresholds: new Thresholds(manifest.conformal),
     vocabulary: {
       events: vocabulary.events,
+      locations: vocabulary.locations,
       behaviors: vocabulary.behaviors,
       eventToBehavior: vocabulary.event_to_behavior,
       eventId: idsOf(vocabulary.events),
@@ -52,10 +63,38 @@ export async function openBundle(ort, read) {
     },
     observe: await load("observe.onnx"),
     predict: await load("predict.onnx"),
+    wait: hasFile("wait.onnx") ? await load("wait.onnx") : null,
   };
 }
 
-async function sha256(content) {
+let running = Promise.resolve();
+
+/**
+ * Do something with the runtime after all that was asked of it before: onnxruntime-web has one stack, and two runs at the
+ * same time, even of different graphs, overwrite each other's part of it.
+ */
+function queued(action) {
+  const done = running.then(action);
+  running = done.catch(() => {});
+  return done;
+}
+
+function oneAtATime(session) {
+  return { inputNames: session.inputNames, run: (feeds) => queued(() => session.run(feeds)) };
+}
+
+/** Reads the files of a bundle in the folder at a URL, for `openBundle`. */
+export function filesAt(url) {
+  const folder = `${url}`.replace(/\/?$/, "/");
+  return async (name) => {
+    const response = await fetch(folder + name);
+    if (!response.ok) throw new Error(`${folder}${name} cannot be read: ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+}
+
+async function digestOf(content) {
+  if (!globalThis.crypto?.subtle) return sha256(content); // a page that is not secure
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -66,8 +105,13 @@ function idsOf(names) {
   return (name) => ids.get(name) ?? UNKNOWN;
 }
 
+const NO_NAMES = ["<unknown>"];
+
+/** Of universal bundles and of habits alone: every name is one of the user's own. */
 export const NO_VOCABULARY = {
-  behaviors: ["<unknown>"],
+  events: NO_NAMES,
+  locations: NO_NAMES,
+  behaviors: NO_NAMES,
   eventToBehavior: [UNKNOWN],
   eventId: () => UNKNOWN,
   locationId: () => UNKNOWN,

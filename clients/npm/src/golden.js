@@ -20,7 +20,7 @@ export async function readGolden(gzipped) {
 export async function checkGolden(bundle, [header, ...lines]) {
   const report = { histories: lines.length, sameTop1: 0, sameTop5: 0, largestDifference: 0, wrong: [] };
   for (const [number, line] of lines.entries()) {
-    const predictor = new Predictor(bundle);
+    const predictor = new Predictor(bundle, undefined, { maxAheadS: null });
     let at = 0;
     line.event.forEach((event, i) => {
       at += line.time_step_s[i];

@@ -1,328 +1,315 @@
-/**
- * On-device next-behavior prediction: observe what a user does, predict what comes next.
- *
- *     const bundle = await openBundle(ort, name => fetch(`bundle/${name}`).then(bytes));
- *     const predictor = new Predictor(bundle);           // or new Predictor(): habits alone
- *     predictor.observe("camera.open", { location: "home" });
- *     for (const { behavior, probability } of await predictor.predict({ k: 3 })) ...
- *
- * One predictor is one user. It runs bundles from `edgebehave export --target web`, and universal
- * bundles, in a browser or in Node, with the ONNX Runtime that it is given, and answers what the SDK
- * in Python answers. All state is a function of the retained events: store `history`, pass it to the
- * next `Predictor`.
- *
- * Letters in comments: L layers, D width, C cached events, V behaviors, U spare slots.
- */
+/** The class that an app calls: it takes note of the events of one user and predicts the next behavior. */
 
-import { NO_VOCABULARY, UNKNOWN } from "./bundle.js";
+// V behaviors of the bundle, id 0 (unknown) included; U spare slots for behaviors of a user's own
+
+import { NOTHING, WaitingTime, bestFirst, mostProbable, shifted } from "./answers.js";
+import { NO_BEHAVIOR, NO_VOCABULARY, UNKNOWN } from "./bundle.js";
 import { habitsAlone } from "./habits.js";
-import { dayAndSecond } from "./moments.js";
+import { LATEST_S, readMoment } from "./moments.js";
+import { checkName, shown } from "./names.js";
+import { Network } from "./network.js";
+import { behaviorOf, questionOf } from "./question.js";
+import { HISTORY_EVENTS, Retention } from "./retention.js";
+import { floats, int64s } from "./tensors.js";
+import { Universal } from "./universal.js";
+import { readUser, writeUser } from "./user_export.js";
+import { UserHistory } from "./user_history.js";
 
-const NO_BEHAVIOR = -1; // of an event that is input only
-const HABIT_EVENTS = 512; // events kept without a bundle
-const FIRST_OWN_LOCATION = 2 ** 31; // id of the first location that a vocabulary lacks
-const EARLIEST_S = 631152000; // 1990: a time before it comes from a clock that was never set
-const LATEST_S = 4102444800; // 2100: seconds below cannot be taken for milliseconds
+const A_DAY_S = 86400;
+const HABIT_EVENTS = 512; // without a bundle
 
-/** Inputs of predict.onnx that a client may leave at a default, where a bundle has them. */
-const OPTIONAL_INPUTS = {
-  tail: (ort) => new ort.Tensor("float32", Float32Array.of(0), []),
-};
+// A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another log.
+const FOREIGN_SHARE = 0.2;
+const FOREIGN_EVENTS = 5;
 
-/** Predictions for one user. */
+/**
+ * Predictions for one user; they are a function of the retained events and of the number of events.
+ *
+ * `observe` and what else changes the history takes effect at once. Answers are promises; each is that of the history at
+ * the moment of the call.
+ */
 export class Predictor {
   #bundle;
   #vocabulary;
   #capacity;
-  #events = []; // { event, location, at, utcOffsetMin }, oldest first
-  #count = 0; // events ever observed
-  #state = null; // { numSeen, hidden, cache } of the network, or { numSeen, rows } of the universal
-  // model; null: to be made from the events
-  #pastChanges = 0; // how often the state became wrong
-  #running = Promise.resolve(); // predictions run one after the other
+  #history;
+  #network;
+  #universal; // answers always, or for users whose names the bundle hardly holds
+  #maxAheadS;
+  #running = Promise.resolve(); // answers are computed one after the other
 
   /**
-   * bundle   from `openBundle`; null: habits alone predict, from the first event on.
-   * history  what `history` of an earlier predictor was.
+   * bundle     from `openBundle`; null: habits alone predict, from the first event on.
+   * history    what `history` of an earlier predictor was.
+   * options:
+   * universal  a universal bundle that answers for users whose names the vocabulary of `bundle` hardly holds, see
+   *            `knownShare`; null: the bundle answers for them, too.
+   * maxEvents  events to retain, 512 or as many as the bundle needs if that is more.
+   * maxAgeS    seconds after which events are dropped; null: none is too old.
+   * maxAheadS  `observe` refuses an event dated further than this after the device's clock; null: any time, as for the
+   *            replay of a log.
    */
-  constructor(bundle = null, history = { events: [], count: 0 }) {
+  constructor(
+    bundle = null,
+    history = { events: [], count: 0 },
+    { universal = null, maxEvents = HISTORY_EVENTS, maxAgeS = null, maxAheadS = A_DAY_S } = {},
+  ) {
+    if (universal !== null && (!universal.universal || !bundle?.shape)) {
+      throw new TypeError("universal is a universal bundle beside a bundle with a vocabulary");
+    }
     this.#bundle = bundle;
     this.#vocabulary = bundle?.vocabulary ?? NO_VOCABULARY;
-    const shape = bundle?.shape ?? bundle?.universal;
-    this.#capacity = shape?.history_events ?? HABIT_EVENTS;
-    this.#events = history.events.slice(-this.#capacity);
-    this.#count = Math.max(history.count, history.events.length);
+    this.#capacity = (bundle?.shape ?? bundle?.universal)?.history_events ?? HABIT_EVENTS;
+    this.#history = new UserHistory(new Retention({ maxEvents: Math.max(maxEvents, this.#capacity), maxAgeS }));
+    this.#history.put(history.events, Math.max(history.count, history.events.length));
+    this.#network = bundle?.shape ? new Network(bundle) : null;
+    const universalBundle = bundle?.universal ? bundle : universal;
+    this.#universal = universalBundle && new Universal(universalBundle);
+    this.#maxAheadS = maxAheadS ?? Infinity;
   }
 
-  /** The retained events, as plain data, and how many there ever were. */
+  /** The retained events, { event, location, at, utcOffsetMin }, oldest first, and how many there ever were. */
   get history() {
-    return { events: this.#events.slice(), count: this.#count };
+    return { events: this.#history.events.slice(), count: this.#history.count };
   }
 
   /**
-   * Take note of an event; the network runs when asked to predict.
+   * The share of the retained events with a behavior whose behavior the vocabulary holds, 0..1; null without any.
+   *
+   * From five such events on, a share below a fifth says that the bundle was made for another log.
+   */
+  get knownShare() {
+    const { numKnown, numBehaviors } = this.#knownBehaviors();
+    return numBehaviors ? numKnown / numBehaviors : null;
+  }
+
+  #knownBehaviors() {
+    const behaviors = this.#latest()
+      .map(({ event }) => behaviorOf(event, this.#vocabulary))
+      .filter((behavior) => behavior !== NO_BEHAVIOR);
+    return { numKnown: behaviors.filter((id) => id !== null && id !== UNKNOWN).length, numBehaviors: behaviors.length };
+  }
+
+  /** The retained events from which predictions are made. */
+  #latest() {
+    return this.#history.events.slice(-this.#capacity);
+  }
+
+  /**
+   * Take note of an event; no graph runs.
    *
    * at            when: a Date or unix seconds. Late events go to their position in time.
    * location      where; null: none.
    * utcOffsetMin  minutes to add for local time; default: the system's for a Date, that of the
    *               latest event for a number.
-   * Returns the event as it is retained. Throws a TypeError or RangeError and notes nothing.
+   * Returns the event as it is retained; null if it was there already: equal in event, location, second and offset.
+   * Throws a TypeError or RangeError and then notes nothing.
    */
   observe(event, { at = new Date(), location = null, utcOffsetMin = null } = {}) {
-    checkName(event, "event");
-    if (location !== null) checkName(location, "location");
-    const noted = { event, location, ...this.#moment(at, utcOffsetMin) };
-    this.#count += 1;
-    let position = this.#events.length;
-    while (position > 0 && this.#events[position - 1].at > noted.at) position -= 1;
-    if (position < this.#events.length) this.#startAnew();
-    this.#events.splice(position, 0, noted);
-    if (this.#events.length > this.#capacity) this.#events.shift();
-    return noted;
+    const noted = {
+      event: checkName(event, "event"),
+      location: location === null ? null : checkName(location, "location"),
+      ...readMoment(at, utcOffsetMin, this.#history.latestOffsetMin),
+    };
+    const aheadS = noted.at - Date.now() / 1000;
+    if (aheadS > this.#maxAheadS) {
+      throw new RangeError(
+        `the event is dated ${(aheadS / A_DAY_S).toFixed(1)} days after this device's clock, ` +
+          `${this.#maxAheadS / A_DAY_S} are allowed: correct its time, or pass maxAheadS: null to replay a log`,
+      );
+    }
+    return this.#history.add(noted) ? noted : null;
   }
 
   /** Drop everything about the user. */
   forget() {
-    this.#events = [];
-    this.#count = 0;
-    this.#startAnew();
-  }
-
-  #startAnew() {
-    this.#state = null;
-    this.#pastChanges += 1;
+    this.#history.erase(() => true);
   }
 
   /**
-   * The k most probable next behaviors, best first: [{ behavior, probability }, ...]. Events that
-   * come while the graphs run count for the next prediction.
+   * Erase the retained events that fit all that is given, at least one thing, as if they had never been.
    *
-   * at            the moment to predict for, as in `observe`; null: not known.
-   * location      the location to predict for, for bundles with query_context "time_location".
+   * event, location  names.
+   * at               the second of the event; with `until` the first second of a span.
+   * until            the last second of a span; without `at`, one from the beginning.
+   * Returns the number of erased events.
    */
-  async predict({ k = 5, at = new Date(), location = null, utcOffsetMin = null } = {}) {
-    const moment = at === null ? null : this.#moment(at, utcOffsetMin);
-    const question = {
-      ...this.#pastBehaviors(),
-      events: this.#events.slice(),
-      count: this.#count,
-      pastChanges: this.#pastChanges,
-      moment,
-      location,
-    };
-    const asked = this.#running.then(() => this.#answer(question));
-    this.#running = asked.catch(() => {}); // one failure is not that of the next
-    const { names } = question;
-    const probs = await asked;
-    const best = [...probs.keys()].sort((a, b) => probs[b] - probs[a] || a - b);
-    return best.slice(0, k).map((i) => ({ behavior: names[i], probability: probs[i] }));
+  forgetEvents({ event = null, location = null, at = null, until = null } = {}) {
+    if ([event, location, at, until].every((one) => one === null)) {
+      throw new TypeError("forgetEvents needs an event, a location, at or until; see forget");
+    }
+    const wantedEvent = event === null ? null : checkName(event, "event");
+    const wantedLocation = location === null ? null : checkName(location, "location");
+    const firstS = at === null ? 0 : readMoment(at, null, 0).at;
+    const openEndS = at === null ? LATEST_S : firstS;
+    const lastS = until === null ? openEndS : readMoment(until, null, 0).at;
+    if (lastS < firstS) throw new RangeError(`until lies ${firstS - lastS} s before at`);
+    return this.#history.erase(
+      (one) =>
+        (wantedEvent === null || one.event === wantedEvent) &&
+        (wantedLocation === null || one.location === wantedLocation) &&
+        one.at >= firstS &&
+        one.at <= lastS,
+    );
   }
 
-  /** Probabilities of the candidates; the universal model's are the first of them. */
-  async #answer(question) {
-    const { past, names, events, moment, location } = question;
-    if (this.#bundle === null) return habitsAlone(past, names.length, moment);
-    if (this.#bundle.universal) return this.#universal(question);
-    const { shape, classPriors, ort, predict } = this.#bundle;
-    if (events.length === 0 || (shape.habits && past.length === 0)) return classPriors.slice(1);
+  /** The history as JSON text, names included, for `importUser` here or `import_user` of the SDK in Python. */
+  exportUser() {
+    if (this.#history.events.length === 0) throw new Error("there is no event to export");
+    return writeUser(this.history);
+  }
+
+  /** Read such text into a predictor without events. Throws an Error if it is something else, and changes nothing. */
+  importUser(text) {
+    const { events, count } = readUser(text);
+    if (this.#history.events.length > 0) throw new Error("there is a history already: forget it first");
+    this.#history.put(events, count);
+  }
+
+  /**
+   * The k most probable next behaviors, the most probable first: [{ behavior, probability }, ...].
+   *
+   * at             the moment to predict for, as in `observe`; null: not known.
+   * location       the location to predict for; for bundles with query_context "time_location".
+   * tail           strength of the shift toward rare behaviors, 0..1; above 0 it needs a bundle with a vocabulary.
+   * within         seconds: predict the next behavior within this time after `at`; `NOTHING` is then a candidate.
+   *                Needs a bundle whose model was trained with generation heads.
+   * minConfidence  0..1; if the most probable behavior has less, the answer is [].
+   */
+  async predict({ k = 5, minConfidence = 0, ...asked } = {}) {
+    if (!Number.isInteger(k) || k < 1) throw new RangeError(`k must be a whole number of at least 1, got ${shown(k)}`);
+    checkShare(minConfidence, "minConfidence");
+    const { names, probs } = await this.#answer(asked);
+    const best = bestFirst(probs).slice(0, k);
+    if (best.length === 0 || probs[best[0]] < Math.fround(minConfidence)) return [];
+    return best.map((i) => ({ behavior: names[i], probability: probs[i] }));
+  }
+
+  /**
+   * The smallest set that holds the next behavior in a share `coverage` of the cases, the most probable first.
+   *
+   * coverage  0..1; a bundle has thresholds for every hundredth, and the next higher one is used. The universal model
+   *           has none: its set is the smallest whose probabilities sum to `coverage`.
+   * The other arguments are as in `predict`. Habits alone have no sets.
+   */
+  async predictionSet({ coverage = 0.9, at, location, utcOffsetMin } = {}) {
+    checkShare(coverage, "coverage");
+    if (this.#bundle === null) throw new Error("predictionSet needs a bundle; use predict");
+    const { names, probs, isNameFree } = await this.#answer({ at, location, utcOffsetMin });
+    if (names.length === 0) return [];
+    const inside = isNameFree ? mostProbable(probs, coverage) : this.#bundle.thresholds.members(probs, coverage);
+    return inside.map((i) => ({ behavior: names[i], probability: probs[i] }));
+  }
+
+  /** { names, probs, isNameFree } of all candidates; isNameFree: the universal model gave them. */
+  #answer({ at = new Date(), location = null, utcOffsetMin = null, tail = 0, within = null }) {
+    const { count, changes, latestOffsetMin } = this.#history;
+    const moment = at === null ? null : readMoment(at, utcOffsetMin, latestOffsetMin);
+    const question = { events: this.#latest(), count, changes, moment, location, tail, within };
+    this.#check(question);
+    const isForeign = this.#isForeign();
+    const asked = this.#running.then(() => this.#ask(question, isForeign));
+    this.#running = asked.catch(() => {}); // one failure is not that of the next
+    return asked;
+  }
+
+  #check({ location, tail, within, moment }) {
+    checkShare(tail, "tail");
+    const shape = this.#bundle?.shape;
+    if (tail > 0 && !shape) throw new Error("tail needs the class priors of a bundle; leave it out");
+    if (location !== null && shape?.query_context !== "time_location") {
+      throw new Error(
+        'location is not part of this prediction: it needs a bundle with query_context "time_location"; leave it out',
+      );
+    }
+    if (within === null) return;
+    if (!(within > 0 && within < Infinity)) throw new RangeError(`within must be seconds above 0, got ${shown(within)}`);
+    if (!this.#bundle?.wait) {
+      throw new Error(
+        "within needs a bundle that knows waiting times: train with `--set generation_heads=true` and export again",
+      );
+    }
+    if (moment === null) throw new Error("within counts from a moment: at must not be null");
+  }
+
+  #isForeign() {
+    if (!this.#universal || !this.#network) return false;
+    const { numKnown, numBehaviors } = this.#knownBehaviors();
+    return numBehaviors >= FOREIGN_EVENTS && numKnown < FOREIGN_SHARE * numBehaviors;
+  }
+
+  async #ask(question, isForeign) {
+    if (question.within === null) return this.#atMoment(question, isForeign);
+    const [moment, nothing] = await this.#wait(question);
+    const { names, probs, isNameFree } = await this.#atMoment({ ...question, moment }, isForeign);
+    const all = Float32Array.of(...probs.map((prob) => prob * Math.fround(1 - nothing)), nothing);
+    return { names: [...names, NOTHING], probs: all, isNameFree };
+  }
+
+  async #atMoment(question, isForeign) {
+    if (this.#universal && (isForeign || !this.#network)) {
+      if (question.events.length === 0) return { names: [], probs: [], isNameFree: true };
+      return { ...(await this.#universal.probs(question, this.#vocabulary)), isNameFree: true };
+    }
+    const { past, names } = this.#pastOf(question);
+    const probs = this.#network
+      ? await this.#run(question, past, names.length)
+      : habitsAlone(past, names.length, question.moment);
+    return { names, probs, isNameFree: false };
+  }
+
+  #pastOf({ events }) {
+    const shape = this.#bundle?.shape ?? { habit_events: HABIT_EVENTS, num_spare: HABIT_EVENTS };
+    return questionOf(events, this.#vocabulary, shape.habit_events, shape.num_spare);
+  }
+
+  /** Probabilities of the candidates from predict.onnx. */
+  async #run(question, past, numCandidates) {
+    const { ort, shape, predict, classPriors, tailLogRatio } = this.#bundle;
+    const { events, moment, location, tail } = question;
+    if (events.length === 0 || (shape.habits && past.length === 0)) {
+      return (tail ? shifted(classPriors, tailLogRatio, tail) : classPriors).slice(1);
+    }
     const inputs = {
-      hidden: new ort.Tensor("float32", await this.#hidden(question), [1, shape.width]),
+      hidden: await this.#network.hidden(question),
+      tail: floats(ort, [tail], []),
       time_s: int64s(ort, [moment?.at ?? 0]),
       utc_offset_min: int64s(ort, [moment?.utcOffsetMin ?? 0]),
       time_known: int64s(ort, [moment === null ? 0 : 1]),
       location: int64s(ort, [this.#vocabulary.locationId(location)]),
       history: historyTensor(ort, past),
     };
-    const feeds = {};
-    for (const name of predict.inputNames) feeds[name] = inputs[name] ?? OPTIONAL_INPUTS[name](ort);
-    const { probs } = await predict.run(feeds);
-    return probs.data.subarray(1, 1 + names.length); // id 0 is the unknown behavior
+    const { probs } = await predict.run(Object.fromEntries(predict.inputNames.map((name) => [name, inputs[name]])));
+    return probs.data.slice(1, 1 + numCandidates); // id 0 is the unknown behavior
   }
 
-  /**
-   * The universal model's probabilities of the names used within reach, the most recent first;
-   * what is missing to 1 is that of any other name.
-   */
-  async #universal(question) {
-    const { past, moment, count, pastChanges } = question;
-    if (past.length === 0) return [];
-    const first = count - Math.min(past.length, this.#bundle.universal.success_events);
-    // `rows` are the rows of success of the events before number `numSeen`, the latest last.
-    let { numSeen, rows } = this.#state ?? { numSeen: first, rows: [] };
-    if (numSeen < first) [numSeen, rows] = [first, []];
-    this.#state = null; // until it has advanced
-    for (; numSeen < count - 1; numSeen += 1) {
-      const end = past.length - (count - numSeen) + 1;
-      rows = [...rows, (await this.#look(past.slice(0, end), rows, null)).row];
-    }
-    const { probs, row } = await this.#look(past, rows.slice(0, rows.length - (numSeen - count + 1)), moment);
-    if (numSeen < count) rows = [...rows, row];
-    // Not if the past has changed since the question was asked.
-    const kept = rows.slice(-this.#bundle.universal.success_events);
-    if (pastChanges === this.#pastChanges) this.#state = { numSeen: count, rows: kept };
-    return probs.subarray(0, -1);
-  }
-
-  /**
-   * One run of the graph of the universal model.
-   *
-   * past    at least one event; names and locations are numbers of which only the identity matters.
-   * rows    rows of success of the events before the last one.
-   * moment  null: not known.
-   * Returns { probs, row }: of the names within reach, the most recent first, and of any other name;
-   * and the row of success of the last event.
-   */
-  async #look(past, rows, moment) {
-    const { ort, universal: shape, predict } = this.#bundle;
-    const read = past.slice(-(shape.lookback + shape.num_before + 1));
-    const last = new Map(); // name => where it came last, -1 for the last event
-    read.slice(-shape.lookback).reverse().forEach(({ behavior }, age) => {
-      if (!last.has(behavior)) last.set(behavior, -1 - age);
+  /** The median moment of the next behavior if it comes in time, and p(nothing comes). */
+  async #wait(question) {
+    const { ort, wait } = this.#bundle;
+    const { past } = this.#pastOf(question);
+    if (past.length === 0) throw new Error("within counts from a last behavior, and there is none yet");
+    const outputs = await wait.run({
+      hidden: await this.#network.hidden(question),
+      history: historyTensor(ort, past),
+      num_real: int64s(ort, [past.length], []),
     });
-    const asked = { behavior: 0, location: 0, ...(moment ?? dated(read.at(-1))) };
-    const columns = [...read, asked].map((event) => [
-      event.behavior,
-      event.location && event.location - FIRST_OWN_LOCATION + 1,
-      ...dayAndSecond(event),
-    ]);
-    const history = [0, 1, 2, 3].flatMap((row) => columns.map((column) => column[row]));
-    const success = new Float32Array((shape.success_events - 1) * shape.success_columns);
-    const latest = rows.slice(-(shape.success_events - 1));
-    latest.forEach((row, i) =>
-      success.set(row, (shape.success_events - 1 - latest.length + i) * shape.success_columns),
-    );
-    const outputs = await predict.run({
-      history: new ort.Tensor("float32", Float32Array.from(history), [4, columns.length]),
-      last: int64s(ort, [...last.values()]),
-      success: new ort.Tensor("float32", success, [shape.success_events - 1, shape.success_columns]),
-      known: new ort.Tensor("float32", Float32Array.of(moment === null ? 0 : 1), [1]),
-    });
-    return { probs: outputs.probs.data, row: outputs.new_success.data };
-  }
-
-  /**
-   * What the habit kernels look back on, and the names of the candidates, ids 1, 2, ...
-   *
-   * Behaviors of the user's own have the ids V..V+U-1, the most recent first; 0: no slot left.
-   * Unknown locations have ids of their own beyond the vocabulary: only their identity matters.
-   */
-  #pastBehaviors() {
-    const vocabulary = this.#vocabulary;
-    const numKnown = vocabulary.behaviors.length;
-    const events = this.#events.slice(-(this.#bundle?.shape?.habit_events ?? HABIT_EVENTS));
-    const numSpare = this.#bundle?.shape?.num_spare ?? HABIT_EVENTS;
-    const slots = new Map();
-    const ownLocations = new Map();
-    const past = [];
-    for (const { event, location, at, utcOffsetMin } of events.reverse()) {
-      const eventId = vocabulary.eventId(event);
-      let behavior = eventId ? vocabulary.eventToBehavior[eventId] : vocabulary.behaviorId(event);
-      if (behavior === NO_BEHAVIOR) continue;
-      if (behavior === UNKNOWN && eventId === UNKNOWN) {
-        if (!slots.has(event) && slots.size < numSpare) slots.set(event, numKnown + slots.size);
-        behavior = slots.get(event) ?? UNKNOWN;
-      }
-      let locationId = vocabulary.locationId(location);
-      if (location !== null && locationId === UNKNOWN) {
-        if (!ownLocations.has(location)) ownLocations.set(location, FIRST_OWN_LOCATION + ownLocations.size);
-        locationId = ownLocations.get(location);
-      }
-      past.push({ behavior, location: locationId, at, utcOffsetMin });
-    }
-    return { past: past.reverse(), names: [...vocabulary.behaviors.slice(1), ...slots.keys()] };
-  }
-
-  /**
-   * State of the network after the latest of some events, (D,).
-   *
-   * Advances one event at a time, each with the window - 1 events before it. A state that is not
-   * there is made from the last `receptive_field` events: what lies further back has no path to it.
-   */
-  async #hidden({ events, count, pastChanges }) {
-    const { ort, shape, observe } = this.#bundle;
-    let state = this.#state;
-    if (state === null || count - state.numSeen >= shape.receptive_field) {
-      const numSeen = count - Math.min(events.length, shape.receptive_field);
-      state = { numSeen, hidden: null, cache: new Float32Array(0) };
-    }
-    let { numSeen, hidden, cache } = state;
-    this.#state = null; // until it has advanced
-    const numRows = 2 * shape.num_layers;
-    for (; numSeen < count; numSeen += 1) {
-      const { event, location, at, utcOffsetMin } = events[events.length - (count - numSeen)];
-      const numCached = cache.length / (numRows * shape.width);
-      const outputs = await observe.run({
-        event: int64s(ort, [this.#vocabulary.eventId(event)]),
-        location: int64s(ort, [this.#vocabulary.locationId(location)]),
-        time_s: int64s(ort, [at]),
-        utc_offset_min: int64s(ort, [utcOffsetMin]),
-        position: int64s(ort, [numSeen], []),
-        cache: new ort.Tensor("float32", cache, [
-          numRows,
-          numCached,
-          shape.num_heads,
-          shape.head_width,
-        ]),
-      });
-      hidden = outputs.hidden.data;
-      cache = appended(cache, outputs.new_rows.data, numRows, shape.width, shape.window - 1);
-    }
-    // Not if the past has changed since the question was asked.
-    if (pastChanges === this.#pastChanges) this.#state = { numSeen, hidden, cache };
-    return hidden;
-  }
-
-  #moment(at, utcOffsetMin) {
-    const isDate = at instanceof Date;
-    const time = Math.floor(isDate ? at.getTime() / 1000 : at);
-    if (typeof time !== "number" || !(time >= EARLIEST_S && time < LATEST_S)) {
-      throw new RangeError(`at must be a Date or unix seconds within 1990..2100, got ${at}`);
-    }
-    const latest = this.#events.at(-1)?.utcOffsetMin ?? 0;
-    const offset = utcOffsetMin ?? (isDate ? -at.getTimezoneOffset() : latest);
-    if (!Number.isInteger(offset) || Math.abs(offset) > 840) {
-      throw new RangeError(`utcOffsetMin must be whole minutes in -840..840, got ${offset}`);
-    }
-    return { at: time, utcOffsetMin: offset };
+    const gap = new WaitingTime(outputs.gap_s.data, outputs.probs.data);
+    const { moment, within } = question;
+    const lastS = past.at(-1).at;
+    const waitedS = Math.max(0, moment.at - lastS);
+    const medianS = Math.floor(gap.median(waitedS, waitedS + within));
+    return [{ ...moment, at: lastS + medianS }, gap.nothingWithin(waitedS, within)];
   }
 }
-
-/**
- * A cache with the rows of one more event, of which the last `maxEvents` stay, oldest first.
- *
- * cache    (numRows, C, D); it is written to where the lengths allow.
- * newRows  (numRows, 1, D)
- */
-function appended(cache, newRows, numRows, width, maxEvents) {
-  const numCached = cache.length / (numRows * width);
-  const numKept = Math.min(numCached, maxEvents - 1);
-  const isFull = numKept + 1 === numCached;
-  const next = isFull ? cache : new Float32Array(numRows * (numKept + 1) * width);
-  for (let row = 0; row < numRows; row += 1) {
-    const begin = row * (numKept + 1) * width;
-    const end = begin + numKept * width;
-    const kept = [((row + 1) * numCached - numKept) * width, (row + 1) * numCached * width];
-    if (isFull) next.copyWithin(begin, ...kept);
-    else next.set(cache.subarray(...kept), begin);
-    next.set(newRows.subarray(row * width, (row + 1) * width), end);
-  }
-  return next;
-}
-
-const dated = ({ at, utcOffsetMin }) => ({ at, utcOffsetMin });
-
-function checkName(value, what) {
-  if (typeof value !== "string" || value === "") {
-    throw new TypeError(`${what} must be a string and not empty, got ${value}`);
-  }
-}
-
-const int64s = (ort, values, shape = [values.length]) =>
-  new ort.Tensor("int64", BigInt64Array.from(values, BigInt), shape);
 
 /** Past behaviors as the graphs take them, (4, n), oldest first. */
 function historyTensor(ort, past) {
   const columns = ["behavior", "location", "at", "utcOffsetMin"];
-  const values = columns.flatMap((column) => past.map((event) => event[column]));
-  return int64s(ort, values, [columns.length, past.length]);
+  return int64s(ort, columns.flatMap((column) => past.map((event) => event[column])), [columns.length, past.length]);
+}
+
+function checkShare(value, what) {
+  if (typeof value !== "number" || !(value >= 0 && value <= 1)) {
+    throw new RangeError(`${what} must lie in 0..1, got ${shown(value)}`);
+  }
 }
