@@ -102,10 +102,12 @@ class Page {
 
   async forget() {
     const number = this.#predictor.history.count;
-    if (!(await ask(`Forget ${number === 1 ? "the one event" : `all ${counted(number, "event")}`}? They cannot be brought back.`, "Forget"))) return;
+    const what = number === 1 ? "the one event" : `all ${counted(number, "event")}`;
+    if (!(await ask(`Forget ${what}? They cannot be brought back.`, "Forget"))) return;
     this.#predictor = new Predictor(this.#bundle);
     await this.#store.forget();
     await this.#begin();
+    $("next-title").focus({ preventScroll: true }); // the button that was pressed is gone
   }
 
   /** Make the events of a log the history. Returns whether that was wanted. */
@@ -173,7 +175,6 @@ class Page {
     const past = events.map((event) => ({ ...event, behavior: behaviorOf(vocabulary, event.event) }));
     const moment = { at: Math.floor(at / 1000), utcOffsetMin: -at.getTimezoneOffset() };
     const why = reasons(past, moment, location, (behavior) => this.#names.of(behavior));
-    const uses = (name) => past.filter(({ behavior }) => behavior === name).length;
     const isInSet = new Set(set.map(({ behavior }) => behavior));
     const items = predictions.map(({ behavior, probability }) => {
       const item = element(
@@ -183,11 +184,7 @@ class Page {
           "span",
           { className: "what" },
           element("span", { className: "name", textContent: this.#names.of(behavior), title: behavior }),
-          // What speaks for an unlikely behavior would mislead.
-          element("span", {
-            className: "why",
-            textContent: probability < UNLIKELY ? `${uses(behavior)} of ${counted(past.length, "event")}` : why(behavior),
-          }),
+          element("span", { className: "why", textContent: why(behavior, probability >= UNLIKELY) }),
         ),
         element("span", { className: "share", textContent: percent(probability) }),
       );
@@ -206,7 +203,8 @@ class Page {
       const shown = set.slice(0, 4).map(({ behavior }) => this.#names.of(behavior));
       const rest = set.length - shown.length;
       const list = rest > 0 ? `${shown.join(", ")} and ${rest} more` : shown.join(", ");
-      $("set").replaceChildren(element("b", { textContent: `With ${percent(COVERAGE)} one of: ` }), list);
+      const what = set.length === 1 ? "" : " one of";
+      $("set").replaceChildren(element("b", { textContent: `With ${percent(COVERAGE)}${what}: ` }), list);
     }
     const [best] = predictions;
     const spoken = best ? `Most likely next: ${this.#names.of(best.behavior)}, ${percent(best.probability)}.` : "";

@@ -33,6 +33,7 @@ export function startLogCard({ newPredictor, vocabulary, names, adopt }) {
     running = new AbortController(); // what was running shows nothing any more
     for (const id of ["log-error", "log-columns", "log-running", "log-result", "log-close"]) $(id).hidden = true;
     $("log-result").replaceChildren();
+    $("log-spoken").textContent = "";
     delete $("log").dataset.done;
   };
   const fail = (error) => {
@@ -102,12 +103,14 @@ export function startLogCard({ newPredictor, vocabulary, names, adopt }) {
     if (signal === running.signal) $("log-running").hidden = true;
     drawn = 0;
     draw(number);
+    if (signal === running.signal && asked.numAsked > 0) $("log-spoken").textContent = verdict(asked.rows, asked.numAsked);
   };
 
   const use = async (events) => {
     if (!(await adopt(events))) return;
     clear();
     $("next").scrollIntoView({ block: "start" });
+    $("next-title").focus({ preventScroll: true }); // the button that was pressed is gone
   };
 
   $("log-open").onclick = () => $("log-file").click();
@@ -223,10 +226,12 @@ function verdict([ours, ...counting], numAsked) {
   const share = ({ first }) => percent(first / numAsked);
   const cases = `of ${counted(numAsked, "event")}`;
   if (ours.first > best.first) {
-    return `The first prediction would have been right for ${share(ours)} ${cases}, with counting alone (${best.name}) for ${share(best)}.`;
+    const counted = `with counting alone (${best.name}) for ${share(best)}`;
+    return `The first prediction would have been right for ${share(ours)} ${cases}, ${counted}.`;
   }
   const how = ours.first === best.first ? "as good" : `better: ${share(best)} ${cases}`;
-  return `Counting alone (${best.name}) would have been ${how}. The first prediction was right for ${share(ours)} ${cases}.`;
+  const first = `The first prediction was right for ${share(ours)} ${cases}.`;
+  return `Counting alone (${best.name}) would have been ${how}. ${first}`;
 }
 
 /** What was read, and how. */
@@ -234,8 +239,8 @@ function accountOf(title, { title: kind, used, leftOut, hasOwnZone }, events, nu
   const parts = [`${title}: ${kind}, ${counted(events.length, "event")}, ${used}`];
   for (const [reason, rows] of leftOut) parts.push(`left out ${whole(rows)} ${reason}`);
   if (isStopped && number < events.length) parts.push(`stopped after ${whole(number)}`);
-  const zone = hasOwnZone ? "in the log's own local time" : `in the time of ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
-  parts.push(`${momentOf(events[0])} to ${momentOf(events.at(-1))} ${zone}`);
+  const zone = hasOwnZone ? "the log's own zone" : Intl.DateTimeFormat().resolvedOptions().timeZone;
+  parts.push(`${momentOf(events[0])} to ${momentOf(events.at(-1))} in the time of ${zone}`);
   return `${parts.join("; ")}. Each event was asked for at its moment, before it was told.`;
 }
 
@@ -283,9 +288,8 @@ function hoursFigure(hours, numAsked) {
   const most = Math.max(1, ...hours.map(({ asked }) => asked));
   const busiest = hours.reduce((best, { asked }, hour) => (asked > hours[best].asked ? hour : best), 0);
   const { asked, first } = hours[busiest];
-  const sentence = numAsked
-    ? `${busiest}–${busiest + 1} h: ${percent(asked / numAsked)} of the events, ${percent(first / Math.max(asked, 1))} of them predicted first.`
-    : "";
+  const [ofAll, hit] = [percent(asked / Math.max(numAsked, 1)), percent(first / Math.max(asked, 1))];
+  const sentence = numAsked ? `${busiest}–${busiest + 1} h: ${ofAll} of the events, ${hit} of them predicted first.` : "";
   const bars = hours.map((hour, i) => {
     const bar = element("span", { title: `${i} h: ${whole(hour.asked)} events, ${whole(hour.first)} predicted first` });
     bar.style.setProperty("--all", `${(100 * hour.asked) / most}%`);

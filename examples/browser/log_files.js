@@ -25,7 +25,10 @@ const ADDRESS = /^(?:https?|ftp):\/\/(?:[^/?#@]*@)?(\[[^\]/?#]*\]|[^/?#:[\]\s\\]
 /** Names of columns that are taken unasked, the likeliest first. */
 const COLUMNS = {
   time: ["time", "timestamp", "ts", "datetime", "start", "starttime", "begin", "when", "date", "createdat"],
-  event: ["event", "eventname", "app", "appname", "application", "action", "behavior", "activity", "name", "page", "title"],
+  event: [
+    ...["event", "eventname", "app", "appname", "application", "action", "behavior"],
+    ...["activity", "name", "page", "title"],
+  ],
   user: ["user", "userid", "uid", "username", "person", "deviceid", "device"],
   location: ["location", "place", "venue", "where"],
   offset: ["utcoffsetmin"],
@@ -62,9 +65,12 @@ async function textOf(file) {
   const magic = new Uint8Array(await file.slice(0, 16).arrayBuffer());
   const isAt = (...bytes) => bytes.every((byte, i) => magic[i] === byte);
   const begins = (word) => isAt(...new TextEncoder().encode(word));
-  if (begins("PK\x03\x04")) throw new LogError(`${file.name} is a zip or a workbook; unpack it, and open the file in it`);
-  if (begins("SQLite format 3")) throw new LogError(`${file.name} is a database; "edgebehave demo" reads those, this page not`);
-  if (begins("PAR1")) throw new LogError(`${file.name} is Parquet; "edgebehave demo" reads it, this page not`);
+  const refuse = (why) => {
+    throw new LogError(`${file.name} is ${why}`);
+  };
+  if (begins("PK\x03\x04")) refuse("a zip or a workbook; unpack it, and open the file in it");
+  if (begins("SQLite format 3")) refuse('a database; "edgebehave demo" reads those, this page not');
+  if (begins("PAR1")) refuse('Parquet; "edgebehave demo" reads it, this page not');
   let content = file;
   if (isAt(0x1f, 0x8b)) {
     const unpacked = new Response(file.stream().pipeThrough(new DecompressionStream("gzip")));
@@ -246,7 +252,9 @@ async function recordsOf(text) {
       let end = at + 1;
       for (;;) {
         end = text.indexOf('"', end);
-        if (end < 0 || end - at > MAX_QUOTED) throw new LogError(`record ${records.length + 1} has a quote that is never closed`);
+        if (end < 0 || end - at > MAX_QUOTED) {
+          throw new LogError(`record ${records.length + 1} has a quote that is never closed`);
+        }
         if (text[end + 1] !== '"') break;
         end += 2;
       }
@@ -279,7 +287,7 @@ const count = (text, part) => text.split(part).length;
 
 function recordsOfObjects(objects) {
   const columns = Object.keys(objects[0]);
-  const cell = (value) => (value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const cell = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? ""));
   return [columns, ...objects.map((object) => columns.map((column) => cell(object?.[column])))];
 }
 
@@ -357,8 +365,8 @@ function timeReader(cells, column, name) {
   if (kind === "other") {
     const shown = cells.find((cell) => cell.trim() !== "") ?? "";
     throw new LogError(
-      `times of the column "${column}" of ${name}, as "${shown.slice(0, 40)}", cannot be read here; this page reads unix ` +
-        'times and ISO 8601 (2026-03-02T08:00:00), "edgebehave demo" many more',
+      `times of the column "${column}" of ${name}, as "${shown.slice(0, 40)}", cannot be read here; this page ` +
+        'reads unix times and ISO 8601 (2026-03-02T08:00:00), "edgebehave demo" many more',
     );
   }
   if (kind in TO_US) {
@@ -375,8 +383,8 @@ function timeReader(cells, column, name) {
 /** The unit of a unix time, told by its magnitude; null for other texts. */
 function unitOf(text) {
   if (!/^\d+(\.\d*)?$/.test(text)) return null;
-  const units = Object.entries(TO_US).filter(([, us]) => Number(text) * us >= EARLIEST_US && Number(text) * us < LATEST_US);
-  return units.length ? units[0][0] : null;
+  const isTime = ([, us]) => Number(text) * us >= EARLIEST_US && Number(text) * us < LATEST_US;
+  return Object.entries(TO_US).find(isTime)?.[0] ?? null;
 }
 
 // Times
@@ -392,7 +400,8 @@ function microsecondsOfIso(text, zoneless = "utc") {
   if (found === null) return null;
   const [year, month, day, hour, minute, second] = found.slice(1, 7).map((part) => Number(part ?? 0));
   const clock = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
-  if (clock.getUTCMonth() !== month - 1 || clock.getUTCDate() !== day || hour > 23 || minute > 59 || second > 59) return null;
+  const isClock = hour < 24 && minute < 60 && second < 60;
+  if (clock.getUTCMonth() !== month - 1 || clock.getUTCDate() !== day || !isClock) return null;
   const fraction = Number((found[7] ?? "").padEnd(6, "0").slice(0, 6));
   let seconds = clock.getTime() / 1000 - 60 * minutesOf(found[8]);
   if (found[8] === undefined && zoneless === "local") {
@@ -444,7 +453,7 @@ class Reading {
   }
 }
 
-/** In the order of time, ties in the order of the file (backwards, if it has the newest first); equal rows are one. */
+/** In the order of time, ties in the order of the file, backwards if it has the newest first; equal rows are one. */
 function inOrder(events) {
   const isNewestFirst = events.length > 1 && events.every((event, i) => i === 0 || event.us <= events[i - 1].us);
   const ordered = (isNewestFirst ? events.reverse() : events).sort((a, b) => a.us - b.us);

@@ -5,8 +5,9 @@
  * network into a cache of their own, the mark of completeness comes last, and only a cache with the mark
  * answers. So there is no time at which half a set, or a mixture of two versions, is in use.
  *
- * The page asks `{ save: { folders, withRuntime } }` with the folders where it looks for a bundle, and gets `{ saved, isNew, reason }`: whether it works
- * offline now, and whether a version other than the running one lies ready for the next start.
+ * The page asks `{ save: { folders, withRuntime } }` with the folders where it looks for a bundle, and gets
+ * `{ saved, isNew, reason }`: whether it works offline now, and whether a version other than the running
+ * one lies ready for the next start.
  */
 
 const RUNTIME = [

@@ -25,9 +25,10 @@ function localTime({ at, utcOffsetMin }) {
  * place   where; null: anywhere.
  * shown   (behavior) => its name for people.
  *
- * Returns (behavior) => a sentence, made of the count that says most: of the earlier mornings, say, on
- * which anything was noted (here), of the times after the last behavior, or of all events. Of
- * h hits in n cases the largest h / (n + 2) says most, so that 1 of 1 does not beat 4 of 5.
+ * Returns (behavior, isLikely) => a sentence, made of the count that says most: of the earlier mornings,
+ * say, on which anything was noted (here), of the times after the last behavior, or of all events. Of
+ * h hits in n cases the largest h / (n + 2) says most, so that 1 of 1 does not beat 4 of 5. An unlikely
+ * behavior gets the count of all events: what speaks for it would mislead.
  */
 export function reasons(past, moment, place, shown) {
   const counted = past.filter(({ behavior }) => behavior !== null);
@@ -46,14 +47,15 @@ export function reasons(past, moment, place, shown) {
     }
     if (i > 0 && counted[i - 1].behavior === last) after.push(event.behavior);
   });
-  return (behavior) => {
+  return (behavior, isLikely = true) => {
     const onDays = (days) => [...days.values()].filter((seen) => seen.has(behavior)).length;
     const times = (behaviors) => behaviors.filter((other) => other === behavior).length;
-    const cases = [
+    const special = [
       ...(place === null ? [] : [[onDays(here), here.size, `${now.part}s here`]]),
       [onDays(anywhere), anywhere.size, `${now.part}s`],
       ...(last === undefined ? [] : [[times(after), after.length, `times after ${shown(last)}`]]),
     ].filter(([hits, of]) => hits > 0 && of >= FEW);
+    const cases = isLikely ? special : [];
     const all = times(counted.map((event) => event.behavior));
     if (all > 0) cases.push([all, counted.length, counted.length === 1 ? "event" : "events"]);
     if (cases.length === 0) return "not in your history yet";

@@ -41,7 +41,7 @@ export function sampleLog(until) {
       const when = new Date(day.getFullYear(), day.getMonth(), day.getDate(), 0, minutes);
       if (when >= until) continue;
       const at = Math.floor(when.getTime() / 1000);
-      events.push({ event, location: isWeekend && location === "work" ? "home" : location, at, utcOffsetMin: -when.getTimezoneOffset() });
+      events.push({ event, location, at, utcOffsetMin: -when.getTimezoneOffset() });
     }
   }
   return events.sort((a, b) => a.at - b.at);

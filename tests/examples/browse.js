@@ -121,6 +121,19 @@ if (golden) {
   }, golden);
   report.golden.seconds = Math.round(performance.now() - started) / 1000;
 }
+// Two users at the same time get what each gets alone.
+report.together = await page.evaluate(async () => {
+  const { Predictor } = await import("./node_modules/edgebehave/index.js");
+  const users = ["ab", "ba"].map((names) => {
+    const predictor = new Predictor(globalThis.edgebehave.bundle);
+    for (let i = 0; i < 30; i += 1) predictor.observe(names[i % 2], { at: 1_772_438_400 + 600 * i });
+    return predictor;
+  });
+  const answer = (predictor) => predictor.predict({ k: 3, at: 1_772_460_000 });
+  const together = await Promise.all([0, 1, 0, 1].map((user) => answer(users[user])));
+  const alone = [await answer(users[0]), await answer(users[1])];
+  return [0, 1, 0, 1].every((user, i) => JSON.stringify(together[i]) === JSON.stringify(alone[user]));
+});
 report.runtime = `Chromium ${browser.version()}`;
 await page.emulateMedia({ colorScheme: "dark" });
 await picture("dark");

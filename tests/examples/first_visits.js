@@ -47,7 +47,10 @@ async function serve(whenSaving = {}) {
 
 const browser = await chromium.launch({
   executablePath,
-  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"],
+  args: [
+    ...["--no-sandbox", "--disable-gpu", "--no-first-run"],
+    ...["--disable-background-networking", "--disable-component-update"],
+  ],
 });
 
 /** Visit, and do something once the page says how it stands with the network. */

@@ -19,7 +19,10 @@ const [logs, folder] = where < 0 ? [rest, null] : [rest.slice(0, where), rest[wh
 
 const browser = await chromium.launch({
   executablePath,
-  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"],
+  args: [
+    ...["--no-sandbox", "--disable-gpu", "--no-first-run"],
+    ...["--disable-background-networking", "--disable-component-update"],
+  ],
 });
 const context = await browser.newContext({ viewport: { width: 390, height: 844 } });
 context.setDefaultTimeout(120_000); // of a busy machine
@@ -96,7 +99,8 @@ const check = async (state) => {
   const { violations, passes } = await page.evaluate(() => globalThis.axe.run(document));
   report.checked[state] = passes.length;
   for (const { id, impact, nodes } of violations) {
-    report.faults.push({ state, id, impact, nodes: nodes.map(({ target, failureSummary }) => `${target}: ${failureSummary}`) });
+    const where = nodes.map(({ target, failureSummary }) => `${target}: ${failureSummary}`);
+    report.faults.push({ state, id, impact, where });
   }
 };
 for (const colorScheme of ["light", "dark"]) {

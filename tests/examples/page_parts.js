@@ -1,7 +1,7 @@
 /**
  * Parts of the page without a browser; JSON on stdout.
  *
- *     node page_parts.js read FILE [COLUMNS]     { user: [[event, location, at, utcOffsetMin], ...] } and what was left out
+ *     node page_parts.js read FILE [COLUMNS]     the events of each user, and what was left out
  *     node page_parts.js names NAME...           their display names
  *     node page_parts.js leader BEHAVIOR...      of each moment the first three of every predictor and of the leader
  *     node page_parts.js why PAST MOMENT PLACE BEHAVIOR...
@@ -45,7 +45,7 @@ const parts = {
   },
   why(past, moment, place, ...behaviors) {
     const why = reasons(JSON.parse(past), JSON.parse(moment), place || null, (behavior) => behavior.toUpperCase());
-    return behaviors.map(why);
+    return behaviors.map((behavior) => [why(behavior), why(behavior, false)]);
   },
   sample() {
     return sampleLog(new Date(2026, 2, 30, 12));

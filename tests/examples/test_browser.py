@@ -74,6 +74,10 @@ def test_golden_vectors_have_the_same_answers(seen):
     assert golden["largestDifference"] < 1e-4
 
 
+def test_two_users_at_once_get_what_each_gets_alone(seen):
+    assert seen["together"]
+
+
 def test_taps_become_predictions(seen):
     tapped, (first, second) = seen["tapped"], seen["buttons"][:2]
     assert tapped["count"] == "7 events"
