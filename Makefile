@@ -7,7 +7,7 @@ OVERLAY := $(VENV)-transformers5
 SPARK := $(VENV)-spark
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test docs coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
+.PHONY: demo test docs release coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -20,6 +20,14 @@ test: $(READY)  ## lint, types and tests
 
 docs: $(READY)  ## the pages as a site in build/site; a broken link or name ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+release: $(READY)  ## wheel and sources, npm package and pages in release/; VERSION=1.2.3 must be the version of the project
+	test -z "$(VERSION)" || grep -qx 'version = "$(VERSION)"' pyproject.toml
+	$(BIN)/pytest tests/test_releases.py
+	rm -rf release && mkdir -p release/npm
+	$(BIN)/python -m build --outdir release/python
+	cd clients/npm && npm pack --pack-destination ../../release/npm
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir release/docs
 
 coverage: $(READY)  ## branch coverage of the runtime by its own tests; fails below the figure in pyproject.toml
 	$(BIN)/coverage run -m pytest tests/edgebehave tests/research/test_damage_and_devices.py \
@@ -81,5 +89,5 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build
+	rm -rf $(VENV) $(VENV)-peers $(LOWEST) $(OVERLAY) $(SPARK) runs dist build release
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,12 +51,27 @@ def node(installed):
 
 
 @pytest.fixture(scope="session")
-def universal_golden(tmp_path_factory):
-    """A file of golden histories for the universal bundle of the package."""
+def golden_and_runs(tmp_path_factory):
+    """A file of golden histories for the universal bundle of the package, and the runs of its graph for them."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("edgebehave_train.simulator.random_worlds")
     from make_golden_histories import write_golden_histories
+    from recorded_runs import recorded_runs
 
+    from edgebehave.bundles.universal_bundle import shipped_bundle
+
+    shipped_bundle()  # opened before its runs are recorded
     file = tmp_path_factory.mktemp("golden") / "universal.jsonl.gz"
-    write_golden_histories(file)
-    return file
+    with recorded_runs() as runs:
+        kept = write_golden_histories(file, mark=lambda: len(runs))
+    return file, [run for begin, end in kept for run in runs[begin:end]]
+
+
+@pytest.fixture(scope="session")
+def universal_golden(golden_and_runs):
+    return golden_and_runs[0]
+
+
+@pytest.fixture(scope="session")
+def universal_runs(golden_and_runs):
+    return golden_and_runs[1]

@@ -1,6 +1,6 @@
 """Golden histories for the universal bundle of the package: what a client in another language must answer.
 
-    python tests/examples/make_golden_histories.py runs/golden.jsonl.gz
+    python tests/clients/make_golden_histories.py runs/golden.jsonl.gz
     node examples/node/check_golden.js edgebehave/universal_bundle runs/golden.jsonl.gz
 
 The file is not kept: the seed and this script make it. Half of the histories are random worlds (routines, chains,
@@ -13,6 +13,7 @@ import argparse
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -66,16 +67,23 @@ def history(rng: np.random.Generator) -> dict | None:
     return {**values, "at": asked, "at_utc_offset_min": offset, "expected": expected}
 
 
-def write_golden_histories(out: Path, num_histories: int = NUM_HISTORIES) -> None:
-    """Write a file for check_golden.js."""
+def write_golden_histories(
+    out: Path, num_histories: int = NUM_HISTORIES, mark: Callable[[], int] = lambda: 0
+) -> list[tuple[int, int]]:
+    """Write a file for check_golden.js. Returns what `mark` gave before and after each of the histories was drawn."""
     manifest = hashlib.sha256((SHIPPED / "manifest.json").read_bytes()).hexdigest()
     names, places = [f"name {name}" for name in range(_NAMES)], [None, *(f"place {p}" for p in range(1, _PLACES))]
-    drawn = (history(np.random.default_rng([SEED, number])) for number in count())
-    lines = (line for line in drawn if line is not None)
+    marks: list[tuple[int, int]] = []
     with gzip.open(out, "wt", encoding="utf-8") as file:
         file.write(json.dumps({"manifest": manifest, "events": names, "locations": places}) + "\n")
-        for _ in range(num_histories):
-            file.write(json.dumps(next(lines)) + "\n")
+        for number in count():
+            before = mark()
+            line = history(np.random.default_rng([SEED, number]))
+            if line is not None:
+                file.write(json.dumps(line) + "\n")
+                marks.append((before, mark()))
+            if len(marks) == num_histories:
+                return marks
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from edgebehave_train.extensions import BASELINE_GROUP, LOG_READER_GROUP, METRIC
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "research/README.md", "examples/README.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
+    *(ROOT / name / "README.md" for name in ("research", "examples", "clients/npm")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 PACKAGES = {
@@ -18,7 +19,7 @@ PACKAGES = {
     "edgebehave_export": ROOT / "export",
     "edgebehave_cli": ROOT / "cli",
 }
-FOLDERS = ("edgebehave", "train", "export", "cli", "research", "examples", "tests", "docs")
+FOLDERS = ("edgebehave", "train", "export", "cli", "research", "clients", "examples", "tests", "docs")
 NO_LONGER_THERE = {
     "history_graph.py": "a decision names the module that history_rows.py replaced",
     "llama_block.py": "a decision names the module that research/llama_blocks.py replaced",

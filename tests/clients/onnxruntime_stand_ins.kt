@@ -1,4 +1,4 @@
-// Declarations of what examples/kotlin takes from Android and ONNX Runtime, to compile it without them.
+// Declarations of what clients/kotlin takes from ONNX Runtime, to compile it without it.
 
 @file:Suppress("UNUSED_PARAMETER", "unused")
 
