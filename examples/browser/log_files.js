@@ -14,6 +14,7 @@ import { breathe } from "./asked_before_told.js";
 const MAX_BYTES = 256 * 2 ** 20; // more does not fit into one text
 const EARLIEST_US = 631152000e6; // 1990
 const LATEST_US = 4102444800e6; // 2100
+const Y2001_US = 978307200e6; // numbers that are unix times before it are Apple's more often
 const MAX_OFFSET_MIN = 840;
 const NO_NAME = "<unknown>"; // stands for no name in a vocabulary
 const MAX_QUOTED = 2 ** 20; // characters; a longer cell has a quote that was never closed
@@ -79,10 +80,20 @@ async function textOf(file) {
     });
     if (content.size > MAX_BYTES) throw new LogError(`${file.name} holds more than 256 MiB`);
   }
-  const encoding = isAt(0xff, 0xfe) ? "utf-16le" : isAt(0xfe, 0xff) ? "utf-16be" : "utf-8";
-  const text = new TextDecoder(encoding).decode(await content.arrayBuffer());
+  const bytes = new Uint8Array(await content.arrayBuffer());
+  const text = decoded(bytes);
+  if (text === null) refuse("neither UTF-8 nor UTF-16; save it as UTF-8");
   if (text.slice(0, 1000).includes("\0")) throw new LogError(`${file.name} is no text`);
   return text;
+}
+
+function decoded(bytes) {
+  const encoding = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.subarray(0, 2).join()] ?? "utf-8";
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    return null;
+  }
 }
 
 function jsonOf(name, text) {
@@ -370,6 +381,12 @@ function timeReader(cells, column, name) {
     );
   }
   if (kind in TO_US) {
+    if (cells.every((cell) => unitOf(cell.trim()) === null || Number(cell) * TO_US[kind] < Y2001_US)) {
+      throw new LogError(
+        `times of the column "${column}" of ${name} are unix times before 2001 or Apple's; ` +
+          '"edgebehave demo" tells them apart',
+      );
+    }
     return (cell) => (unitOf(cell.trim()) === kind ? { us: Math.trunc(Number(cell) * TO_US[kind]) } : null);
   }
   return (cell) => {

@@ -171,6 +171,8 @@ REFUSED = {
     b"PAR1....": "is Parquet",
     b"\x1f\x8b\x08 not gzip": "is damaged",
     b"a\x00\x01\x02b,c\n1,2": "is no text",
+    "time,event\n1774747800,caf\u00e9\n".encode("latin-1"): "save it as UTF-8",
+    b"time,event\n794188800,x\n": "or Apple's",
     b"<!DOCTYPE html><html>": "choose JSON",
     b'{"a": ': "no readable JSON",
     b'{"a": 1}': "JSON of an unknown kind",
