@@ -261,6 +261,8 @@ def test_reasons_are_counts_of_the_past(part):
         return part("why", json.dumps(past), json.dumps(moment), "", behavior)[0][0]
 
     assert why(past, moment, "coffee") == "4 of 5 mornings"
+    at_nine = _at(5, 9.4, "") | {"utcOffsetMin": 0}
+    assert why([*past[:2], *past], at_nine, "news") == "6 of 6 events around 09:24"
     assert why(past, _at(5, 22, "") | {"utcOffsetMin": 0}, "sleep") == "5 of 5 nights"
     assert why(past[:1], moment, "coffee") == "1 of 1 event"
     assert why([], moment, "coffee") == "not in your history yet"
