@@ -51,7 +51,7 @@ class Page {
   #predictor;
   #hits = null; // an AskedBeforeTold over the whole history; null while it is counted
   #counting = new AbortController();
-  #telling = Promise.resolve();
+  #changing = Promise.resolve();
   #isDrawing = false;
   #isStale = false;
 
@@ -73,10 +73,16 @@ class Page {
     return this.show();
   }
 
+  /** Changes of the history happen one after the other. */
+  #change(action) {
+    const changed = this.#changing.then(action);
+    this.#changing = changed.catch(() => {}); // one failure is not that of the next
+    return changed;
+  }
+
   /** Note that an event happens now. */
   tell(event) {
-    if (event === "") return this.#telling;
-    this.#telling = this.#telling.then(async () => {
+    return this.#change(async () => {
       const now = Math.floor(Date.now() / 1000);
       const last = this.#events.at(-1)?.at ?? 0;
       // Two taps within a second are events a second apart, in their order.
@@ -91,22 +97,25 @@ class Page {
       this.#addButton(event);
       await this.show();
     });
-    return this.#telling;
   }
 
   /** Take back the last event. */
-  async undo() {
-    const { events, count } = this.#predictor.history;
-    if (events.length > 0) await this.#replace({ events: events.slice(0, -1), count: count - 1 });
+  undo() {
+    return this.#change(async () => {
+      const { events, count } = this.#predictor.history;
+      if (events.length > 0) await this.#replace({ events: events.slice(0, -1), count: count - 1 });
+    });
   }
 
   async forget() {
     const number = this.#predictor.history.count;
     const what = number === 1 ? "the one event" : `all ${counted(number, "event")}`;
     if (!(await ask(`Forget ${what}? They cannot be brought back.`, "Forget"))) return;
-    this.#predictor = new Predictor(this.#bundle);
-    await this.#store.forget();
-    await this.#begin();
+    await this.#change(async () => {
+      this.#predictor = new Predictor(this.#bundle);
+      await this.#store.forget();
+      await this.#begin();
+    });
     $("next-title").focus({ preventScroll: true }); // the button that was pressed is gone
   }
 
@@ -115,7 +124,7 @@ class Page {
     const { count } = this.#predictor.history;
     const question = `Replace your ${counted(count, "event")} by those of the log? They cannot be brought back.`;
     if (count > 0 && !(await ask(question, "Replace"))) return false;
-    await this.#replace({ events, count: events.length });
+    await this.#change(() => this.#replace({ events, count: events.length }));
     return true;
   }
 
@@ -339,7 +348,8 @@ async function main() {
   $("model").textContent = titleOf(bundle);
   $("other").onsubmit = (submitted) => {
     submitted.preventDefault();
-    page.tell($("name").value.trim());
+    const event = $("name").value.trim();
+    if (event !== "") page.tell(event);
     $("name").value = "";
   };
   $("undo").onclick = () => page.undo();

@@ -3,7 +3,7 @@
  *
  * A set is the page, the runtime, or a bundle. Each is saved as one: all of its files come from the
  * network into a cache of their own, the mark of completeness comes last, and only a cache with the mark
- * answers. So there is no time at which half a set, or a mixture of two versions, is in use.
+ * answers. So there is no time at which half a set, or a mixture of two versions of it, is in use.
  *
  * The page asks `{ save: { folders, withRuntime } }` with the folders where it looks for a bundle, and gets
  * `{ saved, isNew, reason }`: whether it works offline now, and whether a version other than the running
@@ -55,7 +55,8 @@ function save(wanted) {
 }
 
 async function saveAll({ folders, withRuntime }) {
-  const sets = [["page", filesOfPage], ...folders.map((folder) => [`bundle ${folder}`, () => filesOfBundle(folder)])];
+  const bundles = folders.map((folder) => [`bundle ${encodeURIComponent(folder)}`, () => filesOfBundle(folder)]);
+  const sets = [["page", filesOfPage], ...bundles];
   if (withRuntime) sets.push(["runtime", async () => RUNTIME]);
   let isNew = false;
   for (const [set, files] of sets) isNew = (await saveSet(set, files)) || isNew;
