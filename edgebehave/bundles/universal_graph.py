@@ -47,6 +47,7 @@ class UniversalGraph(threading.local):
         num_past, num_names = past_4n.shape[1], len(last)
         if num_past + 1 != self._history.shape[1]:
             self._history = self._history_room[: 4 * (num_past + 1)].reshape(4, num_past + 1)
+            self._history[:2, -1] = 0  # the question has no name and no location
             self._graph.bind("history", self._history)
         if num_names + 1 != len(self._probs):
             self._last, self._probs = self._last_room[:num_names], self._probs_room[: num_names + 1]

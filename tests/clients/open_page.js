@@ -1,14 +1,14 @@
 /**
- * Call `check()` of a page; JSON on stdout is its answer.
+ * Call functions of a page; JSON on stdout holds their answers.
  *
- *     node open_page.js CHROMIUM URL
+ *     node open_page.js CHROMIUM URL FUNCTION...
  */
 
 import { createRequire } from "node:module";
 
 const require = createRequire(new URL("../../examples/browser/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
-const [executablePath, url] = process.argv.slice(2);
+const [executablePath, url, ...names] = process.argv.slice(2);
 
 const browser = await chromium.launch({
   executablePath,
@@ -17,6 +17,8 @@ const browser = await chromium.launch({
 const page = await browser.newPage();
 page.on("pageerror", (error) => console.error(error));
 await page.goto(url);
-await page.waitForFunction(() => "check" in globalThis);
-console.log(JSON.stringify(await page.evaluate(() => globalThis.check())));
+await page.waitForFunction((name) => name in globalThis, names[0]);
+const answers = {};
+for (const name of names) answers[name] = await page.evaluate((called) => globalThis[called](), name);
+console.log(JSON.stringify(answers));
 await browser.close();

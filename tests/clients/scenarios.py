@@ -1,5 +1,6 @@
 """Lives of a user, told to the SDK and, as steps, to a client, with the answers that the SDK gave."""
 
+import functools
 import hashlib
 import json
 import random
@@ -13,12 +14,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from recorded_runs import recorded_runs
 
-from edgebehave import MemoryHistory, Predictor, predictor
+from edgebehave import MemoryHistory, Prediction, Predictor, predictor
 from edgebehave.answers.question import habits_alone
-from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.bundle import Bundle, open_bundle
 from edgebehave.bundles.manifest import digested_manifest
-from edgebehave.bundles.universal_bundle import SHIPPED
+from edgebehave.bundles.universal_bundle import SHIPPED, UniversalBundle, shipped_bundle
 
 TINY = Path(__file__).parents[1] / "edgebehave" / "tiny_bundle"
 START_S = 1_767_268_800
@@ -26,11 +28,17 @@ USER = "ada"
 NUM_GAPS = 600
 
 
+@functools.cache
+def opened(bundle: Path) -> Bundle | UniversalBundle:
+    return open_bundle(bundle)
+
+
 class Scenario:
     """Calls of the SDK that are also written down as steps for a client; see play.js and Replay.kt.
 
     steps     [[name of a method or property, ...arguments], ...]
     expected  answers of the steps that have one.
+    runs      of graphs, see recorded_runs.py.
     """
 
     def __init__(
@@ -39,13 +47,15 @@ class Scenario:
         self.bundle, self.options = bundle, options
         foreign = "universal" if universal else "bundle"
         self.universal = SHIPPED if universal else None
-        self.sdk = (
-            Predictor.load(bundle, history=history, max_ahead=None, foreign=foreign)
-            if bundle
-            else Predictor(history=history, max_ahead=None, model="habits")
-        )
+        model = {} if bundle else {"model": "habits"}
+        given = {"max_ahead": None, "foreign": foreign, **model}
+        self._predictor = functools.partial(Predictor, bundle and opened(bundle), **given)
+        self.sdk = self._predictor(history=history)
         self.steps: list[list[Any]] = []
         self.expected: list[Any] = []
+        self.runs: list[bytes] = []
+        if universal:
+            shipped_bundle()  # opened before its runs are recorded
 
     def for_client(self) -> dict[str, Any]:
         folders = {"bundle": self.bundle, "universal": self.universal}
@@ -62,15 +72,19 @@ class Scenario:
         given = {names.get(name, name): value for name, value in asked.items()}
         if "within" in given:
             given["within"] = timedelta(seconds=given["within"])
-        self._asked("predict", self.sdk.predict(USER, at=at, utc_offset_min=offset, **given), at, offset, asked)
+        with recorded_runs() as runs:
+            answer = self.sdk.predict(USER, at=at, utc_offset_min=offset, **given)
+        self._asked("predict", answer, runs, {"at": at, "utcOffsetMin": offset, **asked})
 
     def prediction_set(self, at: int | None, offset: int = 0, coverage: float = 0.9) -> None:
-        answer = self.sdk.prediction_set(USER, coverage, at=at, utc_offset_min=offset)
-        self._asked("predictionSet", answer, at, offset, {"coverage": coverage})
+        with recorded_runs() as runs:
+            answer = self.sdk.prediction_set(USER, coverage, at=at, utc_offset_min=offset)
+        self._asked("predictionSet", answer, runs, {"at": at, "utcOffsetMin": offset, "coverage": coverage})
 
-    def _asked(self, step: str, answer: Any, at: int | None, offset: int, asked: dict[str, Any]) -> None:
+    def _asked(self, step: str, answer: list[Prediction], runs: list[bytes], asked: dict[str, Any]) -> None:
         self.expected.append([list(one) for one in answer])
-        self.steps += [[step, {"at": at, "utcOffsetMin": offset, **asked}], ["wait"]]
+        self.runs += runs
+        self.steps += [[step, asked], ["wait"]]
 
     def forget_event(self, event: str | None = None, **match: Any) -> None:
         self.expected.append(self.sdk.forget_event(USER, event, **match))
@@ -89,11 +103,18 @@ class Scenario:
         self.sdk.import_user(USER, text)
         self.steps.append(["importUser", text])
 
+    def renew(self) -> None:
+        """Let a new predictor of the SDK go on with the history; the client sees nothing of it."""
+        text = self.sdk.export_user(USER)
+        self.sdk = self._predictor()
+        self.sdk.import_user(USER, text)
+
     def known_share(self) -> None:
         self.expected.append(self.sdk.known_share(USER))
         self.steps.append(["knownShare"])
 
     def restore(self) -> None:
+        self.renew()
         self.steps.append(["restore"])
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorded_runs import recorded_runs
-from scenarios import SCENARIOS, START_S, TINY, USER, Scenario, assert_answers
+from scenarios import SCENARIOS, START_S, TINY, Scenario, assert_answers
 
 from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.universal_bundle import SHIPPED
@@ -66,15 +65,12 @@ def inputs_of(graph):
     return [given.name for given in session.get_inputs()]
 
 
+@pytest.mark.filterwarnings("ignore:the vocabulary of the bundle:RuntimeWarning")
 @pytest.mark.timeout(900)
 def test_it_compiles_and_answers_what_the_sdk_answers(replay, tmp_path):
-    lives = {}
-    with recorded_runs() as runs:
-        for number, (name, scenario) in enumerate(SCENARIOS.items()):
-            lives[name] = scenario(tmp_path / str(number))
-    answers = replay([life.for_client() for life in lives.values()], runs)
-    for (name, life), answer in zip(lives.items(), answers, strict=True):
-        print(name)
+    lives = [scenario(tmp_path / str(number)) for number, scenario in enumerate(SCENARIOS.values())]
+    answers = replay([life.for_client() for life in lives], [run for life in lives for run in life.runs])
+    for life, answer in zip(lives, answers, strict=True):
         assert_answers(answer, life.expected)
 
 
@@ -93,22 +89,19 @@ def golden_life(rng, words):
 
 @pytest.mark.timeout(900)
 def test_tensors_equal_those_of_the_sdk_to_the_bit_on_a_thousand_histories(replay):
-    """Of a bundle with a vocabulary; the SDK reads its own export, so that it numbers names anew, too."""
+    """Of a bundle with a vocabulary; the SDK reads its own export, so that it too numbers names in the order of use."""
     words = Bundle.open(TINY / "web").vocabulary
-    lives, all_runs = [], []
+    lives = []
     for number in range(NUM_HISTORIES):
         rng = np.random.default_rng([7, number])
         life, at = golden_life(rng, words)
-        text = life.sdk.export_user(USER)
-        life.sdk.forget(USER)
-        life.sdk.import_user(USER, text)
+        life.renew()
         asked = at + int(rng.exponential(20_000)) if rng.random() < 0.8 else None
-        with recorded_runs() as runs:
-            life.predict(asked, tail=float(rng.integers(0, 2)))
+        life.predict(asked, tail=float(rng.integers(0, 2)))
         lives.append(life)
-        all_runs += runs
-    answers = replay([life.for_client() | {"strict": True} for life in lives], all_runs)
-    assert len(all_runs) > NUM_HISTORIES
+    runs = [run for life in lives for run in life.runs]
+    assert len(runs) > NUM_HISTORIES
+    answers = replay([life.for_client() | {"strict": True} for life in lives], runs)
     for life, answer in zip(lives, answers, strict=True):
         assert_answers(answer, life.expected)
 

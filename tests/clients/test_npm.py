@@ -56,26 +56,47 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.timeout(1500)  # half a minute on an idle core
-def test_and_in_chromium(installed, universal_golden):
+@pytest.fixture
+def call(installed):
+    """call(*functions of page.html) -> {function: answer}, in Chromium."""
     chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if chromium is None:
         pytest.skip("Chromium is not installed")
-    shutil.copy(universal_golden, installed / "golden.jsonl.gz")
     shutil.copy(HERE / "page.html", installed)
     handler = functools.partial(_Quiet, directory=str(installed))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        page = f"http://127.0.0.1:{server.server_port}/page.html"
-        command = ["node", HERE / "open_page.js", chromium, page]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+        def run(*functions):
+            page = f"http://127.0.0.1:{server.server_port}/page.html"
+            command = ["node", HERE / "open_page.js", chromium, page, *functions]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        yield run
         server.shutdown()
         thread.join()
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+
+
+@pytest.mark.timeout(1500)  # half a minute on an idle core
+def test_and_in_chromium(call, installed, universal_golden):
+    shutil.copy(universal_golden, installed / "golden.jsonl.gz")
+    report = call("golden")["golden"]
     assert report["histories"] == report["sameTop1"] == 1000, report["wrong"][:3]
     assert report["largestDifference"] < 1e-3
+
+
+def test_a_stored_history_is_that_of_the_predictor(call):
+    seen = call("stored", "upgraded")
+    stored, retained = seen["stored"]["stored"], seen["stored"]["retained"]
+    assert stored == retained
+    assert len(stored["events"]) < 512 < stored["count"] == 541
+    old = seen["upgraded"]["read"]
+    assert [event["at"] - START_S for event in old["events"]] == [2, 3]
+    assert old["count"] == 3
+    assert seen["upgraded"]["forgotten"] == {"events": [], "count": 0}
 
 
 def test_the_types_fit_an_app(installed):

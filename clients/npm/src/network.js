@@ -2,6 +2,7 @@
 
 // L layers, D width, C cached events
 
+import { locationIds } from "./question.js";
 import { floats, int64s } from "./tensors.js";
 
 export class Network {
@@ -34,12 +35,14 @@ export class Network {
     }
     let { numSeen, hidden, cache } = state;
     const numRows = 2 * shape.num_layers;
+    const locations = locationIds(events, vocabulary);
     for (; numSeen < count; numSeen += 1) {
-      const { event, location, at, utcOffsetMin } = events[events.length - (count - numSeen)];
+      const number = events.length - (count - numSeen);
+      const { event, at, utcOffsetMin } = events[number];
       const numCached = cache.length / (numRows * shape.width);
       const outputs = await observe.run({
         event: int64s(ort, [vocabulary.eventId(event)]),
-        location: int64s(ort, [vocabulary.locationId(location)]),
+        location: int64s(ort, [locations[number]]),
         time_s: int64s(ort, [at]),
         utc_offset_min: int64s(ort, [utcOffsetMin]),
         position: int64s(ort, [numSeen], []),

@@ -28,17 +28,21 @@ final class Network {
     var now = State(changes: question.changes, origin: origin, numSeen: origin)
     if let state, state.changes == question.changes, reaches(state, origin, count) { now = state }
     state = nil  // until it has advanced
-    while now.numSeen < count { try step(&now, events[events.count - (count - now.numSeen)]) }
+    let locations = locationIds(events, bundle.vocabulary)
+    while now.numSeen < count {
+      let number = events.count - (count - now.numSeen)
+      try step(&now, events[number], locations[number])
+    }
     state = now
     return .floats(now.hidden, [1, now.hidden.count])
   }
 
-  private func step(_ now: inout State, _ one: Event) throws {
+  private func step(_ now: inout State, _ one: Event, _ location: Int) throws {
     let (numRows, width) = (2 * bundle["num_layers"], bundle["width"])
     let numCached = now.cache.count / (numRows * width)
     let inputs: [String: Tensor] = [
       "event": .long(bundle.vocabulary.eventId(one.event)),
-      "location": .long(bundle.vocabulary.locationId(one.location)),
+      "location": .long(location),
       "time_s": .long(one.at),
       "utc_offset_min": .long(one.utcOffsetMin),
       "position": .longs([now.numSeen], []),

@@ -13,6 +13,18 @@ struct PastBehavior {
   let moment: Moment
 }
 
+/// Ids of the locations of events; the user's own have ids beyond the vocabulary in the order of their first use.
+func locationIds(_ events: [Event], _ vocabulary: Vocabulary) -> [Int] {
+  var own: [ExactName: Int] = [:]
+  return events.map { one in
+    let id = vocabulary.locationId(one.location)
+    guard let location = one.location, id == unknown else { return id }
+    let number = own[ExactName(location)] ?? vocabulary.locations.count + own.count
+    own[ExactName(location)] = number
+    return number
+  }
+}
+
 /// The behaviors that habit kernels look back on, and the names of the candidates with the ids 1, 2, ...
 struct Past {
   let behaviors: [PastBehavior]
@@ -28,21 +40,12 @@ struct Past {
 
   /// The past of some events for a vocabulary of V behaviors.
   ///
-  /// Behaviors of the user's own have the ids V..V+U-1, the most recently used first; 0: no slot left. Locations of the
-  /// user's own have ids beyond the vocabulary in the order of their first use: only their identity matters.
+  /// Behaviors of the user's own have the ids V..V+U-1, the most recently used first; 0: no slot left.
   ///
   /// numEvents: events that the kernels look back on; numSpare: U.
   init(_ events: [Event], _ vocabulary: Vocabulary, numEvents: Int, numSpare: Int) throws {
     let numKnown = vocabulary.behaviors.count
-    var ownLocations: [ExactName: Int] = [:]
-    let locations = events.map { one -> Int in
-      let id = vocabulary.locationId(one.location)
-      guard let location = one.location, id == unknown else { return id }
-      let next = vocabulary.locations.count + ownLocations.count
-      let own = ownLocations[ExactName(location)] ?? next
-      ownLocations[ExactName(location)] = own
-      return own
-    }
+    let locations = locationIds(events, vocabulary)
     var slots: [ExactName: Int] = [:]
     var own: [String] = []
     var past: [PastBehavior] = []

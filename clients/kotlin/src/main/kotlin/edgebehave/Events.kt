@@ -45,7 +45,7 @@ internal class UserHistory(private val retention: Retention) {
     /** Begin with events that another history retained. */
     fun put(history: History) {
         for (event in history.events) add(event, mayRepeat = true)
-        count = history.count
+        count = maxOf(history.count, history.events.size.toLong())
     }
 
     /** Add an event at its place in time. Returns whether it is new: the same event twice counts once. */

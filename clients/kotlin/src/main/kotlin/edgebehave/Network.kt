@@ -33,18 +33,22 @@ internal class Network(private val bundle: Bundle) {
         var now = state?.takeIf { it.changes == changes && reaches(it, origin, count) }
             ?: State(changes, origin, origin, FloatArray(0), FloatArray(0))
         state = null // until it has advanced
-        while (now.numSeen < count) now = step(now, events[events.size - (count - now.numSeen).toInt()])
+        val locations = locationIds(events, bundle.vocabulary)
+        while (now.numSeen < count) {
+            val number = events.size - (count - now.numSeen).toInt()
+            now = step(now, events[number], locations[number])
+        }
         state = now
         return Floats(now.hidden, longArrayOf(1, now.hidden.size.toLong()))
     }
 
-    private fun step(now: State, one: Event): State {
+    private fun step(now: State, one: Event, location: Long): State {
         val (numRows, width) = 2 * bundle["num_layers"] to bundle["width"]
         val numCached = now.cache.size / (numRows * width)
         val cacheShape = listOf(numRows, numCached, bundle["num_heads"], bundle["head_width"])
         val inputs = mapOf(
             "event" to long(bundle.vocabulary.eventId(one.event).toLong()),
-            "location" to long(bundle.vocabulary.locationId(one.location).toLong()),
+            "location" to long(location),
             "time_s" to long(one.at),
             "utc_offset_min" to long(one.utcOffsetMin.toLong()),
             "position" to Longs(longArrayOf(now.numSeen), LongArray(0)),

@@ -27,25 +27,29 @@ internal class Past(val behaviors: List<PastBehavior>, val names: List<String>) 
     }
 }
 
+/** Ids of the locations of events; the user's own have ids beyond the vocabulary in the order of their first use. */
+internal fun locationIds(events: List<Event>, vocabulary: Vocabulary): List<Long> {
+    val own = HashMap<String, Long>()
+    return events.map { (_, location) ->
+        val id = vocabulary.locationId(location)
+        if (location == null || id != UNKNOWN) {
+            id.toLong()
+        } else {
+            own.getOrPut(location) { (vocabulary.locations.size + own.size).toLong() }
+        }
+    }
+}
+
 /**
  * The past of some events for a [vocabulary] of V behaviors.
  *
- * Behaviors of the user's own have the ids V..V+U-1, the most recently used first; 0: no slot left. Locations of the
- * user's own have ids beyond the vocabulary in the order of their first use: only their identity matters.
+ * Behaviors of the user's own have the ids V..V+U-1, the most recently used first; 0: no slot left.
  *
  * [numEvents]  events that the kernels look back on. [numSpare]  U.
  */
 internal fun pastOf(events: List<Event>, vocabulary: Vocabulary, numEvents: Int, numSpare: Int): Past {
     val numKnown = vocabulary.behaviors.size
-    val ownLocations = HashMap<String, Long>()
-    val locations = events.map { (_, location) ->
-        val id = vocabulary.locationId(location)
-        if (location == null || id != UNKNOWN) {
-            id.toLong()
-        } else {
-            ownLocations.getOrPut(location) { (vocabulary.locations.size + ownLocations.size).toLong() }
-        }
-    }
+    val locations = locationIds(events, vocabulary)
     val slots = LinkedHashMap<String, Int>()
     val past = ArrayList<PastBehavior>()
     for (i in events.indices.reversed().take(max(0, numEvents))) {
