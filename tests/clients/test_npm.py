@@ -4,6 +4,7 @@ import csv
 import functools
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -99,6 +100,14 @@ def test_a_stored_history_is_that_of_the_predictor(call):
     assert seen["upgraded"]["forgotten"] == {"events": [], "count": 0}
 
 
+def test_the_lines_of_its_readme_run(node, tmp_path):
+    lines = re.search(r"```js\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "readme.js").write_text(lines)
+    done = node(tmp_path / "readme.js")
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"mail", "music"}
+
+
 def test_the_types_fit_an_app(installed):
     compiler = PACKAGE / "node_modules" / "typescript" / "bin" / "tsc"
     if not compiler.is_file():
@@ -157,6 +166,7 @@ def test_it_answers_what_the_sdk_answers(play, name, tmp_path):
     assert_answers(play(**life.for_client()), life.expected)
 
 
+@pytest.mark.filterwarnings("ignore:the vocabulary of the bundle:RuntimeWarning")
 def test_without_the_universal_bundle_the_bundle_answers_for_foreign_names(play):
     life = foreign_names().for_client()
     life["steps"] = [*life["steps"], ["predict", {"at": START_S + 100_000}]]

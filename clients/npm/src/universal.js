@@ -57,9 +57,9 @@ export class Universal {
     latest.forEach((row, i) => success.set(row, (numRows - latest.length + i) * shape.success_columns));
     const last = past.last(Math.max(0, end - shape.lookback), end);
     const outputs = await predict.run({
-      history: floats(ort, past.columns(begin, end, moment), [4, end - begin + 1]),
+      history: new ort.Tensor("float32", past.columns(begin, end, moment), [4, end - begin + 1]),
       last: int64s(ort, last),
-      success: floats(ort, success, [numRows, shape.success_columns]),
+      success: new ort.Tensor("float32", success, [numRows, shape.success_columns]),
       known: floats(ort, [moment === null ? 0 : 1]),
     });
     return { probs: outputs.probs.data, row: outputs.new_success.data, last };
@@ -69,12 +69,13 @@ export class Universal {
 /** Events as the graph reads them: names and locations are numbers in the order of their first use. */
 class Past {
   #names = []; // of number 1, 2, ...: the behavior, or null for a known event that is none of the behaviors
-  #rows = []; // [name, location, day, second]
+  #columns; // names, locations, days, seconds
 
   constructor(events, vocabulary) {
+    this.#columns = [0, 1, 2, 3].map(() => new Float32Array(events.length));
     const numbers = new Map();
     const places = new Map([[null, 0]]);
-    for (const { event, location, ...moment } of events) {
+    for (const [i, { event, location, ...moment }] of events.entries()) {
       const eventId = vocabulary.eventId(event);
       const behavior = eventId ? vocabulary.eventToBehavior[eventId] : vocabulary.behaviorId(event);
       const isInput = eventId !== UNKNOWN && behavior <= UNKNOWN;
@@ -85,33 +86,41 @@ class Past {
         this.#names.push(isInput ? null : name);
       }
       if (!places.has(location)) places.set(location, places.size);
-      this.#rows.push([numbers.get(key), places.get(location), ...dayAndSecond(moment)]);
+      const row = [numbers.get(key), places.get(location), ...dayAndSecond(moment)];
+      row.forEach((value, column) => (this.#columns[column][i] = value));
     }
   }
 
   get length() {
-    return this.#rows.length;
+    return this.#columns[0].length;
   }
 
   /** (4, end - begin + 1): the events, and the question: 0, 0, and its day and second, or those of the last event. */
   columns(begin, end, moment) {
-    const [day, second] = moment === null ? this.#rows[end - 1].slice(2) : dayAndSecond(moment);
-    const rows = [...this.#rows.slice(begin, end), [0, 0, day, second]];
-    return [0, 1, 2, 3].flatMap((column) => rows.map((row) => row[column]));
+    const last = this.#columns.map((column) => column[end - 1]);
+    const asked = [0, 0, ...(moment === null ? last.slice(2) : dayAndSecond(moment))];
+    const width = end - begin + 1;
+    const all = new Float32Array(4 * width);
+    this.#columns.forEach((column, row) => {
+      all.set(column.subarray(begin, end), row * width);
+      all[(row + 1) * width - 1] = asked[row];
+    });
+    return all;
   }
 
   /** Where each name of some events came last, -1 for the last event; the most recent first. */
   last(begin, end) {
+    const [names] = this.#columns;
     const seen = new Map();
     for (let i = end - 1; i >= begin; i -= 1) {
-      if (!seen.has(this.#rows[i][0])) seen.set(this.#rows[i][0], i - end);
+      if (!seen.has(names[i])) seen.set(names[i], i - end);
     }
     return [...seen.values()];
   }
 
   /** { names, probs } of the behaviors that came last there; events that are input only are never what is predicted. */
   behaviors(last, probs) {
-    const all = last.map((age) => this.#names[this.#rows[this.#rows.length + age][0] - 1]);
+    const all = last.map((age) => this.#names[this.#columns[0].at(age) - 1]);
     const inputs = all.reduce((sum, name, i) => (name === null ? sum + probs[i] : sum), 0);
     const kept = [...all.keys()].filter((i) => all[i] !== null);
     return { names: kept.map((i) => all[i]), probs: Float32Array.from(kept, (i) => probs[i] / (1 - inputs)) };

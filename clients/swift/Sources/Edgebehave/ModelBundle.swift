@@ -20,7 +20,7 @@ public struct Vocabulary {
   }
 
   /// Of universal bundles and of habits alone: every name is one of the user's own.
-  static let none = Vocabulary(
+  static let empty = Vocabulary(
     events: ["<unknown>"], locations: ["<unknown>"], behaviors: ["<unknown>"], eventToBehavior: [unknown])
 
   func eventId(_ name: String) -> Int { eventIds[ExactName(name)] ?? unknown }
@@ -82,7 +82,7 @@ public final class ModelBundle {
     isUniversal = manifest["kind"] as? String == "universal"
     predict = try open("predict.onnx")
     if isUniversal {
-      (vocabulary, classPriors, tailLogRatio, thresholds) = (.none, [], [], nil)
+      (vocabulary, classPriors, tailLogRatio, thresholds) = (.empty, [], [], nil)
       (observe, wait) = (nil, nil)
       return
     }

@@ -53,7 +53,7 @@ public final class Predictor {
       throw PredictorError("universal is a universal bundle beside a bundle with a vocabulary")
     }
     self.bundle = bundle
-    vocabulary = bundle?.vocabulary ?? .none
+    vocabulary = bundle?.vocabulary ?? .empty
     capacity = bundle?["history_events"] ?? historyEvents
     self.maxAheadS = maxAheadS
     network = isNamed ? Network(bundle!) : nil
@@ -86,7 +86,7 @@ public final class Predictor {
   }
 
   /// The retained events from which predictions are made.
-  private var latest: [Event] { kept.events.suffix(capacity) }
+  private var latest: [Event] { Array(kept.events.suffix(capacity)) }
 
   private func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
     lock.lock()
