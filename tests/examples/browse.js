@@ -35,19 +35,30 @@ page.on("request", (request) => {
 
 const seen = async (count) => {
   await page.waitForSelector(`body[data-shown="${count}"]`);
-  return page.evaluate(() => ({
-    model: document.getElementById("model").textContent,
-    latency: document.getElementById("latency").textContent,
-    count: document.getElementById("count").textContent,
-    history: [...document.querySelectorAll("#history .name")].map((item) => item.textContent),
-    predictions: [...document.querySelectorAll("#predictions .name")].map((item) => item.textContent),
-    shares: [...document.querySelectorAll("#predictions .share")].map((item) => item.textContent),
-  }));
+  return page.evaluate(() => {
+    const texts = (selector) => [...document.querySelectorAll(selector)].map((item) => item.textContent);
+    const text = (id) => document.getElementById(id).textContent;
+    return {
+      model: text("model"),
+      latency: text("latency"),
+      count: text("count"),
+      spoken: text("spoken"),
+      set: document.getElementById("set").hidden ? null : text("set"),
+      history: texts("#history .name"),
+      predictions: texts("#predictions .name"),
+      shares: texts("#predictions .share"),
+      why: texts("#predictions .why"),
+    };
+  });
 };
-/** A minute passes: the same event in the same second would count once. */
-let now = Date.now();
-const aMinutePasses = () => page.clock.setFixedTime((now += 60_000));
 const picture = (name) => folder && page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+
+/** The table of hits, once `number` events have been asked for. */
+const hits = async (number) => {
+  const isCounted = (text) => document.getElementById("hits-text").textContent.includes(`each of ${text} event`);
+  await page.waitForFunction(isCounted, number);
+  return page.locator("#hits-table tbody tr").evaluateAll((rows) => rows.map((row) => row.innerText.split(/\s*\t\s*/)));
+};
 
 const report = {};
 await page.goto(url);
@@ -55,29 +66,36 @@ report.first = await seen(0);
 await page.waitForSelector("body[data-ready]");
 await picture("first");
 const buttons = page.locator("#events button");
+report.places = await page.locator("#location option").allTextContents();
 let count = 0;
-for (const [button, location] of [[0, "home"], [1, "work"], [0, "home"], [1, "work"], [0, "home"]]) {
-  await aMinutePasses();
-  await page.selectOption("#location", location);
+for (const [button, place] of [[0, 0], [1, 1], [0, 0], [1, 1], [0, 0]]) {
+  await page.selectOption("#location", { index: place + 1 });
   await buttons.nth(button).click();
   await seen((count += 1));
 }
-await aMinutePasses();
 await page.fill("#name", "my own thing");
 await page.click("#other button");
 await seen((count += 1));
-await aMinutePasses();
 await buttons.nth(0).click();
 report.tapped = await seen((count += 1));
+report.hits = await hits(6);
 report.buttons = await buttons.evaluateAll((all) => all.map((one) => one.textContent));
 await picture("tapped");
+await page.locator("#when").fill("24");
+await page.waitForFunction(() => document.getElementById("when-text").textContent !== "now");
+report.later = { ...(await seen(count)), when: await page.textContent("#when-text") };
+await buttons.nth(1).click();
+await seen(count + 1);
+report.nowAgain = await page.textContent("#when-text");
+await page.click("#undo");
+report.undone = await seen(count);
 
 await page.reload();
 report.reloaded = await seen(count);
-await page.waitForSelector("body[data-ready]");
+report.hitsReloaded = await hits(6);
+await page.waitForSelector('body[data-offline="yes"]');
 
 await context.setOffline(true);
-await aMinutePasses();
 await buttons.nth(1).click();
 report.offline = await seen((count += 1));
 await page.reload();
@@ -85,6 +103,11 @@ report.offlineReloaded = await seen(count);
 await context.setOffline(false);
 
 await page.click("#forget");
+report.question = await page.textContent("#question-text");
+await page.keyboard.press("Escape");
+report.notForgotten = await seen(count);
+await page.click("#forget");
+await page.click("#question-yes");
 report.forgotten = await seen(0);
 await page.reload();
 report.forgottenReloaded = await seen(0);
@@ -92,12 +115,25 @@ report.forgottenReloaded = await seen(0);
 if (golden) {
   const started = performance.now();
   report.golden = await page.evaluate(async (file) => {
-    const { checkGolden, readGolden } = await import("edgebehave/golden");
+    const { checkGolden, readGolden } = await import("./node_modules/edgebehave/src/golden.js");
     const response = await fetch(file);
     return checkGolden(globalThis.edgebehave.bundle, await readGolden(await response.arrayBuffer()));
   }, golden);
   report.golden.seconds = Math.round(performance.now() - started) / 1000;
 }
+// Two users at the same time get what each gets alone.
+report.together = await page.evaluate(async () => {
+  const { Predictor } = await import("./node_modules/edgebehave/index.js");
+  const users = ["ab", "ba"].map((names) => {
+    const predictor = new Predictor(globalThis.edgebehave.bundle);
+    for (let i = 0; i < 30; i += 1) predictor.observe(names[i % 2], { at: 1_772_438_400 + 600 * i });
+    return predictor;
+  });
+  const answer = (predictor) => predictor.predict({ k: 3, at: 1_772_460_000 });
+  const together = await Promise.all([0, 1, 0, 1].map((user) => answer(users[user])));
+  const alone = [await answer(users[0]), await answer(users[1])];
+  return [0, 1, 0, 1].every((user, i) => JSON.stringify(together[i]) === JSON.stringify(alone[user]));
+});
 report.runtime = `Chromium ${browser.version()}`;
 await page.emulateMedia({ colorScheme: "dark" });
 await picture("dark");

@@ -36,7 +36,10 @@ export async function openBundle(ort, read) {
   const verified = async (name) => verify(name, await read(name), manifest.files[name]?.sha256);
   // The graphs are so small that a second thread costs more than it does.
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1 };
-  const load = async (name) => ort.InferenceSession.create(await verified(name), options);
+  const load = async (name) => {
+    const graph = await verified(name);
+    return oneAtATime(await queued(() => ort.InferenceSession.create(graph, options)));
+  };
   const hasFile = (name) => name in manifest.files;
   if (isUniversal) {
     const predict = await load("predict.onnx");
@@ -62,6 +65,22 @@ export async function openBundle(ort, read) {
     predict: await load("predict.onnx"),
     wait: hasFile("wait.onnx") ? await load("wait.onnx") : null,
   };
+}
+
+let running = Promise.resolve();
+
+/**
+ * Do something with the runtime after all that was asked of it before: onnxruntime-web has one stack, and two runs at the
+ * same time, even of different graphs, overwrite each other's part of it.
+ */
+function queued(action) {
+  const done = running.then(action);
+  running = done.catch(() => {});
+  return done;
+}
+
+function oneAtATime(session) {
+  return { inputNames: session.inputNames, run: (feeds) => queued(() => session.run(feeds)) };
 }
 
 /** Reads the files of a bundle in the folder at a URL, for `openBundle`. */
