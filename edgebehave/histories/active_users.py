@@ -79,9 +79,7 @@ class ActiveUsers:
         if mapped is None or mark is None:
             return
         if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
-            before = mapped.num_own
-            mapped.append(mark, *row[1:])
-            if mapped.num_own != before:
+            if mapped.append(mark, *row[1:]):
                 with self._lock:
                     self._fit(row.user)
         elif mark.changes != mapped.mark.changes:

@@ -94,6 +94,7 @@ class MappedHistory:
         self.network_state: Any = None
         self.name_free_state: Any = None
         self._last_unnamed = -1
+        self._num_own = 0
         self.extend(mark, events)
 
     @property
@@ -103,11 +104,6 @@ class MappedHistory:
         states: list[State | None] = [self.network_state, self.name_free_state]
         of_states = sum(state.num_bytes for state in states if state is not None)
         return _OBJECT_BYTES + self.events.num_bytes + of_names + of_states
-
-    @property
-    def num_own(self) -> int:
-        """Names of the user's own."""
-        return len(self.own_behaviors) + len(self.own_locations)
 
     def is_plain(self, num_events: int) -> bool:
         """True if each of the last events has a behavior of the vocabulary."""
@@ -125,8 +121,8 @@ class MappedHistory:
         num_known = np.count_nonzero((behavior > UNKNOWN) & (behavior < self._vocabulary.num_behaviors))
         return int(num_known), int(np.count_nonzero(behavior != NO_BEHAVIOR))
 
-    def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
-        """Add an event that is the latest of the user."""
+    def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> bool:
+        """Add an event that is the latest of the user; returns whether it brought a name of the user's own."""
         vocabulary = self._vocabulary
         event_id, location_id = vocabulary.event_id(event), self._location_id(location)
         behavior_id = self._behavior_id(event, event_id)
@@ -135,8 +131,11 @@ class MappedHistory:
             self._last_unnamed = self.events.count
         self.events.append(event_id, behavior_id, location_id, time_s, utc_offset_min)
         self.mark = mark
-        if behavior_id >= num_behaviors or location_id >= vocabulary.num_locations:
-            self._drop_unused_names()
+        if behavior_id < num_behaviors and location_id < vocabulary.num_locations:
+            return False
+        self._drop_unused_names()
+        before, self._num_own = self._num_own, len(self.own_behaviors) + len(self.own_locations)
+        return self._num_own != before
 
     def extend(self, mark: Mark, events: NamedEvents) -> None:
         """Add events that are the latest of the user."""
