@@ -81,6 +81,7 @@ class ActiveUsers:
         if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
             if mapped.append(mark, *row[1:]):
                 with self._lock:
+                    self._grown.add(row.user)
                     self._fit(row.user)
         elif mark.changes != mapped.mark.changes:
             self.drop(row.user)
@@ -95,8 +96,9 @@ class ActiveUsers:
         self._num_bytes -= self._bytes_of.pop(user, 0)
 
     def _fit(self, user: str) -> None:
-        """Measure a user, and again the one before, whose state has grown since; drop users until all fit."""
-        self._grown.add(user)
+        """Measure a new user, and again those who were given out since the last call; drop users until all fit."""
+        if user not in self._bytes_of:
+            self._grown.add(user)
         for name in self._grown:
             mapped = self._mapped.get(name)
             if mapped is not None:
