@@ -272,8 +272,8 @@ class SqliteFile:
         self._check_kind()
         self._choose_journal()
         with self.writing():
+            self._check_kind()  # again: another process may have made or changed it meanwhile
             self._make_tables()
-            self._check_kind()
             self._check_tables()
             erase_pending = self.settings().erase_pending
         if self._erases_at_once and erase_pending:

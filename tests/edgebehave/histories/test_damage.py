@@ -314,6 +314,30 @@ def test_values_that_no_runtime_writes_are_refused_in_spite_of_their_checksums(p
         assert rows_of(history, "ada") == rows_at(range(60))
 
 
+def test_a_text_that_is_no_text_is_damage_of_its_user(path):
+    change(path, f"UPDATE events SET location = CAST(x'ff' AS TEXT) WHERE user = 2 AND time_s = {START_S + 7}")
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with pytest.raises(DamagedHistoryError, match=r"of 'bob': .*decode.*whole, forget ends this one$") as error:
+            history.latest("bob", 1000)
+        assert error.value.users == ("bob",)
+
+
+def test_a_user_without_an_event_cannot_be(path):
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with history._file.writing():
+            history._save(history._find("bob")._replace(num_events=0, num_retained=0, events_sum=0))
+            history._file.execute("DELETE FROM events WHERE user = 2")
+        with pytest.raises(DamagedHistoryError, match="in the history of 'bob': events are lost"):
+            history.latest("bob", 1000)
+
+
+def test_damage_of_what_all_users_share_names_none(path):
+    change(path, "DELETE FROM settings")
+    with pytest.raises(DamagedHistoryError, match=r"users who are whole$") as error:
+        SqliteHistory(path)
+    assert error.value.users == ()
+
+
 def test_fewer_events_than_are_retained_cannot_be(path):
     with SqliteHistory(path, survives_power_loss=False) as history:
         with history._file.writing():

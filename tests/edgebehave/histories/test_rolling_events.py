@@ -53,6 +53,7 @@ def test_its_other_views_are_those_of_the_latest_events(num_events, capacity, nu
     model = rows(0, num_events)
     for row in model:
         buffer.append(*row)
+    assert buffer.count == num_events
     assert buffer.latest_offset_min() == model[-1][-1]
     assert buffer.past(num_asked).T.tolist() == [list(row[1:]) for row in model[-capacity:][-num_asked:]]
     num_asked = min(num_asked, len(buffer))
