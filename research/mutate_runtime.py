@@ -9,7 +9,8 @@ random over the modules, in proportion to their places to change. Messages, type
 mutated.
 
 First all tests of the runtime run once, and it is recorded which of them reach which lines. A mutant then gets the
-tests that reach its statement, the quickest first, up to the first failure; a mutant that makes a test fail, or take
+tests that reach its statement, those of its module's own file and then the others, the quickest first, up to the first
+failure; a mutant that makes a test fail, or take
 many times as long as before, is killed. The survivors are printed, to be explained or killed by a new test. `--again`
 runs the survivors of an earlier report only.
 """
@@ -319,14 +320,20 @@ def record(tree: Path, timeout_s: float) -> Reach:
     return Reach(seconds, by_number)
 
 
-def tests_fail(tree: Path, tests: list[str], reach: Reach, timeout_s: float) -> tuple[str, str]:
-    """Run tests on a tree as it is: as `in_a_fork`."""
+def tests_fail(tree: Path, module: str, tests: list[str], reach: Reach, timeout_s: float) -> tuple[str, str]:
+    """Run tests on a tree as it is, those in the file of the module's name first: as `in_a_fork`."""
     known = {test.partition("::")[0] for test in reach.seconds}
     files = {test.partition("::")[0] for test in tests}
     files |= {str(path.relative_to(tree)) for path in (tree / "tests/edgebehave").rglob("test_*.py")} - known
+    own = f"tests/edgebehave/{Path(module).with_name(f'test_{Path(module).name}')}"
 
     def call(begun: int) -> int:
-        return int(pytest.main([*_OPTIONS, *sorted(files)], plugins=[Chosen(tests, reach.seconds, begun)]))
+        for step in (files & {own}, files - {own}):
+            plugins = [Chosen(tests, reach.seconds, begun)]
+            status = int(pytest.main([*_OPTIONS, *sorted(step)], plugins=plugins)) if step else 0
+            if status not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+                return status
+        return 0
 
     return in_a_fork(tree, call, timeout_s)
 
@@ -380,7 +387,7 @@ def main() -> None:
             file.write_text(mutant.source, encoding="utf-8")
             started = time.monotonic()
             tests = reach.tests_of(mutant)
-            end, last = tests_fail(tree, tests, reach, args.timeout)
+            end, last = tests_fail(tree, mutant.module, tests, reach, args.timeout)
             file.write_text(whole, encoding="utf-8")
             says = f"{end} in {last}" if end else "survived"
             print(f"{mutant}: {says}, {len(tests)} tests, {time.monotonic() - started:.1f} s", flush=True)
