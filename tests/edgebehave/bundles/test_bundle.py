@@ -138,6 +138,46 @@ def test_an_inconsistent_manifest(folder, change, says):
         Predictor.load(folder)
 
 
+def test_files_that_a_bundle_only_carries_are_verified_and_not_read(folder):
+    (folder / "notes.txt").write_bytes(b"carried")
+    replace_file(folder, "notes.txt", b"carried")
+    assert "notes.txt" in Bundle.open(folder).manifest["files"]
+    (folder / "notes.txt").write_bytes(b"changed")
+    with pytest.raises(BundleError, match=r"notes\.txt is damaged"):
+        Bundle.open(folder)
+
+
+def test_a_manifest_lists_a_bounded_number_of_files(folder):
+    listed = {f"f{number}.txt": {"sha256": "0" * 64, "bytes": 0} for number in range(1000)}
+    edit_manifest(folder, lambda m: m["files"].update(listed))
+    with pytest.raises(BundleError, match=r"lists 100\d files, more than"):
+        Bundle.open(folder)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(folder, monkeypatch):
+    """The size is taken before the content: what comes between is found."""
+    from edgebehave.bundles import manifest
+
+    fdopen = manifest.os.fdopen
+
+    def growing(number, mode):
+        opened = fdopen(number, mode)
+        return type(
+            "Grown",
+            (),
+            {
+                "__enter__": lambda self: self,
+                "__exit__": lambda self, *error: opened.close(),
+                "fileno": lambda self: number,
+                "read": lambda self, size: opened.read()[:-1],
+            },
+        )()
+
+    monkeypatch.setattr(manifest.os, "fdopen", growing)
+    with pytest.raises(BundleError, match=r"manifest\.json changes while it is read; copy the bundle again"):
+        Bundle.open(folder)
+
+
 def priors(*values):
     """A change of the class priors: the first few, and the rest at the last behavior."""
 
