@@ -54,10 +54,11 @@ $(LOWEST)/.ready: pyproject.toml
 		onnxruntime==1.24.1 onnx==1.21.0 pytest==8.3.0 pytest-timeout==2.3.1 hypothesis==6.120.0
 	touch $@
 
-FUZZ_SECONDS ?= 90
-fuzz: $(READY)  ## every reader of a bundle, of a history's text and of a universal bundle
+FUZZ_EXECUTIONS ?= 100000
+FUZZ_SECONDS ?= 100
+fuzz: $(READY)  ## every reader of a bundle, of a history's text and of a universal bundle; the same inputs each time
 	if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
-		$(BIN)/python research/fuzz_bundles.py --seconds $(FUZZ_SECONDS); \
+		$(BIN)/python research/fuzz_bundles.py --executions $(FUZZ_EXECUTIONS) --seconds $(FUZZ_SECONDS); \
 	else echo "skipped: atheris, which fuzzes, has no wheel for this machine"; fi
 
 test-language-model: $(READY)  ## a real language model: tuned on 50 samples, measured, exported, asked

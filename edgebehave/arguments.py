@@ -50,7 +50,9 @@ def check_name(value: object, what: str) -> str:
         raise TypeError(f"{what} must be a str, got {type(value).__name__} {value!r:.60}")
     if not value:
         raise ValueError(f"{what} must not be empty")
-    if not value.isascii() and _HALVES.search(value):
+    if value.isascii():  # the common case, without a further call
+        return value if len(value) <= MAX_NAME_BYTES else bounded_name(value)
+    if _HALVES.search(value):
         value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return bounded_name(value)
 

@@ -8,6 +8,7 @@ to be better than this to be worth its bytes.
 
 # n behaviors of the past, C different ones
 
+import sys
 from collections.abc import Iterable
 
 MAX_ORDER = 3
@@ -17,6 +18,9 @@ PREDICTORS = ("most_recently_used", "markov_0", "markov_1", "markov_2", "markov_
 _PREFERENCE = (3, 2, 1, 4, 0)
 """Indices of markov_2, markov_1, markov_0, markov_3, most_recently_used."""
 
+_CONTEXT_BYTES, _PAIR_BYTES, _EVENT_BYTES = 300, 40, 64
+"""Memory, measured: of a context's tuple and dict, of a behavior in that, and of an event in the lists."""
+
 
 class FollowTheLeader:
     """The counts of one user; behaviors are told in the order of time."""
@@ -25,6 +29,7 @@ class FollowTheLeader:
         self._last_use: dict[int, int] = {}
         self._past: list[int] = []
         self._counts: list[dict[tuple[int, ...], dict[int, int]]] = [{} for _ in range(MAX_ORDER + 1)]
+        self._num_pairs = 0
         self.hits = [0] * len(PREDICTORS)
         self.leader_hits: list[bool] = []
         """Whether the leader was right, of every behavior; the first one had no leader."""
@@ -36,6 +41,13 @@ class FollowTheLeader:
         """Behaviors so far."""
         return len(self._past)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the counts."""
+        of_contexts = sum(sys.getsizeof(contexts) + _CONTEXT_BYTES * len(contexts) for contexts in self._counts)
+        of_events = _EVENT_BYTES * len(self._past) + sys.getsizeof(self._last_use)
+        return of_contexts + _PAIR_BYTES * self._num_pairs + of_events
+
     def observe(self, behavior: int) -> None:
         """Compare every predictor with what came, then count it."""
         choices = self._first_choices() if self._past else []
@@ -45,6 +57,7 @@ class FollowTheLeader:
         for order, contexts in enumerate(self._counts):
             if len(self._past) >= order:
                 of_context = contexts.setdefault(self._context(order), {})
+                self._num_pairs += behavior not in of_context
                 of_context[behavior] = of_context.get(behavior, 0) + 1
         self._last_use[behavior] = len(self._past)
         self._past.append(behavior)

@@ -22,7 +22,7 @@ from edgebehave.answers.waiting_time import NOTHING, WaitingTime
 from edgebehave.arguments import check_count, check_name, check_share, list_of_names, one_per_row
 from edgebehave.bundles.bundle import Bundle, open_bundle
 from edgebehave.bundles.inference import Array, run_graph
-from edgebehave.bundles.network_state import latest_state, state_bytes
+from edgebehave.bundles.network_state import latest_state
 from edgebehave.bundles.predict_graph import PredictGraph
 from edgebehave.bundles.probe import check_waiting_times
 from edgebehave.bundles.universal_bundle import UniversalBundle, has_shipped_bundle, shipped_bundle
@@ -37,9 +37,6 @@ from edgebehave.histories.memory import MemoryHistory
 from edgebehave.histories.recorder import Recorder
 from edgebehave.moments import At, Moment, check_offset, read_duration, read_moment
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
-
-_HISTORY_BYTES = 64_000
-"""Memory of a user's mapped history and of what a state holds besides its keys and values."""
 
 FOREIGN_SHARE, FOREIGN_EVENTS = 0.2, 5
 """A bundle whose vocabulary holds less than this share of at least so many behaviors of a user was made for another
@@ -135,7 +132,7 @@ class Predictor(Recorder):
             history,
             self._vocabulary,
             bundle.shape.history_events if bundle else HABIT_EVENTS,
-            max(1, int(state_mb * 1e6) // (_HISTORY_BYTES + (state_bytes(bundle) if bundle else 0))),
+            state_mb * 1e6,
         )
         super().__init__(history, users, max_ahead)
 
@@ -158,7 +155,7 @@ class Predictor(Recorder):
                    `MemoryHistory`. It holds names, so any bundle reads any history.
         state_mb   megabytes for the network states and latest events of the users asked about most
                    recently, at least one; those of another user are rebuilt from the history when needed.
-                   A user takes 8 L window D bytes and 64 kB.
+                   A user takes 8 L window D bytes, 40 bytes an event, the names of the user's own, and 30 kB.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
                    bundle, or this one changed, is refused. None: any bundle that is whole.

@@ -3,14 +3,15 @@
     python research/mutate_graphs.py tests/edgebehave/tiny_bundle/int8 tests/edgebehave/tiny_bundle/web --num 10000
 
 A mutation changes a node, an attribute, a weight, an input or an output, or bytes of the file; a seed gives the same
-bundle again. The cases run in processes of their own: a crash and a wait of more than `--limit-s` are findings, and
-so is every exception but BundleError. Prints a line per finding and a table; exits with 1 if there is a finding.
+bundle again. The cases run in processes of their own. Findings are a crash, every exception but BundleError, and more
+than `--limit-s` of processor time. Prints a line per finding and a table; exits with 1 if there is a finding.
 """
 
 import argparse
 import hashlib
 import json
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -296,17 +297,23 @@ def _use(predictor: Predictor, draw: random.Random) -> str:
     return "answered"
 
 
-def _work(bundles: list[Path], first: int, stop: int) -> None:
-    """Cases first..stop - 1, a line before and after each."""
+_WAIT_S = 3600
+"""Seconds without an end of 200 cases after which they hang without using the processor."""
+
+
+def _work(bundles: list[Path], first: int, stop: int, limit_s: float) -> None:
+    """Cases first..stop - 1, a line before and after each; the system ends one that computes for too long."""
     with tempfile.TemporaryDirectory() as parent:
         for seed in range(first, stop):
             print(f"begin {seed}", flush=True)
-            started = time.perf_counter()
+            started = time.process_time()
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (int(started + limit_s) + 1, hard))
             try:
                 outcome = case(bundles[seed % len(bundles)], seed, Path(parent) / "bundle")
             except Exception as error:
                 outcome = f"FINDING: {type(error).__name__}: {str(error)[:200]!r}"
-            print(f"end {seed} {time.perf_counter() - started:.3f} {outcome}", flush=True)
+            print(f"end {seed} {time.process_time() - started:.3f} {outcome}", flush=True)
 
 
 def main() -> int:
@@ -314,11 +321,13 @@ def main() -> int:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--num", type=int, default=10_000, help="number of cases")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--limit-s", type=float, default=10, help="seconds after which a case counts as hanging")
+    parser.add_argument(
+        "--limit-s", type=float, default=10, help="seconds of processor time after which a case counts as hanging"
+    )
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker is not None:
-        _work(given.bundles, given.worker, given.first + given.num)
+        _work(given.bundles, given.worker, given.first + given.num, given.limit_s)
         return 0
     outcomes: Counter[str] = Counter()
     slowest, seed, stop = 0.0, given.first, given.first + given.num
@@ -326,9 +335,9 @@ def main() -> int:
     while seed < stop:
         chunk = min(200, stop - seed)
         command = [sys.executable, __file__, *map(str, given.bundles), "--worker", str(seed)]
-        command += ["--first", str(seed), "--num", str(chunk)]
+        command += ["--first", str(seed), "--num", str(chunk), "--limit-s", str(given.limit_s)]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=given.limit_s + 2 * chunk, check=False)
+            done = subprocess.run(command, capture_output=True, timeout=_WAIT_S, check=False)
             printed, ended = done.stdout, f"FINDING: exit {done.returncode}"
         except subprocess.TimeoutExpired as error:
             printed, ended = error.stdout or b"", "FINDING: hangs"

@@ -1,12 +1,18 @@
 """Mutation testing: change one thing in a module of the runtime, and see whether its tests notice.
 
-    python research/mutate_runtime.py --mutants 300 --seed 0
+    python research/mutate_runtime.py --mutants 300 --seed 0 --out runs/mutants.json
+    python research/mutate_runtime.py --again runs/mutants.json
 
 Each mutant is one change of the syntax tree: a comparison, an arithmetic or boolean operator is replaced, a condition
 is negated, a number is one more, a `return` or `raise` is left out, a call statement is dropped. Mutants are drawn at
-random over the modules, in proportion to their places to change. The tests that touch the module run on a copy of the
-tree, the quickest first, up to the first failure; a mutant that makes them fail, or hang, is killed. Messages, type
-annotations and docstrings are not mutated. The survivors are printed, to be explained or killed by a new test.
+random over the modules, in proportion to their places to change. Messages, type annotations and docstrings are not
+mutated.
+
+First all tests of the runtime run once, and it is recorded which of them reach which lines. A mutant then gets the
+tests that reach its statement, those of its module's own file and then the others, the quickest first, up to the first
+failure; a mutant that makes a test fail, or take
+many times as long as before, is killed. The survivors are printed, to be explained or killed by a new test. `--again`
+runs the survivors of an earlier report only.
 """
 
 import argparse
@@ -14,39 +20,35 @@ import ast
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy  # noqa: F401 - imported once for all mutants
+import onnx  # noqa: F401
 import onnxruntime  # noqa: F401
 import pytest
+from coverage import Coverage
 
 ROOT = Path(__file__).parents[1]
-TESTS = {
-    "bundles/bundle.py": [
-        "bundles/test_bundle.py bundles/test_manifest.py",
-        "test_predictor.py bundles/test_hostile_bundles.py",
-    ],
-    "bundles/opened_graph.py": ["bundles/test_bundle.py", "bundles/test_hostile_bundles.py"],
-    "bundles/graph_file.py": ["bundles/test_graph_file.py", "bundles/test_bundle.py bundles/test_hostile_bundles.py"],
-    "histories/sqlite.py": [
-        "histories/test_sqlite.py histories/test_histories.py histories/test_damage.py",
-        "histories/test_retention.py histories/test_predictions_over_histories.py test_import.py test_devices.py",
-    ],
-    "histories/rolling_events.py": [
-        "histories/test_rolling_events.py histories/test_mapped_history.py histories/test_active_users.py",
-        "histories/test_predictions_over_histories.py test_predictor.py",
-    ],
-    "vocabulary.py": ["test_vocabulary.py histories/test_mapped_history.py bundles/test_manifest.py"],
-}
-"""Steps of tests of each module, under tests/edgebehave."""
+MODULES = (
+    "bundles/bundle.py",
+    "bundles/opened_graph.py",
+    "bundles/graph_file.py",
+    "histories/sqlite.py",
+    "histories/sqlite_file.py",
+    "histories/checksums.py",
+    "histories/rolling_events.py",
+    "vocabulary.py",
+)
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -74,29 +76,25 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Places(ast.NodeVisitor):
-    """Nodes that can be changed, each with the name of the change, in the order of the source."""
+    """Nodes that can be changed, each with the name of the change, in the order of the source.
+
+    Beside each stand the lines of its statement, none if that runs when the module is imported.
+    """
 
     def __init__(self) -> None:
-        self.found: list[tuple[ast.AST, str]] = []
+        self.found: list[tuple[ast.AST, str, range]] = []
+        self._lines = range(0)
+        self._is_inside = False
 
     def visit(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
-            self.found.append((node, "comparison"))
-        elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS and not isinstance(node.left, ast.JoinedStr):
-            self.found.append((node, "operator"))
-        elif isinstance(node, ast.BoolOp):
-            self.found.append((node, "and/or"))
-        elif isinstance(node, ast.If | ast.While | ast.IfExp):
-            self.found.append((node, "negated condition"))
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
-            self.found.append((node, "number + 1"))
-        elif isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
-            self.found.append((node, "return None"))
-        elif isinstance(node, ast.Raise) and node.exc is not None:
-            self.found.append((node, "no raise"))
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            self.found.append((node, "no call"))
+        before = self._lines
+        if isinstance(node, ast.stmt) and self._is_inside:
+            inner: list[ast.stmt] = getattr(node, "body", [])
+            self._lines = range(node.lineno, inner[0].lineno if inner else (node.end_lineno or node.lineno) + 1)
+        if change := _change_of(node):
+            self.found.append((node, change, self._lines))
         super().visit(node)
+        self._lines = before
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
@@ -106,8 +104,10 @@ class Places(ast.NodeVisitor):
         for default in (*node.args.defaults, *node.args.kw_defaults):
             if default is not None:
                 self.visit(default)
+        was_inside, self._is_inside = self._is_inside, True
         for statement in node.body:
             self.visit(statement)
+        self._is_inside = was_inside
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Messages are not mutated."""
@@ -116,20 +116,54 @@ class Places(ast.NodeVisitor):
         """Nor is what stands in them."""
 
 
+def _change_of(node: ast.AST) -> str:
+    """The name of the change that fits a node, "" if there is none."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
+        return "comparison"
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS and not isinstance(node.left, ast.JoinedStr):
+        return "operator"
+    if isinstance(node, ast.BoolOp):
+        return "and/or"
+    if isinstance(node, ast.If | ast.While | ast.IfExp):
+        return "negated condition"
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return "number + 1"
+    if isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
+        return "return None"
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        return "no raise"
+    return "no call" if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else ""
+
+
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def mutants(source: str) -> Iterator[tuple[int, str, str]]:
-    """Line, name of the change, and the changed source, of every mutant."""
+class Mutant(NamedTuple):
+    """One change of a module: its place, the lines whose tests may notice it, and the changed source."""
+
+    module: str
+    number: int
+    line: int
+    change: str
+    lines: range
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.change} (number {self.number})"
+
+
+def mutants(source: str, module: str = "") -> Iterator[Mutant]:
+    """Every mutant of a module."""
     places = Places()
     places.visit(ast.parse(source))
     for number in range(len(places.found)):
         tree, again = ast.parse(source), Places()
         again.visit(tree)
-        node, change = again.found[number]
+        node, change, lines = again.found[number]
+        line = getattr(node, "lineno", 0)
         _change(node, change)
-        yield getattr(node, "lineno", 0), change, ast.unparse(ast.fix_missing_locations(tree))
+        yield Mutant(module, number, line, change, lines, ast.unparse(ast.fix_missing_locations(tree)))
 
 
 def _change(node: ast.AST, change: str) -> None:
@@ -155,11 +189,80 @@ def _change(node: ast.AST, change: str) -> None:
             raise AssertionError(change)
 
 
-def tests_fail(tree: Path, steps: list[str], timeout_s: float) -> str:
-    """Whether the tests fail on a tree: "failed", "hung" or "".
+# --- tests ----------------------------------------------------------------------------------------------------------
 
-    They run in a fork of this process, which has imported the libraries but nothing of the runtime.
+
+class Reach(NamedTuple):
+    """What the tests did without a mutation.
+
+    seconds  test -> processor time.
+    lines    module -> line -> the tests that reach it.
     """
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[int, list[str]]]
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests that may notice a mutant, the quickest first: all of its module if it acts at the import."""
+        lines = self.lines.get(mutant.module, {})
+        tests = {test for line in mutant.lines or lines for test in lines.get(line, [])}
+        return sorted(tests or self.seconds, key=self.seconds.__getitem__)
+
+
+class Recorder:
+    """A plugin of pytest that records the processor time and the lines of each test."""
+
+    def __init__(self, tree: Path) -> None:
+        self._coverage = Coverage(data_file=None, source=[str(tree / "edgebehave")], config_file=False)
+        self._seconds: dict[str, float] = {}
+        self._coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._coverage.switch_context(item.nodeid)
+        before = sum(os.times()[:4])
+        result = yield
+        self._seconds[item.nodeid] = sum(os.times()[:4]) - before
+        self._coverage.switch_context("")
+        return result
+
+    def write(self, path: Path, tree: Path) -> None:
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        lines = {
+            str(Path(file).relative_to(tree / "edgebehave")): {
+                line: [test for test in tests if test] for line, tests in data.contexts_by_lineno(file).items()
+            }
+            for file in data.measured_files()
+        }
+        path.write_text(json.dumps([self._seconds, lines]))
+
+
+class Chosen:
+    """A plugin of pytest that runs some tests in their order, says when each begins, and ends one that hangs."""
+
+    def __init__(self, tests: list[str], seconds: dict[str, float], begun: int) -> None:
+        self._place_of = {test: number for number, test in enumerate(tests)}
+        self._seconds, self._begun = seconds, begun
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # A test without a record is new: it may reach anything.
+        items[:] = [item for item in items if item.nodeid in self._place_of or item.nodeid not in self._seconds]
+        items.sort(key=lambda item: self._place_of.get(item.nodeid, -1))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        os.write(self._begun, f"{item.nodeid}\n".encode())
+        signal.setitimer(signal.ITIMER_PROF, 10 + 5 * self._seconds.get(item.nodeid, 10))
+
+
+def in_a_fork(tree: Path, call: Callable[[int], int], timeout_s: float) -> tuple[str, str]:
+    """Run tests in a fork of this process, which has imported the libraries but nothing of the runtime.
+
+    call     runs them, writes their names to a file as they begin, and returns the exit status.
+    Returns  "failed", "hung" or "", and the test that began last.
+    """
+    reads, writes = os.pipe()
     process = os.fork()
     if process == 0:
         status = 1
@@ -170,73 +273,135 @@ def tests_fail(tree: Path, steps: list[str], timeout_s: float) -> str:
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, 1)
             os.dup2(nothing, 2)
-            sys.path[:0] = [str(tree / name) for name in ("", "train", "export", "cli")]
-            for step in steps:
-                files = [f"tests/edgebehave/{name}" for name in step.split()]
-                files = [name for name in files if (tree / name).is_file()]
-                status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *files]))
-                if status:
-                    break
+            signal.signal(signal.SIGPROF, lambda *_: os._exit(99))
+            paths = [str(tree / name) for name in ("", "train", "export", "cli")]
+            sys.path[:0] = paths
+            os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+            status = call(writes)
         finally:
             os._exit(status)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return "failed" if status else ""
-        time.sleep(0.05)
-    os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return "hung"
+    os.close(writes)
+    told, is_running = b"", True
+    while is_running:
+        ready, _, _ = select.select([reads], [], [], timeout_s)
+        new = os.read(reads, 1 << 16) if ready else b""
+        told, is_running = told + new, bool(new)
+    os.close(reads)
+    done, status = os.waitpid(process, os.WNOHANG)
+    if not done and ready:  # it has closed the pipe and is about to end
+        done, status = os.waitpid(process, 0)
+    if not done:
+        os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    last = told.decode().splitlines()[-1] if told else ""
+    if not done or os.waitstatus_to_exitcode(status) == 99:
+        return "hung", last
+    return "failed" if status else "", last
+
+
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider")
+
+
+def record(tree: Path, timeout_s: float) -> Reach:
+    """Run all tests without a mutation."""
+    written = tree / "reach.json"
+
+    def call(_: int) -> int:
+        recorder = Recorder(tree)
+        status = int(pytest.main([*_OPTIONS, "tests/edgebehave"], plugins=[recorder]))
+        recorder.write(written, tree)
+        return status
+
+    end, _ = in_a_fork(tree, call, timeout_s)
+    if end:
+        raise SystemExit("the tests fail without any mutation")
+    seconds, lines = json.loads(written.read_text())
+    by_number = {module: {int(line): tests for line, tests in of.items()} for module, of in lines.items()}
+    return Reach(seconds, by_number)
+
+
+def tests_fail(tree: Path, module: str, tests: list[str], reach: Reach, timeout_s: float) -> tuple[str, str]:
+    """Run tests on a tree as it is, those in the file of the module's name first: as `in_a_fork`."""
+    known = {test.partition("::")[0] for test in reach.seconds}
+    files = {test.partition("::")[0] for test in tests}
+    files |= {str(path.relative_to(tree)) for path in (tree / "tests/edgebehave").rglob("test_*.py")} - known
+    own = f"tests/edgebehave/{Path(module).with_name(f'test_{Path(module).name}')}"
+
+    def call(begun: int) -> int:
+        for step in (files & {own}, files - {own}):
+            plugins = [Chosen(tests, reach.seconds, begun)]
+            status = int(pytest.main([*_OPTIONS, *sorted(step)], plugins=plugins)) if step else 0
+            if status not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+                return status
+        return 0
+
+    return in_a_fork(tree, call, timeout_s)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--modules", nargs="*", choices=list(TESTS), default=list(TESTS))
-    parser.add_argument("--timeout", type=float, default=300, help="seconds of the tests of a mutant")
-    parser.add_argument("--minutes", type=float, default=600, help="begin no mutant after that")
+    parser.add_argument("--modules", nargs="*", choices=MODULES, default=MODULES)
+    parser.add_argument("--again", type=Path, help="run the survivors of this report only")
+    parser.add_argument("--reach", type=Path, help="keep the record of the tests here, or read it if it is there")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds without a new test before one hangs")
     parser.add_argument("--out", type=Path, help="write the report here after each mutant")
     args = parser.parse_args()
     everything = [
-        (module, *mutant)
+        mutant
         for module in args.modules
-        for mutant in mutants((ROOT / "edgebehave" / module).read_text(encoding="utf-8"))
+        for mutant in mutants((ROOT / "edgebehave" / module).read_text(encoding="utf-8"), module)
     ]
     drawn = random.Random(args.seed).sample(everything, min(args.mutants, len(everything)))
-    # A busy machine must not look like a killed mutant.
-    hypothesis.settings.register_profile("patient", deadline=None)
+    if args.again:
+        wanted = json.loads(args.again.read_text())["survivors"]
+        drawn = [mutant for mutant in everything if str(mutant) in wanted]
+        if len(drawn) != len(wanted):
+            raise SystemExit("the modules have changed since that report")
+    # A busy machine must not look like a killed mutant, and the same examples are tried on all of them.
+    hypothesis.settings.register_profile("patient", deadline=None, derandomize=True, database=None)
     hypothesis.settings.load_profile("patient")
     counts: Counter[str] = Counter()
+    killed_by: Counter[str] = Counter()
     survivors: list[str] = []
     began = time.monotonic()
-    report: dict[str, object] = {}
+    report: dict[str, Any] = {}
     assert not any(name.startswith("edgebehave") for name in sys.modules)
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place)
         for name in ("edgebehave", "tests", "train", "export", "cli", "research"):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tree)
-        for module in args.modules:
-            if tests_fail(tree, TESTS[module], args.timeout):
-                raise SystemExit(f"the tests of {module} fail without any mutation")
-        for module, line, change, source in drawn:
-            if time.monotonic() - began > 60 * args.minutes:
-                break
-            file = tree / "edgebehave" / module
+        if args.reach and args.reach.exists():
+            seconds, lines = json.loads(args.reach.read_text())
+            reach = Reach(seconds, {module: {int(i): tests for i, tests in of.items()} for module, of in lines.items()})
+        else:
+            reach = record(tree, 3600)
+            if args.reach:
+                args.reach.write_text(json.dumps(reach))
+        print(f"recorded {len(reach.seconds)} tests, {time.monotonic() - began:.0f} s", flush=True)
+        for mutant in drawn:
+            file = tree / "edgebehave" / mutant.module
             whole = file.read_text(encoding="utf-8")
-            file.write_text(source, encoding="utf-8")
-            end = tests_fail(tree, TESTS[module], args.timeout)
+            file.write_text(mutant.source, encoding="utf-8")
+            started = time.monotonic()
+            tests = reach.tests_of(mutant)
+            end, last = tests_fail(tree, mutant.module, tests, reach, args.timeout)
             file.write_text(whole, encoding="utf-8")
-            counts[f"{module}: {'killed' if end else 'survived'}"] += 1
+            says = f"{end} in {last}" if end else "survived"
+            print(f"{mutant}: {says}, {len(tests)} tests, {time.monotonic() - started:.1f} s", flush=True)
+            counts[f"{mutant.module}: {'killed' if end else 'survived'}"] += 1
             counts["killed" if end else "survived"] += 1
-            if not end:
-                survivors.append(f"{module}:{line}: {change}")
+            if end:
+                killed_by[last.partition("::")[0]] += 1
+            else:
+                survivors.append(str(mutant))
             report = {
                 "places": len(everything),
                 "mutants": counts["killed"] + counts["survived"],
                 **dict(sorted(counts.items())),
+                "killed_by": dict(killed_by.most_common()),
                 "survivors": sorted(survivors),
                 "seconds": round(time.monotonic() - began, 1),
             }

@@ -57,7 +57,7 @@ def _open(kind: str, path: Path, deep: bool) -> None:
     if kind == "history":
         from edgebehave import SqliteHistory
 
-        with SqliteHistory(path) as history:
+        with SqliteHistory(path, reads_only=True) as history:
             if deep:
                 history.check()
     elif kind == "bundle":

@@ -6,6 +6,8 @@ The weights of the habits are fixed, so on a log unlike those that they were fit
 
 # n events of the past, C candidates
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,6 +45,11 @@ class HitCounts:
         self.leader = FollowTheLeader()
         self.habit_hits: list[bool] = []
         self.num_seen = first
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the counts."""
+        return self.leader.num_bytes + sys.getsizeof(self.habit_hits)
 
     def habits_lead(self, num_retained: int) -> bool:
         needed = FEW_EVENTS_LEAD if num_retained < FEW_EVENTS else FULL_LEAD if num_retained == HABIT_EVENTS else LEAD

@@ -26,6 +26,10 @@ class NetworkState(Protocol):
     num_seen: int
     hidden: FloatArray
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the state."""
+
     def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
         """Take in the next event: ids, UTC seconds, and minutes to add for local time."""
 
@@ -70,10 +74,8 @@ def empty_state(bundle: Bundle, origin: int) -> NetworkState:
     return CacheState(bundle, origin) if bundle.target == "web" else RingState(bundle, origin)
 
 
-def state_bytes(bundle: Bundle) -> int:
-    """Memory of the keys and values of a state."""
-    shape = bundle.shape
-    return 2 * shape.num_layers * shape.window * shape.width * np.dtype(np.float32).itemsize
+_BINDING_BYTES = 8_000
+"""Memory of what ONNX Runtime keeps of the arrays that are bound to a graph."""
 
 
 class RingState:
@@ -99,6 +101,10 @@ class RingState:
         inputs |= {"position": position.reshape(()), "num_cached": num_cached.reshape(())}
         outputs = {f"new_{name}": cache for name, cache in caches.items()}
         self._graph = BoundGraph(bundle.observe, {**inputs, **caches}, {"hidden": self.hidden, **outputs})
+
+    @property
+    def num_bytes(self) -> int:
+        return self._cache.nbytes + self.hidden.nbytes + _BINDING_BYTES
 
     def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
         num_taken, num_slots = self.num_seen - self.origin, self._num_slots
@@ -127,6 +133,10 @@ class CacheState:
         self.hidden: FloatArray = np.zeros((1, shape.width), np.float32)
         self._observe, self._num_kept = bundle.observe, shape.window - 1
         self._cache = shape.empty_cache()
+
+    @property
+    def num_bytes(self) -> int:
+        return self._cache.nbytes + self.hidden.nbytes
 
     def step(self, event: int, location: int, time_s: int, utc_offset_min: int) -> None:
         inputs = {

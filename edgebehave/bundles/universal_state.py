@@ -9,7 +9,7 @@ from edgebehave.answers.question import Question
 from edgebehave.bundles.bundle import Combination
 from edgebehave.bundles.universal_bundle import UniversalBundle, day_and_second
 from edgebehave.bundles.universal_graph import UniversalGraph
-from edgebehave.histories.mapped_history import MappedHistory
+from edgebehave.histories.mapped_history import MappedHistory, dict_bytes
 from edgebehave.moments import Moment
 from edgebehave.vocabulary import UNKNOWN
 
@@ -51,6 +51,13 @@ class UserState:
     def past_4n(self) -> FloatArray:
         """The latest events as the graph takes them; a view."""
         return self._columns[:, max(0, self._stop - self._shape.read_events) : self._stop]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the state."""
+        tables = sum(map(dict_bytes, (self.last_of, self._names, self._locations)))
+        row_bytes = 0 if self.row is None else self.row.nbytes
+        return self.success.nbytes + self._columns.nbytes + tables + row_bytes
 
     @property
     def is_worn(self) -> bool:

@@ -11,7 +11,10 @@ from edgebehave.vocabulary import Vocabulary
 
 
 class ActiveUsers:
-    """A cache of `MappedHistory`, one per user, for at most `max_users` users; the history stays the truth.
+    """A cache of `MappedHistory`, one per user, in at most `max_bytes`; the history stays the truth.
+
+    What is held of a user is measured: `MappedHistory.num_bytes`, with the state of the network. The users asked about
+    least recently leave when it is too much; the one asked about last stays.
 
     Every change of the history, also by another process, is seen when the user is next asked about:
     events added at the end are followed one by one, any other change maps the history anew.
@@ -19,16 +22,20 @@ class ActiveUsers:
     Safe for several threads, as long as no two use the same user at once.
     """
 
-    def __init__(self, history: History, vocabulary: Vocabulary, capacity: int, max_users: int) -> None:
+    def __init__(self, history: History, vocabulary: Vocabulary, capacity: int, max_bytes: float) -> None:
         """No users yet.
 
-        capacity  events per user that predictions are made from.
+        capacity   events per user that predictions are made from.
+        max_bytes  memory for all users, without that of a call that goes on.
         """
         self._history = history
         self._vocabulary = vocabulary
         self._capacity = capacity
-        self.max_users = max_users
+        self._max_bytes = max_bytes
         self._mapped: OrderedDict[str, MappedHistory] = OrderedDict()
+        self._bytes_of: dict[str, int] = {}
+        self._num_bytes = 0
+        self._grown: set[str] = set()
         self._lock = threading.Lock()
         free_at_fork(self, CACHE_LOCKS)
         history.keep(capacity)
@@ -55,8 +62,7 @@ class ActiveUsers:
         with self._lock:
             self._mapped[user] = mapped
             self._mapped.move_to_end(user)
-            if len(self._mapped) > self.max_users:
-                self._mapped.popitem(last=False)
+            self._fit(user)
         return mapped
 
     def append(self, row: UserEvent) -> None:
@@ -73,14 +79,35 @@ class ActiveUsers:
         if mapped is None or mark is None:
             return
         if mark == (mapped.mark.changes, mapped.mark.num_events + 1):
-            mapped.append(mark, *row[1:])
+            if mapped.append(mark, *row[1:]):
+                with self._lock:
+                    self._grown.add(row.user)
+                    self._fit(row.user)
         elif mark.changes != mapped.mark.changes:
             self.drop(row.user)
 
     def drop(self, user: str) -> None:
         """Remove the mapped history of a user, because the history has changed."""
         with self._lock:
-            self._mapped.pop(user, None)
+            self._forget(user)
+
+    def _forget(self, user: str) -> None:
+        self._mapped.pop(user, None)
+        self._num_bytes -= self._bytes_of.pop(user, 0)
+
+    def _fit(self, user: str) -> None:
+        """Measure a new user, and again those who were given out since the last call; drop users until all fit."""
+        if user not in self._bytes_of:
+            self._grown.add(user)
+        for name in self._grown:
+            mapped = self._mapped.get(name)
+            if mapped is not None:
+                num_bytes = mapped.num_bytes
+                self._num_bytes += num_bytes - self._bytes_of.get(name, 0)
+                self._bytes_of[name] = num_bytes
+        self._grown = {user}
+        while self._num_bytes > self._max_bytes and len(self._mapped) > 1:
+            self._forget(next(iter(self._mapped)))
 
     def _follow(self, user: str, mapped: MappedHistory, mark: Mark) -> bool:
         """Add the events that others added at the end; False if something else has changed."""

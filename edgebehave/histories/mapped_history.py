@@ -1,6 +1,7 @@
 """The history of one user, mapped from names to ids of a vocabulary and to ids of the user's own names."""
 
-from typing import Any
+import sys
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,20 @@ import numpy.typing as npt
 from edgebehave.histories.history import Mark, NamedEvents
 from edgebehave.histories.rolling_events import IdEvents, RollingEvents
 from edgebehave.vocabulary import NO_BEHAVIOR, UNKNOWN, Vocabulary
+
+_OBJECT_BYTES = 8_000
+"""Memory of the objects of a mapped history without a name and a state."""
+
+_ENTRY_BYTES = 64
+"""Memory of the two numbers of an entry of a dict."""
+
+
+class State(Protocol):
+    """What a model has computed from the events of a user."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the state."""
 
 
 class PrivateNames:
@@ -21,6 +36,12 @@ class PrivateNames:
         self._next_id = first_id
         self._id_of_name: dict[str, int] = {}
         self._name_of_id: dict[int, str] = {}
+        self._text_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the names and their tables."""
+        return self._text_bytes + dict_bytes(self._id_of_name) + sys.getsizeof(self._name_of_id)
 
     def __len__(self) -> int:
         return len(self._id_of_name)
@@ -31,6 +52,7 @@ class PrivateNames:
             self._id_of_name[name] = self._next_id
             self._name_of_id[self._next_id] = name
             self._next_id += 1
+            self._text_bytes += sys.getsizeof(name)
         return self._id_of_name[name]
 
     def name_of(self, private_id: int) -> str:
@@ -41,6 +63,12 @@ class PrivateNames:
         kept = set(ids.tolist())
         self._name_of_id = {i: name for i, name in self._name_of_id.items() if i in kept}
         self._id_of_name = {name: i for i, name in self._name_of_id.items()}
+        self._text_bytes = sum(map(sys.getsizeof, self._id_of_name))
+
+
+def dict_bytes(table: dict[Any, int]) -> int:
+    """Memory of a dict with numbers as values, and of these and as many more; without texts."""
+    return sys.getsizeof(table) + _ENTRY_BYTES * len(table)
 
 
 class MappedHistory:
@@ -66,7 +94,16 @@ class MappedHistory:
         self.network_state: Any = None
         self.name_free_state: Any = None
         self._last_unnamed = -1
+        self._num_own = 0
         self.extend(mark, events)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all that is held of the user."""
+        of_names = self.own_behaviors.num_bytes + self.own_locations.num_bytes
+        states: list[State | None] = [self.network_state, self.name_free_state]
+        of_states = sum(state.num_bytes for state in states if state is not None)
+        return _OBJECT_BYTES + self.events.num_bytes + of_names + of_states
 
     def is_plain(self, num_events: int) -> bool:
         """True if each of the last events has a behavior of the vocabulary."""
@@ -84,8 +121,8 @@ class MappedHistory:
         num_known = np.count_nonzero((behavior > UNKNOWN) & (behavior < self._vocabulary.num_behaviors))
         return int(num_known), int(np.count_nonzero(behavior != NO_BEHAVIOR))
 
-    def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> None:
-        """Add an event that is the latest of the user."""
+    def append(self, mark: Mark, event: str, location: str | None, time_s: int, utc_offset_min: int) -> bool:
+        """Add an event that is the latest of the user; returns whether it brought a name of the user's own."""
         vocabulary = self._vocabulary
         event_id, location_id = vocabulary.event_id(event), self._location_id(location)
         behavior_id = self._behavior_id(event, event_id)
@@ -94,8 +131,11 @@ class MappedHistory:
             self._last_unnamed = self.events.count
         self.events.append(event_id, behavior_id, location_id, time_s, utc_offset_min)
         self.mark = mark
-        if behavior_id >= num_behaviors or location_id >= vocabulary.num_locations:
-            self._drop_unused_names()
+        if behavior_id < num_behaviors and location_id < vocabulary.num_locations:
+            return False
+        self._drop_unused_names()
+        before, self._num_own = self._num_own, len(self.own_behaviors) + len(self.own_locations)
+        return self._num_own != before
 
     def extend(self, mark: Mark, events: NamedEvents) -> None:
         """Add events that are the latest of the user."""

@@ -150,8 +150,8 @@ class Recorder:
         location        None: no location.
         utc_offset_min  minutes to add for local time, -840..840; default: the offset of `at`, or
                         the user's last offset (at first 0) if `at` is a number.
-        The same event twice, equal in event, location, second and offset, counts once, as `edgebehave ingest`
-        drops exact duplicates; an event is compared with those that the history retains.
+        The same event twice, equal in event, location, second and offset, counts once, by the same rule as
+        in `edgebehave ingest`; an event is compared with those that the history retains.
         Raises TypeError or ValueError that says what to pass instead, and then records nothing.
         """
         user = check_name(user, "user")

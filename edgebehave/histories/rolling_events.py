@@ -40,6 +40,11 @@ class RollingEvents:
     def __len__(self) -> int:
         return self._stop - self._start
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the buffer."""
+        return self._columns.nbytes
+
     def latest(self, num_events: int | None = None) -> IdEvents:
         """The last events, all by default, fewer if there are fewer.
 

@@ -52,6 +52,7 @@ class SqliteHistory:
         timeout_s: float = 10.0,
         survives_power_loss: bool = True,
         erases_at_once: bool = True,
+        reads_only: bool = False,
     ) -> None:
         """Open the file, or make it if it does not exist; its folder must exist.
 
@@ -62,6 +63,8 @@ class SqliteHistory:
                              safe from kills; a loss of power may cost the latest events.
         erases_at_once       False: forgetting is quick, but traces of forgotten events may stay
                              in the file until `erase` is called. For servers with large files.
+        reads_only           True: the file must exist and stays as it is, of version 1 too; what would write raises
+                             HistoryError. SQLite undoes the transaction of a process that was killed.
         The file and its journals can be read by the account of the process alone (mode 600); an older file that
         others could read is closed to them. Encrypt the disk against whoever holds the device.
         A file of version 1, without checksums, gets them when it is opened; older runtimes then refuse it.
@@ -69,9 +72,10 @@ class SqliteHistory:
         users share is damaged; ValueError for ":memory:", see `MemoryHistory`.
         """
         self._retention = Retention(max_events, max_age)
-        self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once)
+        self._file = SqliteFile(path, timeout_s, survives_power_loss, erases_at_once, reads_only)
         self.path = self._file.path
         self._names_are_whole = False
+        self._reads_only = reads_only
         try:
             self.keep(self._retention.max_events)
         except BaseException:
@@ -89,6 +93,8 @@ class SqliteHistory:
         self._file.close()
 
     def keep(self, max_events: int) -> None:
+        if self._reads_only:
+            return
         with self._file.writing():
             if self._file.settings().max_events < max_events:
                 self._file.set(max_events=max_events)

@@ -72,6 +72,22 @@ _COPY = (
     "DROP TABLE old_settings",
 )
 
+# The tables of version 1 as those of version 2, for a file that is only read.
+_VIEWS = (
+    """CREATE TEMP VIEW events AS SELECT *,
+  checksum_of(user, time_s, arrival, utc_offset_min, event, location) AS checksum
+  FROM main.events""",
+    """CREATE TEMP VIEW users AS SELECT *,
+  checksum_of(id, name, changes, num_events, num_retained, events_sum) AS checksum
+  FROM (SELECT id, name, changes, num_events,
+    (SELECT count(*) FROM events WHERE user = id) AS num_retained,
+    (SELECT coalesce(sum(checksum), 0) FROM events WHERE user = id) AS events_sum FROM main.users)""",
+    """CREATE TEMP VIEW settings AS SELECT *,
+  checksum_of(max_events, next_life, erase_pending, num_users, names_sum) AS checksum
+  FROM (SELECT max_events, next_life, erase_pending, n AS num_users, total AS names_sum FROM main.settings,
+    (SELECT count(*) AS n, coalesce(sum(checksum_of(id, name)), 0) AS total FROM main.users))""",
+)
+
 
 def _make_private(path: Path) -> None:
     """Make the file if there is none, and close it to other accounts; SQLite gives its journals the same mode."""
@@ -98,7 +114,9 @@ class SqliteFile:
     Statements run inside `reading`, `snapshot`, `writing` or `forgetting`; errors of SQLite become HistoryError.
     """
 
-    def __init__(self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool) -> None:
+    def __init__(
+        self, path: str | Path, timeout_s: float, survives_power_loss: bool, erases_at_once: bool, reads_only: bool
+    ) -> None:
         """Open the file, or make it; arguments and errors as in `SqliteHistory`."""
         if str(path) == ":memory:":
             raise ValueError("a SqliteHistory is a file: use MemoryHistory for a history in memory")
@@ -108,13 +126,22 @@ class SqliteFile:
         self._process = os.getpid()
         self._lock = threading.RLock()
         with self.reading():
-            _make_private(self.path)
-            # isolation_level None: transactions begin and end by our own statements.
+            if not reads_only:
+                _make_private(self.path)
+            absolute = self.path.absolute()
+            # isolation_level None: transactions begin and end by our own statements. Mode rw: no new file.
             self._sql = sqlite3.connect(
-                self.path.absolute(), timeout=timeout_s, isolation_level=None, check_same_thread=False
+                f"{absolute.as_uri()}?mode=rw" if reads_only else absolute,
+                timeout=timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=reads_only,
             )
             try:
-                self._open(survives_power_loss)
+                if reads_only:
+                    self._open_to_read()
+                else:
+                    self._open(survives_power_loss)
             except BaseException:
                 self._sql.close()
                 raise
@@ -245,8 +272,8 @@ class SqliteFile:
         self._check_kind()
         self._choose_journal()
         with self.writing():
+            self._check_kind()  # again: another process may have made or changed it meanwhile
             self._make_tables()
-            self._check_kind()
             self._check_tables()
             erase_pending = self.settings().erase_pending
         if self._erases_at_once and erase_pending:
@@ -262,6 +289,20 @@ class SqliteFile:
                     RuntimeWarning,
                     stacklevel=4,
                 )
+
+    def _open_to_read(self) -> None:
+        with self.snapshot():
+            self._check_kind()
+            if self._is_new():
+                raise HistoryError(f"{self.path} is an empty file")
+            if self.pragma("user_version") == 1:
+                self._sql.create_function("checksum_of", -1, checksum_of, deterministic=True)
+                for statement in _VIEWS:
+                    self._sql.execute(statement)
+            else:
+                self._check_tables()
+        self._sql.execute("PRAGMA query_only = ON")
+        self.settings()
 
     def _is_new(self) -> bool:
         (num_tables,) = self._sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()

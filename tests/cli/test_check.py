@@ -24,7 +24,11 @@ def paths(folder):
 
 
 def test_what_is_whole_is_said_so(whole):
+    history = whole / "history" / "history.db"
+    history.chmod(0o644)
+    before = history.read_bytes(), history.stat().st_mode
     done = edgebehave("check", *paths(whole), "--deep")
+    assert (history.read_bytes(), history.stat().st_mode) == before  # it only reads
     assert [line.rsplit(": ", 1)[1] for line in done.stdout.splitlines()] == [
         *("checkpoint, whole", "event store, whole", "history, whole")
     ]

@@ -99,7 +99,7 @@ def fields(**changed):
     ],
 )
 def test_lists_that_do_not_fit_are_refused(changed, message):
-    Vocabulary(**fields())
+    assert Vocabulary(**fields(event_to_behavior=[0, 0, 1])).event_to_behavior == (0, 0, 1)
     with pytest.raises(ValueError, match=message):
         Vocabulary(**fields(**changed))
 
@@ -110,6 +110,16 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"vocabulary\.json is not a vocabulary"):
         Vocabulary.load(path)
+
+
+def test_a_file_is_written_for_people(tmp_path):
+    """One name a line, in its own letters; sizes follow from it."""
+    Vocabulary(**fields(events=[UNKNOWN_NAME, "é", "b"])).save(tmp_path / "v.json")
+    text = (tmp_path / "v.json").read_text(encoding="utf-8")
+    assert text.startswith('{\n"events": [\n"<unknown>",\n"é",\n"b"\n],')
+    assert text.endswith("}\n")
+    loaded = Vocabulary.load(tmp_path / "v.json")
+    assert (loaded.num_events, loaded.num_locations, loaded.num_behaviors) == (3, 1, 2)
 
 
 def test_a_file_of_nested_lists_is_no_vocabulary(tmp_path):

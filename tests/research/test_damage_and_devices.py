@@ -4,7 +4,6 @@ import ast
 import os
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -101,18 +100,41 @@ def f(a: int = 3, b=(1 < 2)) -> int:
     return a - 1
 '''
     made = list(mutate_runtime.mutants(source))
-    assert Counter(change for _, change, _ in made) == Counter(
+    assert Counter(mutant.change for mutant in made) == Counter(
         {"number + 1": 5, "comparison": 2, "operator": 1, "and/or": 1, "negated condition": 1}
         | {"no raise": 1, "no call": 1, "return None": 1}
     )
-    assert all(ast.unparse(ast.parse(source)) != changed for _, _, changed in made)
-    assert any("return a + 1" in changed for _, _, changed in made)
-    assert len({changed for _, _, changed in made}) == len(made)
+    assert all(ast.unparse(ast.parse(source)) != mutant.source for mutant in made)
+    assert any("return a + 1" in mutant.source for mutant in made)
+    assert len({mutant.source for mutant in made}) == len(made)
+    lines = {mutant.line: list(mutant.lines) for mutant in made}
+    # The defaults are computed at the import; of a condition, its line alone stands for it.
+    assert lines == {2: [], 4: [4], 5: [5], 6: [6], 7: [7]}
 
 
-def test_every_module_that_is_mutated_has_tests():
-    root = Path(mutate_runtime.ROOT)
-    for module, steps in mutate_runtime.TESTS.items():
-        assert (root / "edgebehave" / module).is_file()
-        for step in steps:
-            assert all((root / "tests" / "edgebehave" / name).is_file() for name in step.split())
+def test_a_mutant_gets_the_tests_that_reach_it_the_quickest_first():
+    seconds = {"slow": 3.0, "quick": 0.1, "other": 0.2}
+    reach = mutate_runtime.Reach(seconds, {"m.py": {5: ["slow", "quick"], 6: ["other"]}})
+
+    def tests(lines, module="m.py"):
+        return reach.tests_of(mutate_runtime.Mutant(module, 0, 5, "no call", lines, ""))
+
+    assert tests(range(5, 6)) == ["quick", "slow"]
+    assert tests(range(0)) == ["quick", "other", "slow"]  # at the import: whatever reaches the module
+    assert tests(range(9, 10)) == tests(range(5, 6), "n.py") == ["quick", "other", "slow"]
+
+
+def test_a_mutant_is_killed_by_a_failure_and_by_a_wait(tmp_path):
+    tests = {"fails": "assert 1 < 0", "loops": "while True: pass", "is well": "pass"}
+    for name, code in tests.items():
+        file = tmp_path / name / "tests/edgebehave/test_it.py"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"def test_it():\n    {code}\n")
+    test = "tests/edgebehave/test_it.py::test_it"
+    reach = mutate_runtime.Reach({test: -1.9}, {})  # ends after half a second of computing
+    ends = {name: mutate_runtime.tests_fail(tmp_path / name, "m.py", [test], reach, 600) for name in tests}
+    assert ends == {"fails": ("failed", test), "loops": ("hung", test), "is well": ("", test)}
+
+
+def test_every_module_that_is_mutated_is_there():
+    assert all((mutate_runtime.ROOT / "edgebehave" / module).is_file() for module in mutate_runtime.MODULES)

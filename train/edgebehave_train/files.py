@@ -154,32 +154,44 @@ def require_writable(
 
 
 @contextmanager
-def one_writer(out: Path, patience_s: float = 0) -> Iterator[None]:
-    """Keep the folder of a run for this process alone, by a lock in a hidden file beside it.
+def _locked(path: Path, out: Path, patience_s: float = 0, advice: str = "") -> Iterator[None]:
+    """Hold the lock in a file, which belongs to the work on `out`; the caller deletes the file before this ends.
 
     The system releases the lock of a process that ends, however it ends.
+    Raises ValueError if another process holds it for longer than `patience_s`.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=patience_s)
+        # Another process, at its end, may have deleted the file, or its folder, before it was locked here.
+        path.stat()
+    except (Timeout, FileNotFoundError):
+        lock.release()
+        raise ValueError(f"another process is writing {out}; wait for its end{advice}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def one_writer(out: Path, patience_s: float = 0) -> Iterator[None]:
+    """Keep the folder of a run for this process alone, by a lock in a hidden file beside it.
 
     patience_s  wait this long for another process; processes that a killed run had started need seconds to end.
     Raises ValueError if another process is writing the folder.
     """
-    from filelock import FileLock, Timeout
-
     place = out.resolve()
-    lock = FileLock(place.with_name(f".{place.name}.lock"))
     place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=patience_s)
-        # Another process, at its end, may have deleted the file before it was locked here.
-        Path(lock.lock_file).stat()
-    except (Timeout, FileNotFoundError):
-        lock.release()
-        raise ValueError(f"another process is writing {out}; wait for its end, or name another folder") from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # a system that deletes no open file leaves it
-            Path(lock.lock_file).unlink()
-        lock.release()
+    file = place.with_name(f".{place.name}.lock")
+    with _locked(file, out, patience_s, ", or name another folder"):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a system that deletes no open file leaves it
+                file.unlink()
 
 
 @contextmanager
@@ -193,8 +205,6 @@ def replaced_folder(
     and puts back the folder that the killed run was about to replace.
     Raises ValueError if `out` may not be replaced, or if another process is writing it.
     """
-    from filelock import FileLock, Timeout
-
     place = out.resolve()  # messages have the path as it was given
     work = place.with_name(f".{place.name}.partial")
     new, old = work / "new", work / "old"
@@ -209,30 +219,21 @@ def replaced_folder(
             elif remains.name != "lock":
                 remains.unlink()
 
-    lock = FileLock(work / "lock")
-    try:
-        work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):  # another process, at its end, has deleted it: the lock finds that
         work.chmod(0o700)
-        lock.acquire(timeout=0)
-        # Another process, at its end, may have deleted the folder or the file before it was locked here.
-        (work / "lock").stat()
-    except (Timeout, FileNotFoundError):
-        lock.release()
-        raise ValueError(f"another process is writing {out}; wait for its end") from None
-    try:
-        clean()
-        require_writable(out, kind, foreign, instead=instead)
-        new.mkdir()
-        yield new
-        require_writable(out, kind, foreign, instead=instead)
-        if place.exists():
-            place.rename(old)
-        new.rename(place)
-    finally:
-        # The lock is deleted last and released after that: no other process works in the folder meanwhile.
+    with _locked(work / "lock", out):
         try:
+            clean()
+            require_writable(out, kind, foreign, instead=instead)
+            new.mkdir()
+            yield new
+            require_writable(out, kind, foreign, instead=instead)
+            if place.exists():
+                place.rename(old)
+            new.rename(place)
+        finally:
+            # The lock is deleted last and released after that: no other process works in the folder meanwhile.
             with suppress(OSError):
                 clean()
                 shutil.rmtree(work)
-        finally:
-            lock.release()

@@ -151,6 +151,128 @@ def test_an_inconsistent_manifest(folder, change, says):
         Predictor.load(folder)
 
 
+def test_files_that_a_bundle_only_carries_are_verified_and_not_read(folder):
+    (folder / "notes.txt").write_bytes(b"carried")
+    replace_file(folder, "notes.txt", b"carried")
+    assert "notes.txt" in Bundle.open(folder).manifest["files"]
+    (folder / "notes.txt").write_bytes(b"changed")
+    with pytest.raises(BundleError, match=r"notes\.txt is damaged"):
+        Bundle.open(folder)
+
+
+def test_a_manifest_lists_a_bounded_number_of_files(folder):
+    listed = {f"f{number}.txt": {"sha256": "0" * 64, "bytes": 0} for number in range(1000)}
+    edit_manifest(folder, lambda m: m["files"].update(listed))
+    with pytest.raises(BundleError, match=r"lists 100\d files, more than"):
+        Bundle.open(folder)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(folder, monkeypatch):
+    """The size is taken before the content: what comes between is found."""
+    from edgebehave.bundles import manifest
+
+    fdopen = manifest.os.fdopen
+
+    def growing(number, mode):
+        opened = fdopen(number, mode)
+        return type(
+            "Grown",
+            (),
+            {
+                "__enter__": lambda self: self,
+                "__exit__": lambda self, *error: opened.close(),
+                "fileno": lambda self: number,
+                "read": lambda self, size: opened.read()[:-1],
+            },
+        )()
+
+    monkeypatch.setattr(manifest.os, "fdopen", growing)
+    with pytest.raises(BundleError, match=r"manifest\.json changes while it is read; copy the bundle again"):
+        Bundle.open(folder)
+
+
+def priors(*values):
+    """A change of the class priors: the first few, and the rest at the last behavior."""
+
+    def change(manifest):
+        given = manifest["class_priors"]
+        zeros = [0.0] * (len(given) - len(values) - 1)
+        manifest["class_priors"] = [*values, *zeros, 1.0 - sum(values)]
+
+    return change
+
+
+def test_class_priors_are_spread_over_the_known_behaviors(folder):
+    edit_manifest(folder, priors(0.0, 0.25))
+    assert Bundle.open(folder).class_priors[1] == 0.25
+    for change in (priors(0.25, 0.25), priors(0.0, -0.25), lambda m: m.update(class_priors=[0.01] * 2)):
+        other = Path(shutil.copytree(TINY / "int8", folder.with_name(f"{id(change)}")))
+        edit_manifest(other, change)
+        with pytest.raises(BundleError, match=r"class priors (that do not sum to one|for)"):
+            Bundle.open(other)
+    edit_manifest(folder, lambda m: m["class_priors"].__setitem__(1, 0.252))
+    with pytest.raises(BundleError, match="class priors that do not sum to one"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ratios_of_the_tail_shift_up_to_a_hundred(folder, sign):
+    edit_manifest(folder, lambda m: m["tail"]["log_ratio"].__setitem__(1, 100 * sign))
+    assert Bundle.open(folder).log_ratio[1] == 100 * sign
+    edit_manifest(folder, lambda m: m["tail"]["log_ratio"].__setitem__(1, 100.5 * sign))
+    with pytest.raises(BundleError, match="ratios of the tail shift above 100"):
+        Bundle.open(folder)
+
+
+def test_a_device_keeps_at_least_what_the_model_looks_back_on(folder):
+    shape = Bundle.open(folder).shape
+    least = max(shape.receptive_field + shape.window - 2, shape.habit_events)
+    edit_manifest(folder, lambda m: m["model"].update(history_events=least))
+    assert Bundle.open(folder).shape.history_events == least
+    edit_manifest(folder, lambda m: m["model"].update(history_events=least - 1))
+    with pytest.raises(BundleError, match=f"keeps {least - 1} events per user, but the model looks back on {least}"):
+        Bundle.open(folder)
+
+
+def test_a_provider_that_runs_the_bundle_is_no_fallback(monkeypatch):
+    """The warning compares what runs with what was wanted first."""
+    from edgebehave.bundles import opened_graph
+
+    class OnAnother:
+        def __init__(self, session):
+            self._session = session
+
+        def __getattr__(self, name):
+            return getattr(self._session, name)
+
+        def get_providers(self):
+            return ["QNNExecutionProvider", "CPUExecutionProvider"]
+
+    real = opened_graph.open_graph
+    monkeypatch.setattr(opened_graph, "open_graph", lambda content, providers: OnAnother(real(content)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictor = Predictor.load(TINY / "web", providers=["QNNExecutionProvider"])
+    assert predictor.providers == ("QNNExecutionProvider", "CPUExecutionProvider")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda v: v["events"].__setitem__(1, 7), "names must be texts"),
+        (lambda v: v["event_to_behavior"].__setitem__(1, 1.0), "ids whole numbers"),
+        (lambda v: v["event_to_behavior"].__setitem__(1, True), "ids whole numbers"),
+        (lambda v: v.pop("locations"), "'locations'"),
+    ],
+)
+def test_a_vocabulary_of_other_types(folder, change, says):
+    content = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    change(content)
+    replace_file(folder, "vocabulary.json", json.dumps(content).encode())
+    with pytest.raises(BundleError, match=rf"vocabulary\.json is not a vocabulary: .*{says}"):
+        Bundle.open(folder)
+
+
 @pytest.mark.parametrize("name", ["fp32", "int8", "web"])
 def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(name, tmp_path):
     folder = Path(shutil.copytree(TINY / name, tmp_path / "bundle"))

@@ -1,9 +1,11 @@
 """A graph file has one reading; one that reaches beyond its own bytes is refused before it is loaded."""
 
+import struct
 from pathlib import Path
 
 import pytest
 
+from edgebehave.bundles import graph_file
 from edgebehave.bundles.graph_file import read_graph
 
 onnx = pytest.importorskip("onnx")
@@ -271,3 +273,228 @@ def test_an_input_that_exports_never_leave_out(operator):
     node = onnx.helper.make_node(operator, ["x", "x", ""], ["z"])
     with pytest.raises(ValueError, match=f"{operator} lacks its input 2"):
         check(model([node]))
+
+
+# Bounds: the last value that passes, and the first that does not.
+
+
+def attempts(content, says: str, target: str = "native") -> None:
+    with pytest.raises(ValueError, match=says):
+        check(content, target)
+
+
+@pytest.mark.parametrize(("version", "passes"), [(7, False), (8, True), (10, True), (11, False)])
+def test_versions_of_onnx(version, passes):
+    proto = model()
+    proto.ir_version = version
+    if passes:
+        check(proto)
+    else:
+        attempts(proto, f"it is of ONNX version {version} with operators")
+
+
+@pytest.mark.parametrize(("domain", "version"), [("", 17), ("", 19), ("com.microsoft", 2)])
+def test_versions_of_operators(domain, version):
+    proto = model(domains=("", "com.microsoft"))
+    next(opset for opset in proto.opset_import if opset.domain == domain).version = version
+    attempts(proto, "this runtime reads")
+
+
+def test_a_number_of_nodes_and_of_weights():
+    def chain(num_nodes):
+        return model([onnx.helper.make_node("Exp", ["x"], [f"z{i}"]) for i in range(num_nodes - 1)])
+
+    def weights(count):
+        return model(tensors=[onnx.helper.make_tensor(f"w{i}", 1, [1], [0.0]) for i in range(count)])
+
+    assert len(check(chain(4096)).nodes) == 4096
+    assert len(check(weights(4096)).constants) == 4096
+    attempts(chain(4097), "it has 4097 nodes and 0 weights, more than 4096")
+    attempts(weights(4097), "it has 1 nodes and 4097 weights, more than 4096")
+
+
+@pytest.mark.parametrize("length", [127, 128, 512])
+def test_a_long_name(length):
+    assert list(check(model([onnx.helper.make_node("Exp", ["x"], ["n" * length])])).nodes[0].outputs) == ["n" * length]
+
+
+def test_too_long_a_name():
+    attempts(model([onnx.helper.make_node("Exp", ["x"], ["n" * 513])]), "a name of 513 bytes, more than 512")
+
+
+def test_a_number_of_fields():
+    shape = memoryview(b"\x0a\x00" * 200_000)
+    assert len(graph_file._Reader(b"").message(shape, "shape")["dim"]) == 200_000
+    with pytest.raises(ValueError, match="more than 200000 fields"):
+        graph_file._Reader(b"").message(memoryview(bytes(shape) + b"\x0a\x00"), "shape")
+
+
+def test_numbers_of_protocol_buffers():
+    for number in (0, 1, 127, 128, 2**32, 2**63, 2**64 - 1):
+        assert graph_file._varint(varint(number), 0) == (number, len(varint(number)))
+    for content in (varint(2**64), varint(2**70 - 1), varint(5, 2), b"\x80" * 11):
+        with pytest.raises(ValueError, match="not in its shortest form"):
+            graph_file._varint(content, 0)
+
+
+def with_type(elements: int) -> bytes:
+    """The model with an input of this type of elements."""
+    end = field(1, b"u") + field(2, field(1, varint(1 << 3) + varint(elements) + field(2, b"")))
+    return in_graph(field(11, end))
+
+
+def test_numbers_of_32_bits():
+    assert check(with_type(2**31 - 1)).inputs["u"] == (2**31 - 1, ())
+    attempts(with_type(2**31), "elem_type is 2147483648")
+
+
+def sized(*dims, of_output=False):
+    """The model with an input, or an output, of these sizes."""
+    proto = model([onnx.helper.make_node("Exp", ["x"], ["z"])])
+    ends = proto.graph.output if of_output else proto.graph.input
+    ends.append(onnx.helper.make_tensor_value_info("z" if of_output else "u", 1, dims))
+    return proto
+
+
+def test_sizes_of_inputs_and_outputs():
+    assert check(sized(*range(8))).inputs["u"] == (1, (*range(8),))
+    assert check(sized("n", 3)).inputs["u"] == (1, (None, 3))
+    assert check(sized(2, of_output=True)).outputs["z"] == (1, (2,))
+    attempts(sized(*range(9)), "'u' has the sizes")
+    attempts(sized(2, -1), "'u' has the sizes")
+    attempts(sized(2, -1, of_output=True), "'z' has the sizes")
+    neither = sized("n")
+    neither.graph.input[-1].type.tensor_type.shape.dim[0].Clear()
+    attempts(neither, "a size of 'u'")
+    both = in_graph(
+        field(11, field(1, b"u") + field(2, field(1, b"\x08\x01" + field(2, field(1, b"\x08\x02" + field(2, b"n"))))))
+    )
+    attempts(both, "a size of 'u'")
+
+
+def raw(kind: int, num_bytes: int, *dims) -> object:
+    return onnx.TensorProto(name="w", data_type=kind, dims=dims, raw_data=b"\0" * num_bytes)
+
+
+@pytest.mark.parametrize(("kind", "num_bytes"), [(1, 4), (2, 1), (3, 1), (6, 4), (7, 8), (9, 1), (10, 2)])
+def test_bytes_of_weights(kind, num_bytes):
+    assert check(model(tensors=[raw(kind, 3 * num_bytes, 3)])).constants["w"][:2] == ((3,), kind)
+    for wrong in (3 * num_bytes - 1, 3 * num_bytes + 1):
+        attempts(model(tensors=[raw(kind, wrong, 3)]), f"weight 'w' has {wrong} bytes for the sizes")
+
+
+def test_sizes_and_types_of_weights():
+    assert check(model(tensors=[raw(1, 4, *[1] * 8)])).constants["w"].dims == (1,) * 8
+    attempts(model(tensors=[raw(1, 4, *[1] * 9)]), "is of type 1 and sizes")
+    attempts(model(tensors=[raw(1, 0, -1, 0)]), "is of type 1 and sizes")
+    assert check(model(tensors=[raw(1, 0, 0)])).constants["w"].dims == (0,)
+    for kind in (0, 4, 5, 8, 11):
+        attempts(model(tensors=[raw(kind, 8, 1)]), f"is of type {kind} and sizes")
+
+
+@pytest.mark.parametrize(("kind", "letter"), [(6, "i"), (7, "q")])
+def test_weights_that_may_be_shapes(kind, letter):
+    def ints(count):
+        data = struct.pack(f"<{count}{letter}", *range(-1, count - 1))
+        tensor = onnx.TensorProto(name="w", data_type=kind, dims=[count], raw_data=data)
+        return check(model(tensors=[tensor])).constants["w"].ints
+
+    assert ints(2) == (-1, 0)
+    assert ints(64) == (*range(-1, 63),)
+    assert ints(65) is None
+
+
+def listed(kind: int, numbers, count: int | None = None, extra: bytes = b""):
+    """A weight with its numbers one by one."""
+    data = b"".join(map(varint, numbers)) + extra
+    content = varint(1 << 3) + varint(len(numbers) if count is None else count) + b"\x10" + varint(kind)
+    return in_graph(field(5, content + field(5, data) + field(8, b"w")))
+
+
+def test_weights_whose_numbers_are_listed():
+    assert check(listed(6, [3, 0, 300])).constants["w"].ints == (3, 0, 300)
+    assert check(listed(6, [7] * 64)).constants["w"].ints == (7,) * 64
+    assert check(listed(6, [7] * 65)).constants["w"].ints is None
+    assert check(listed(3, [3, 0, 30])).constants["w"].ints is None
+    assert check(listed(6, [2**31 - 1])).constants["w"].ints == (2**31 - 1,)
+    assert check(listed(2, [0] * 2**16)).constants["w"].dims == (2**16,)
+    for content in (
+        *(listed(kind, [1]) for kind in (1, 7, 10)),
+        *(listed(6, [1, 2], count) for count in (1, 3)),
+        listed(6, [2**31]),
+        listed(2, [0] * (2**16 + 1)),
+        listed(2, [0] * 2**16, extra=b"\0"),
+    ):
+        attempts(content, "weight 'w' has .* bytes for the sizes")
+
+
+def test_weights_of_floats():
+    plain = onnx.TensorProto(name="w", data_type=1, dims=[1], float_data=[1.0])
+    assert check(model(tensors=[plain])).constants["w"] == ((1,), 1, None)
+    attempts(model(tensors=[onnx.TensorProto(name="w", data_type=6, dims=[1], float_data=[1.0])]), "bytes for the size")
+    for kind, inf in ((1, struct.pack("<f", float("inf"))), (10, struct.pack("<e", float("-inf")))):
+        tensor = onnx.TensorProto(name="w", data_type=kind, dims=[1], raw_data=inf)
+        attempts(model(tensors=[tensor]), "holds numbers that are not finite")
+
+
+def test_fields_that_exports_may_write():
+    proto = model([onnx.helper.make_node("Exp", ["x"], ["z"], name="a node")], tensors=[raw(1, 4, 1)])
+    proto.producer_name, proto.producer_version = "pytorch", "2.10"
+    proto.graph.initializer[0].data_location = onnx.TensorProto.DEFAULT
+    check(proto)
+
+
+def test_reasons_of_refusals():
+    attempts(b"\x18\x00\x00\x00ORTM" + b"\x00" * 40, "a file of ONNX Runtime's own format")
+    trained = model()
+    trained.training_info.add()
+    attempts(trained, "functions of its own")
+    inner = model().graph
+    for name, value in (("body", inner), ("bodies", [inner])):
+        attempts(model([onnx.helper.make_node("Exp", ["x"], ["z"], **{name: value})]), "graphs inside its operators")
+
+
+def test_attributes():
+    def softmax(**attributes):
+        return model([onnx.helper.make_node("Softmax", ["x"], ["z"], **attributes)])
+
+    assert check(softmax(axis=-2)).nodes[0].attributes == {"axis": -2}
+    given = {"f": -0.5, "i": -(2**63), "s": "text", "many": [3, -1]}
+    assert check(softmax(**given)).nodes[0].attributes == given
+    none = softmax(axes=[1])
+    none.graph.node[0].attribute[0].ClearField("ints")
+    assert check(none).nodes[0].attributes == {"axes": []}
+    empty = softmax(axis=1)
+    empty.graph.node[0].attribute[0].ClearField("i")
+    attempts(empty, "attribute 'axis' is not of its type")
+    twice = softmax(axis=1)
+    twice.graph.node[0].attribute.append(twice.graph.node[0].attribute[0])
+    attempts(twice, "an attribute of Softmax stands twice")
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "optional"),
+    [("Clip", "", (1, 2)), ("GroupQueryAttention", "com.microsoft", (1, 2)), ("MatMulNBits", "com.microsoft", (3, 4))],
+)
+def test_inputs_that_exports_leave_out(operator, domain, optional):
+    for number in range(6):
+        inputs = ["" if i == number else "x" for i in range(6)]
+        proto = model([onnx.helper.make_node(operator, inputs, ["z"], domain=domain)], domains=("", "com.microsoft"))
+        if number in optional:
+            assert check(proto).nodes[0].inputs[number] == ""
+        else:
+            attempts(proto, f"{operator} lacks its input {number}")
+
+
+def test_names_of_values():
+    nameless = model(tensors=[onnx.TensorProto(name="", data_type=1, dims=[1], raw_data=b"1234")])
+    attempts(nameless, "two of its values have one name")
+    twice = model()
+    twice.graph.output.append(twice.graph.output[0])
+    attempts(twice, "two of its values have one name")
+    for name in ("x", "w", "elsewhere"):
+        outside = model(tensors=[raw(1, 4, 1)])
+        outside.graph.output[0].name = name
+        attempts(outside, "its outputs are not values that its nodes give")
+    dropped = model([onnx.helper.make_node("Split", ["x"], ["", ""]), onnx.helper.make_node("Split", ["x"], ["", "z"])])
+    assert [list(node.outputs) for node in check(dropped).nodes[:2]] == [["", ""], ["", "z"]]

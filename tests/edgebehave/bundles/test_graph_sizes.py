@@ -190,3 +190,103 @@ def test_a_slice_of_more_axes_than_there_are_is_a_value_error():
     sliced = Graph(inputs={"m": (FLOAT, (3, 4)), "starts": (INT64, (None,))}, outputs={}, nodes=[node], constants={})
     with pytest.raises(ValueError, match="Slice has inputs or attributes that do not fit it"):
         check_sizes(sliced, {"m": (3, 4), "starts": (1 << 62,)})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "says"),
+    [
+        ([("Reshape", ["m", "s"], "y", {})], {"s": [-1, -1]}, "Reshape has a wrong shape"),
+        ([("Reshape", ["m", "s"], "y", {})], {"s": [-2, 6]}, "Reshape has a wrong shape"),
+        (
+            [
+                *(("Unsqueeze", ["x", "zero"], "a", {}), ("Unsqueeze", ["x", "one"], "b", {})),
+                *(("Mul", ["a", "b"], "c", {}), ("Reshape", ["c", "s"], "y", {})),
+            ],
+            {"s": [0, -1, 1], "zero": [0], "one": [1]},
+            "Reshape has a shape that is not bounded",
+        ),
+        ([("Squeeze", ["x"], "y", {})], {}, "Squeeze names no axes for a value whose size varies"),
+        ([("Range", ["a", "b", "c"], "y", {})], {"a": 0, "b": 5, "c": 0}, "a start below 0 or a step below 1"),
+        ([("Range", ["a", "b", "c"], "y", {})], {"a": -1, "b": 5, "c": 1}, "a start below 0 or a step below 1"),
+        ([("Pad", ["m", "p"], "y", {})], {"p": [0, 0, 1]}, "Pad has wrong pads"),
+        ([("Pad", ["m", "p"], "y", {})], {"p": [0, -1, 0, 0]}, "Pad has wrong pads"),
+        ([("Pad", ["m", "p", "v", "axes"], "y", {})], {"p": [0, 0], "v": np.float32(0), "axes": [0]}, "Pad names axes"),
+        ([("Split", ["m", "p"], "y", {"axis": 0})], {"p": [4]}, "parts that are not those of its value"),
+        ([("Split", ["m", "p"], "y", {"axis": 0})], {"p": [4, -1]}, "parts that are not those of its value"),
+        ([("GatherND", ["m", "i"], "y", {"batch_dims": 1})], {"i": [[0]]}, "indices of a size that varies"),
+        (
+            [("Conv", ["v", "w"], "y", {"auto_pad": "VALID"})],
+            {"v": np.zeros((1, 1, 4), "f"), "w": np.ones((1, 1, 1), "f")},
+            "Conv has wrong pads",
+        ),
+        (
+            [("Conv", ["v", "w"], "y", {"pads": [-1, 0]})],
+            {"v": np.zeros((1, 1, 4), "f"), "w": np.ones((1, 1, 1), "f")},
+            "Conv has wrong pads",
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_refusals(nodes, constants, says):
+    with pytest.raises(ValueError, match=says):
+        check(*nodes, constants=constants)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "sizes"),
+    [
+        ([("Squeeze", ["v"], "y", {})], {"v": np.zeros((1, 3, 1), "f")}, [3]),
+        ([("ReduceSum", ["m"], "y", {"noop_with_empty_axes": 1})], {}, [3, 4]),
+        ([("ReduceSum", ["m"], "y", {"keepdims": 0})], {}, []),
+        ([("ReduceSum", ["m", "axes"], "y", {})], {"axes": [1]}, [3, 1]),
+        ([("GatherND", ["m", "i"], "y", {})], {"i": [[0], [2]]}, [2, 4]),
+        ([("Split", ["m", "p"], "y", {"axis": 1})], {"p": [4]}, [3, 4]),
+        ([("Split", ["m"], "y", {"axis": 1})], {}, [3, 4]),
+        ([("Pad", ["m", "p"], "y", {})], {"p": [0, 1, 2, 0]}, [5, 5]),
+        ([("Range", ["a", "b", "c"], "y", {})], {"a": 1, "b": 8, "c": 3}, [3]),
+        (
+            [("Conv", ["v", "w"], "y", {"pads": [1, 1]})],
+            {"v": np.zeros((1, 2, 4), "f"), "w": np.ones((5, 2, 3), "f")},
+            [1, 5, 4],
+        ),
+    ],
+    ids=lambda each: each[-1][0] if isinstance(each, list) and isinstance(each[0] if each else 0, tuple) else "",
+)
+def test_sizes_of_calls(nodes, constants, sizes):
+    """As ONNX defines them: an output of these sizes passes, another does not."""
+    for promised in (sizes, [*sizes, 7]):
+        made = graph(*nodes, constants=constants)
+        made = made._replace(outputs={"y": (FLOAT, tuple(promised))})
+        if promised == sizes:
+            check_sizes(made, {"x": (-512,), "m": (3, 4), "count": (1,)})
+        else:
+            with pytest.raises(ValueError, match="it gives 'y' in the sizes"):
+                check_sizes(made, {"x": (-512,), "m": (3, 4), "count": (1,)})
+
+
+def bits(rows=8, inner=32, block=32, num_bits=4, weight=(8, 1, 16), scales=8, bias=()):
+    """A MatMulNBits as quantizers write it."""
+    inputs = ("a", "w", "s", "", "", "b") if bias else ("a", "w", "s")
+    attributes = {"N": rows, "K": inner, "block_size": block, "bits": num_bits}
+    constants = {
+        "w": Constant(weight, 2, None),
+        "s": Constant((scales,), FLOAT, None),
+        "b": Constant(bias, FLOAT, None),
+    }
+    node = Node("MatMulNBits", FUSED, inputs, ("y",), attributes)
+    return Graph(inputs={"a": (FLOAT, (2, 32))}, outputs={}, nodes=[node], constants=constants)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"rows": 9}, {"inner": 64}, {"inner": 0}, {"block": 20}, {"num_bits": 3}, {"weight": (8, 2, 16)}),
+        *({"weight": (8, 1, 15)}, {"scales": 7}, {"bias": (7,)}, {"num_bits": 8}, {"block": 16}),
+    ],
+    ids=str,
+)
+def test_quantized_weights_are_of_the_sizes_that_they_say(wrong):
+    for right in ({}, {"bias": (8,)}, {"num_bits": 8, "weight": (8, 1, 32)}):
+        check_sizes(bits(**right), {"a": (2, 32)})
+    with pytest.raises(ValueError, match="MatMulNBits has weights of other sizes than it says"):
+        check_sizes(bits(**wrong), {"a": (2, 32)})

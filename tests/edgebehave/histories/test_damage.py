@@ -168,15 +168,56 @@ def test_expiry_goes_past_a_damaged_user(path):
             history.mark("bob")
 
 
-def test_a_file_of_version_1_gets_checksums_and_loses_nothing(tmp_path):
+OLD_ROWS = [
+    *((3, START_S + i, 0, 60, f"event {i % 9}", None if i % 2 else "home") for i in range(600)),
+    *((7, START_S, 0, 0, "mail", None), (7, START_S, 1, 0, b"\xed\xa0\x81", None)),
+]
+
+
+@pytest.fixture
+def old_path(tmp_path):
+    """A file of version 1."""
     path = tmp_path / "old.db"
     with sqlite3.connect(path) as old:
         old.executescript(VERSION_1)
         old.execute("INSERT INTO users VALUES (3, 'bob', 2, 700), (7, ?, 0, 2)", (b"\xed\xa0\x80",))
-        rows = [(3, START_S + i, 0, 60, f"event {i % 9}", None if i % 2 else "home") for i in range(600)]
-        rows += [(7, START_S, 0, 0, "mail", None), (7, START_S, 1, 0, b"\xed\xa0\x81", None)]
-        old.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+        old.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", OLD_ROWS)
     old.close()
+    return path
+
+
+def test_a_file_that_is_only_read_stays_as_it_is(path, old_path):
+    for file, user, num_events in ((path, "ada", 60), (old_path, "bob", 700)):
+        file.chmod(0o644)
+        before = file.read_bytes(), file.stat().st_mtime_ns, sorted(file.parent.iterdir())
+        with SqliteHistory(file, reads_only=True, max_events=900) as history:
+            assert history.mark(user).num_events == num_events
+            assert history.mark("nobody") is None
+            history.check()
+            with pytest.raises(HistoryError, match="readonly"):
+                history.forget(user)
+            with pytest.raises(HistoryError, match="readonly"):
+                tell(history, rows_at([999]), user)
+        assert (file.read_bytes(), file.stat().st_mtime_ns, sorted(file.parent.iterdir())) == before
+        assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_only_reading_makes_no_file_and_finds_damage_of_version_1(tmp_path, old_path):
+    with pytest.raises(HistoryError, match="unable to open"):
+        SqliteHistory(tmp_path / "none.db", reads_only=True)
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(HistoryError, match=r"empty\.db is an empty file"):
+        SqliteHistory(tmp_path / "empty.db", reads_only=True)
+    change(old_path, "UPDATE users SET num_events = 599 WHERE id = 3")
+    with SqliteHistory(old_path, reads_only=True) as history:
+        with pytest.raises(DamagedHistoryError) as error:
+            history.check()
+        assert error.value.users == ("bob",)
+
+
+def test_a_file_of_version_1_gets_checksums_and_loses_nothing(tmp_path, old_path):
+    path, rows = old_path, OLD_ROWS
     for _ in range(2):
         with SqliteHistory(path) as history:
             assert history.users() == ["bob", "\ud800"]
@@ -271,6 +312,30 @@ def test_values_that_no_runtime_writes_are_refused_in_spite_of_their_checksums(p
         with pytest.raises(DamagedHistoryError, match="in the history of 'bob'"):
             history.latest("bob", 1000)
         assert rows_of(history, "ada") == rows_at(range(60))
+
+
+def test_a_text_that_is_no_text_is_damage_of_its_user(path):
+    change(path, f"UPDATE events SET location = CAST(x'ff' AS TEXT) WHERE user = 2 AND time_s = {START_S + 7}")
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with pytest.raises(DamagedHistoryError, match=r"of 'bob': .*decode.*whole, forget ends this one$") as error:
+            history.latest("bob", 1000)
+        assert error.value.users == ("bob",)
+
+
+def test_a_user_without_an_event_cannot_be(path):
+    with SqliteHistory(path, survives_power_loss=False) as history:
+        with history._file.writing():
+            history._save(history._find("bob")._replace(num_events=0, num_retained=0, events_sum=0))
+            history._file.execute("DELETE FROM events WHERE user = 2")
+        with pytest.raises(DamagedHistoryError, match="in the history of 'bob': events are lost"):
+            history.latest("bob", 1000)
+
+
+def test_damage_of_what_all_users_share_names_none(path):
+    change(path, "DELETE FROM settings")
+    with pytest.raises(DamagedHistoryError, match=r"users who are whole$") as error:
+        SqliteHistory(path)
+    assert error.value.users == ()
 
 
 def test_fewer_events_than_are_retained_cannot_be(path):

@@ -91,3 +91,10 @@ def test_an_age_is_a_time_span_of_a_minute_or_more():
         Retention(max_age=60)
     with pytest.raises(ValueError, match=r"max_age must be at least a minute, got 0:00:59"):
         Retention(max_age=timedelta(seconds=59))
+
+
+def test_without_an_age_nothing_expires(history):
+    assert Retention().oldest_s(START_S) == Retention().oldest_at(START_S) == 0
+    tell(history, rows_at([1, 2]))
+    assert history.expire(4_000_000_000) == 0
+    assert rows_of(history) == rows_at([1, 2])

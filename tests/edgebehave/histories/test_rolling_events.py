@@ -1,6 +1,7 @@
 """The buffer of ids against the obvious model: a list, cut to its end."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,40 @@ def test_it_equals_a_list_cut_to_its_end(steps, capacity, num_skipped, num_asked
         assert kept(buffer, 0) == []
         assert buffer.count == num_skipped + len(model)
         assert len(buffer) == min(capacity, len(model))
+
+
+@given(num_events=st.integers(1, 60), capacity=st.integers(1, 40), num_asked=st.integers(1, 40))
+def test_its_other_views_are_those_of_the_latest_events(num_events, capacity, num_asked):
+    buffer = RollingEvents(capacity)
+    model = rows(0, num_events)
+    for row in model:
+        buffer.append(*row)
+    assert buffer.count == num_events
+    assert buffer.latest_offset_min() == model[-1][-1]
+    assert buffer.past(num_asked).T.tolist() == [list(row[1:]) for row in model[-capacity:][-num_asked:]]
+    num_asked = min(num_asked, len(buffer))
+    assert buffer.rows(num_asked) == [list(row) for row in model[-num_asked:]]
+
+
+def test_what_it_never_had_is_an_error_of_ours():
+    with pytest.raises(AssertionError, match="0"):
+        RollingEvents(0)
+    with pytest.raises(AssertionError, match="no latest event"):
+        RollingEvents(1).latest_offset_min()
+
+
+def test_room_grows_from_sixteen_events_as_they_come():
+    """A small history is small; most additions move nothing."""
+    buffer = RollingEvents(100)
+    rooms = []
+    for number in range(600):
+        before = buffer._columns
+        buffer.append(*rows(number, 1)[0])
+        if buffer._columns is not before:
+            rooms.append((number, buffer._columns.shape[1]))
+    assert (RollingEvents(100).num_bytes, RollingEvents(3).num_bytes) == (640, 120)
+    assert rooms[:4] == [(16, 32), (32, 64), (64, 126), (126, 126)]
+    assert len(rooms) < 24
 
 
 def test_memory_stays_bounded():

@@ -9,6 +9,7 @@ from history_rows import START_S, Row, rows_at, rows_of, tell
 
 from edgebehave import HistoryBusyError, HistoryError, SqliteHistory
 from edgebehave.histories.history import Match
+from edgebehave.histories.sqlite_file import SqliteFile
 
 
 def test_a_file_remembers(tmp_path):
@@ -99,22 +100,141 @@ def test_a_file_that_lost_its_way_to_erasing_is_erased_when_opened(tmp_path):
         ("PRAGMA user_version = 3", "version 3, this edgebehave reads versions up to 2: update"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path, statement, says):
+def test_a_file_of_another_kind_is_refused(tmp_path, monkeypatch, statement, says):
     path = tmp_path / "h.db"
     SqliteHistory(path).close()
     with sqlite3.connect(path) as other:
         other.execute(statement)
     other.close()
     before = path.read_bytes()
-    with pytest.raises(HistoryError, match=says):
+    for version in ((3, 40, 0), (3, 52, 0)):  # a journal of the newer kind is noted in the file
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+        with pytest.raises(HistoryError, match=says):
+            SqliteHistory(path)
+        assert path.read_bytes() == before
+
+
+def test_a_file_that_becomes_newer_while_it_is_opened_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "h.db"
+    SqliteHistory(path).close()
+
+    def another_process_updates(self) -> None:
+        with sqlite3.connect(path) as other:
+            other.execute("PRAGMA user_version = 3")
+        other.close()
+
+    monkeypatch.setattr(SqliteFile, "_choose_journal", another_process_updates)
+    with pytest.raises(HistoryError, match="a history of version 3"):
         SqliteHistory(path)
-    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "journal"), [((3, 51, 2), "truncate"), ((3, 51, 3), "wal"), ((3, 52, 0), "wal"), ((4, 0, 0), "wal")]
+)
+def test_the_journal_follows_the_version_of_sqlite(tmp_path, monkeypatch, version, journal):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    with SqliteHistory(tmp_path / "h.db") as history:
+        assert history._file.pragma("journal_mode") == journal
+
+
+@pytest.mark.parametrize("survives", [True, False])
+def test_the_settings_of_a_connection(tmp_path, survives):
+    with SqliteHistory(tmp_path / "h.db", survives_power_loss=survives, max_events=1) as history:
+        pragma = history._file.pragma
+        assert pragma("secure_delete") == 1
+        assert (pragma("synchronous"), pragma("fullfsync")) == ((2, 1) if survives else (1, 0))
+        tell(history, rows_at([1, 2]))
+        assert (rows_of(history), history.mark("ada")) == (rows_at([1, 2])[1:], (0, 2))
+
+
+def statements_of(history, call) -> str:
+    """What SQLite ran in a call."""
+    ran: list[str] = []
+    history._file._sql.set_trace_callback(ran.append)
+    call()
+    history._file._sql.set_trace_callback(None)
+    return "; ".join(ran)
+
+
+def test_a_file_is_rewritten_only_if_something_was_forgotten(tmp_path):
+    with SqliteHistory(tmp_path / "h.db") as history:
+        tell(history, rows_at([1, 2]))
+        assert "VACUUM" not in statements_of(history, lambda: history.forget("bob"))
+        assert "VACUUM" not in statements_of(history, lambda: history.forget_events("ada", Match("no", None, 0, 2**33)))
+        assert "VACUUM" in statements_of(history, lambda: history.forget("ada"))
+        assert "VACUUM" in statements_of(history, history.erase)
+
+
+def test_a_new_file_has_nothing_to_erase(tmp_path, monkeypatch):
+    monkeypatch.setattr(SqliteFile, "erase", lambda self: pytest.fail("nothing was forgotten"))
+    SqliteHistory(tmp_path / "h.db").close()
+
+
+def test_a_reading_sees_one_state_of_the_file(tmp_path):
+    path = tmp_path / "h.db"
+    with SqliteHistory(path) as history, SqliteHistory(path, timeout_s=0.05) as other:
+        tell(history, rows_at([1]))
+        with history._file.snapshot():
+            history.mark("ada")
+            with pytest.raises(HistoryBusyError, match=r"kept busy by other processes for 0\.05 s: try again"):
+                tell(other, rows_at([1, 2])[1:])
+        tell(other, rows_at([1, 2])[1:])
+        assert rows_of(history) == rows_at([1, 2])
+
+
+def test_a_journal_that_others_read_keeps_its_erasure_pending(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
+    path = tmp_path / "h.db"
+    with SqliteHistory(path, timeout_s=0.05) as history, SqliteHistory(path) as other:
+        tell(history, rows_at(range(50)), "secret")
+        with other._file.snapshot():
+            other.mark("secret")
+            with pytest.raises(HistoryBusyError, match="it is forgotten, but traces are left in the file until erase"):
+                history.forget("secret")
+            assert history._file.settings().erase_pending == 1
+        history.erase()
+        assert history._file.settings().erase_pending == 0
+        assert (tmp_path / "h.db-wal").stat().st_size == 0
+
+
+def test_a_file_that_cannot_be_used_is_closed(tmp_path, monkeypatch):
+    closed: list[str] = []
+
+    class Connection(sqlite3.Connection):
+        def close(self) -> None:
+            closed.append("file")
+            super().close()
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: connect(*given, factory=Connection, **options))
+    (tmp_path / "text").write_text("dear diary, " * 1000)
+    with pytest.raises(HistoryError):
+        SqliteHistory(tmp_path / "text")
+    assert closed == ["file"]
+
+    def full(self, max_events):
+        raise HistoryError("the disk is full")
+
+    monkeypatch.setattr(SqliteHistory, "keep", full)
+    with pytest.raises(HistoryError, match="disk is full"):
+        SqliteHistory(tmp_path / "h.db")
+    assert closed == ["file"] * 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+def test_what_is_no_file_keeps_its_mode(tmp_path):
+    folder = tmp_path / "h.db"
+    folder.mkdir(mode=0o755)
+    with pytest.raises(HistoryError, match="unable to open"):
+        SqliteHistory(folder)
+    assert mode(folder) == 0o755
 
 
 def test_what_is_no_file_of_sqlite_is_refused(tmp_path):
     (tmp_path / "h.db").write_text("dear diary, " * 1000)
-    with pytest.raises(HistoryError, match="not a database"):
+    with pytest.raises(HistoryError, match="not a database") as error:
         SqliteHistory(tmp_path / "h.db")
+    assert type(error.value) is HistoryError  # nothing of it can be rescued
     with pytest.raises(HistoryError, match="unable to open"):
         SqliteHistory(tmp_path / "no folder" / "h.db")
     assert (tmp_path / "h.db").read_text() == "dear diary, " * 1000
@@ -234,7 +354,7 @@ def test_other_accounts_cannot_read_a_history(tmp_path, journal, monkeypatch):
 def test_a_history_that_others_could_read_is_closed_to_them(tmp_path):
     with SqliteHistory(tmp_path / "h.db") as history:
         tell(history, rows_at([1, 2]))
-    (tmp_path / "h.db").chmod(0o644)
+    (tmp_path / "h.db").chmod(0o677)
     with SqliteHistory(tmp_path / "h.db") as history:
         assert rows_of(history) == rows_at([1, 2])
     assert mode(tmp_path / "h.db") == 0o600

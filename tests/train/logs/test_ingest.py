@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgebehave import Predictor
 from edgebehave_train.files import read_json
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.ingest import IngestConfig, IngestError, ingest
@@ -133,6 +134,20 @@ def test_events_within_one_second_keep_their_order(tmp_path):
     assert [row[2] for row in rows_of(store)] == ["b", "a"]
     assert store.time_s.tolist() == [NOON, NOON]
     assert statistics["duplicates"] == 1
+
+
+def test_an_event_counts_once_in_a_second_as_on_a_device(tmp_path):
+    """A store and a device keep whole seconds: what they cannot tell apart is one event for both."""
+    told = [(0.2, "a"), (0.3, "b"), (0.9, "a"), (1.1, "a")]
+    rows = [("u", f"{NOON + second:.1f}", event) for second, event in told]
+    store, statistics, _ = run(write_csv(tmp_path / "l.csv", rows, HEADER[:3]), tmp_path / "out")
+    assert [(row[1], row[2]) for row in rows_of(store)] == [(NOON, "a"), (NOON, "b"), (NOON + 1, "a")]
+    assert statistics["duplicates"] == 1
+    predictor = Predictor(model="habits")
+    for second, event in told:
+        predictor.observe("u", event, at=NOON + second, utc_offset_min=0)
+    device = json.loads(predictor.export_user("u"))["events"]
+    assert [(row["time_s"], row["event"]) for row in device] == [(row[1], row[2]) for row in rows_of(store)]
 
 
 def test_an_event_with_several_behaviors_gets_the_most_frequent(tmp_path):

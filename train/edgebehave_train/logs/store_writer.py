@@ -6,7 +6,7 @@ only at the end, when the columns of ids are written from those of positions.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def write_store(
     keep_duplicates: bool = False,
     known: Vocabulary | None = None,
 ) -> dict[str, Any]:
-    """Write the columns, names and vocabulary of a store; drop exact duplicates.
+    """Write the columns, names and vocabulary of a store; drop rows that equal another one in all that it keeps.
 
     folder             exists and is empty.
     rows               by position of the user, ascending.
@@ -239,7 +239,7 @@ def write_statistics(folder: Path, statistics: Mapping[str, Any]) -> dict[str, A
 def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tuple[SortedRows, int]]:
     """Runs without rows that equal an earlier one, and the number of dropped rows.
 
-    No run ends between events of one user at one time.
+    No run ends between events of one user in one second.
     """
     waiting: SortedRows | None = None
     for run in rows:
@@ -248,7 +248,8 @@ def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tupl
         if waiting is not None:
             pairs = zip(vars(waiting).items(), vars(run).values(), strict=True)
             run = SortedRows(**{name: np.concatenate([head, tail]) for (name, head), tail in pairs})
-        last = (run.user == run.user[-1]) & (run.time_us == run.time_us[-1])
+        time_s = run.time_us // MICROSECONDS
+        last = (run.user == run.user[-1]) & (time_s == time_s[-1])
         cut = len(last) - int(last.sum())
         waiting = taken(run, slice(cut, None))
         if cut:
@@ -258,10 +259,12 @@ def _without_duplicates(rows: Iterable[SortedRows], keep: bool) -> Iterator[tupl
 
 
 def _first_of_equals(run: SortedRows, keep: bool) -> tuple[SortedRows, int]:
-    tied = np.flatnonzero(is_tied(run))
+    """A run without the rows that equal an earlier one in all that a store, or a history of a device, keeps of it."""
+    as_kept = replace(run, time_us=run.time_us // MICROSECONDS)
+    tied = np.flatnonzero(is_tied(as_kept))
     if keep or not len(tied):
         return run, 0
-    columns = [column[tied] for column in reversed(vars(run).values())]
+    columns = [column[tied] for column in reversed(vars(as_kept).values())]
     order = np.lexsort([tied, *columns])
     equal = np.ones(len(tied) - 1, bool)
     for column in columns:
