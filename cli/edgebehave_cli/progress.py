@@ -113,7 +113,8 @@ class TrainingBar(ProgressBar):
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
                 f"validation {validation}{heads}  "
-                f"{progress.events_per_s:,.0f} events/s{'  best so far' if progress.is_best else ''}"
+                f"{progress.events_per_s:,.0f} events/s, {progress.waiting:.1%} waiting for data"
+                f"{'  best so far' if progress.is_best else ''}"
             )
         if progress.kind == "note":
             note(progress.message)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from edgebehave.habits import KERNELS, TIMED_KERNELS
 from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.files import one_writer
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
@@ -22,9 +21,7 @@ from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_
 from edgebehave_train.logs.store_writer import write_statistics
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.scoring import target_probs
-from edgebehave_train.model.behavior_model import UNKNOWN_TIME
 from edgebehave_train.training import pretraining
-from edgebehave_train.training.batch_losses import hide_query_time
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
 from edgebehave_train.training.log_parts import asking_ranges
 from edgebehave_train.training.objectives import OBJECTIVES, ObjectiveConfig
@@ -171,41 +168,30 @@ def test_later_parts_never_enter_the_loss(tiny_store, recipe, tmp_path, objectiv
 
 
 def test_without_a_query_context_no_query_time_is_used(tiny_store, recipe, tmp_path, monkeypatch):
-    """Other moments of the targets, other evidence of the timed kernels: the same weights."""
-    build = pretraining.TrainingLog.batch
-    timed = torch.tensor([name in TIMED_KERNELS for name in KERNELS])
+    """Other moments of the targets: the same weights."""
+    build = pretraining.TrainingLog.batches
 
-    def elsewhen(self, rows, in_part):
-        batch = build(self, rows, in_part)
-        fields = vars(batch) | {
-            "query_weekday": (batch.query_weekday + 3) % 7,
-            "query_slot": (batch.query_slot + 11) % 48,
-            "evidence": torch.where(timed, batch.evidence + 1, batch.evidence),
-            "target_probs": torch.where(timed, 0.5, batch.target_probs),
+    def moment(query):
+        return {
+            "query_weekday": (query.query_weekday + 3) % 7,
+            "query_slot": (query.query_slot + 11) % 48,
         }
-        return type(batch)(**fields)
+
+    def elsewhen(self, *args):
+        for batch in build(self, *args):
+            past = dataclasses.replace(batch.past, **moment(batch.past), wait=batch.past.wait + 1)
+            yield dataclasses.replace(batch, **moment(batch), past=past)
 
     digests = {}
     for context in ("none", "time"):
         config = recipe(epochs=1, query_context=context)
         plain = pretrain(tiny_store, config, tmp_path / context, device="cpu")
         with monkeypatch.context() as patch:
-            patch.setattr(pretraining.TrainingLog, "batch", elsewhen)
+            patch.setattr(pretraining.TrainingLog, "batches", elsewhen)
             moved = pretrain(tiny_store, config, tmp_path / f"{context}_moved", device="cpu")
         digests[context] = [weights_digest(run.path) for run in (plain, moved)]
     assert digests["none"][0] == digests["none"][1]
     assert digests["time"][0] != digests["time"][1]
-
-
-def test_hidden_times_leave_the_other_evidence():
-    hide = torch.tensor([True, False])
-    weekday, slot, evidence = hide_query_time(
-        hide, torch.tensor([2, 2]), torch.tensor([40, 40]), torch.ones(2, len(KERNELS))
-    )
-    assert weekday.tolist() == [UNKNOWN_TIME, 2]
-    assert slot.tolist() == [UNKNOWN_TIME, 40]
-    assert evidence[0].tolist() == [float(name not in TIMED_KERNELS) for name in KERNELS]
-    assert evidence[1].all()
 
 
 def test_the_validation_loss_is_that_of_the_scores(make_store, recipe, tmp_path):

@@ -87,13 +87,21 @@ class Coincidences:
     query_weekday: Tensor
     time_known: Tensor
 
+    @property
+    def apart(self) -> Tensor:
+        """Half hours around the clock between the times of day of j and of the query, float32."""
+        apart = (self.slot - self.query_slot).abs()
+        return torch.minimum(apart, NUM_SLOTS - apart).float()
+
+    @property
+    def same_day_type(self) -> Tensor:
+        """Bool, whether both are on workdays or both on weekends."""
+        return (self.weekday >= FIRST_WEEKEND_DAY) == (self.query_weekday >= FIRST_WEEKEND_DAY)
+
     def cues(self) -> Tensor:
         """(F, ...) float32, in the order of CUES."""
-        known = self.time_known.float()
-        apart = (self.slot - self.query_slot).abs()
-        apart = torch.minimum(apart, NUM_SLOTS - apart).float()
+        known, apart = self.time_known.float(), self.apart
         waited, wait = self.waited, self.wait
-        same_day_type = (self.weekday >= FIRST_WEEKEND_DAY) == (self.query_weekday >= FIRST_WEEKEND_DAY)
         columns = [
             torch.log1p(self.age.float()),
             (self.age == 0).float(),
@@ -107,7 +115,7 @@ class Coincidences:
             waited,
             *(known * (-0.5 * (apart / width) ** 2).exp() for width in CLOCK_WIDTHS),
             known * (self.weekday == self.query_weekday).float(),
-            known * same_day_type.float(),
+            known * self.same_day_type.float(),
             *(known * (-0.5 * ((waited - wait) / width) ** 2).exp() for width in GAP_WIDTHS),
             known * wait,
             known,

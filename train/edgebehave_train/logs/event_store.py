@@ -20,8 +20,9 @@ in the order of a hash of their names, so that a range of users is a random samp
 columns, in the types in which they are read.
 """
 
+import mmap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,6 +173,19 @@ class EventStore:
             f"{tied:.0%} of the events share their time with another of the same user, and their order is {known}; "
             "predictions of the next event are worth as much as this order"
         )
+
+    def of_users(self, first: int, stop: int) -> "EventStore":
+        """The events of the users first..stop-1 alone, in memory."""
+        start, end = int(self.user_start[first]), int(self.user_start[stop])
+        columns = {name: column[start:end] for name, column in self.columns.items()}
+        return replace(self, user_start=self.user_start[first : stop + 1] - start, columns=columns)
+
+    def release(self) -> None:
+        """Let the pages that were read leave the memory of this process; they stay in the cache of the system."""
+        for column in self.columns.values():
+            mapped = getattr(getattr(column, "stored", column), "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""

@@ -15,7 +15,7 @@ expert without evidence gets no weight.
 # B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned one included
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_train.kernels.learned_kernel import LearnedKernel
-from edgebehave_train.kernels.pairs import HistoryPairs
+from edgebehave_train.kernels.pairs import PairBlock
 from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.model.generation_heads import GenerationHeads
 
@@ -373,7 +373,7 @@ class BehaviorModel(nn.Module):
         target: Tensor,
         target_probs: Tensor,
         evidence: Tensor,
-        pairs: HistoryPairs | None = None,
+        pairs: Sequence[PairBlock] | None = None,
         log_ratio_V: Tensor | None = None,
         normalizers: Tensor | None = None,
     ) -> TargetLosses:
@@ -385,7 +385,7 @@ class BehaviorModel(nn.Module):
         target        (M,) behavior ids >= 1.
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
-        pairs         of the M targets, for the learned kernel; None without one.
+        pairs         of the M targets in blocks, for the learned kernel; None without one.
         log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: r = 1, with log-normalizers
                       log sum_b p(b) r_b of 0.
         normalizers   (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
@@ -401,7 +401,7 @@ class BehaviorModel(nn.Module):
         keep = None
         if self.config.learned_kernel:
             assert pairs is not None
-            learned = self.learned_kernel.target_numbers(z, pairs, target)
+            learned = self.learned_kernel.target_numbers(z, pairs, target, log_ratio_V is not None)
             target_probs = torch.cat([target_probs, learned.probs[:, None]], 1)
             evidence = torch.cat([evidence, learned.evidence[:, None]], 1)
             if normalizers is not None:

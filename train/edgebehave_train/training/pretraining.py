@@ -27,11 +27,11 @@ from edgebehave.habits import FIRST_WEEKEND_DAY
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.files import names_in, one_writer, require_writable, write_tensors
 from edgebehave_train.kernels.copy_kernels import waiting_times
+from edgebehave_train.loading.batches import Batch, TrainingLog
+from edgebehave_train.loading.loader import Loader
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.logs.packing import pack_rows
 from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
 from edgebehave_train.training.batch_losses import BatchLosses
-from edgebehave_train.training.batches import Batch, TrainingLog
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint, DroResult, TrainingRecord, write_description
 from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
 from edgebehave_train.training.log_parts import LogParts
@@ -39,11 +39,14 @@ from edgebehave_train.training.objectives import DistributionallyRobust, build_o
 from edgebehave_train.training.optimization import learning_rate_at, moving_average, parameter_groups
 from edgebehave_train.training.recipes import TrainConfig
 from edgebehave_train.training.state import TrainingState
+from edgebehave_train.training.threads import choose_threads
 from edgebehave_train.training.universal_start import UniversalStart, can_start_from_universal, start_from_universal
 from edgebehave_train.training.validation import Validation, validate
 from edgebehave_train.universal.own_names import LOOKUP_FILE, write_lookup
 
 _SAVE_EVERY_S = 60.0
+_COUNTED_EVENTS = 5_000_000
+"""Events from which the generation heads take their first statistics, at least, if the log has so many."""
 _FILES = {
     *("config.json", "vocabulary.json", "training.json", "README.md"),
     *("model.safetensors", RESUME_FILE, LOOKUP_FILE),
@@ -85,6 +88,7 @@ class Progress:
     epoch, step      done so far; num_epochs, num_steps planned.
     loss             mean training loss since the last report, nats.
     events_per_s     training events per second of training time, this run.
+    waiting          share of the training time in which it waited for batches.
     validation_nll   mean -log p of the validation targets, nats; "validation" only.
     validation_loss  loss of the objective on them, equal to validation_nll for ce; "validation", and the lowest at the
                      "end" if it chooses the weights.
@@ -103,6 +107,7 @@ class Progress:
     num_steps: int
     loss: float = math.nan
     events_per_s: float = math.nan
+    waiting: float = math.nan
     validation_nll: float = math.nan
     validation_loss: float = math.nan
     validation_rank: float = math.nan
@@ -131,6 +136,7 @@ def pretrain(
     """
     require_objective(config.objective)
     keep_buffers_in_heap()
+    choose_threads()
     with one_writer(out):
         run = _TrainingRun(store, config, out, choose_device(device), start or Start(origin={}))
         if resume:
@@ -196,6 +202,21 @@ def finished_run(
     return trained, False
 
 
+def _seen_by_heads(parts: LogParts) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Waiting times, half hours and weekends of the training part, of the first users with _COUNTED_EVENTS."""
+    waited, slots, weekends, num_events = [], [], [], 0
+    for group in parts.groups():
+        log = group.log
+        counted = group.is_target & (log.behavior >= 0)
+        waited.append(waiting_times(group.behaviors, counted))
+        slots.append(log.slot[counted])
+        weekends.append(log.weekday[counted] >= FIRST_WEEKEND_DAY)
+        num_events += len(log.event)
+        if num_events >= _COUNTED_EVENTS:
+            break
+    return np.concatenate(waited), np.concatenate(slots), np.concatenate(weekends)
+
+
 class _TrainingRun:
     """One training run; everything that changes is in `state`."""
 
@@ -205,29 +226,32 @@ class _TrainingRun:
         self.parts = LogParts.of(
             store, config, vocabulary=start.vocabulary, is_target=start.is_target, train_ranges=start.train_ranges
         )
-        log, behaviors, is_target = self.parts.log, self.parts.behaviors, self.parts.is_target
         objective = build_objective(config.objective, self.parts.behavior_counts).to(device)
         self.data = TrainingLog(
-            log,
-            behaviors,
+            store,
+            self.parts.vocabulary,
+            self.parts.bounds,
             device,
             habits=config.habits,
-            learned_kernel=config.habits and config.learned_kernel,
             generation=config.generation_heads,
-            ratio_C=objective.candidate_ratio(behaviors.num_candidates),
+            candidate_ratio=objective.candidate_ratio,
+            is_target=self.parts.chosen_targets,
         )
-        self.is_target = torch.from_numpy(is_target).to(device)
-        self.losses = BatchLosses(config, self.parts.vocabulary, objective, self.data.past, device)
+        self.loader = Loader(
+            self.data,
+            self.parts.train_ranges,
+            row_events=config.row_events,
+            batch_events=config.batch_events,
+            seed=config.seed,
+        )
+        self.losses = BatchLosses(config, self.parts.vocabulary, objective, device)
         self.precision = str(self.losses.precision).removeprefix("torch.")
         self.model_config = config.model_config(self.parts.vocabulary)
 
         torch.manual_seed(config.seed)
         model = BehaviorModel(self.model_config).to(device)
         if config.generation_heads:
-            counted = is_target & (log.behavior >= 0)
-            model.generation.count(
-                waiting_times(behaviors, counted), log.slot[counted], log.weekday[counted] >= FIRST_WEEKEND_DAY
-            )
+            model.generation.count(*_seen_by_heads(self.parts))
         start.prepare(model)
         self.state = TrainingState(
             model=model,
@@ -235,7 +259,7 @@ class _TrainingRun:
             objective=objective,
             optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
         )
-        self.steps_per_epoch = len(self._epoch_batches(0))
+        self.steps_per_epoch = self.loader.steps_per_epoch
         self.num_steps = self.steps_per_epoch * config.epochs
 
     # -- the loop ---------------------------------------------------------------------------
@@ -254,22 +278,28 @@ class _TrainingRun:
         while state.epoch < self.config.epochs and not self._has_converged():
             losses: list[float] = []
             done_in_epoch = state.step - state.epoch * self.steps_per_epoch
-            for rows in self._epoch_batches(state.epoch)[done_in_epoch:]:
-                started = time.monotonic()
-                loss, batch_events = self._train_step(rows)
+            started = time.monotonic()
+            for step in self.loader.epoch(state.epoch, done_in_epoch):
+                loss = self._train_step(step.batches[0])
                 if not math.isfinite(loss):
                     raise ValueError(
                         f"the loss of step {state.step} is {loss}; train again with a lower "
                         f"learning_rate, now {self.config.learning_rate}"
                     )
                 seconds += time.monotonic() - started
-                num_events += batch_events
+                num_events += step.num_events
                 losses.append(loss)
                 state.step += 1
-                report("step", loss=float(np.mean(losses[-20:])), events_per_s=num_events / seconds)
+                report(
+                    "step",
+                    loss=float(np.mean(losses[-20:])),
+                    events_per_s=num_events / seconds,
+                    waiting=self.loader.waited_s / seconds,
+                )
+                started = time.monotonic()
                 if time.monotonic() - saved_at > _SAVE_EVERY_S:
                     state.save(self.out / RESUME_FILE)
-                    saved_at = time.monotonic()
+                    saved_at = started = time.monotonic()
             validation = self._validate()
             state.epoch += 1
             state.validations.append(validation)
@@ -280,6 +310,7 @@ class _TrainingRun:
                 "validation",
                 loss=float(np.mean(losses)) if losses else math.nan,
                 events_per_s=num_events / max(seconds, 1e-9),
+                waiting=self.loader.waited_s / max(seconds, 1e-9),
                 validation_nll=validation.nll,
                 validation_loss=validation.loss,
                 validation_rank=validation.rank,
@@ -326,13 +357,12 @@ class _TrainingRun:
         write_tensors(self.out / "model.safetensors", kept)
         return True
 
-    def _train_step(self, rows: list[npt.NDArray[np.int64]]) -> tuple[float, int]:
-        """One optimizer step; mean loss in nats and the number of events."""
+    def _train_step(self, batch: Batch) -> float:
+        """One optimizer step; mean loss in nats."""
         state = self.state
         state.model.train()
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(state.step, self.num_steps, self.config.learning_rate, self.config.warmup)
-        batch = self.data.batch(rows, self.is_target)
         losses, heads = self.losses.of(state.model, batch, self.config.query_dropout)
         progress = state.step / self.num_steps
         loss = state.objective(losses, batch.target, progress)
@@ -345,20 +375,13 @@ class _TrainingRun:
         nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
         state.optimizer.step()
         state.average.update_parameters(state.model)
-        return float(losses.nll.detach().mean()), batch.num_events
+        return float(losses.nll.detach().mean())
 
     def _validate(self) -> Validation:
         """The averaged weights on the validation part."""
         return validate(
             self.state.averaged, self.config, self.parts, self.data, self.losses, self.state.step / self.num_steps
         )
-
-    def _epoch_batches(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
-        rng = np.random.default_rng([self.config.seed, epoch])
-        rows = pack_rows(self.parts.train_ranges, self.config.row_events, rng)
-        rows = [rows[i] for i in rng.permutation(len(rows))]
-        per_batch = max(1, self.config.batch_events // self.config.row_events)
-        return [rows[i : i + per_batch] for i in range(0, len(rows), per_batch)]
 
     def _has_converged(self) -> bool:
         """True if `patience` epochs since the end of the warm start were not better."""
@@ -425,6 +448,7 @@ class _TrainingRun:
         num_parameters = sum(p.numel() for p in self.state.model.parameters())
         line = (
             f"{num_parameters:,} parameters, {self.device.type}, {self.precision}, "
-            f"attention {self.losses.backend}, {self.steps_per_epoch} steps per epoch"
+            f"attention {self.losses.backend}, threads {torch.get_num_threads()}, "
+            f"{self.steps_per_epoch} steps per epoch"
         )
         return ", ".join(filter(None, (line, self.state.objective.summary())))
