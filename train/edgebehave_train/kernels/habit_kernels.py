@@ -29,6 +29,7 @@ from edgebehave.habits import (
     gap_similarity,
 )
 from edgebehave.time_features import weekday_and_slot
+from edgebehave_train.kernels.cues import bell
 from edgebehave_train.kernels.pairs import PairBlock
 from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
 
@@ -161,8 +162,10 @@ def target_numbers(blocks: Iterable[PairBlock], came_M: Tensor, shifts_prior: bo
     num_sums = 2 + shifts_prior
     sums_MKS = torch.zeros(len(came_M), len(KERNELS), num_sums, device=came_M.device)
     for block in blocks:
-        counted = [block.seen, block.behavior == came_M[block.query][:, None]]
-        counted_RLS = torch.stack([one.float() for one in counted] + [block.ratio] * shifts_prior, -1)
+        counted = [block.seen, block.behavior == came_M[block.query][:, None], *[block.ratio] * shifts_prior]
+        counted_RLS = torch.empty(*block.seen.shape, num_sums, device=came_M.device)
+        for column, one in zip(counted_RLS.unbind(-1), counted, strict=True):
+            column.copy_(one)
         sums_MKS[block.query] = torch.bmm(_weights(block), counted_RLS)
     evidence = sums_MKS[..., 0]
     shares = sums_MKS[..., 1:] / evidence.clamp_min(1e-9)[..., None]
@@ -171,10 +174,9 @@ def target_numbers(blocks: Iterable[PairBlock], came_M: Tensor, shifts_prior: bo
 
 def _weights(block: PairBlock) -> Tensor:
     """w_k(j) of every pair, (R, K, L) float32, kernels in the order of KERNELS."""
-    pairs = block.coincidences
-    seen, apart = block.seen, pairs.apart
-    clock = {width: torch.exp(-0.5 * (apart / width) ** 2) for width in (HOUR_WIDTH, MOMENT_WIDTH)}
-    moment = (clock[MOMENT_WIDTH] * pairs.time_known) * torch.exp(-0.5 * ((pairs.waited - pairs.wait) / GAP_WIDTH) ** 2)
+    pairs, seen = block.coincidences, block.seen
+    moment = bell(pairs.apart, MOMENT_WIDTH).mul_(bell(pairs.waited - pairs.wait, GAP_WIDTH)).mul_(pairs.time_known)
+    on_same_days = seen & pairs.same_day_type & pairs.time_known
     weights_RKL = seen.new_empty((len(seen), len(KERNELS), seen.shape[1]), dtype=torch.float32)
     weights = dict(zip(KERNELS, weights_RKL.unbind(1), strict=True))  # rows, to be filled in place
     weights["frequency"].copy_(seen)
@@ -182,7 +184,7 @@ def _weights(block: PairBlock) -> Tensor:
     weights["transition"].copy_(pairs.same_last)
     weights["second_order"].copy_(pairs.same_last_two)
     weights["location"].copy_(pairs.same_location)
-    torch.mul(clock[HOUR_WIDTH], seen & pairs.same_day_type & pairs.time_known, out=weights["hour"])
+    bell(pairs.apart, HOUR_WIDTH, out=weights["hour"]).mul_(on_same_days)
     torch.mul(moment, pairs.same_last, out=weights["transition_moment"])
     torch.mul(moment, pairs.same_location, out=weights["location_moment"])
     return weights_RKL
