@@ -14,6 +14,7 @@ from edgebehave_train.kernels.pairs import PastBehaviors
 from edgebehave_train.model.attention import choose_backend
 from edgebehave_train.model.behavior_model import UNKNOWN_TIME, BehaviorModel, TargetLosses
 from edgebehave_train.model.generation_heads import HeadLosses
+from edgebehave_train.model.row_noise import QUERY_SITE
 from edgebehave_train.training.batches import Batch
 from edgebehave_train.training.hardware import fast_precision
 from edgebehave_train.training.objectives import Objective
@@ -51,7 +52,7 @@ class BatchLosses:
             time_known = torch.ones(len(batch.where), dtype=torch.bool, device=self.device)
             if self.config.query_context == "none" or (query_dropout and model.training):
                 share = 1.0 if self.config.query_context == "none" else query_dropout
-                hide = torch.rand(len(batch.where), device=self.device) < share
+                hide = ~model.noise.kept_targets(QUERY_SITE, batch.where, share)
                 weekday, slot, evidence = hide_query_time(hide, weekday, slot, evidence)
                 time_known = ~hide
             hidden_MD = hidden.flatten(0, 1)[batch.where]
