@@ -12,6 +12,7 @@ is lost, the others end with one line; the run goes on from its last save with a
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,11 @@ _LOST = ("Connection closed", "Connection reset", "Connection refused", "Broken 
 Row = TypeVar("Row")
 
 
-class LostProcessError(OSError):
+class RankError(OSError):
+    """An error that one process of several reports; the others end in silence."""
+
+
+class LostProcessError(RankError):
     """Another process of the run has ended."""
 
 
@@ -122,6 +127,8 @@ def ranks_of_run(device: torch.device) -> Iterator[Ranks]:
             raise
         if not ranks.reports():
             raise SystemExit(1) from None
+        if not lost and not ranks.is_first and not isinstance(error, RankError):
+            raise RankError(f"process {ranks.rank} of {ranks.size}: {error}") from error
         if lost:
             raise LostProcessError(
                 f"a process of the run has ended, so this one of {size} ends too; go on with --resume, "
@@ -173,7 +180,10 @@ def averaging(module: nn.Module, ranks: Ranks, *, sharded: bool) -> nn.Module:
     """The module whose backward pass averages the gradients of all processes."""
     if ranks.size == 1 or sharded:
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # torch 2.13 has another name for the argument; older ones know this one alone.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(module, broadcast_buffers=False)
 
 
 @contextmanager
