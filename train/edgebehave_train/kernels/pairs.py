@@ -19,7 +19,7 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave_train.kernels.cues import Coincidences, log_gap
 from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog
 
-_PAIRS_AT_ONCE = {"cpu": 1 << 14}
+_PAIRS_AT_ONCE = {"cpu": 1 << 15}
 """Pairs of a block; on an accelerator, which wants few large steps, 4 million."""
 
 

@@ -15,6 +15,7 @@ from edgebehave_train.loading.batches import Batch
 from edgebehave_train.model.attention import choose_backend
 from edgebehave_train.model.behavior_model import UNKNOWN_TIME, BehaviorModel, TargetLosses
 from edgebehave_train.model.generation_heads import HeadLosses
+from edgebehave_train.model.row_noise import QUERY_SITE
 from edgebehave_train.training.hardware import fast_precision
 from edgebehave_train.training.objectives import Objective
 from edgebehave_train.training.recipes import TrainConfig
@@ -49,7 +50,7 @@ class BatchLosses:
             hide = torch.zeros(len(batch.where), dtype=torch.bool, device=self.device)
             if self.config.query_context == "none" or (query_dropout and model.training):
                 share = 1.0 if self.config.query_context == "none" else query_dropout
-                hide = torch.rand(len(batch.where), device=self.device) < share
+                hide = ~model.noise.kept_targets(QUERY_SITE, batch.where, share)
                 weekday, slot = (torch.where(hide, UNKNOWN_TIME, value) for value in (weekday, slot))
             hidden_MD = hidden.flatten(0, 1)[batch.where]
             z = model.query(hidden_MD, weekday, slot, batch.query_location)
