@@ -113,10 +113,6 @@ class TrainingLog:
         """Whether batches hold r_b."""
         return self.ratio_C is not None
 
-    def release(self) -> None:
-        """Let what was read of the store leave the memory; the batches keep what they need."""
-        self.reader.store.release()
-
     def batches(
         self, pieces: Pieces, rows_of_batch: Sequence[int], part: int, row_events: int, pad_events: int = 1
     ) -> list[Batch]:

@@ -97,9 +97,10 @@ class HistoryReader:
         length = high - low
         offset = np.append(0, length.cumsum())
         position = positions_of(low, high)
-        event_id, behavior_id = store.event[position], store.behavior[position]
-        location_id = store.location[position].astype(np.int64)
-        time_s, utc_offset_min = store.time_s[position], store.utc_offset_min[position].astype(np.int64)
+        event_id, behavior_id = store.read("event", low, high), store.read("behavior", low, high)
+        location_id = store.read("location", low, high).astype(np.int64)
+        time_s = store.read("time_s", low, high)
+        utc_offset_min = store.read("utc_offset_min", low, high).astype(np.int64)
         weekday, slot = weekday_and_slot(time_s, utc_offset_min)
         event, behavior = tables.event[event_id], tables.behavior[event_id]
         target = tables.target[behavior_id]
@@ -160,13 +161,13 @@ class HistoryReader:
         end = np.maximum(stop, np.minimum(stop + 1, asked_stop))
         if self.store.statistics.get("behavior_is_event"):
             return end
-        searched = np.flatnonzero((stop < asked_stop) & (self.store.behavior[end - 1] == NO_BEHAVIOR))
+        searched = np.flatnonzero((stop < asked_stop) & (self.store.read("behavior", end - 1, end) == NO_BEHAVIOR))
         ahead = _AHEAD_EVENTS
         while len(searched):
             first = end[searched]
             last = np.minimum(first + ahead, asked_stop[searched])
             offset = np.append(0, (last - first).cumsum())
-            found = np.flatnonzero(self.store.behavior[positions_of(first, last)] != NO_BEHAVIOR)
+            found = np.flatnonzero(self.store.read("behavior", first, last) != NO_BEHAVIOR)
             nearest = np.searchsorted(found, offset[:-1])
             is_found = nearest < np.searchsorted(found, offset[1:])
             reached = last - first

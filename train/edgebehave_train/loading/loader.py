@@ -112,5 +112,4 @@ class Loader:
             return []
         pieces = rows.pieces(np.concatenate(mine))
         batches = iter(self.data.batches(pieces, rows_of_batch, TRAIN, self.row_events))
-        self.data.release()
         return [Step(num, first_rows, [next(batches) for _ in first_rows]) for num, first_rows in described]

@@ -206,7 +206,6 @@ def _read(reader: HistoryReader, ranges: npt.NDArray[np.int64]) -> Iterator[Hist
     rows = PackedRows(ranges, _ROW_EVENTS)
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         yield reader.read(rows.pieces(range(first, min(first + _ROWS_AT_ONCE, len(rows)))), TRAIN)
-        reader.store.release()
 
 
 def _validation_ranges(

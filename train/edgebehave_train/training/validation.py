@@ -89,7 +89,6 @@ def _batches(parts: LogParts, data: TrainingLog) -> Iterator[Batch]:
         pieces = pieces._replace(ask_start=ask_start[begun : begun + len(pieces.row)])
         begun += len(pieces.row)
         yield from data.batches(pieces, [1] * len(numbers), VALIDATION, _PAD_EVENTS, _PAD_EVENTS)
-        data.release()
 
 
 def cut_long_ranges(
