@@ -94,10 +94,10 @@ def measure_steps(store_path: Path, recipe: str, steps: int) -> dict[str, Any]:
                 found["events_per_s"] = num_events / (now["wall"] - begun["wall"])
                 found["waiting"] = getattr(progress, "waiting", float("nan"))
                 found["loss"], found["steps"] = progress.loss, progress.step
-        if (progress.kind == "step" and progress.step == steps) or progress.kind == "validation":
+        if progress.kind == "validation":
             found["validation_nll"] = progress.validation_nll
-            if steps:
-                raise Enough
+        if steps and progress.kind == "step" and progress.step >= steps:
+            raise Enough
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as out, suppress(Enough):

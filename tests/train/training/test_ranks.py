@@ -155,14 +155,6 @@ def test_the_run_goes_on_with_one_process(folder, alone, tiny_store, configs, tm
     assert Checkpoint.open(out).training.finished
 
 
-def test_shares_are_contiguous_and_hold_every_row_once():
-    for num_rows in (0, 1, 3, 8):
-        shares = [Ranks(rank=rank, size=3).share(range(num_rows)) for rank in range(3)]
-        assert [row for _, share in shares for row in share] == list(range(num_rows))
-        assert max(len(share) for _, share in shares) - min(len(share) for _, share in shares) <= 1
-        assert all(not share or share[0] == first for first, share in shares)
-
-
 def test_large_models_are_split_and_others_are_not():
     two = Ranks(size=2)
     assert [is_sharded(size, two, "auto") for size in (10**6, 150 * 10**6)] == [False, True]
