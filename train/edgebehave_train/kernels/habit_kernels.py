@@ -162,7 +162,10 @@ def target_numbers(blocks: Iterable[PairBlock], came_M: Tensor, shifts_prior: bo
     num_sums = 2 + shifts_prior
     sums_MKS = torch.zeros(len(came_M), len(KERNELS), num_sums, device=came_M.device)
     for block in blocks:
-        counted = [block.seen, block.behavior == came_M[block.query][:, None], *[block.ratio] * shifts_prior]
+        counted = [block.seen, block.behavior == came_M[block.query][:, None]]
+        if shifts_prior:
+            assert block.ratio is not None
+            counted.append(block.ratio)
         counted_RLS = torch.empty(*block.seen.shape, num_sums, device=came_M.device)
         for column, one in zip(counted_RLS.unbind(-1), counted, strict=True):
             column.copy_(one)

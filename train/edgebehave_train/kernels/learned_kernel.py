@@ -83,7 +83,8 @@ class LearnedKernel(nn.Module):
         with torch.autocast(z_MD.device.type, enabled=False):
             weights_MF = self.linear(z_MD.float())
             layer = self.cue_in.weight, self.cue_in.bias, self.cue_out.weight
-            sums_SM: Tensor = _Sums.apply(weights_MF, *layer, list(blocks), target_M, shifts_prior)
+            rest = blocks, target_M, shifts_prior, torch.is_grad_enabled()
+            sums_SM: Tensor = _Sums.apply(weights_MF, *layer, *rest)  # type: ignore[no-untyped-call]  # of torch
         evidence, *masses = sums_SM
         probs, *normalizer = (mass / evidence.clamp_min(1e-9) for mass in masses)
         return KernelNumbers(probs=probs, evidence=evidence, normalizer=normalizer[0] if normalizer else None)
@@ -103,9 +104,10 @@ class _Sums(torch.autograd.Function):
         cue_in_HF: Tensor,
         bias_H: Tensor,
         cue_out_1H: Tensor,
-        blocks: list[PairBlock],
+        blocks: Iterable[PairBlock],
         target_M: Tensor,
         shifts_prior: bool,
+        keeps: bool,
     ) -> Tensor:
         sums_SM = weights_MF.new_zeros(2 + shifts_prior, len(weights_MF))
         saved = []
@@ -116,13 +118,17 @@ class _Sums(torch.autograd.Function):
             score_RL += (cue_out_1H @ hidden_HP).view_as(score_RL)
             weight_RL = score_RL.clamp_max(MAX_SCORE).exp_().mul_(block.seen)
             hit_RL = (block.behavior == target_M[block.query][:, None]).float()
-            counted = [hit_RL, block.ratio] if shifts_prior else [hit_RL]
+            counted = [hit_RL]
+            if shifts_prior:
+                assert block.ratio is not None
+                counted.append(block.ratio)
             sums_SM[0, block.query] = weight_RL.sum(1)
             for row, x_RL in enumerate(counted, 1):
                 sums_SM[row, block.query] = (weight_RL * x_RL).sum(1)
             # At the bound a score has no gradient, but its weight has.
             slope_RL = weight_RL.masked_fill_(score_RL > MAX_SCORE, 0.0)
-            saved.append((block.query, cues_FRL, hidden_HP, slope_RL, counted))
+            if keeps:
+                saved.append((block.query, cues_FRL, hidden_HP, slope_RL, counted))
         ctx.saved, ctx.cue_out = saved, cue_out_1H
         ctx.sizes = len(weights_MF), cue_in_HF.shape
         return sums_SM
@@ -147,4 +153,4 @@ class _Sums(torch.autograd.Function):
             cue_in_HF += active_HP @ cues_FRL.flatten(1).T
             bias_H += active_HP.sum(1)
         out_H = ctx.cue_out[0]
-        return weights_MF, cue_in_HF * out_H[:, None], bias_H * out_H, cue_out_H[None], None, None, None
+        return weights_MF, cue_in_HF * out_H[:, None], bias_H * out_H, cue_out_H[None], None, None, None, None

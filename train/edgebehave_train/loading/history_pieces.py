@@ -17,6 +17,7 @@ from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import IdTables
 from edgebehave_train.logs.packing import Pieces, positions_of
+from edgebehave_train.logs.split import TRAIN
 
 _AHEAD_EVENTS = 64
 """Events that are read at once in the search for the next behavior."""
@@ -75,7 +76,7 @@ class HistoryReader:
         """How to read.
 
         bounds          (U, 4) of `part_bounds`.
-        is_target       events that may be targets; None = all.
+        is_target       events that may be targets of the training part; None = all.
         history_events  before a target, that its kernels look back on.
         """
         self.store, self.bounds, self.is_target = store, bounds, is_target
@@ -123,7 +124,7 @@ class HistoryReader:
         is_asked &= target[candidate] > 0
         if pieces.ask_start is not None:
             is_asked &= position[inputs] >= pieces.ask_start[input_piece]
-        if self.is_target is not None:
+        if self.is_target is not None and part == TRAIN:
             is_asked &= self.is_target[asked_at]
         asked_from = np.flatnonzero(is_asked)
         asked = candidate[asked_from]

@@ -188,7 +188,7 @@ class NameCounts:
             events = slice(int(store.user_start[first]), int(store.user_start[stop]))
             counted = is_counted(first, stop)
             user = np.repeat(np.arange(stop - first), np.diff(store.user_start[first : stop + 1]))[counted]
-            self.num_users += np.count_nonzero(np.bincount(user))
+            self.num_users += int(np.count_nonzero(np.bincount(user)))
             columns = {"events": store.event, "locations": store.location, "behaviors": store.behavior}
             for kind, column in columns.items():
                 ids = column[events][counted]
