@@ -22,6 +22,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,9 @@ def attention(machine: Machine) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     shape = (1, events, heads, width)
     exact = [torch.randn(shape, generator=generator, dtype=torch.float64).to(machine.device) for _ in range(3)]
+    query, key, value = exact
     segment = (torch.arange(events, device=machine.device) // (events // 4))[None]
-    wanted = sliding_window_attention(*exact, plan_attention(segment, window, "dense"))
+    wanted = sliding_window_attention(query, key, value, plan_attention(segment, window, "dense"))
     found: dict[str, Any] = {}
     for backend in BACKENDS:
         is_varlen = backend in ("flash_attn", "varlen")
@@ -166,14 +168,14 @@ def speed(machine: Machine) -> dict[str, Any]:
     found = {}
     for preset in ("edge", "base", "large", "paper"):
         for how in ways:
-            found[f"{preset}, {how}"] = attempt(lambda p=preset, h=how: machine.training(machine.recipe(p), h))
+            found[f"{preset}, {how}"] = attempt(partial(machine.training, machine.recipe(preset), how))
     return found
 
 
 def wide(machine: Machine) -> dict[str, Any]:
     shape = large(width=768, num_layers=12, num_heads=12)
     changes = {name: getattr(shape, name) for name in ("width", "num_layers", "num_heads")}
-    found = attempt(lambda: machine.training(machine.recipe("large", **changes)))
+    found = attempt(partial(machine.training, machine.recipe("large", **changes)))
     if isinstance(found, dict):
         found["minutes_of_50_million"] = EPOCH_EVENTS / found["events_per_s"] / 60
     return {"12 layers x 768": found}
@@ -181,7 +183,7 @@ def wide(machine: Machine) -> dict[str, Any]:
 
 def dro(machine: Machine) -> dict[str, Any]:
     return {
-        name: attempt(lambda n=name: machine.training(machine.recipe("base", objective=ObjectiveConfig(name=n))))
+        name: attempt(partial(machine.training, machine.recipe("base", objective=ObjectiveConfig(name=name))))
         for name in ("ce", "dro")
     }
 
@@ -189,9 +191,7 @@ def dro(machine: Machine) -> dict[str, Any]:
 def memory(machine: Machine) -> dict[str, Any]:
     sizes = (64, 128) if machine.tiny else (8_192, 16_384, 32_768, 65_536, 131_072)
     return {
-        f"{events:,} events": attempt(
-            lambda e=events: machine.training(machine.recipe("paper", batch_events=e)),
-        )
+        f"{events:,} events": attempt(partial(machine.training, machine.recipe("paper", batch_events=events)))
         for events in sizes
     }
 
@@ -211,7 +211,7 @@ def onnx(machine: Machine) -> dict[str, Any]:
             unknown = events if len(wanted.shape) == 1 else 0  # events of the call; rows of the cache
             shape = [size if isinstance(size, int) else unknown for size in wanted.shape]
             inputs[wanted.name] = np.zeros(shape, np.float32 if wanted.type == "tensor(float)" else np.int64)
-        ms = timed(machine, lambda inputs=inputs: session.run(None, inputs))
+        ms = timed(machine, partial(session.run, None, inputs))
         found[f"{events:,} events a call"] = {"provider": provider, "events_per_s": events / ms * 1e3}
     return found
 

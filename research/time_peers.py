@@ -84,7 +84,7 @@ def curve_of_peer(store: EventStore, kind: str, split: SplitConfig) -> Curve:
     from reproduce_peers import CHOSEN, PEERS, settings_of
 
     settings = settings_of(kind, CHOSEN[kind])
-    peer = Peer(store, PeerConfig(kind=PEERS[kind], split=split, **settings))  # type: ignore[arg-type]
+    peer = Peer(store, PeerConfig(kind=PEERS[kind], split=split, **settings))
     targets = peer.behaviors.targets(peer.part == VALIDATION)
     curve = Curve()
 
@@ -158,7 +158,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     out = args.out / args.log
     store = EventStore.open(ingested(args.log, args.data, out))
-    split = SplitConfig(by=LOGS[args.log].split)  # type: ignore[arg-type]
+    split = SplitConfig(by=LOGS[args.log].split)
     recipes: dict[str, dict[str, Any]] = {"ours": {}, "ours, plain": {"habits": False}}
     curves = {kind: curve_of_peer(store, kind, split) for kind in ("sasrec", "rectools hstu")}
     for name, changes in recipes.items():

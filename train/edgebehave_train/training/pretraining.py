@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -295,7 +295,7 @@ class _TrainingRun:
         step_losses = _StepLosses(model, self.losses, config.query_dropout)
         if self.sharded:
             shard(step_losses, list(model.blocks))
-            shard(average.module, list(average.module.blocks))
+            shard(average.module, list(cast(BehaviorModel, average.module).blocks))
         self.step_losses = averaging(step_losses, ranks, sharded=self.sharded)
         self.state = TrainingState(
             model=model,
