@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -319,7 +319,7 @@ class _TrainingRun:
         step_losses = _StepLosses(model, self.losses, config.query_dropout)
         if self.sharded:
             shard(step_losses, list(model.blocks))
-            shard(average.module, list(average.module.blocks))
+            shard(average.module, list(cast(BehaviorModel, average.module).blocks))
         self.step_losses = averaging(step_losses, ranks, sharded=self.sharded)
         self.state = TrainingState(
             model=model,
@@ -631,6 +631,10 @@ class _Clock:
     """
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was measured so far."""
         self.seconds = self.waited_s = 0.0
         self.num_events = 0
 

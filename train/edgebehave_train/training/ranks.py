@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 Parallel = Literal["auto", "ddp", "fsdp"]
@@ -102,10 +103,8 @@ def ranks_of_run(device: torch.device) -> Iterator[Ranks]:
         raise ValueError(f"several processes on {device.type} need torch with {backend}; start one process")
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=_PATIENCE)))
-    dist.init_process_group(
-        backend, store=dist.PrefixStore("run", store), rank=rank, world_size=size, timeout=_PATIENCE
-    )
+    store, rank, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     ranks = Ranks(rank=rank, size=size, device=device, store=store)
     try:
         with _ended_by_signal():
