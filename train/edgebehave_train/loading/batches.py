@@ -182,7 +182,7 @@ class TrainingLog:
                 query_slot=query[1],
                 query_location=query[2],
                 past=past and _of_rows(past, slice(*row_borders[b : b + 2]), row_M, oldest_M - row_borders[b]),
-                generation=copies and GenerationTargets(**{name: values[inside] for name, values in copies.items()}),
+                generation=_at(copies, inside),
             )
             made.append(batch.to(self.device))
         return made
@@ -240,9 +240,16 @@ class TrainingLog:
         }
 
 
+def _at(copies: dict[str, Tensor] | None, targets: slice) -> GenerationTargets | None:
+    """What the generation heads learn at some targets."""
+    if copies is None:
+        return None
+    return GenerationTargets(**{name: values[targets] for name, values in copies.items()})
+
+
 def _of_rows(past: PastBehaviors, rows: slice, row_M: Tensor, oldest_M: Tensor) -> PastBehaviors:
     """The behaviors of some rows, with the oldest one that each target among them sees."""
-    columns = {name: values if values is None else values[rows] for name, values in vars(past).items()}
-    oldest = torch.zeros_like(columns["time_s"])
+    columns: dict[str, Tensor] = {name: values[rows] for name, values in vars(past).items() if values is not None}
+    oldest = torch.zeros_like(columns["oldest"])
     oldest[row_M] = oldest_M
     return PastBehaviors(**{**columns, "oldest": oldest})
