@@ -42,7 +42,7 @@ ORDER = {
         ["logs", "simulator"],
         ["kernels", "predictions"],
         ["model", "spark"],
-        ["metrics"],
+        ["loading", "metrics"],
         ["universal"],
         ["training"],
         ["evaluation", "adaptation", "generation", "scaling"],

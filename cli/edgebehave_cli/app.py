@@ -27,7 +27,7 @@ from edgebehave_cli import (
     transfer,
     universal,
 )
-from edgebehave_cli.console import fail, survive_any_encoding
+from edgebehave_cli.console import fail, speaks, survive_any_encoding
 
 
 def _print_version(asked: bool) -> None:
@@ -108,6 +108,8 @@ def main() -> None:
             raise
         fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
     except (ValueError, OSError) as error:
+        if not speaks() and type(error).__name__ not in ("RankError", "LostProcessError"):
+            raise SystemExit(2) from None  # the first process makes the same mistake, and says so
         fail(str(error))
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # a full disk, or a damaged file

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,15 @@ def survive_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def speaks() -> bool:
+    """Whether this process prints: of those that torchrun starts, the first one alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def note(line: str) -> None:
     """Print a line about the progress of the command."""
-    print(harmless(line), file=sys.stderr, flush=True)
+    if speaks():
+        print(harmless(line), file=sys.stderr, flush=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgebehave_cli.console import is_terminal, note
+from edgebehave_cli.console import is_terminal, note, speaks
 
 if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
@@ -30,7 +30,7 @@ class ProgressBar:
         self.restart()
 
     def __enter__(self) -> Self:
-        if is_terminal():
+        if is_terminal() and speaks():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -113,7 +113,8 @@ class TrainingBar(ProgressBar):
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
                 f"validation {validation}{heads}  "
-                f"{progress.events_per_s:,.0f} events/s{'  best so far' if progress.is_best else ''}"
+                f"{progress.events_per_s:,.0f} events/s, {progress.waiting:.1%} waiting for data"
+                f"{'  best so far' if progress.is_best else ''}"
             )
         if progress.kind == "note":
             note(progress.message)

@@ -2,8 +2,11 @@
 
 import dataclasses
 import datetime
+import difflib
 import json
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -74,6 +77,27 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """Settings of a TOML or JSON file by name, as `preset = "tiny"`, `width = 64`, `[objective]`, `name = "dro"`, or
+    what config.json of a checkpoint holds. Raises ValueError that names the file.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        content: Any = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds no settings; write NAME = VALUE lines")
+    content = content.get("train", content)
+    settings: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            settings |= {f"{name}.{part}": of_part for part, of_part in value.items()}
+        else:
+            settings[name] = value
+    return settings
+
+
 def with_settings(config: Config, settings: dict[str, Any]) -> Config:
     """A config with some fields replaced; "objective.kappa" is a field of the part "objective".
 
@@ -87,14 +111,29 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
         has_fields = dataclasses.is_dataclass(owner)
         fields = [f.name for f in dataclasses.fields(owner)] if has_fields else []
         if len(path) > 2 or path[-1] not in fields:
-            known = ", ".join(fields or [f.name for f in dataclasses.fields(config)])
-            raise ValueError(f"there is no setting {name!r}; there are: {known}")
+            known = _names(config)
+            near = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(path[-1], known, 1)
+            own_fields = ", ".join(fields or [f.name for f in dataclasses.fields(config)])
+            nearest = f"; the nearest is {near[0]!r}" if near else ""
+            raise ValueError(f"there is no setting {name!r}{nearest}; there are: {own_fields}")
         changed = own if len(path) == 1 else of_part.setdefault(path[0], {})
         changed[path[-1]] = _fitting(name, value, getattr(owner, path[-1]))
     # All of a part at once: its fields are checked against each other.
     for part, changes in of_part.items():
         own[part] = dataclasses.replace(getattr(config, part), **changes)
     return dataclasses.replace(config, **own)
+
+
+def _names(config: Any) -> list[str]:
+    """All settings of a config, those of its parts as "objective.kappa"."""
+    names = []
+    for field in dataclasses.fields(config):
+        part = getattr(config, field.name)
+        names += (
+            [f"{field.name}.{of.name}" for of in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
+        )
+        names.append(field.name)
+    return names
 
 
 def _fitting(name: str, value: Any, present: Any) -> Any:

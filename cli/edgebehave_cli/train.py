@@ -1,15 +1,33 @@
 """`edgebehave train`: an event store becomes a checkpoint."""
 
+import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgebehave_cli import options
-from edgebehave_cli.console import note, print_json
+from edgebehave_cli.console import note, print_json, speaks
 from edgebehave_cli.progress import TrainingBar
-from edgebehave_cli.settings import parse_settings, recipe, refuse_with_resume, starts_from_universal, with_settings
+from edgebehave_cli.settings import (
+    given_options,
+    parse_settings,
+    read_settings,
+    recipe,
+    refuse_with_resume,
+    starts_from_universal,
+    with_settings,
+)
 
-_SETTINGS = ("preset", "objective", "query_context", "habits", "from_", "split", "min_users", "epochs", "seed", "set_")
+_SETTING_OF_OPTION = {
+    "query_context": "query_context",
+    "habits": "habits",
+    "seed": "seed",
+    "split": "split.by",
+    "min_users": "min_users",
+    "objective": "objective.name",
+}
+_SETTINGS = (*_SETTING_OF_OPTION, "preset", "from_", "set_", "config")
 
 
 def train(
@@ -40,6 +58,27 @@ def train(
     seed: options.Seed = 0,
     device: options.Device = "auto",
     set_: options.Set = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML or JSON with settings, as config.json of a checkpoint; other options win over it.",
+        ),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A logger beside metrics.jsonl: tensorboard, or one of an installed package; may be repeated."
+        ),
+    ] = None,
+    parallel: Annotated[
+        str,
+        typer.Option(help="Of several processes: ddp, each has the model; fsdp, they share it; auto, by its size."),
+    ] = "auto",
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="EVENTS", help="Accumulate gradients over parts of a batch, to save memory."),
+    ] = None,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
@@ -48,35 +87,61 @@ def train(
     On a log that is not large the universal model of the package takes part: it is tuned to the log, and answers
     together with the trained model. If it is better as it is, that is kept instead, and a line says so.
 
-    A run that was killed goes on with --resume and ends with the same weights.
+    A run that was killed goes on with --resume and ends with the same weights. A finished one is extended with --resume
+    and a larger --epochs. OUT/metrics.jsonl holds its losses.
 
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
     Example: [bold]edgebehave train runs/store -o runs/dro --objective dro --set dropout=0.3[/bold]
+
+    Example, two processes: [bold]torchrun --nproc-per-node 2 -m edgebehave_cli train runs/store -o runs/edge[/bold]
     """
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.checkpoint import Checkpoint
     from edgebehave_train.training.pretraining import pretrain
 
-    log = EventStore.open(store)
+    events = EventStore.open(store)
     if resume:
         refuse_with_resume(context, _SETTINGS)
-        config = Checkpoint.open(out).config
+        begun = Checkpoint.open(out)
+        wanted = begun.config
+        if epochs is not None and epochs != wanted.epochs:
+            if not begun.training.finished:
+                raise ValueError(f"{out} is not finished; --epochs extends a finished run, leave it out")
+            wanted = dataclasses.replace(wanted, epochs=epochs)
     else:
-        is_plain = not habits or query_context == "none"
-        settings: dict[str, Any] = {
+        given = {} if config is None else read_settings(config)
+        on_line = given_options(context, (*_SETTING_OF_OPTION, "preset", "from_"))
+        of_file = given.pop("preset", preset)
+        options_now: dict[str, Any] = {
             "query_context": query_context,
             "habits": habits,
-            "from_universal": starts_from_universal(from_, log, is_plain=is_plain),
             "seed": seed,
-            "split.by": split,
+            "split": split,
             "min_users": min_users,
-            "objective.name": objective,
+            "objective": objective,
         }
+        settings: dict[str, Any] = {setting: options_now[name] for name, setting in _SETTING_OF_OPTION.items()}
+        settings |= given | {_SETTING_OF_OPTION[name]: options_now[name] for name in on_line if name in options_now}
+        if "from_" in on_line or "from_universal" not in given:
+            is_plain = not settings["habits"] or settings["query_context"] == "none"
+            settings["from_universal"] = starts_from_universal(from_, events, is_plain=is_plain)
         settings |= {} if epochs is None else {"epochs": epochs}
-        config = with_settings(recipe(preset), settings | parse_settings(set_ or []))
+        settings |= parse_settings(set_ or [])
+        wanted = with_settings(recipe(preset if "preset" in on_line else of_file), settings)
     with TrainingBar(f"go on with: edgebehave train {store} -o {out} --resume") as bar:
-        checkpoint = pretrain(log, config, out, resume=resume, device=device, on_progress=bar.report)
+        checkpoint = pretrain(
+            events,
+            wanted,
+            out,
+            resume=resume,
+            device=device,
+            parallel=parallel,  # type: ignore[arg-type]  # pretrain checks the name
+            micro_batch_events=micro_batch,
+            loggers=log or [],
+            extendable=True,
+            on_progress=bar.report,
+        )
     note(f"checkpoint -> {out}")
-    if json:
+    if json and speaks():
         print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from edgebehave_train.extensions import BASELINE_GROUP, LOG_READER_GROUP, METRIC_GROUP, OBJECTIVE_GROUP
+from edgebehave_train.extensions import (
+    BASELINE_GROUP,
+    LOG_READER_GROUP,
+    METRIC_GROUP,
+    OBJECTIVE_GROUP,
+    RUN_LOGGER_GROUP,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -63,7 +69,7 @@ def test_links_and_names_exist(page, paths):
     assert [link for link in links if link and not (page.parent / link).exists()] == []
     names = mentioned_files(text) - NO_LONGER_THERE.keys()
     assert [name for name in sorted(names) if not any(path.endswith(f"/{name}") for path in paths)] == []
-    groups = {OBJECTIVE_GROUP, BASELINE_GROUP, METRIC_GROUP, LOG_READER_GROUP}  # of entry points
+    groups = {OBJECTIVE_GROUP, BASELINE_GROUP, METRIC_GROUP, LOG_READER_GROUP, RUN_LOGGER_GROUP}  # of entry points
     modules = mentioned_modules(text) - {"edgebehave.js", *groups}
     assert [name for name in sorted(modules) if not is_there(name)] == []
 

@@ -1,6 +1,11 @@
 """Weights from event logs: ingest, model, objectives, pretraining, evaluation."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Before torch is imported: its threads sleep while they wait for each other, and do not spin. On cores that another
+# job shares, spinning takes the time that the awaited thread needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from edgebehave_train.api import (

@@ -7,6 +7,7 @@ run = train(store, "runs/edge", preset="tiny")
 table = evaluate(run, store)     # shown as a table in a notebook; table.to_pandas()
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def train(
     config: TrainConfig | None = None,
     resume: bool = False,
     device: str = "auto",
+    loggers: Sequence[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
     **changes: Any,
 ) -> Checkpoint:
@@ -78,21 +80,32 @@ def train(
     preset       tiny, edge, base, large or paper.
     objective    a name, or its settings.
     config       the whole configuration, instead of preset, objective and changes.
-    resume       continue the run in `out` with its own configuration, which preset, objective and changes do not alter.
+    resume       continue the run in `out` with its own configuration, which preset, objective and changes do not alter;
+                 only epochs=N extends a finished run to more epochs.
     device       "auto", "cpu" or "cuda".
+    loggers      beside metrics.jsonl: "tensorboard", or those of installed packages.
     on_progress  receives the progress; default: a line after every epoch.
     changes      fields of `TrainConfig` that differ from the preset: epochs, seed, dropout and others.
     Raises ValueError for a bad setting, or if `out` holds another run; TypeError for an unknown field.
     """
     if resume:
         config = Checkpoint.open(out).config
+        if "epochs" in changes:
+            config = dataclasses.replace(config, epochs=changes["epochs"])
     elif config is None:
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
         settings = ObjectiveConfig(name=objective) if isinstance(objective, str) else objective
         config = PRESETS[preset](objective=settings, **changes)
     return pretrain(
-        _opened(store), config, Path(out), resume=resume, device=device, on_progress=on_progress or _print_progress
+        _opened(store),
+        config,
+        Path(out),
+        resume=resume,
+        device=device,
+        loggers=loggers,
+        extendable=True,
+        on_progress=on_progress or _print_progress,
     )
 
 

@@ -1,4 +1,4 @@
-"""Objectives, baselines, metrics and log readers that other packages add.
+"""Objectives, baselines, metrics, log readers and run loggers that other packages add.
 
 A package adds one by an entry point in its pyproject.toml; nothing of edgebehave is edited:
 
@@ -11,6 +11,7 @@ The group says what the entry point is:
     edgebehave.baselines   (BehaviorLog, Targets) -> Predictions                   evaluation/baselines.py
     edgebehave.metrics     (Predictions) -> (T,) values, NaN = not counted         metrics/prediction_metrics.py
     edgebehave.log_readers LogReader                                               logs/exports/reader.py
+    edgebehave.run_loggers (Path, TrainConfig, int) -> RunLogger                   training/run_log.py
 """
 
 from collections.abc import Collection
@@ -21,6 +22,7 @@ OBJECTIVE_GROUP = "edgebehave.objectives"
 BASELINE_GROUP = "edgebehave.baselines"
 METRIC_GROUP = "edgebehave.metrics"
 LOG_READER_GROUP = "edgebehave.log_readers"
+RUN_LOGGER_GROUP = "edgebehave.run_loggers"
 
 
 def extension_names(group: str, built_in: Collection[str] = ()) -> list[str]:

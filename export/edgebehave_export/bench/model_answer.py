@@ -57,7 +57,7 @@ class ModelAnswer:
                 num_spare=config.num_spare,
                 ask_early_s=0 if is_timed else None,
             )
-            self.past = PastBehaviors(behaviors, torch.device("cpu"))
+            self.past = PastBehaviors.of_log(behaviors, torch.device("cpu"))
 
     @torch.inference_mode()
     def __call__(self, hidden_1D: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from edgebehave_export.parity.replay import FloatArray, Replay
 from edgebehave_export.parity.report import GraphComparison
 from edgebehave_train.kernels.copy_kernels import CopyNumbers, copy_numbers
 from edgebehave_train.kernels.time_gaps import NUM_BINS, NUM_QUANTILES, bin_of_gap
+from edgebehave_train.logs.mapped_log import event_identity
 from edgebehave_train.model.behavior_model import BehaviorModel
 
 
@@ -79,7 +80,7 @@ def generation_comparisons(model: BehaviorModel, replay: Replay, mixture: FloatA
 
 def _copy_numbers(replay: Replay) -> CopyNumbers:
     """Kernels of the whole log, nothing of which counts as training."""
-    return copy_numbers(replay.log, replay.log.behavior_log(np.zeros(len(replay.log.event), bool)))
+    return copy_numbers(event_identity(replay.log), replay.log.behavior_log(np.zeros(len(replay.log.event), bool)))
 
 
 @torch.inference_mode()

@@ -80,7 +80,7 @@ def test_cues_are_those_of_training(session, tiny_store, num_past, timed):
     log = map_log(tiny_store, training_vocabulary(tiny_store, is_train)).behavior_log(is_train)
     start = int(log.user_start[5])
     past, row = slice(start, start + num_past), start + num_past
-    pairs = PastBehaviors(log, torch.device("cpu")).pairs(torch.tensor([row]), torch.tensor([timed]))
+    pairs = PastBehaviors.of_log(log, torch.device("cpu")).pairs(torch.tensor([row]), torch.tensor([timed]))
     columns = (log.behavior, log.location, log.time_s, log.utc_offset_min)
     columns = [column[past] for column in columns]
     asked_s, offset_min = int(log.query_time_s[row]), int(log.utc_offset_min[row])

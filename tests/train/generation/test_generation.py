@@ -17,7 +17,7 @@ from edgebehave_train.kernels.copy_kernels import (
     waiting_times,
 )
 from edgebehave_train.kernels.time_gaps import bin_of_gap
-from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
+from edgebehave_train.logs.mapped_log import event_identity, map_log, training_vocabulary
 from edgebehave_train.logs.split import PARTS, SplitConfig, part_bounds
 from edgebehave_train.model.attention import plan_attention
 from edgebehave_train.model.behavior_model import BehaviorModel, ModelConfig
@@ -143,7 +143,7 @@ def test_kernels_by_hand(make_store):
     store = make_store([[(START_S + time_s, *rest) for time_s, *rest in events]])
     everything = np.ones(5, bool)
     log = map_log(store, training_vocabulary(store, everything))
-    numbers = copy_numbers(log, log.behavior_log(everything))
+    numbers = copy_numbers(event_identity(log), log.behavior_log(everything))
     gap = dict(zip(GAP_KERNELS, numbers.gap_evidence[4], strict=True))
     # before the last event: waits of 600, 600 and 3800 s, of which one began after a b
     assert gap["frequency"] == 3
@@ -169,7 +169,7 @@ def test_no_gap_kernel_knows_when_the_next_behavior_happens(make_store):
         store = make_store([[(START_S + t, "ab"[i % 2], "x") for i, t in enumerate(times)]])
         everything = np.ones(5, bool)
         log = map_log(store, training_vocabulary(store, everything))
-        return copy_numbers(log, log.behavior_log(everything)).gap_evidence[4]
+        return copy_numbers(event_identity(log), log.behavior_log(everything)).gap_evidence[4]
 
     assert np.array_equal(evidence(5600), evidence(90_000))
 
@@ -177,7 +177,7 @@ def test_no_gap_kernel_knows_when_the_next_behavior_happens(make_store):
 def test_generation_sees_what_training_saw(generator, routines, prompts):
     """Kernels and pace at the forecast point equal those of the target that comes after it."""
     behaviors = generator.log.behavior_log(np.ones(len(generator.log.event), bool))
-    numbers = copy_numbers(generator.log, behaviors)
+    numbers = copy_numbers(event_identity(generator.log), behaviors)
     row = np.searchsorted(behaviors.event, prompts.stop)
     locations = LocationNames(routines, generator.vocabulary)
     futures = Futures(generator.model, generator.log, locations, prompts, 1)

@@ -1,9 +1,10 @@
 """The kernels of a whole log at once, equal to the runtime's kernels asked one query at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,10 @@ from edgebehave.habits import (
     kernel_weights,
 )
 from edgebehave_train.kernels import habit_kernels as habit_features
-from edgebehave_train.kernels.habit_kernels import kernel_blocks, target_features, target_normalizers
-from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
+from edgebehave_train.kernels import pairs as pairs_module
+from edgebehave_train.kernels.habit_kernels import kernel_blocks, target_numbers
+from edgebehave_train.kernels.pairs import PastBehaviors
+from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog, UserBehaviors
 
 NUM_BEHAVIORS = 5
 RATIO_V = np.array([0.1, 1.0, 0.5, 0.02, 0.3])
@@ -63,14 +66,31 @@ class Events:
         return None if time_s == NO_TIME else time_s, int(self.utc_offset_min[event])
 
 
+def numbers_of(user: UserBehaviors, history_events: int = HABIT_EVENTS):
+    """`target_numbers` of all behaviors of a user: p_k(y), E_k and A_k under RATIO_V."""
+    num = len(user.behavior)
+    log = BehaviorLog(
+        user_start=np.array([0, num]),
+        event=user.event_index,
+        target=user.behavior,
+        is_train=np.ones(num, bool),
+        num_behaviors=NUM_BEHAVIORS,
+        num_spare=0,
+        **vars(user),
+    )
+    past = PastBehaviors.of_log(log, torch.device("cpu"), history_events)
+    past = replace(past, ratio=torch.from_numpy(RATIO_V[user.behavior]).float())
+    blocks = past.blocks(torch.arange(num), torch.from_numpy(user.query_time_s != NO_TIME))
+    return [one.numpy() for one in target_numbers(blocks, past.behavior, shifts_prior=True)]
+
+
 def assert_equal_to_the_runtime(events: Events, history_events: int, every: int = 1) -> None:
     user = events.behaviors()
     num_behaviors = len(user.behavior)
     scattered = np.zeros((num_behaviors, len(KERNELS), num_behaviors), np.float32)
     for block in kernel_blocks(user, history_events=history_events):
         scattered[block.rows, :, block.columns] = block.weights_KRC.transpose(1, 0, 2)
-    target_probs, evidence = target_features(user, history_events)
-    normalizers = target_normalizers(user, RATIO_V, history_events)
+    target_probs, evidence, normalizers = numbers_of(user, history_events)
     for numbers in (target_probs, evidence, normalizers):
         assert not numbers[:1].any()
     for row in range(1, num_behaviors, every):
@@ -96,6 +116,7 @@ def test_every_query_of_a_short_log(num_events, seed, history_events):
 @pytest.mark.parametrize("block_rows", [1, 7, 256])
 def test_the_size_of_a_block_changes_nothing(block_rows, monkeypatch):
     monkeypatch.setattr(habit_features, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setitem(pairs_module._PAIRS_AT_ONCE, "cpu", 40 * block_rows)
     assert_equal_to_the_runtime(Events.random(120, seed=1), history_events=30)
 
 
@@ -108,17 +129,17 @@ def test_a_history_of_input_only_events_says_nothing():
     events.behavior[:] = -1
     events.behavior[[0, 29]] = 1
     user = events.behaviors()
-    target_probs, evidence = target_features(user, history_events=20)
+    target_probs, evidence, _ = numbers_of(user, history_events=20)
     assert not target_probs.any()
     assert not evidence.any()
-    _, evidence = target_features(user, history_events=29)
+    _, evidence, _ = numbers_of(user, history_events=29)
     assert evidence[1, KERNELS.index("frequency")] == 1
 
 
 def test_a_query_without_a_time_has_no_timed_evidence():
     events = Events.random(60, seed=4)
     user = events.behaviors()
-    _, evidence = target_features(user)
+    _, evidence, _ = numbers_of(user)
     timed = [KERNELS.index(name) for name in TIMED_KERNELS]
     is_timed = user.query_time_s != NO_TIME
     assert not evidence[np.ix_(~is_timed, timed)].any()
@@ -127,14 +148,14 @@ def test_a_query_without_a_time_has_no_timed_evidence():
 
 def test_the_future_changes_no_earlier_number():
     events = Events.random(80, seed=5)
-    before = target_features(events.behaviors(), history_events=20)
+    before = numbers_of(events.behaviors(), history_events=20)
     now = 50
     other = Events.random(80, seed=6)
     for name in ("behavior", "location"):
         column = getattr(events, name)
         column[now:] = np.where(events.behavior[now:] >= 0, getattr(other, name)[now:], column[now:])
     row = int(np.searchsorted(events.behaviors().event_index, now))
-    after = target_features(events.behaviors(), history_events=20)
+    after = numbers_of(events.behaviors(), history_events=20)
     for earlier, later in zip(before, after, strict=True):
         np.testing.assert_array_equal(earlier[:row], later[:row])
 

@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.logs.event_store import COLUMNS, FORMAT_VERSION, EventStore
+from edgebehave_train.logs.packing import positions_of
 from edgebehave_train.logs.store_writer import write_statistics
 from edgebehave_train.logs.stored_columns import fingerprint
 
@@ -135,3 +138,25 @@ def test_offsets_that_do_not_ascend_are_damage(folder, user_start):
     np.save(folder / "user_start.npy", np.array(user_start, np.int64))
     with pytest.raises(ValueError, match=r"user_start\.npy is damaged: its offsets do not ascend"):
         EventStore.open(folder)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2400), st.integers(0, 90)), max_size=6))
+def test_ranges_are_read_as_the_columns_say(tiny_store, ranges):
+    start = np.array([first for first, _ in ranges], np.int64)
+    stop = np.minimum([first + length for first, length in ranges], 2400).astype(np.int64)
+    at = positions_of(start, stop)
+    in_memory = tiny_store.of_users(0, tiny_store.num_users)
+    for name in COLUMNS:
+        expected = np.asarray(getattr(tiny_store, name))[at]
+        for store in (tiny_store, in_memory):
+            values = store.read(name, start, stop)
+            assert values.dtype == expected.dtype
+            assert np.array_equal(values, expected)
+
+
+def test_some_users_are_a_store_of_their_own(tiny_store):
+    some = tiny_store.of_users(3, 7)
+    assert (some.num_users, some.num_events) == (4, 240)
+    assert np.array_equal(some.event, np.asarray(tiny_store.event)[180:420])
+    tiny_store.release()
+    assert np.array_equal(some.event, np.asarray(tiny_store.event)[180:420])

@@ -148,3 +148,15 @@ def test_an_unknown_backend_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="must be one of") as refusal:
         plan_attention(torch.zeros(1, 3, dtype=torch.int64), 2, "magic")
     assert all(name in str(refusal.value) for name in (*BACKENDS, "magic"))
+
+
+def test_torch_has_the_window_that_the_varlen_backend_calls(monkeypatch):
+    from torch.nn.attention import varlen
+
+    from edgebehave_train.model.attention import choose_backend
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert choose_backend(torch.device("cuda"), torch.bfloat16) == "varlen"
+    monkeypatch.setattr(varlen, "varlen_attn", lambda query, key, value, cu_seq_q, cu_seq_k, max_q, max_k: query)
+    with pytest.raises(ValueError, match=r"torch .* has no varlen_attn with window_size; pip install 'torch>=2\.11'"):
+        choose_backend(torch.device("cuda"), torch.bfloat16)

@@ -1,5 +1,6 @@
 """The objectives by hand: what each makes of the losses of a batch, and what it refuses."""
 
+import copy
 import math
 
 import numpy as np
@@ -272,6 +273,25 @@ def test_for_a_fixed_q_the_weights_average_to_one_and_the_estimate_is_unbiased(m
     class_mean_V = torch.stack([nll_N[target_N == b].mean() for b in (1, 2, 3)])
     mixed_V = (1 - mixing) * PRIOR_V[1:] + mixing * q_V[1:]
     assert sum(batches) / 20 == pytest.approx(float(mixed_V @ class_mean_V), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ce", "dro", "group_dro", "class_balanced"])
+def test_the_parts_of_two_processes_give_the_loss_and_the_weights_of_the_whole(name):
+    rng = np.random.default_rng(0)
+    whole, parts = build(name, warm_start=0.0), [build(name, warm_start=0.0) for _ in range(2)]
+    for _ in range(3):
+        nll_M, target_M = torch.tensor(rng.random(7) * 4).float(), torch.tensor(rng.integers(1, 4, 7))
+        shares, said = (slice(0, 3), slice(3, 7)), []
+        for objective, share in zip(parts, shares, strict=True):  # each says its sums, which the other would add
+            objective.all_sum = lambda part, said=said: said.append(part.clone()) or part
+            copy.deepcopy(objective)(losses_of(nll_M[share]), target_M[share], AFTER_WARM_START, 7)
+        total = 0.0
+        for objective, share in zip(parts, shares, strict=True):
+            objective.all_sum = lambda part, said=said: sum(said)
+            total += float(objective(losses_of(nll_M[share]), target_M[share], AFTER_WARM_START, 7))
+        assert total == pytest.approx(feed(whole, nll_M, target_M.tolist()), rel=1e-5)
+        for key, value in whole.state_dict().items():
+            torch.testing.assert_close(parts[1].state_dict()[key], value)
 
 
 def test_gradients_flow_through_the_losses_and_not_through_q():

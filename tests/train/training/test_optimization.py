@@ -12,6 +12,13 @@ def test_the_learning_rate_rises_in_a_line_and_falls_as_a_cosine():
     assert rates == pytest.approx([0.1, 1.0, 2.0, 2.0, 1.0, 0.0])
 
 
+def test_an_extended_run_warms_up_to_the_rate_of_the_longer_one():
+    # Extended at step 100 to 200: 20 steps of a second warm-up, from a twentieth of the cosine's rate.
+    plain = [learning_rate_at(step, 200, 2.0, 0.2) for step in (100, 109, 119, 150)]
+    rates = [learning_rate_at(step, 200, 2.0, 0.2, extended_at=100) for step in (100, 109, 119, 150)]
+    assert rates == pytest.approx([plain[0] / 20, plain[1] / 2, plain[2], plain[3]])
+
+
 def test_the_average_forgets_the_start_quickly():
     update = moving_average(0.9)
     zero, one = torch.zeros(1), torch.ones(1)

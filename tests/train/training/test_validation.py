@@ -3,15 +3,18 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edgebehave_train.loading.batches import TrainingLog
 from edgebehave_train.model.behavior_model import TargetLosses
 from edgebehave_train.model.generation_heads import HeadLosses
-from edgebehave_train.training.batches import TrainingLog
 from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.objectives import ObjectiveConfig, build_objective
-from edgebehave_train.training.validation import validate
+from edgebehave_train.training.validation import cut_long_ranges, validate
 
 START_S = 1_700_000_000
 
@@ -44,7 +47,7 @@ def test_losses_are_means_over_the_targets_of_the_vocabulary(store, recipe, with
     parts = LogParts.of(store, config)
     assert parts.vocabulary.behaviors == ("<unknown>", "a", "b", "c")
     objective = build_objective(ObjectiveConfig(), parts.behavior_counts)
-    data = TrainingLog(parts.log, parts.behaviors, torch.device("cpu"), habits=False)
+    data = TrainingLog(store, parts.vocabulary, parts.bounds, torch.device("cpu"), habits=False)
     losses = IdLosses(objective, with_heads)
     model = SimpleNamespace(eval=lambda: None)
     found = validate(model, config, parts, data, losses, progress=0.5)
@@ -58,10 +61,23 @@ def test_the_loss_is_what_the_objective_makes_of_the_targets(store, recipe):
     config = recipe()
     parts = LogParts.of(store, config)
     objective = build_objective(ObjectiveConfig(name="focal", gamma=1.0), parts.behavior_counts)
-    data = TrainingLog(parts.log, parts.behaviors, torch.device("cpu"), habits=False)
+    data = TrainingLog(store, parts.vocabulary, parts.bounds, torch.device("cpu"), habits=False)
     losses = IdLosses(objective, False)
     found = validate(SimpleNamespace(eval=lambda: None), config, parts, data, losses, progress=1.0)
     assert found.nll == 2.5
     # (1 - p) nll with p = exp(-nll), at nll 2 and 3
     expected = ((1 - math.exp(-2)) * 2 + (1 - math.exp(-3)) * 3) / 2
     assert found.loss == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=5), st.integers(1, 300))
+def test_long_ranges_are_cut_so_that_each_event_asks_once_from_a_whole_receptive_field(lengths, receptive_field):
+    starts = 7 + np.cumsum([0, *lengths[:-1]]) + 3 * np.arange(len(lengths))
+    ranges = np.stack([starts, starts + lengths], 1)
+    cut, ask_start = cut_long_ranges(ranges, receptive_field)
+    asked = np.concatenate([np.arange(a, stop) for a, (_, stop) in zip(ask_start, cut, strict=True)])
+    assert asked.tolist() == [at for start, stop in ranges.tolist() for at in range(start, stop)]
+    for (start, stop), first in zip(cut.tolist(), ask_start.tolist(), strict=True):
+        assert start == first or first - start == receptive_field - 1
+        assert start in starts or start < first or receptive_field == 1
+        assert stop - start <= 4096 + receptive_field - 1

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgebehave_train.loading.batches import Batch
 from edgebehave_train.model.behavior_model import TargetLosses
-from edgebehave_train.training.batches import Batch
 
 _NEVER = -1e4
 """Score of a behavior that is left out, as in `BehaviorModel.never_V`."""

@@ -241,7 +241,7 @@ class Futures:
             num_behaviors=self.num_candidates,
         )
         time_known = torch.full((len(seen),), self.model.config.query_context != "none")
-        pairs = PastBehaviors(behaviors, z.device).pairs(torch.from_numpy(query), time_known)
+        pairs = PastBehaviors.of_log(behaviors, z.device).pairs(torch.from_numpy(query), time_known)
         weights_UC = np.zeros(seen.shape, np.float32)
         weights_UC[user, column] = self.model.learned_kernel.weights(z, pairs)[0].numpy()
         return weights_UC

@@ -35,7 +35,6 @@ from edgebehave.time_features import weekday_and_slot
 from edgebehave_train.kernels.habit_kernels import history_blocks
 from edgebehave_train.kernels.time_gaps import NUM_PACES, bin_of_gap, pace_of_bin
 from edgebehave_train.logs.behavior_log import BehaviorLog
-from edgebehave_train.logs.mapped_log import MappedLog, event_identity
 
 GAP_KERNELS = ("frequency", "recency", "transition", "hour", "transition_hour", "location_hour", "pace")
 LOCATION_KERNELS = ("last", "hour", "event", "event_recent", "event_after", "event_hour")
@@ -184,12 +183,15 @@ def waiting_times(behaviors: BehaviorLog, is_counted: npt.NDArray[np.bool_]) -> 
     return gap_s[has_before & is_counted[behaviors.event]]
 
 
-def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
-    """The numbers of every behavior of a log, from the behaviors before it.
+def copy_numbers(
+    identity: npt.NDArray[np.integer], behaviors: BehaviorLog, is_asked: npt.NDArray[np.bool_] | None = None
+) -> CopyNumbers:
+    """The numbers of the behaviors of a log, from the behaviors before each.
 
-    behaviors  of the log; a query sees those among the HABIT_EVENTS events before it.
+    identity   (N,) of `event_identity`.
+    behaviors  a query sees those among the HABIT_EVENTS events before it.
+    is_asked   (J,) behaviors whose numbers are wanted, at least; None = all.
     """
-    identity = event_identity(log)
     num_rows = len(behaviors.event)
 
     def zeros(kernels: tuple[str, ...]) -> npt.NDArray[np.float32]:
@@ -222,7 +224,11 @@ def copy_numbers(log: MappedLog, behaviors: BehaviorLog) -> CopyNumbers:
         before_row = np.concatenate([np.zeros((1, NUM_PACES), np.float32), is_pace.cumsum(0)])
         past_oldest = np.minimum(oldest + 1, np.arange(stop - start))
         numbers.pace_counts[all_rows] = before_row[:-1] - before_row[past_oldest]
-        for block in history_blocks(event_index):
+        first, asked_stop = 1, stop - start
+        if is_asked is not None:
+            asked = np.flatnonzero(is_asked[all_rows])
+            first, asked_stop = (max(1, int(asked[0])), int(asked[-1]) + 1) if len(asked) else (1, 1)
+        for block in history_blocks(event_index, first, asked_stop):
             rows, columns = block.rows, block.columns
             last, following = occurrences.at(rows - 1), occurrences.at(rows)
             last, following = last.at(np.s_[:, None]), following.at(np.s_[:, None])

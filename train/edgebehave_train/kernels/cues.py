@@ -25,6 +25,7 @@ The last eight are 0 while the time of the query is not known.
 # F cues
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,6 +54,8 @@ CUES = (
     "wait",
     "time_known",
 )
+TIMED_CUES = CUES[CUES.index("clock_1") :]
+"""Cues that are 0 while the time of the query is not known."""
 CLOCK_WIDTHS = (1.0, 3.0, 7.0)
 GAP_WIDTHS = (0.35, 1.0)
 
@@ -87,32 +90,50 @@ class Coincidences:
     query_weekday: Tensor
     time_known: Tensor
 
+    @cached_property
+    def apart(self) -> Tensor:
+        """Half hours around the clock between the times of day of j and of the query, float32."""
+        apart = (self.slot - self.query_slot).abs_()
+        return torch.minimum(apart, NUM_SLOTS - apart).float()
+
+    @cached_property
+    def same_day_type(self) -> Tensor:
+        """Bool, whether both are on workdays or both on weekends."""
+        return (self.weekday >= FIRST_WEEKEND_DAY) == (self.query_weekday >= FIRST_WEEKEND_DAY)
+
     def cues(self) -> Tensor:
         """(F, ...) float32, in the order of CUES."""
-        known = self.time_known.float()
-        apart = (self.slot - self.query_slot).abs()
-        apart = torch.minimum(apart, NUM_SLOTS - apart).float()
-        waited, wait = self.waited, self.wait
-        same_day_type = (self.weekday >= FIRST_WEEKEND_DAY) == (self.query_weekday >= FIRST_WEEKEND_DAY)
-        columns = [
-            torch.log1p(self.age.float()),
-            (self.age == 0).float(),
-            torch.log1p(self.elapsed_s.clamp_min(0).float() / 3600),
-            self.same_last.float(),
-            self.same_last_two.float(),
-            self.same_location.float(),
-            self.repeat.float(),
-            self.alternation.float(),
-            self.at_location.float(),
-            waited,
-            *(known * (-0.5 * (apart / width) ** 2).exp() for width in CLOCK_WIDTHS),
-            known * (self.weekday == self.query_weekday).float(),
-            known * same_day_type.float(),
-            *(known * (-0.5 * ((waited - wait) / width) ** 2).exp() for width in GAP_WIDTHS),
-            known * wait,
-            known,
-        ]
-        return torch.stack(torch.broadcast_tensors(*columns))
+        known, apart, wait = self.time_known.float(), self.apart, self.wait
+        columns = {
+            "age": torch.log1p(self.age.float()),
+            "latest": self.age == 0,
+            "elapsed": self.elapsed_s.clamp_min(0).float().div_(3600).log1p_(),
+            **{name: getattr(self, name) for name in ("same_last", "same_last_two", "same_location")},
+            **{name: getattr(self, name) for name in ("repeat", "alternation", "at_location", "waited")},
+            "weekday": self.weekday == self.query_weekday,
+            "day_type": self.same_day_type,
+            "wait": wait,
+            "time_known": known,
+        }
+        bells = {f"clock_{width:.0f}": (apart, width) for width in CLOCK_WIDTHS}
+        waits_apart = self.waited - wait
+        bells |= {
+            name: (waits_apart, width) for name, width in zip(("gap_narrow", "gap_wide"), GAP_WIDTHS, strict=True)
+        }
+        cues = torch.empty((len(CUES), *waits_apart.shape), device=wait.device)
+        for name, cue in zip(CUES, cues, strict=True):  # in place: the time goes into memory, not into numbers
+            if name in bells:
+                bell(*bells[name], out=cue)
+            else:
+                cue.copy_(columns[name])
+            if name in TIMED_CUES:
+                cue.mul_(known)
+        return cues
+
+
+def bell(apart: Tensor, width: float, out: Tensor | None = None) -> Tensor:
+    """exp(-(apart / width)^2 / 2)."""
+    return torch.div(apart, width, out=out).square_().mul_(-0.5).exp_()
 
 
 def log_gap(gap_s: Tensor) -> Tensor:

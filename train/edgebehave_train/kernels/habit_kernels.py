@@ -1,21 +1,25 @@
 """Habit kernels for every behavior of a log at once, equal to `edgebehave.habits` query by query.
 
 Training needs two numbers per target and kernel, p_k(y) and E_k. An objective that shifts the prior needs a third, A_k
-= sum_b p_k(b) r_b. They depend on the log alone and are computed once. Evaluation needs the whole distributions, which
-`kernel_blocks` yields.
+= sum_b p_k(b) r_b. `target_numbers` makes them for the targets of a batch, on the device that trains. Evaluation needs
+the whole distributions, which `kernel_blocks` yields.
 """
 
-# R targets in a block, C history columns of the block, K kernels
+# M targets, R targets in a block, C history columns of the block, L past behaviors of a block of pairs, K kernels
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from edgebehave.habits import (
     DECAY,
     FIRST_WEEKEND_DAY,
+    GAP_WIDTH,
     HABIT_EVENTS,
     HOUR_WIDTH,
     KERNELS,
@@ -25,6 +29,8 @@ from edgebehave.habits import (
     gap_similarity,
 )
 from edgebehave.time_features import weekday_and_slot
+from edgebehave_train.kernels.cues import bell
+from edgebehave_train.kernels.pairs import PairBlock
 from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
 
 _BLOCK_ROWS = 256
@@ -134,37 +140,54 @@ def kernel_blocks(
         )
 
 
-def target_features(
-    user: UserBehaviors, history_events: int = HABIT_EVENTS
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Probability that each kernel gave to the behavior that came, and its evidence.
+class TargetNumbers(NamedTuple):
+    """Of M targets and all kernels; 0 without a history.
 
-    Returns  p_k(y) and E_k, both (m, K) float32; row 0 is 0: the first behavior has no history.
+    probs        (M, K) float32, p_k(y) of the behavior that came.
+    evidence     (M, K) float32, E_k.
+    normalizers  (M, K) float32, A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k; None without a prior shift.
     """
-    num_behaviors = len(user.behavior)
-    target_probs = np.zeros((num_behaviors, len(KERNELS)), np.float32)
-    evidence = np.zeros((num_behaviors, len(KERNELS)), np.float32)
-    for block in kernel_blocks(user, history_events=history_events):
-        hit = user.behavior[block.columns][None] == user.behavior[block.rows][:, None]
-        evidence[block.rows] = block.weights_KRC.sum(2).T
-        mass = (block.weights_KRC * hit).sum(2).T
-        target_probs[block.rows] = mass / np.maximum(evidence[block.rows], 1e-9)
-    return target_probs, evidence
+
+    probs: Tensor
+    evidence: Tensor
+    normalizers: Tensor | None
 
 
-def target_normalizers(
-    user: UserBehaviors, ratio_C: npt.NDArray[np.floating], history_events: int = HABIT_EVENTS
-) -> npt.NDArray[np.float32]:
-    """Sum of p_k(b) r_b of each kernel under a prior shift, before each behavior.
+def target_numbers(blocks: Iterable[PairBlock], came_M: Tensor, shifts_prior: bool = False) -> TargetNumbers:
+    """Numbers of the targets whose pairs are in some blocks; a timed kernel has none for a query without a time.
 
-        A_k = sum_b p_k(b) r_b = sum_j w_k(j) r_{b_j} / E_k
-
-    ratio_C  (V + U,) r_b of every candidate, spare ids included.
-    Returns  (m, K) float32; 0 where a kernel has no evidence.
+    came_M        (M,) the behavior that came, in the ids of the blocks.
+    shifts_prior  the blocks hold r_b.
     """
-    normalizers = np.zeros((len(user.behavior), len(KERNELS)), np.float32)
-    ratio_of_row = ratio_C[user.behavior].astype(np.float32)
-    for block in kernel_blocks(user, history_events=history_events):
-        mass = (block.weights_KRC @ ratio_of_row[block.columns]).T
-        normalizers[block.rows] = mass / np.maximum(block.weights_KRC.sum(2).T, 1e-9)
-    return normalizers
+    num_sums = 2 + shifts_prior
+    sums_MKS = torch.zeros(len(came_M), len(KERNELS), num_sums, device=came_M.device)
+    for block in blocks:
+        counted = [block.seen, block.behavior == came_M[block.query][:, None]]
+        if shifts_prior:
+            assert block.ratio is not None
+            counted.append(block.ratio)
+        counted_RLS = torch.empty(*block.seen.shape, num_sums, device=came_M.device)
+        for column, one in zip(counted_RLS.unbind(-1), counted, strict=True):
+            column.copy_(one)
+        sums_MKS[block.query] = torch.bmm(_weights(block), counted_RLS)
+    evidence = sums_MKS[..., 0]
+    shares = sums_MKS[..., 1:] / evidence.clamp_min(1e-9)[..., None]
+    return TargetNumbers(shares[..., 0], evidence, shares[..., 1] if shifts_prior else None)
+
+
+def _weights(block: PairBlock) -> Tensor:
+    """w_k(j) of every pair, (R, K, L) float32, kernels in the order of KERNELS."""
+    pairs, seen = block.coincidences, block.seen
+    moment = bell(pairs.apart, MOMENT_WIDTH).mul_(bell(pairs.waited - pairs.wait, GAP_WIDTH)).mul_(pairs.time_known)
+    on_same_days = seen & pairs.same_day_type & pairs.time_known
+    weights_RKL = seen.new_empty((len(seen), len(KERNELS), seen.shape[1]), dtype=torch.float32)
+    weights = dict(zip(KERNELS, weights_RKL.unbind(1), strict=True))  # rows, to be filled in place
+    weights["frequency"].copy_(seen)
+    torch.mul(seen, DECAY ** pairs.age.float(), out=weights["recency"])
+    weights["transition"].copy_(pairs.same_last)
+    weights["second_order"].copy_(pairs.same_last_two)
+    weights["location"].copy_(pairs.same_location)
+    bell(pairs.apart, HOUR_WIDTH, out=weights["hour"]).mul_(on_same_days)
+    torch.mul(moment, pairs.same_last, out=weights["transition_moment"])
+    torch.mul(moment, pairs.same_location, out=weights["location_moment"])
+    return weights_RKL

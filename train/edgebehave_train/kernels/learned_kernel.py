@@ -12,16 +12,18 @@ z is the state, seen from the moment to predict for. A pointer over the rolling 
 E_L is the amount of evidence, as for habits.
 """
 
-# M queries, P pairs of a query and a past behavior, F cues, D width, H hidden units
+# M queries, P pairs of a query and a past behavior, R queries and L past behaviors of a block of pairs, F cues,
+# D width, H hidden units, S sums
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgebehave_train.kernels.cues import CUES
-from edgebehave_train.kernels.pairs import HistoryPairs
+from edgebehave_train.kernels.pairs import HistoryPairs, PairBlock
 
 _HIDDEN = 16
 MAX_SCORE = 20.0
@@ -70,15 +72,85 @@ class LearnedKernel(nn.Module):
         evidence_M = weight_P.new_zeros(len(z_MD)).index_add(0, pairs.query, weight_P)
         return weight_P, evidence_M
 
-    def target_numbers(self, z_MD: Tensor, pairs: HistoryPairs, target_M: Tensor) -> KernelNumbers:
-        """Probability of the target, evidence and normalizer for every query, for the loss of the mixture."""
-        weight_P, evidence_M = self.weights(z_MD, pairs)
-        hit_P = pairs.behavior == target_M.index_select(0, pairs.query)
+    def target_numbers(
+        self, z_MD: Tensor, blocks: Iterable[PairBlock], target_M: Tensor, shifts_prior: bool = False
+    ) -> KernelNumbers:
+        """Probability of the target, evidence and normalizer for every query, for the loss of the mixture.
 
-        def mean(value_P: Tensor) -> Tensor:
-            total_M = torch.zeros_like(evidence_M).index_add(0, pairs.query, weight_P * value_P)
-            return total_M / evidence_M.clamp_min(1e-9)
+        blocks        of the pairs of the M queries.
+        shifts_prior  the blocks hold r_b.
+        """
+        with torch.autocast(z_MD.device.type, enabled=False):
+            weights_MF = self.linear(z_MD.float())
+            layer = self.cue_in.weight, self.cue_in.bias, self.cue_out.weight
+            rest = blocks, target_M, shifts_prior, torch.is_grad_enabled()
+            sums_SM: Tensor = _Sums.apply(weights_MF, *layer, *rest)  # type: ignore[no-untyped-call]  # of torch
+        evidence, *masses = sums_SM
+        probs, *normalizer = (mass / evidence.clamp_min(1e-9) for mass in masses)
+        return KernelNumbers(probs=probs, evidence=evidence, normalizer=normalizer[0] if normalizer else None)
 
-        return KernelNumbers(
-            probs=mean(hit_P), evidence=evidence_M, normalizer=None if pairs.ratio is None else mean(pairs.ratio)
-        )
+
+class _Sums(torch.autograd.Function):
+    """sum_j exp(s(j)) x_j of every query, (S, M): x = 1, [b_j is the target] and, with a shift of the prior, r_{b_j}.
+
+    Block by block, forward and backward, because half of a training step on the CPU went into steps over all pairs at
+    once, which do not fit the cache: 196 ns a pair, now 50.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weights_MF: Tensor,
+        cue_in_HF: Tensor,
+        bias_H: Tensor,
+        cue_out_1H: Tensor,
+        blocks: Iterable[PairBlock],
+        target_M: Tensor,
+        shifts_prior: bool,
+        keeps: bool,
+    ) -> Tensor:
+        sums_SM = weights_MF.new_zeros(2 + shifts_prior, len(weights_MF))
+        saved = []
+        for block in blocks:
+            cues_FRL = block.coincidences.cues()
+            hidden_HP = torch.addmm(bias_H[:, None], cue_in_HF, cues_FRL.flatten(1)).relu_()
+            score_RL = torch.bmm(weights_MF[block.query][:, None], cues_FRL.transpose(0, 1))[:, 0]
+            score_RL += (cue_out_1H @ hidden_HP).view_as(score_RL)
+            weight_RL = score_RL.clamp_max(MAX_SCORE).exp_().mul_(block.seen)
+            hit_RL = (block.behavior == target_M[block.query][:, None]).float()
+            counted = [hit_RL]
+            if shifts_prior:
+                assert block.ratio is not None
+                counted.append(block.ratio)
+            sums_SM[0, block.query] = weight_RL.sum(1)
+            for row, x_RL in enumerate(counted, 1):
+                sums_SM[row, block.query] = (weight_RL * x_RL).sum(1)
+            # At the bound a score has no gradient, but its weight has.
+            slope_RL = weight_RL.masked_fill_(score_RL > MAX_SCORE, 0.0)
+            if keeps:
+                saved.append((block.query, cues_FRL, hidden_HP, slope_RL, counted))
+        ctx.saved, ctx.cue_out = saved, cue_out_1H
+        ctx.sizes = len(weights_MF), cue_in_HF.shape
+        return sums_SM
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_SM,) = gradients
+        num_queries, (num_hidden, num_cues) = ctx.sizes
+        weights_MF = gradient_SM.new_zeros(num_queries, num_cues)
+        cue_in_HF = gradient_SM.new_zeros(num_hidden, num_cues)
+        bias_H, cue_out_H = gradient_SM.new_zeros(num_hidden), gradient_SM.new_zeros(num_hidden)
+        for query, cues_FRL, hidden_HP, slope_RL, counted in ctx.saved:
+            of_weight_RL = gradient_SM[0, query][:, None]
+            for row, x_RL in enumerate(counted, 1):
+                of_weight_RL = of_weight_RL + gradient_SM[row, query][:, None] * x_RL
+            score_RL = of_weight_RL * slope_RL
+            weights_MF[query] = torch.bmm(score_RL[:, None], cues_FRL.permute(1, 2, 0))[:, 0]
+            score_P = score_RL.flatten()
+            cue_out_H += hidden_HP @ score_P
+            # The output weights are the same for all pairs: they are multiplied in at the end.
+            active_HP = hidden_HP.sign() * score_P
+            cue_in_HF += active_HP @ cues_FRL.flatten(1).T
+            bias_H += active_HP.sum(1)
+        out_H = ctx.cue_out[0]
+        return weights_MF, cue_in_HF * out_H[:, None], bias_H * out_H, cue_out_H[None], None, None, None, None

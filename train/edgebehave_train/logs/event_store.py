@@ -21,8 +21,10 @@ in the order of a hash of their names, so that a range of users is a random samp
 columns, in the types in which they are read.
 """
 
+import mmap
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +33,7 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import UNKNOWN, Vocabulary
 from edgebehave_train.files import file_digest, read_json
+from edgebehave_train.logs.packing import positions_of
 from edgebehave_train.logs.stored_columns import (
     COLUMNS,
     FRACTIONS,
@@ -191,6 +194,38 @@ class EventStore:
             f"{tied:.0%} of the events share their time with another of the same user, and their order is {known}; "
             "predictions of the next event are worth as much as this order"
         )
+
+    def of_users(self, first: int, stop: int) -> "EventStore":
+        """The events of the users first..stop-1 alone, in memory."""
+        start, end = int(self.user_start[first]), int(self.user_start[stop])
+        columns = {name: np.asarray(column[start:end]) for name, column in self.columns.items()}
+        return replace(self, user_start=self.user_start[first : stop + 1] - start, columns=columns)
+
+    def read(self, name: str, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The values of a column in some ranges, end to end.
+
+        Read from the file and not through the map, where a page brings its neighbors along: users here and there would
+        fill the memory with the whole store, and cost five times as long.
+        """
+        column = self._column(name)
+        stored = getattr(column, "stored", column)
+        if not isinstance(stored, np.memmap) or not hasattr(os, "pread"):
+            return np.asarray(column[positions_of(start, stop)])
+        assert stored.filename is not None
+        begin = (stored.offset + start * stored.itemsize).tolist()
+        num_bytes = ((stop - start) * stored.itemsize).tolist()
+        with open(stored.filename, "rb", buffering=0) as file:
+            read = b"".join([os.pread(file.fileno(), *one) for one in zip(num_bytes, begin, strict=True)])
+        if len(read) != sum(num_bytes):
+            raise damage(self.path, Path(stored.filename).name, "it is shorter than it was")
+        return np.frombuffer(read, stored.dtype).astype(column.dtype)
+
+    def release(self) -> None:
+        """Let the pages of the maps that were read leave the memory of this process; the system may keep them."""
+        for column in self.columns.values():
+            mapped = getattr(getattr(column, "stored", column), "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def users(self) -> list[str]:
         """Names of the users, in store order."""

@@ -7,6 +7,7 @@ behavior of a user gets a private id, V + 0, V + 1, ... in the order of its firs
 
 # N events, U users, V behaviors of the vocabulary
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,35 @@ class MappedLog:
         )
 
 
+@dataclass(frozen=True)
+class IdTables:
+    """Ids of a vocabulary for the ids of a store: `ids = table[ids of the store]`, all int64.
+
+    event, location  of the network.
+    target           as `MappedLog.target`; the last entry, index -1, is NO_BEHAVIOR.
+    behavior         of an event, as the device sees it. An event that no vocabulary names has V + its id in the store:
+                     like the private ids of a `MappedLog`, it differs from every other behavior of its user.
+    """
+
+    event: npt.NDArray[np.int64]
+    location: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int64]
+    behavior: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, store: EventStore, vocabulary: Vocabulary) -> "IdTables":
+        event, location, target = (
+            vocabulary.translate(store.vocabulary, kind).astype(np.int64)
+            for kind in ("events", "locations", "behaviors")
+        )
+        behavior = np.array(vocabulary.event_to_behavior, np.int64)[event]
+        unknown = np.flatnonzero(event == UNKNOWN)
+        behavior[unknown] = _named_like(store, vocabulary)[unknown]
+        own = unknown[behavior[unknown] == UNKNOWN]
+        behavior[own] = vocabulary.num_behaviors + own
+        return cls(event, location, np.append(target, NO_BEHAVIOR), behavior)
+
+
 def map_log(store: EventStore, vocabulary: Vocabulary) -> MappedLog:
     """A store in the ids of a vocabulary, its own or another log's."""
     event = vocabulary.translate(store.vocabulary, "events")[store.event]
@@ -107,9 +137,8 @@ def _name_unseen_events(
 ) -> None:
     """Behaviors of unseen events, in place, by the rule of the SDK: one that has the name of a known behavior stands
     for it, every other is a behavior of the user's own."""
-    named_like = np.array([vocabulary.behavior_id(name) for name in store.vocabulary.events], np.int32)
     unknown = np.flatnonzero(event == UNKNOWN)
-    behavior[unknown] = named_like[store.event[unknown]]
+    behavior[unknown] = _named_like(store, vocabulary)[store.event[unknown]]
     unknown = unknown[behavior[unknown] == UNKNOWN]
     num_behaviors = vocabulary.num_behaviors
     users = np.searchsorted(store.user_start, unknown, side="right") - 1
@@ -123,6 +152,11 @@ def _name_unseen_events(
         behavior[position] = private_ids[key]
 
 
+def _named_like(store: EventStore, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    """The behavior of a vocabulary that has the name of each event of a store; UNKNOWN for none."""
+    return np.array([vocabulary.behavior_id(name) for name in store.vocabulary.events], np.int32)
+
+
 def _next_behavior(target: npt.NDArray[np.int32], user_start: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """(N,) position of the next event with a behavior, same user, -1 where there is none."""
     num_events = len(target)
@@ -132,46 +166,95 @@ def _next_behavior(target: npt.NDArray[np.int32], user_start: npt.NDArray[np.int
     return np.where(following < end_of_user, following, -1)
 
 
+class NameCounts:
+    """How often each name of a store occurs in some of its events, and in how many users; by kind."""
+
+    def __init__(
+        self, store: EventStore, is_counted: Callable[[int, int], npt.NDArray[np.bool_]], min_users: int = 1
+    ) -> None:
+        """Count, some users at a time.
+
+        is_counted  of the events of the users first..stop-1.
+        min_users   who must have a name before it enters the vocabulary, see `training_vocabulary`.
+        """
+        self._min_users = min_users
+        names = store.vocabulary
+        self._names = {"events": names.events, "locations": names.locations, "behaviors": names.behaviors}
+        self._event_to_behavior = names.event_to_behavior
+        self.counts = {kind: np.zeros(len(names), np.int64) for kind, names in self._names.items()}
+        self.users = {kind: np.zeros(len(names), np.int64) for kind, names in self._names.items()}
+        self.num_users = 0
+        for first, stop in groups_of_users(store.user_start):
+            events = slice(int(store.user_start[first]), int(store.user_start[stop]))
+            counted = is_counted(first, stop)
+            user = np.repeat(np.arange(stop - first), np.diff(store.user_start[first : stop + 1]))[counted]
+            self.num_users += int(np.count_nonzero(np.bincount(user)))
+            columns = {"events": store.event, "locations": store.location, "behaviors": store.behavior}
+            for kind, column in columns.items():
+                ids = column[events][counted]
+                has_name = ids > UNKNOWN
+                num_names = len(self.counts[kind])
+                self.counts[kind] += np.bincount(ids[has_name], minlength=num_names)
+                if min_users > 1:
+                    pairs = np.unique(user[has_name] * num_names + ids[has_name])
+                    self.users[kind] += np.bincount(pairs % num_names, minlength=num_names)
+            store.release()
+
+    def vocabulary(self) -> Vocabulary:
+        """The names that occur, most frequent first; see `training_vocabulary`."""
+        kept: dict[str, list[int]] = {}
+        names: dict[str, list[str]] = {}
+        for kind, all_names in self._names.items():
+            count = self.counts[kind]
+            is_kept = count > 0
+            if self._min_users > 1:
+                is_kept = self.users[kind] >= max(1, min(self._min_users, self.num_users))
+            kept[kind] = sorted(np.flatnonzero(is_kept).tolist(), key=lambda i: (-count[i], all_names[i]))
+            names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
+        behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
+        of_event = self._event_to_behavior
+        mapping = [
+            NO_BEHAVIOR if of_event[i] == NO_BEHAVIOR else behavior_id[self._names["behaviors"][of_event[i]]]
+            for i in kept["events"]
+        ]
+        return Vocabulary(**names, event_to_behavior=[UNKNOWN, *mapping])
+
+    def of_behaviors(self, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+        """(V,) int64: how often each behavior of a vocabulary occurs."""
+        count = dict(zip(self._names["behaviors"], self.counts["behaviors"].tolist(), strict=True))
+        return np.array([0, *(count.get(name, 0) for name in vocabulary.behaviors[1:])], np.int64)
+
+
+def groups_of_users(user_start: npt.NDArray[np.int64], max_events: int = 1 << 20) -> Iterator[tuple[int, int]]:
+    """First and past-the-end user of groups that hold about so many events, or one user."""
+    first, num_users = 0, len(user_start) - 1
+    while first < num_users:
+        stop = max(first + 1, int(np.searchsorted(user_start, user_start[first] + max_events, "right")) - 1)
+        yield first, stop
+        first = stop
+
+
 def training_vocabulary(store: EventStore, is_training: npt.NDArray[np.bool_], min_users: int = 1) -> Vocabulary:
     """The names that the training part holds, most frequent first.
 
     is_training  (N,) bool.
     min_users    users of the training part who must have a name; in a part of fewer users, all of them.
     """
-    users = np.repeat(np.arange(store.num_users), np.diff(store.user_start))[is_training]
-    min_users = min(min_users, len(np.unique(users)))
-    kept: dict[str, list[int]] = {}
-    names: dict[str, list[str]] = {}
-    for kind, column, all_names in (
-        ("events", store.event, store.vocabulary.events),
-        ("locations", store.location, store.vocabulary.locations),
-        ("behaviors", store.behavior, store.vocabulary.behaviors),
-    ):
-        ids = column[is_training]
-        count = np.bincount(ids[ids > UNKNOWN], minlength=len(all_names))
-        is_kept = count > 0
-        if min_users > 1:
-            has_name = ids > UNKNOWN
-            pairs = np.unique(ids[has_name].astype(np.int64) * store.num_users + users[has_name])
-            is_kept = np.bincount(pairs // store.num_users, minlength=len(all_names)) >= min_users
-        kept[kind] = sorted(np.flatnonzero(is_kept).tolist(), key=lambda i: (-count[i], all_names[i]))
-        names[kind] = [UNKNOWN_NAME, *(all_names[i] for i in kept[kind])]
-    behavior_id = {name: i for i, name in enumerate(names["behaviors"])}
-    of_event = store.vocabulary.event_to_behavior
-    mapping = [
-        NO_BEHAVIOR if of_event[i] == NO_BEHAVIOR else behavior_id[store.vocabulary.behaviors[of_event[i]]]
-        for i in kept["events"]
-    ]
-    return Vocabulary(**names, event_to_behavior=[UNKNOWN, *mapping])
+    return _counted(store, is_training, min_users).vocabulary()
 
 
 def behavior_counts(
     store: EventStore, is_training: npt.NDArray[np.bool_], vocabulary: Vocabulary
 ) -> npt.NDArray[np.int64]:
     """(V,) int64: how often each behavior of a vocabulary occurs in the training part."""
-    ids = vocabulary.translate(store.vocabulary, "behaviors")[store.behavior[is_training]]
-    ids = ids[(store.behavior[is_training] != NO_BEHAVIOR) & (ids != UNKNOWN)]
-    return np.bincount(ids, minlength=vocabulary.num_behaviors)
+    return _counted(store, is_training).of_behaviors(vocabulary)
+
+
+def _counted(store: EventStore, is_counted: npt.NDArray[np.bool_], min_users: int = 1) -> NameCounts:
+    def of_users(first: int, stop: int) -> npt.NDArray[np.bool_]:
+        return is_counted[store.user_start[first] : store.user_start[stop]]
+
+    return NameCounts(store, of_users, min_users)
 
 
 def event_identity(log: MappedLog) -> npt.NDArray[np.int64]:

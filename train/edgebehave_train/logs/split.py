@@ -64,6 +64,10 @@ def part_bounds(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int64]
 
 def part_of_event(store: EventStore, config: SplitConfig) -> npt.NDArray[np.int8]:
     """(N,) int8: TRAIN, VALIDATION or TEST for every event of the store."""
-    bounds = part_bounds(store, config)
+    return part_of_bounds(part_bounds(store, config))
+
+
+def part_of_bounds(bounds: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+    """Part of every event of some users who stand next to each other, from their rows of `part_bounds`."""
     lengths = np.diff(bounds, axis=1).ravel()
     return np.repeat(np.tile(np.array([TRAIN, VALIDATION, TEST], np.int8), len(bounds)), lengths)

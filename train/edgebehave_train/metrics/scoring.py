@@ -92,7 +92,7 @@ def named_probs(
     weekday, slot = query_moments(log, targets, ask_early_s)
     user_of_event = log.user_of_event()
     time_known = model.config.query_context != "none" and ask_early_s is not None
-    past = PastBehaviors(behaviors, device) if model.config.learned_kernel else None
+    past = PastBehaviors.of_log(behaviors, device) if model.config.learned_kernel else None
     for positions, hidden in hidden_states(model, log, ranges):
         row_users = np.unique(user_of_event[positions])
         for user in row_users.tolist():

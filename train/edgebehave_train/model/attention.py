@@ -5,7 +5,7 @@ Several users share a row. Event t of a user looks back on the last I events of 
 
 Backends, which agree to rounding:
     flash_attn   flash-attn's varlen kernel: CUDA, half precision, when the package is installed
-    varlen       torch.nn.attention.varlen: CUDA, half precision
+    varlen       torch.nn.attention.varlen: CUDA, half precision, from torch 2.11 on
     blockwise    explicit softmax over blocks of I events, each with its own and the previous
                  block as keys: linear in T; everywhere else
     dense        SDPA with a full (T, T) mask: the obvious definition, for tests
@@ -14,6 +14,7 @@ Backends, which agree to rounding:
 # B rows, T events, H heads, E head width, N blocks, I window
 
 import importlib.util
+import inspect
 import warnings
 from dataclasses import dataclass
 
@@ -25,13 +26,33 @@ BACKENDS = ("flash_attn", "varlen", "blockwise", "dense")
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype) -> str:
-    """Fastest backend that works for tensors of this device and type; warns on slow CUDA."""
+    """Fastest backend that works for tensors of this device and type; warns on slow CUDA.
+
+    Raises ValueError if half precision on CUDA has no backend.
+    """
     if device.type == "cuda":
         if dtype in (torch.bfloat16, torch.float16):
-            has_flash = importlib.util.find_spec("flash_attn") is not None
-            return "flash_attn" if has_flash else "varlen"
+            if importlib.util.find_spec("flash_attn") is not None:
+                return "flash_attn"
+            require_varlen_window()
+            return "varlen"
         warnings.warn(f"attention in {dtype} on CUDA runs blockwise; bfloat16 would use a fused kernel", stacklevel=2)
     return "blockwise"
+
+
+def require_varlen_window() -> None:
+    """Raises ValueError if torch's varlen attention has no sliding window: that of 2.10 has none."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+
+        has_window = "window_size" in inspect.signature(varlen_attn).parameters
+    except ImportError:
+        has_window = False
+    if not has_window:
+        raise ValueError(
+            f"torch {torch.__version__} has no varlen_attn with window_size; pip install 'torch>=2.11' or flash-attn, "
+            "or train with --set precision=float32"
+        )
 
 
 @dataclass(frozen=True)

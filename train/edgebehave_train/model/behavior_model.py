@@ -15,7 +15,7 @@ expert without evidence gets no weight.
 # B rows, T events, M targets, D width, H heads, E head width, V behaviors, K kernels, the learned one included
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_train.kernels.learned_kernel import LearnedKernel
-from edgebehave_train.kernels.pairs import HistoryPairs
+from edgebehave_train.kernels.pairs import PairBlock
 from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.model.generation_heads import GenerationHeads
+from edgebehave_train.model.row_noise import EXPERT_SITE, RowDropout, share_noise
 
 ROTARY_PERIOD = 512
 LEARNED_SHRINKAGE = 55.0
@@ -169,7 +170,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.attention_dropout, self.mlp_dropout = RowDropout(config.dropout), RowDropout(config.dropout)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries, rotated keys and values, (..., T, H, E) each, from (..., T, D)."""
@@ -180,9 +181,9 @@ class Block(nn.Module):
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
         """Residual update of x (..., T, D) by the attention (..., T, H, E) and the MLP."""
-        x = x + self.dropout(self.attention_out(attended.flatten(-2)))
+        x = x + self.attention_dropout(self.attention_out(attended.flatten(-2)))
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)))
-        return x + self.dropout(self.mlp_out(hidden))
+        return x + self.mlp_dropout(self.mlp_out(hidden))
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
         query, key, value = self.project(x_BTD, cos, sin)
@@ -271,7 +272,8 @@ class BehaviorModel(nn.Module):
             del self.query_location
         if config.query_context == "none":
             del self.query_weekday, self.query_slot
-        self.dropout = nn.Dropout(config.dropout)
+        self.event_dropout, self.head_dropout, self.gate_dropout = (RowDropout(config.dropout) for _ in range(3))
+        self.noise = share_noise(self)
         self.register_buffer("rotary_cos", cos, persistent=False)
         self.register_buffer("rotary_sin", sin, persistent=False)
         for module in self.modules():
@@ -293,7 +295,7 @@ class BehaviorModel(nn.Module):
     def embed(self, event: Tensor, location: Tensor, weekday: Tensor, slot: Tensor) -> Tensor:
         """x_t = [event ; location ; weekday ; slot] (..., D) from ids (...)   BehaveGPT, Eq. 2."""
         parts = [self.event(event), self.location(location), self.weekday(weekday), self.slot(slot)]
-        return self.dropout(torch.cat(parts, -1))
+        return self.event_dropout(torch.cat(parts, -1))
 
     def hidden(self, event_BT: Tensor, location_BT: Tensor, weekday_BT: Tensor, slot_BT: Tensor, plan: Any) -> Tensor:
         """State after each event, (B, T, D).
@@ -326,7 +328,7 @@ class BehaviorModel(nn.Module):
 
     def logits(self, z: Tensor) -> Tensor:
         """(..., V) scores of the network alone; id 0 (unknown) is never a candidate."""
-        scores: Tensor = self.head_out(self.dropout(F.gelu(self.head_in(z))))
+        scores: Tensor = self.head_out(self.head_dropout(F.gelu(self.head_in(z))))
         return scores + self.never_V().to(scores.dtype)
 
     def never_V(self) -> Tensor:
@@ -341,7 +343,7 @@ class BehaviorModel(nn.Module):
         keep      (..., K) bool, kernels that take part; default all with evidence.
         """
         known = evidence > 0
-        features = torch.cat([self.dropout(z), torch.log1p(evidence), known.to(z.dtype)], -1)
+        features = torch.cat([self.gate_dropout(z), torch.log1p(evidence), known.to(z.dtype)], -1)
         scores = self.gate_out(F.gelu(self.gate_in(features))).float()
         # A kernel gains weight with its evidence, as in the fixed mixture: log E / (E + c).
         shrunk = evidence.clamp_min(1e-9).log() - (evidence + self.log_shrinkage.exp()).log()
@@ -373,7 +375,7 @@ class BehaviorModel(nn.Module):
         target: Tensor,
         target_probs: Tensor,
         evidence: Tensor,
-        pairs: HistoryPairs | None = None,
+        pairs: Sequence[PairBlock] | None = None,
         log_ratio_V: Tensor | None = None,
         normalizers: Tensor | None = None,
     ) -> TargetLosses:
@@ -385,7 +387,7 @@ class BehaviorModel(nn.Module):
         target        (M,) behavior ids >= 1.
         target_probs  (M, K) p_k(target) of the habit kernels.
         evidence      (M, K) E_k of the habit kernels.
-        pairs         of the M targets, for the learned kernel; None without one.
+        pairs         of the M targets in blocks, for the learned kernel; None without one.
         log_ratio_V   (V,) log r_b, for an objective that shifts the prior; None: r = 1, with log-normalizers
                       log sum_b p(b) r_b of 0.
         normalizers   (M, K) A_k = sum_b p_k(b) r_b of the habit kernels, beside log_ratio_V.
@@ -401,14 +403,14 @@ class BehaviorModel(nn.Module):
         keep = None
         if self.config.learned_kernel:
             assert pairs is not None
-            learned = self.learned_kernel.target_numbers(z, pairs, target)
+            learned = self.learned_kernel.target_numbers(z, pairs, target, log_ratio_V is not None)
             target_probs = torch.cat([target_probs, learned.probs[:, None]], 1)
             evidence = torch.cat([evidence, learned.evidence[:, None]], 1)
             if normalizers is not None:
                 assert learned.normalizer is not None
                 normalizers = torch.cat([normalizers, learned.normalizer[:, None]], 1)
         if self.training and self.config.expert_dropout:
-            keep = torch.rand_like(evidence) >= self.config.expert_dropout
+            keep = self.noise.kept_targets(EXPERT_SITE, evidence, self.config.expert_dropout)
         log_gates = self.log_gates(z, evidence, keep)
         # A kernel without the target gives it probability 0; log(1e-9) keeps the sum finite.
         log_probs = [-network_nll[:, None], target_probs.clamp_min(1e-9).log()]

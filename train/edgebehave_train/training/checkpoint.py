@@ -5,9 +5,11 @@
     model.safetensors  the weights that validation chose
     lookup.safetensors the universal model tuned to the log, and its share of the answers, if there is one
     metrics.json       measurements, and the number of readings of the test part
+    metrics.jsonl      losses while training: `run_log`
     training.json      data fingerprint, behavior counts, seed, versions, progress
     README.md          model card
-    resume.safetensors only while training: weights, optimizer and position, in one file
+    resume.safetensors weights, optimizer and position, in one file: while training, and afterwards if the run may be
+                       extended
 
 Each file is replaced atomically, so a killed run leaves its last complete state. JSON files and tensors are sealed
 with the SHA-256 of their content. config.json has that of the vocabulary, and training.json that of config.json and,

@@ -130,12 +130,15 @@ class Objective(nn.Module):
 
     log_ratio_V  (V,) log r_b if the objective shifts the prior: the model must then be asked for log sum_b p(b) r_b.
                  None for all others.
+    all_sum      the sum of a tensor over all processes of a run, in place; every process must ask for it, also one
+                 whose batch is empty. An objective that learns from the targets sums what they say by it.
     """
 
     log_ratio_V: Tensor | None
 
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
+        self.all_sum: Callable[[Tensor], Tensor] = _of_one_process
         self.config = config
         self.register_buffer("log_ratio_V", None)
         self._candidate_ratio: Callable[[int], npt.NDArray[np.float64]] | None = None
@@ -146,18 +149,23 @@ class Objective(nn.Module):
         log_ratio_V = np.log(self._candidate_ratio(len(behavior_counts_V)))
         self.log_ratio_V = torch.from_numpy(log_ratio_V).float()
 
-    def forward(self, losses: TargetLosses, target_M: Tensor, progress: float) -> Tensor:
+    def forward(
+        self, losses: TargetLosses, target_M: Tensor, progress: float, num_targets: Tensor | int | None = None
+    ) -> Tensor:
         """One number to minimize.
 
-        losses    of a batch, by the mixture and by the network alone.
-        target_M  (M,) behaviors.
-        progress  share of the training that is done, in [0, 1].
+        losses       of a batch, by the mixture and by the network alone.
+        target_M     (M,) behaviors.
+        progress     share of the training that is done, in [0, 1].
+        num_targets  of the whole step, of which these may be the part of one process or micro-batch; None = M. The sum
+                     over all parts is then the mean over the step.
         """
         mixture_M = self.target_loss(losses.nll, losses.log_normalizer, target_M)
         network_M = self.target_loss(losses.network_nll, losses.network_log_normalizer, target_M)
         loss_M = mixture_M + self.config.network_weight * network_M
         weight_M = self.weight(mixture_M.detach().float(), target_M, progress)
-        return loss_M.mean() if weight_M is None else (weight_M * loss_M).mean()
+        loss_M = loss_M if weight_M is None else weight_M * loss_M
+        return loss_M.sum() / (len(target_M) if num_targets is None else num_targets)
 
     def target_loss(self, nll_M: Tensor, log_normalizer_M: Tensor, target_M: Tensor) -> Tensor:
         """Loss of each target, (M,)."""
@@ -315,19 +323,24 @@ class DistributionallyRobust(WorstCase):
         worst = (worst_V * risk_V).sum()
         return float(self.mixed(loss_M.mean(), worst))
 
+    def capacity_at(self, progress: float) -> float:
+        """Capacity of the set in which the weights move, mixing included: 1 before the end of the warm start."""
+        return 1 + self.config.mixing * (self.capacity - 1) if progress >= self.config.warm_start else 1.0
+
     def summary(self) -> str:
         return f"dro capacity C = {self.capacity:.2f}, {1 + self.config.mixing * (self.capacity - 1):.2f} mixed"
 
     @torch.no_grad()
     def _update(self, nll_M: Tensor, target_M: Tensor) -> None:
-        """Running mean of the class risks, each sample counting once.
+        """Running mean of the class risks over all processes, each sample counting once.
 
         A class with n samples in the batch moves by 1 - decay^n toward their mean, but never less than to its plain
         mean so far: a mean that started at 0 would starve unseen classes.
         """
         zeros = torch.zeros_like(self.risk_V)
-        count_V = zeros.index_add(0, target_M, torch.ones_like(nll_M))
-        mean_V = zeros.index_add(0, target_M, nll_M) / count_V.clamp_min(1)
+        of_batch_2V = torch.stack([nll_M, torch.ones_like(nll_M)])
+        sum_V, count_V = self.all_sum(torch.stack([zeros, zeros]).index_add(1, target_M, of_batch_2V))
+        mean_V = sum_V / count_V.clamp_min(1)
         self.num_seen_V += count_V
         step_V = torch.maximum(1 - self.config.risk_decay**count_V, count_V / self.num_seen_V.clamp_min(1))
         step_V = torch.where(count_V > 0, step_V, zeros)
@@ -367,8 +380,9 @@ class GroupDistributionallyRobust(WorstCase):
         if progress < self.config.warm_start:
             return None
         group_M = self.group_V[target_M]
-        sum_G = torch.zeros_like(self.prior_G).index_add(0, group_M, nll_M)
-        risk_G = sum_G / (len(target_M) * self.prior_G).clamp_min(1e-12)
+        zeros_G, of_batch_2G = torch.zeros_like(self.prior_G), torch.stack([nll_M, torch.ones_like(nll_M)])
+        sum_G, count_G = self.all_sum(torch.stack([zeros_G, zeros_G]).index_add(1, group_M, of_batch_2G))
+        risk_G = sum_G / (count_G.sum() * self.prior_G).clamp_min(1e-12)
         self.log_q_G += self.config.group_step * risk_G
         self.log_q_G -= self.log_q_G.logsumexp(0)
         ratio_G = self.worst_case() / self.prior_G.clamp_min(1e-12)
@@ -380,6 +394,10 @@ class GroupDistributionallyRobust(WorstCase):
         share_G, risk_G = class_risks(loss_M, self.group_V.cpu()[target_M], len(self.prior_G))
         worst = risk_G[share_G > 0].max()
         return float(self.mixed(loss_M.mean(), worst))
+
+
+def _of_one_process(part: Tensor) -> Tensor:
+    return part
 
 
 def class_risks(loss_M: Tensor, class_M: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -8,13 +8,21 @@ import torch
 from torch import Tensor, nn
 
 
-def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over a share `warmup` of the steps, then a cosine to zero."""
+def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float, extended_at: int = 0) -> float:
+    """Linear warm-up over a share `warmup` of the steps, then a cosine to zero.
+
+    extended_at  the step at which a run that had come to its end was extended to num_steps; 0 = never. The rate is
+                 that of a run of num_steps from the beginning, times a second warm-up over a share `warmup` of the new
+                 steps.
+    """
     num_warmup = max(1, round(warmup * num_steps))
     if step < num_warmup:
-        return peak * (step + 1) / num_warmup
-    done = (step - num_warmup) / max(1, num_steps - num_warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * done))
+        rate = peak * (step + 1) / num_warmup
+    else:
+        done = (step - num_warmup) / max(1, num_steps - num_warmup)
+        rate = peak * 0.5 * (1 + math.cos(math.pi * done))
+    num_again = max(1, round(warmup * (num_steps - extended_at)))
+    return rate * min(1.0, (step - extended_at + 1) / num_again) if extended_at else rate
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

@@ -1,25 +1,29 @@
 """The losses of an epoch on the validation part, which choose the weights."""
 
-# M targets of the part
+# M targets of the part, S ranges
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from edgebehave_train.logs.packing import pack_rows
+from edgebehave_train.loading.batches import Batch, TrainingLog
+from edgebehave_train.logs.packing import PackedRows
+from edgebehave_train.logs.split import VALIDATION
 from edgebehave_train.metrics.prediction_metrics import reciprocal_rank
 from edgebehave_train.metrics.ranking import Ranking
 from edgebehave_train.metrics.scoring import target_probs
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.batch_losses import BatchLosses
-from edgebehave_train.training.batches import TrainingLog
 from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.recipes import TrainConfig
 
 _ROW_EVENTS = 4096
 _PAD_EVENTS = 1024
+_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +58,10 @@ def validate(
     """
     model.eval()
     objective = losses_of_batch.objective
-    is_validated = torch.from_numpy(parts.is_validated).to(data.device)
     nlls, losses_of_targets, targets = [], [], []
     of_head = dict.fromkeys(("gap", "event", "location"), 0.0)
-    for row in pack_rows(parts.validation_ranges, _ROW_EVENTS, cut=False):
-        # Few different lengths, because oneDNN compiles a kernel for every new shape.
-        padding = -len(row) % _PAD_EVENTS
-        padded = np.append(row, np.full(padding, -1))
-        batch = data.batch([padded], is_validated)
+    # Few different lengths, because oneDNN compiles a kernel for every new shape.
+    for batch in _batches(parts, data):
         if len(batch.where):
             losses, heads = losses_of_batch.of(model, batch)
             nlls.append(losses.nll.float())
@@ -78,9 +78,48 @@ def validate(
     )
 
 
+def _batches(parts: LogParts, data: TrainingLog) -> Iterator[Batch]:
+    """Every row of the validation part as a batch."""
+    ranges, ask_start = cut_long_ranges(parts.validation_ranges, parts.receptive_field)
+    rows = PackedRows(ranges, _ROW_EVENTS, cut=False)
+    begun = 0
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        numbers = range(first, min(first + _ROWS_AT_ONCE, len(rows)))
+        pieces = rows.pieces(numbers)
+        pieces = pieces._replace(ask_start=ask_start[begun : begun + len(pieces.row)])
+        begun += len(pieces.row)
+        yield from data.batches(pieces, [1] * len(numbers), VALIDATION, _PAD_EVENTS, _PAD_EVENTS)
+
+
+def cut_long_ranges(
+    ranges: npt.NDArray[np.int64], receptive_field: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Ranges of a bounded length, and the first position of each that has a target.
+
+    A later part of a long range begins so early that the states of its targets are the same.
+
+    ranges   (S, 2) first and past-the-end positions, the first receptive field without a target of its own.
+    Returns  (S', 2) and (S',).
+    """
+    asking_from = np.minimum(ranges[:, 0] + receptive_field - 1, ranges[:, 1] - 1)
+    num_parts = np.maximum(1, -(-(ranges[:, 1] - asking_from) // _ROW_EVENTS))
+    number = np.arange(num_parts.sum()) - np.repeat(num_parts.cumsum() - num_parts, num_parts)
+    first, stop = (np.repeat(values, num_parts) for values in (asking_from, ranges[:, 1]))
+    ask_start = first + _ROW_EVENTS * number
+    is_first = number == 0
+    start = np.where(is_first, np.repeat(ranges[:, 0], num_parts), ask_start - receptive_field + 1)
+    cut = np.stack([start, np.minimum(ask_start + _ROW_EVENTS, stop)], 1)
+    return cut, np.where(is_first, start, ask_start)
+
+
 def _rank(model: BehaviorModel, parts: LogParts) -> float:
     """Mean reciprocal rank of the validation targets, as `evaluate` finds it."""
-    ranking = Ranking(parts.validation_targets)
-    for which, probs in target_probs(model, parts.log, parts.behaviors, ranking.targets):
-        ranking.add(which, probs)
-    return float(reciprocal_rank(ranking.finish()).mean())
+    total, num_targets = 0.0, 0
+    for group in parts.groups():
+        ranking = Ranking(group.validation_targets)
+        if len(ranking.targets):
+            for which, probs in target_probs(model, group.log, group.behaviors, ranking.targets):
+                ranking.add(which, probs)
+            total += float(reciprocal_rank(ranking.finish()).sum())
+            num_targets += len(ranking.targets)
+    return total / num_targets
