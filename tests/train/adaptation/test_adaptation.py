@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgebehave_train.adaptation import adaptation
 from edgebehave_train.adaptation.adaptation import (
     AdaptConfig,
     adapt,
@@ -21,7 +22,7 @@ from edgebehave_train.files import read_json, read_tensors, write_json
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
-from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.pretraining import Start, pretrain
 
 HOUR_S = 3600
 DAY = ("wake", "coffee", "work", "lunch", "work", "home")
@@ -161,8 +162,10 @@ def test_a_grown_model_keeps_every_known_row(store, known, start):
         ("new-rows", ("blocks", "norm", "gate", "weekday", "slot", "query", "head_in")),
     ],
 )
-def test_what_does_not_train_stays_to_the_bit(store, known, tmp_path, train, still):
+def test_what_does_not_train_stays_to_the_bit(store, known, tmp_path, train, still, monkeypatch):
     config = AdaptConfig(train=train, examples=6, epochs=3, learning_rate=0.005, start="noise")
+    # A trained epoch is kept, even if the start was better.
+    monkeypatch.setattr(adaptation, "Start", lambda **fields: Start(**{**fields, "is_candidate": False}))
     adapted = adapt(store, known, tmp_path / "out", config)
     assert adapted.training.best_epoch > 0
     before = dict(known.load_model().named_parameters())
