@@ -37,6 +37,12 @@ def test_the_share_is_dropped_and_choices_do_not_depend_on_each_other(share):
         assert abs(float((x * y).mean())) < 5 * noise
 
 
+def test_all_or_nothing_may_stay():
+    keys = row_keys(0, 1, 0, (4, 5), CPU)
+    assert kept(keys, 0, 3, 0.0).all()
+    assert not kept(keys, 0, 3, 1.0).any()
+
+
 def test_no_number_is_asked_for_where_there_is_none():
     empty = torch.zeros(0, dtype=torch.int32)
     assert kept(empty, 0, 1, 0.5).shape == (0, 1)

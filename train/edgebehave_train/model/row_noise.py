@@ -42,12 +42,13 @@ def kept(keys: Tensor, site: int, num_columns: int, share: float) -> Tensor:
     keys  (...) int32; a key is of one event or target.
     site  number of the place in the network: every place draws for itself.
     """
-    if not keys.numel() or share >= 1:  # 2^16 is no number of 16 bits
-        return torch.full((*keys.shape, num_columns), share < 1, dtype=torch.bool, device=keys.device)
+    threshold = round(share * 65536) - 32768
+    if not keys.numel() or threshold > 32767:  # nothing is there, or nothing stays: 2^15 is no int16
+        return torch.zeros(*keys.shape, num_columns, dtype=torch.bool, device=keys.device)
     pairs = -(-num_columns // 2)
     column = torch.arange(pairs, dtype=torch.int32, device=keys.device)
     hashed = keys[..., None] ^ _mixed((column + site * 4099) * 0x01000193)
-    return _mixed(hashed).view(torch.int16)[..., :num_columns] >= round(share * 65536) - 32768
+    return _mixed(hashed).view(torch.int16)[..., :num_columns] >= threshold
 
 
 def _mixed(x: Tensor) -> Tensor:
