@@ -109,6 +109,43 @@ def test_the_runner_equals_torch(exported, monkeypatch):
 
 
 @needs_optimum
+def test_a_kept_prefix_changes_no_score_and_is_read_by_both_graphs(exported, tmp_path):
+    _, out, _ = exported
+    shared, *others = prompts_of([20, 1, 9, 5])
+    prompts = [shared + one for one in others] + [others[1]]  # the last one begins otherwise
+    file = tmp_path / "prefix.npz"
+    for precision, tolerance in (("fp32", 1e-4), ("int8", 0.3)):
+        plain = OnnxLanguageModel(out / GRAPHS[precision]).score_candidates(prompts, ANSWERS)
+        if precision == "fp32":
+            OnnxLanguageModel(out / GRAPHS[precision]).write_prefix(shared, file)
+        runner = OnnxLanguageModel(out / GRAPHS[precision], file)
+        assert [runner.num_known(prompt) for prompt in prompts] == [20, 20, 20, 0]
+        assert runner.num_known(shared) == 0  # a token must be left to run
+        np.testing.assert_allclose(runner.score_candidates(prompts, ANSWERS), plain, atol=tolerance)
+
+
+@needs_optimum
+def test_a_prefix_that_is_damaged_or_of_another_model_is_refused(exported, tmp_path):
+    _, out, _ = exported
+    graph, file = out / GRAPHS["fp32"], tmp_path / "prefix.npz"
+    OnnxLanguageModel(graph).write_prefix([5, 6, 7], file)
+    whole = file.read_bytes()
+    with np.load(file) as content:
+        arrays = dict(content)
+    first = next(name for name in arrays if name != "tokens")
+    for content in (b"", whole[:50], whole[: len(whole) // 2], b"\x80\x02" + whole[2:]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is no prefix of this model"):
+            OnnxLanguageModel(graph, file)
+    for wrong in (arrays[first][:, :1, :, :2], arrays[first].astype(np.float64), arrays[first][:, :, 1:]):
+        np.savez(file, **{**arrays, first: wrong})
+        with pytest.raises(ValueError, match=rf"is no prefix of this model: {first} is .*; export the model again"):
+            OnnxLanguageModel(graph, file)
+    with pytest.raises(ValueError, match="is no prefix of this model"):
+        OnnxLanguageModel(graph, tmp_path / "missing.npz")
+
+
+@needs_optimum
 def test_int8_scores_of_a_prompt_do_not_depend_on_others(exported):
     runner = OnnxLanguageModel(exported[1] / GRAPHS["int8"])
     prompts = prompts_of([9, 20, 15])
