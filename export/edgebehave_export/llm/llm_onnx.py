@@ -50,6 +50,7 @@ _EXPORTED = {
     *(HUGGING_FACE, "onnx", "onnx-int8", PREFIX, "export.json"),
     *("behaviorlm.json", "vocabulary.json", "candidates.json"),
 }
+_BLOCK = 32  # inputs that share a scale, see docs/experiments.md
 _LARGEST_PROTO = 1_500_000_000  # bytes; protobuf ends at 2 GiB
 
 
@@ -252,7 +253,10 @@ def write_graph(source: Path, graph: Path) -> None:
 
 
 def quantize_graph(graph: Path, quantized: Path) -> None:
-    """The int8 form of a graph: weights by channel, inputs of matrices rounded at each call.
+    """The int8 form of a graph: weights and inputs of products as integers, a scale for each block of inputs.
+
+    Llama's inputs have single numbers hundreds of times as large as the others. One scale for all inputs of a product
+    rounds the others to nothing; in blocks the large ones spoil their own block alone.
 
     A graph too large for one protobuf goes through ONNX Runtime's own quantizer, from file to file, and
     keeps its embeddings as floats.
@@ -263,26 +267,18 @@ def quantize_graph(graph: Path, quantized: Path) -> None:
 
         from edgebehave_export.quantization import quantize
 
-        proto = onnx.load(graph)
-        _untie(proto)
-        onnx.save(quantize(proto), quantized)
+        onnx.save(quantize(untied(onnx.load(graph)), in_blocks=True, block=_BLOCK), quantized)
         return
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     with errors_only():
-        quantize_dynamic(
-            graph,
-            quantized,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=True,
-            extra_options={"MatMulConstBOnly": True},
-        )
+        quantizer = MatMulNBitsQuantizer(str(graph), bits=8, block_size=_BLOCK, is_symmetric=True, accuracy_level=4)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(quantized), use_external_data_format=True)
 
 
-def _untie(proto: Any) -> None:
-    """Give a head that shares the embedding table a matrix of its own, in place.
+def untied(proto: Any) -> Any:
+    """The graph itself, in which a head that shared the embedding table has a matrix of its own.
 
     As floats both can share a table. As integers the table has a scale per token, and the head multiplies in
     integers, which needs scales of its own.
@@ -298,6 +294,7 @@ def _untie(proto: Any) -> None:
             matrix = numpy_helper.from_array(np.ascontiguousarray(turned), node.output[0])
             graph.initializer.append(matrix)
             graph.node.remove(node)
+    return proto
 
 
 def _bytes_of(files: Any) -> int:

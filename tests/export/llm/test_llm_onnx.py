@@ -165,7 +165,7 @@ def test_a_large_table_that_the_head_shares_becomes_integers_twice(exported, tmp
     llm_onnx.quantize_graph(out / GRAPHS["fp32"], tmp_path / "int8" / "model.onnx")
     proto = onnx.load(tmp_path / "int8" / "model.onnx")
     tables = [t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight_int8"]
-    assert [t.data_type for t in tables] == [onnx.TensorProto.INT8]
+    assert [t.data_type for t in tables] == [onnx.TensorProto.UINT8]
     prompts = prompts_of([9, 20])
     found = OnnxLanguageModel(tmp_path / "int8" / "model.onnx").score_candidates(prompts, ANSWERS)
     fine = OnnxLanguageModel(out / GRAPHS["fp32"]).score_candidates(prompts, ANSWERS)
@@ -184,7 +184,7 @@ def test_a_graph_too_large_for_one_file_is_quantized_too(exported, tmp_path, mon
     found = OnnxLanguageModel(tmp_path / "int8" / "model.onnx").score_candidates(prompts, ANSWERS)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     graph = onnx.load(tmp_path / "int8" / "model.onnx").graph
-    assert "MatMulInteger" in {node.op_type for node in graph.node}
+    assert "MatMulNBits" in {node.op_type for node in graph.node}
 
 
 @needs_optimum
