@@ -139,6 +139,9 @@ class Trial:
             "balanced": balanced_samples(part, options.per_behavior),
             "users": random_samples(part, options.users_samples),
         }
+        named = {"behavior": lambda of: of.behavior, "user": lambda of: of.targets.user}
+        content = {f"{p}_{name}": take(of) for p, of in self.asked.items() for name, take in named.items()}
+        np.savez(self.out / "asked.npz", shares=part.train_counts / part.train_counts.sum(), **content)
 
     def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:
         """Metrics of a row as it is and adjusted, from its file if it is there."""
