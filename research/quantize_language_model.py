@@ -5,7 +5,7 @@
 
 Every way starts from the float32 graph of an export and reads the float32 prefix beside it. `rounded inputs`: both
 sides of a product are integers; `float inputs`: weights alone are. Time is processor time of one thread; each way runs
-in a process of its own, whose peak memory is given. Rows are kept in the folder, so a killed run goes on.
+in a process of its own, whose peak memory beyond its imports is given. Rows are kept in the folder, so a killed run goes on.
 """
 
 import argparse
@@ -20,14 +20,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgebehave_export.llm.llm_onnx import GRAPHS, PREFIX, untied
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
 from edgebehave_export.quantization import quantize
-from edgebehave_train.llm.evaluation.protocols import random_samples
-from edgebehave_train.llm.prompts.samples import log_samples
-from edgebehave_train.llm.scoring.candidates import candidate_logprobs
-from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
-from edgebehave_train.logs.event_store import EventStore
 from verbs import commit
 
 Make = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -82,6 +76,8 @@ WAYS: dict[str, Make] = {
 
 def measure(way: str, export: Path, out: Path, prompts: list[list[int]], candidates: list[list[int]]) -> None:
     """Write the graph of a way, score the prompts, and write scores and costs."""
+    from edgebehave_export.llm.llm_onnx import GRAPHS, PREFIX, untied
+
     graph = out / way.replace(" ", "_").replace(",", "") / "model.onnx"
     if not graph.exists():
         graph.parent.mkdir(parents=True, exist_ok=True)
@@ -100,15 +96,23 @@ def measure(way: str, export: Path, out: Path, prompts: list[list[int]], candida
 
 
 def _score(graph: Path, prefix: Path, prompts: list[list[int]], candidates: list[list[int]], queue: Any) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # imports, which a device has not
     runner = OnnxLanguageModel(graph, prefix if prefix.exists() else None)
     runner.candidate_logprobs(prompts[:1], candidates)
     started = time.process_time()
     scores = runner.candidate_logprobs(prompts, candidates)
     seconds = (time.process_time() - started) / len(prompts)
-    queue.put((scores, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    queue.put((scores, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
 
 
 def main() -> None:
+    # Here, so that the process of a way imports less.
+    from edgebehave_train.llm.evaluation.protocols import random_samples
+    from edgebehave_train.llm.prompts.samples import log_samples
+    from edgebehave_train.llm.scoring.candidates import candidate_logprobs
+    from edgebehave_train.llm.tuning.tuned_llm import TunedLLM
+    from edgebehave_train.logs.event_store import EventStore
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tuned", type=Path, help="tuned model, which answers in torch")
     parser.add_argument("export", type=Path, help="its export")

@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 TokenLists = Sequence[Sequence[int]]
 
 _TOKENS = "tokens"  # of a prefix; the other arrays of the file have the names of the graph's inputs
-_MAX_BYTES = 1 << 28  # of the caches, and of the logits, of the rows that run at once
+_MAX_BYTES = 1 << 27  # of the caches, and of the logits, of the rows that run at once
 
 
 class OnnxLanguageModel:
@@ -129,16 +129,18 @@ class OnnxLanguageModel:
         """(C,) log-probabilities after one prompt."""
         known = self.num_known(prompt)
         logits, cache = self._run(np.array([prompt[known:]], np.int64), self._shared_cache if known else self._empty)
-        first_W = _log_softmax(logits[0, -1])
-        scores = np.array([first_W[tokens[0]] for tokens in candidate_ids], np.float64)
+        last_1W = logits[0, -1:]
+        scores = last_1W[0, [tokens[0] for tokens in candidate_ids]].astype(np.float64) - _log_sum_exp(last_1W)
         rows = longest_beginnings(candidate_ids)
         steps = [_steps(tokens, rows) for tokens in candidate_ids]
         for chunk in self._chunks(rows, len(prompt), logits.shape[-1]):
             copies = {name: np.repeat(values, len(chunk), 0) for name, values in cache.items()}
-            logprobs_RTW = _log_softmax(self._logits(np.array([rows[row] for row in chunk], np.int64), copies))
+            logits_RTW = self._logits(np.array([rows[row] for row in chunk], np.int64), copies)
+            total_RT = np.stack([_log_sum_exp(logits_TW) for logits_TW in logits_RTW])  # row by row: W is large
             for c, (row, tokens) in enumerate(steps):
                 if row in chunk:
-                    scores[c] += logprobs_RTW[chunk.index(row), range(len(tokens)), tokens].sum()
+                    r, at = chunk.index(row), range(len(tokens))
+                    scores[c] += (logits_RTW[r, at, tokens].astype(np.float64) - total_RT[r, at]).sum()
         return scores
 
     def _chunks(self, rows: Sequence[tuple[int, ...]], prompt_tokens: int, num_words: int) -> Iterator[list[int]]:
@@ -198,7 +200,9 @@ def _steps(tokens: Sequence[int], rows: list[tuple[int, ...]]) -> tuple[int, lis
     return row, list(tokens[1:])
 
 
-def _log_softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    logprobs: npt.NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return logprobs
+def _log_sum_exp(logits_TW: FloatArray) -> npt.NDArray[np.float64]:
+    """(T,) log sum exp of the logits of each token."""
+    largest_T1 = logits_TW.max(axis=-1, keepdims=True)
+    sums_T = np.exp(logits_TW - largest_T1).sum(axis=-1, dtype=np.float64)
+    total_T: npt.NDArray[np.float64] = largest_T1[:, 0] + np.log(sums_T)
+    return total_T
