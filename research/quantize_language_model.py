@@ -5,7 +5,7 @@
 
 Every way starts from the float32 graph of an export and reads the float32 prefix beside it. `rounded inputs`: both
 sides of a product are integers; `float inputs`: weights alone are. Time is processor time of one thread; each way runs
-in a process of its own, whose peak memory beyond its imports is given. Rows are kept in the folder, so a killed run goes on.
+in a process of its own, whose peak memory beyond its imports is given. Rows are kept in the folder, for a killed run.
 """
 
 import argparse

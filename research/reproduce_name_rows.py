@@ -1,7 +1,7 @@
 """New behaviors known by name: prediction rows from how a language model sees names, against noise and neighbors.
 
     python research/reproduce_name_rows.py simulator --base smollm2
-    python research/reproduce_name_rows.py atus --data FOLDER --base smollm2
+    python research/reproduce_name_rows.py atus --data FOLDER --names research/atus_names.json
 
 The behaviors of `reproduce_adaptation.py` are deleted from a log and a small model is trained on the rest. Then it gets
 rows for the deleted behaviors, from 0, 1, 5 or 20 examples of each:
