@@ -11,7 +11,6 @@ in a process of its own, whose peak memory beyond its imports is given. Rows are
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,13 +95,19 @@ def measure(way: str, export: Path, out: Path, prompts: list[list[int]], candida
 
 
 def _score(graph: Path, prefix: Path, prompts: list[list[int]], candidates: list[list[int]], queue: Any) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # imports, which a device has not
+    before = peak_bytes()  # imports, which a device has not
     runner = OnnxLanguageModel(graph, prefix if prefix.exists() else None)
     runner.candidate_logprobs(prompts[:1], candidates)
     started = time.process_time()
     scores = runner.candidate_logprobs(prompts, candidates)
     seconds = (time.process_time() - started) / len(prompts)
-    queue.put((scores, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+    queue.put((scores, seconds, peak_bytes() - before))
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held; getrusage would begin with that of its parent."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def main() -> None:
