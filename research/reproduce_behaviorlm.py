@@ -263,7 +263,7 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
     }
     if strange := set(options.rows or ()) - set(recipes):
         raise SystemExit(f"there is no row {', '.join(strange)}; the rows are {'; '.join(recipes)}")
-    rows: dict[str, list[Metrics]] = {name: [] for name in options.rows or recipes}
+    rows: dict[str, list[Metrics]] = {name: [] for name in (recipes if options.rows is None else options.rows)}
     for seed in options.seeds:
         for name in rows:
             recipe, key = recipes[name], name.replace(" ", "_").replace(",", "")
@@ -286,7 +286,10 @@ def popularity_probs(samples: LogSamples) -> Probs:
 
 
 def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
-    """`Predictor()`, told each user's whole past and asked at the time of the target; it never saw another user."""
+    """`Predictor()`, told each user's past behaviors and asked at the time of the target; it never saw another user.
+
+    It is told behaviors, not events: it would predict events, several of which stand for one behavior.
+    """
     predictor = Predictor(max_ahead=None)
     id_of = {name: b for b, name in enumerate(samples.vocabulary.behaviors)}
     sample_of_event = {int(event): i for i, event in enumerate(samples.targets.event)}
@@ -298,7 +301,8 @@ def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
                 for one in predictor.predict("user", probs_SV.shape[1], **moment):
                     if one.behavior in id_of:
                         probs_SV[sample, id_of[one.behavior]] = one.probability
-            event.tell(predictor, "user")
+            if event.behavior is not None:
+                event._replace(event=event.behavior).tell(predictor, "user")
         predictor.forget("user")
     return probs_SV
 
@@ -397,7 +401,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, nargs="+", required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
     parser.add_argument("--conversations", type=Path, help="default: beside the base, or those of `llm tune`")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="of `claims`, in this order; default: all")
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="of the language model in `claims`, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1200, help="of stage A")
     parser.add_argument("--per-class", type=int, default=20, help="F of stage B, in `claims`")
