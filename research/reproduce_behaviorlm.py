@@ -139,8 +139,8 @@ class Trial:
             "balanced": balanced_samples(part, options.per_behavior),
             "users": random_samples(part, options.users_samples),
         }
-        named = {"behavior": lambda of: of.behavior, "user": lambda of: of.targets.user}
-        content = {f"{p}_{name}": take(of) for p, of in self.asked.items() for name, take in named.items()}
+        content = {f"{protocol}_behavior": of.behavior for protocol, of in self.asked.items()}
+        content |= {f"{protocol}_user": of.targets.user for protocol, of in self.asked.items()}
         np.savez(self.out / "asked.npz", shares=part.train_counts / part.train_counts.sum(), **content)
 
     def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:

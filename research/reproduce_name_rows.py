@@ -121,7 +121,7 @@ class Trial:
             set_prediction_rows(model, self.store, self.vocabulary, support, rows)
         return model
 
-    def asked(self, model: BehaviorModel, part: str) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+    def asked(self, model: BehaviorModel, part: str) -> tuple[Tensor, Tensor, npt.NDArray[np.integer]]:
         """Features, targets and users of the targets of a part."""
         first, last = self.store.user_start[:-1], self.store.user_start[1:] - 1
         is_part = self.parts == PARTS[part]
