@@ -1,30 +1,33 @@
-"""BehaviorLM's claims (arXiv 2505.17682) on the simulator, with a stand-in for a language model.
+"""BehaviorLM's claims (arXiv 2505.17682) on the simulator, with a language model or a stand-in for one.
 
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
+    python research/reproduce_behaviorlm.py claims STORE -o OUT --base smollm2 --format compact --history 10
 
-The base may be any causal language model, as `smollm2 --format compact`; the stand-in of `llm pretrain` was trained
+The base may be any causal language model; the stand-in of `llm pretrain` was trained
 from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
-Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, habits, and with
---checkpoint a BehaveGPT checkpoint of the same split), `few-shot` (F = 5, 10, 20, 50), `auxiliary`
+Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, popularity, habits, the model for any log,
+and with --checkpoint a BehaveGPT checkpoint of the same split; --rows runs some of them alone),
+`few-shot` (F = 5, 10, 20, 50), `auxiliary`
 (0 to 20 %), `threshold` (0.5, 1, 5 %), `backbone` (several --base), `efficiency` (accuracy against
 the number of training samples, of the language model and of edge models that it trains).
 
-Every tuned model is a folder of OUT and every row a JSON file, so a command that is killed goes on
-where it stopped. Rows with the same first stage share its folder.
+Every tuned model is a folder of OUT and every row a JSON file beside its probabilities (.npz, for
+`reproduce_cascade.py`), so a command that is killed goes on where it stopped. Rows with the same
+first stage share its folder.
 Balanced protocol: accuracies; users protocol: weighted precision and recall. Samples are the same
-for all rows and seeds; intervals are Student's t over seeds. Rows of `claims` come twice: as they
-are, and with every probability divided by the behavior's share of the training part (logit
-adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards a model that
-forgets how frequent behaviors are. The effect of B-tuning beyond that is its distance from the
-adjusted A.
+for all rows and seeds; intervals are Student's t over seeds, of one seed the bootstrap's over users.
+Rows of `claims` come twice: as they are, and with every probability divided by the behavior's share
+of the training part (logit adjustment with tau 1, Menon et al. 2021). The balanced protocol rewards
+a model that forgets how frequent behaviors are. The effect of B-tuning beyond that is its distance
+from the adjusted A.
 """
 
 import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +35,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebehave import Predictor
 from edgebehave_train.llm.evaluation.protocols import (
     Protocol,
+    ProtocolTable,
     balanced_samples,
     checkpoint_probs,
     habit_sample_probs,
@@ -41,26 +46,28 @@ from edgebehave_train.llm.evaluation.protocols import (
     random_samples,
 )
 from edgebehave_train.llm.prompts.behavior_names import readable_names
+from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT, LogSamples, log_samples
 from edgebehave_train.llm.prompts.wording import PromptConfig
-from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model
+from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model, merge_adapter
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig, Stage
 from edgebehave_train.llm.tuning.progressive_tuning import resume_tuning, tune_progressively
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.llm.tuning.tuning_loop import TuningConfig, TuningProgress
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.metrics.bootstrap import Interval
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
-from verbs import train
+from verbs import commit, train
 
 Probs = npt.NDArray[np.float32]
 EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
 EDGE_EPOCHS = 8
 """Of the whole training part."""
 AS_IT_IS, ADJUSTED = "as it is", "adjusted"
-Metrics = dict[str, dict[str, float]]
-"""AS_IT_IS and ADJUSTED -> column -> value."""
+Metrics = dict[str, dict[str, Interval]]
+"""AS_IT_IS and ADJUSTED -> column -> value, with its interval over users."""
 
 COLUMNS = {
     "overall": "overall",
@@ -99,7 +106,7 @@ class Recipe:
     selection: SelectionConfig = field(default_factory=lambda: SelectionConfig(pool=2))
 
     def config(self, options: argparse.Namespace, seed: int, *, whole: bool) -> BehaviorLMConfig:
-        tuning = TuningConfig(epochs=options.epochs, learning_rate=options.learning_rate)
+        tuning = TuningConfig(epochs=options.epochs, learning_rate=options.learning_rate, batch_size=options.batch_size)
         return BehaviorLMConfig(
             stages=self.first + self.second if whole else self.first,
             anchor_threshold=self.threshold,
@@ -132,28 +139,33 @@ class Trial:
             "balanced": balanced_samples(part, options.per_behavior),
             "users": random_samples(part, options.users_samples),
         }
+        content = {f"{protocol}_behavior": of.behavior for protocol, of in self.asked.items()}
+        content |= {f"{protocol}_user": of.targets.user for protocol, of in self.asked.items()}
+        np.savez(self.out / "asked.npz", shares=part.train_counts / part.train_counts.sum(), **content)
 
     def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:
         """Metrics of a row as it is and adjusted, from its file if it is there."""
         file = self.out / f"{key}.json"
         if file.is_file():
-            found: Metrics = json.loads(file.read_text())["metrics"]
-            return found
+            return _read_metrics(json.loads(file.read_text()))
         started = time.monotonic()
-        tables = {}
+        tables: dict[Protocol, ProtocolTable] = {}
+        kept: dict[str, Probs] = {}
         for protocol, samples in self.asked.items():
             probs = predict(samples)
             shares = np.maximum(samples.train_counts, 1) / samples.train_counts.sum()
             both = {AS_IT_IS: probs, ADJUSTED: probs / shares}
-            tables[protocol] = protocol_table(protocol, samples, both, num_resamples=2)
-        metrics = {
-            form: {
-                name: tables[protocol].rows[form].metrics[metric].value for name, (protocol, metric) in _METRIC.items()
-            }
+            tables[protocol] = protocol_table(protocol, samples, both)
+            kept[protocol] = probs
+        np.savez_compressed(self.out / f"{key}.npz", **kept)
+        metrics: Metrics = {
+            form: {name: tables[protocol].rows[form].metrics[metric] for name, (protocol, metric) in _METRIC.items()}
             for form in (AS_IT_IS, ADJUSTED)
         }
         content = {
-            "metrics": metrics,
+            "metrics": _by_column(metrics, lambda one: one.value),
+            "intervals": _by_column(metrics, lambda one: (one.low, one.high)),
+            "commit": commit(),
             "wall_s": round(time.monotonic() - started, 1),
             "data": self.store.fingerprint,
             "samples": {protocol: len(samples) for protocol, samples in self.asked.items()},
@@ -161,7 +173,7 @@ class Trial:
             "options": {name: str(value) for name, value in vars(self.options).items()},
         }
         file.write_text(json.dumps(content, indent=1) + "\n")
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics[AS_IT_IS].items())
+        shown = "  ".join(f"{name} {one.value:.3f}" for name, one in metrics[AS_IT_IS].items())
         print(f"{key}: {shown}  ({content['wall_s']} s)", flush=True)
         return metrics
 
@@ -179,6 +191,7 @@ class Trial:
                 tuned = self._tuned(key, recipe, base, seed)
                 model, tokenizer = tuned.load("cpu")
                 encoder = tuned.encoder(model, tokenizer)
+                model = merge_adapter(model)
             return sample_probs(model, encoder, samples)
 
         return self.row(key, predict)
@@ -211,14 +224,31 @@ class Trial:
 
         if begun:
             return resume_tuning(self.store, folder, device="cpu", on_progress=report)
-        corpus = self.options.conversations or (base or start) / "conversations.jsonl"
+        beside = (base or start) / "conversations.jsonl"
+        corpus = self.options.conversations or (beside if beside.is_file() else SMALL_CORPUS)
         return tune_progressively(self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report)
+
+
+def _interval(value: float, low: float, high: float) -> Interval:
+    return Interval(value=value, low=low, high=high)
+
+
+def _by_column(metrics: Metrics, part: Callable[[Interval], Any]) -> dict[str, dict[str, Any]]:
+    return {form: {name: part(one) for name, one in values.items()} for form, values in metrics.items()}
+
+
+def _read_metrics(content: Mapping[str, Any]) -> Metrics:
+    ends = content["intervals"]
+    return {
+        form: {name: _interval(value, *ends[form][name]) for name, value in values.items()}
+        for form, values in content["metrics"].items()
+    }
 
 
 def claims(trial: Trial) -> dict[str, list[Metrics]]:
     """The rows of the paper's main table and of its ablations."""
     options = trial.options
-    n, per = options.samples, SelectionConfig(pool=2, per_behavior=options.per_class)
+    n, per = options.samples, SelectionConfig(pool=options.pool, per_behavior=options.per_class)
     num_balanced = per.per_behavior * (trial.asked["users"].vocabulary.num_behaviors - 1)
     recipes = {
         "zero-shot": None,
@@ -231,11 +261,15 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
         "B alone": Recipe(first=(), samples=n, selection=per),
         "tail first, then anchors": Recipe(first=("tail", "anchor"), second=(), samples=n),
     }
-    rows: dict[str, list[Metrics]] = {name: [] for name in recipes}
+    if strange := set(options.rows or ()) - set(recipes):
+        raise SystemExit(f"there is no row {', '.join(strange)}; the rows are {'; '.join(recipes)}")
+    rows: dict[str, list[Metrics]] = {name: [] for name in (recipes if options.rows is None else options.rows)}
     for seed in options.seeds:
-        for name, recipe in recipes.items():
-            key = name.replace(" ", "_").replace(",", "")
+        for name in rows:
+            recipe, key = recipes[name], name.replace(" ", "_").replace(",", "")
             rows[name].append(trial.language_model(key, recipe, options.base[0], seed))
+    rows["popularity"] = [trial.row("popularity", popularity_probs)]
+    rows["model for any log"] = [trial.row("universal", lambda s: universal_probs(trial.store, s))]
     rows["habits"] = [trial.row("habits", lambda s: habit_sample_probs(trial.store, s))]
     for path in options.checkpoint:
         model = Checkpoint.open(path)
@@ -243,6 +277,34 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
         row = trial.row(key, lambda s, m=model: checkpoint_probs(m, trial.store, s))  # type: ignore[misc]  # m is bound at once
         rows.setdefault("BehaveGPT", []).append(row)
     return rows
+
+
+def popularity_probs(samples: LogSamples) -> Probs:
+    """Shares of the training part, the same for every sample."""
+    shares_V = (samples.train_counts / samples.train_counts.sum()).astype(np.float32)
+    return np.tile(shares_V, (len(samples), 1))
+
+
+def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
+    """`Predictor()`, told each user's past behaviors and asked at the time of the target; it never saw another user.
+
+    It is told behaviors, not events: it would predict events, several of which stand for one behavior.
+    """
+    predictor = Predictor(max_ahead=None)
+    id_of = {name: b for b, name in enumerate(samples.vocabulary.behaviors)}
+    sample_of_event = {int(event): i for i, event in enumerate(samples.targets.event)}
+    probs_SV = np.zeros((len(samples), samples.vocabulary.num_behaviors), np.float32)
+    for user in np.unique(samples.targets.user).tolist():
+        for position, event in enumerate(store.named_events(user), int(store.user_start[user])):
+            if (sample := sample_of_event.get(position)) is not None:
+                moment = {"at": event.time_s, "utc_offset_min": event.utc_offset_min}
+                for one in predictor.predict("user", probs_SV.shape[1], **moment):
+                    if one.behavior in id_of:
+                        probs_SV[sample, id_of[one.behavior]] = one.probability
+            if event.behavior is not None:
+                event._replace(event=event.behavior).tell(predictor, "user")
+        predictor.forget("user")
+    return probs_SV
 
 
 def sweep(trial: Trial) -> dict[str, list[Metrics]]:
@@ -296,14 +358,20 @@ def edge_models(trial: Trial) -> dict[str, list[Metrics]]:
 
 
 def markdown(rows: dict[str, list[Metrics]], forms: Sequence[str]) -> str:
-    """Means over seeds with their 95 % intervals."""
+    """Means over seeds with their 95 % intervals; of one seed the value with its interval over users."""
     lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
     for form in forms:
         for name, runs in rows.items():
-            cells = [mean_text([run[form][column] for run in runs]) for column in COLUMNS]
+            cells = [_cell([run[form][column] for run in runs]) for column in COLUMNS]
             title = name if form == AS_IT_IS else f"{name}, {form}"
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(runs: Sequence[Interval]) -> str:
+    if len(runs) == 1:
+        return f"{runs[0].value:.3f} [{runs[0].low:.3f}, {runs[0].high:.3f}]"
+    return mean_text([run.value for run in runs])
 
 
 def what_it_is(base: Path) -> str:
@@ -332,14 +400,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--base", type=Path, nargs="+", required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
-    parser.add_argument("--conversations", type=Path, help="default: those beside the base")
+    parser.add_argument("--conversations", type=Path, help="default: beside the base, or those of `llm tune`")
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="of the language model in `claims`, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1200, help="of stage A")
     parser.add_argument("--per-class", type=int, default=20, help="F of stage B, in `claims`")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=8, help="of the adapters")
     parser.add_argument("--history", type=int, default=20, help="past behaviors in a prompt")
+    parser.add_argument("--pool", type=int, default=2, help="samples of a behavior predicted for stage B, in F")
     parser.add_argument("--format", default="sampled", choices=("compact", "sampled"), help="wording of the prompts")
     parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
     parser.add_argument("--part", default="test", choices=("validation", "test"))

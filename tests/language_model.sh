@@ -23,7 +23,8 @@ out = Path(sys.argv[1])
 predicted = json.loads((out / "predicted.json").read_text())
 assert len(predicted) == 3 and predicted[0]["probability"] >= predicted[1]["probability"] > 0, predicted
 graphs = json.loads((out / "onnx" / "export.json").read_text())["graphs"]
-assert graphs["fp32"]["top1_agreement"] >= 0.99, graphs  # int8 falls short, see docs/experiments.md
+assert graphs["fp32"]["top1_agreement"] >= 0.995, graphs
+assert graphs["int8"]["top1_agreement"] >= 0.9, graphs  # of 20 prompts; more are in docs/experiments.md
 print({name: graph["top1_agreement"] for name, graph in graphs.items()})
 END
 echo "[$((SECONDS - started)) s] done"

@@ -70,18 +70,21 @@ def quantize_rows(
     return np.clip(integers_RD, -127, 127).astype(np.int8), scale_R1
 
 
-def quantize(proto: ModelProto, large: int | None = LARGE, *, in_blocks: bool = False) -> ModelProto:
+def quantize(
+    proto: ModelProto, large: int | None = LARGE, *, in_blocks: bool = False, block: int = BLOCK
+) -> ModelProto:
     """The int8 form of a graph; its inputs and outputs stay as they are.
 
     large      number of weights from which a matrix multiplies in integers; None: none does.
     in_blocks  whether they do in blocks of inputs, in an operator beyond the standard.
+    block      inputs that share a scale then, a power of two from 16.
     """
     quantized = ModelProto()
     quantized.CopyFrom(proto)
-    _quantize_tables(quantized, in_blocks)
+    _quantize_tables(quantized, block if in_blocks else 0)
     _quantize_matrices(quantized, large)
     if in_blocks and large is not None:
-        _multiply_in_blocks(quantized, large)
+        _multiply_in_blocks(quantized, large, block)
     if _is_fused(quantized) and FUSED not in [opset.domain for opset in quantized.opset_import]:
         quantized.opset_import.append(make_opsetid(FUSED, 1))
     if large is None or in_blocks:
@@ -109,7 +112,7 @@ def quantize_blocks(
     return (np.clip(integers, -127, 127) + 128).astype(np.uint8), scale_NB
 
 
-def _multiply_in_blocks(proto: ModelProto, large: int) -> None:
+def _multiply_in_blocks(proto: ModelProto, large: int, block: int) -> None:
     """Integer products in blocks for the large constant matrices, in place.
 
     x W + b  ->  MatMulNBits(x, W, b), whether that was Gemm, or MatMul and Add. A matrix that
@@ -138,14 +141,14 @@ def _multiply_in_blocks(proto: ModelProto, large: int) -> None:
             if added in biases:
                 bias, node.output[0] = added, add.output[0]
                 graph.node.remove(add)
-        _block_product(proto, node, tensors.pop(node.input[1]), bias)
+        _block_product(proto, node, tensors.pop(node.input[1]), bias, block)
 
 
-def _block_product(proto: ModelProto, node: NodeProto, weight: TensorProto, bias: str) -> None:
+def _block_product(proto: ModelProto, node: NodeProto, weight: TensorProto, bias: str, block: int) -> None:
     """Replace a product with a constant matrix by one in blocks, in place."""
     weight_KN = numpy_helper.to_array(weight)
     num_inputs, num_outputs = weight_KN.shape
-    block = _block_of(num_inputs)
+    block = _block_of(num_inputs, block)
     integers, scales = quantize_blocks(weight_KN.T, block)
     _store(proto, weight, integers, scales.ravel())
     stored = [f"{weight.name}_int8", f"{weight.name}_scale"]
@@ -203,8 +206,10 @@ def _quantize_matrices(proto: ModelProto, large: int | None) -> None:
     _set_nodes(proto, [*restored, *graph.node])
 
 
-def _quantize_tables(proto: ModelProto, in_blocks: bool) -> None:
+def _quantize_tables(proto: ModelProto, block: int) -> None:
     """Store the embedding tables of a graph as integers, in place.
+
+    block  numbers that share a scale in a large table; 0: a row of it.
 
     small  table               ->  Cast(integers) * scales, computed once, as for matrices
     large  Gather(table, ids)  ->  Cast(Gather(integers, ids)) * Gather(scales, ids), or
@@ -221,11 +226,11 @@ def _quantize_tables(proto: ModelProto, in_blocks: bool) -> None:
     lookups: dict[str, Callable[[NodeProto], list[NodeProto]]] = {}
     for name in sorted(names):
         table = numpy_helper.to_array(tables[name])
-        block = _block_of(table.shape[1])
-        if table.size >= LARGE and in_blocks and table.shape[1] % block == 0:
-            integers, scales = quantize_blocks(table, block)
+        shared = _block_of(table.shape[1], block)
+        if table.size >= LARGE and block and table.shape[1] % shared == 0:
+            integers, scales = quantize_blocks(table, shared)
             _store(proto, tables[name], integers.reshape(table.shape), scales)
-            lookups[name] = functools.partial(_block_lookup, block)
+            lookups[name] = functools.partial(_block_lookup, shared)
             continue
         _store(proto, tables[name], *quantize_rows(table))
         if table.size >= LARGE:
@@ -261,9 +266,9 @@ def _block_lookup(block: int, gather: NodeProto) -> list[NodeProto]:
     return [make_node(operator, inputs, [found], name=found, domain=FUSED, bits=8, block_size=block, **axes)]
 
 
-def _block_of(num_inputs: int) -> int:
+def _block_of(num_inputs: int, block: int) -> int:
     """The count of numbers that share a scale: a power of two that the operators take."""
-    return min(BLOCK, max(16, 1 << (num_inputs - 1).bit_length()))
+    return min(block, max(16, 1 << (num_inputs - 1).bit_length()))
 
 
 def _store(proto: ModelProto, tensor: TensorProto, integers: npt.NDArray[Any], scales: npt.NDArray[Any]) -> None:

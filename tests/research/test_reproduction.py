@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgebehave_train.metrics.bootstrap import Interval
+
 RESEARCH = Path(__file__).parents[2] / "research"
 
 
@@ -61,19 +63,23 @@ def test_a_table_of_language_models_says_when_its_base_is_a_stand_in(tmp_path):
     assert "TRAINED FROM SCRATCH" in behaviorlm.what_it_is(tmp_path)
     (tmp_path / "pretraining.json").write_text(json.dumps({**record, "log": "0123"}))
     assert "about the users of a log" in behaviorlm.what_it_is(tmp_path)
-    one = dict.fromkeys(behaviorlm.COLUMNS, 0.25)
-    runs = [{"as it is": run, "adjusted": one} for run in (one, {**one, "tail": 0.75})]
+    one = dict.fromkeys(behaviorlm.COLUMNS, Interval(value=0.25, low=0.2, high=0.3))
+    runs = [
+        {"as it is": run, "adjusted": one} for run in (one, {**one, "tail": Interval(value=0.75, low=0.5, high=1.0)})
+    ]
     table = behaviorlm.markdown({"A": runs}, ["as it is", "adjusted"])
     assert "| A, adjusted | 0.250 ± 0.000 |" in table
     assert "| A | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.500 ± 3.177 |" in table
+    assert "| A | 0.250 [0.200, 0.300] |" in behaviorlm.markdown({"A": runs[:1]}, ["as it is"])
 
 
 def test_a_row_that_was_measured_is_not_measured_again(tmp_path):
     pytest.importorskip("transformers")
     trial = object.__new__(import_module("reproduce_behaviorlm").Trial)
     trial.out = tmp_path
-    (tmp_path / "A.json").write_text(json.dumps({"metrics": {"tail": 0.5}}))
-    assert trial.row("A", lambda samples: 1 / 0) == {"tail": 0.5}
+    content = {"metrics": {"adjusted": {"tail": 0.5}}, "intervals": {"adjusted": {"tail": [0.25, 0.75]}}}
+    (tmp_path / "A.json").write_text(json.dumps(content))
+    assert trial.row("A", lambda samples: 1 / 0) == {"adjusted": {"tail": Interval(value=0.5, low=0.25, high=0.75)}}
 
 
 def test_rare_behaviors_are_cut_for_those_who_train(tmp_path):

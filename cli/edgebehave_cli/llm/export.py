@@ -24,8 +24,8 @@ def export(
 ) -> None:
     """Merge the adapters into the base and write it as a Hugging Face folder and as ONNX.
 
-    The ONNX files are not written unless their most probable behavior is that of torch on 99 % of
-    the prompts.
+    The ONNX files are not written unless their most probable behavior is that of torch on 99.5 %
+    of the prompts.
 
     Example: [bold]edgebehave llm export runs/llm -o runs/llm-onnx --store runs/store[/bold]
 

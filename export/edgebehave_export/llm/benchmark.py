@@ -1,7 +1,8 @@
 """Cost of a prediction by a language model and by the edge model.
 
 One prediction gives the probabilities of the known behaviors. The language model reads a prompt and
-scores every candidate (torch: as a tree, ONNX: as rows over the prompt's cache); the edge model takes in
+scores every candidate (torch: as a tree, ONNX: as rows over the prompt's cache, which begins with the export's
+shared prefix); the edge model takes in
 one event and answers, as in `edgebehave_export.bench.benchmark`. All of it on one thread.
 
     FLOPs = 2 x weights that multiply x tokens                   every matrix but the head's
@@ -29,7 +30,7 @@ from edgebehave.vocabulary import Vocabulary
 from edgebehave_export.bench.benchmark import BenchTable, one_thread
 from edgebehave_export.bench.model_answer import ModelAnswer
 from edgebehave_export.graphs.web_observe import Observe
-from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE
+from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE, PREFIX
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel, longest_beginnings
 from edgebehave_train.llm.prompts.behavior_names import readable_names
 from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
@@ -122,7 +123,9 @@ def benchmark_llm(folder: Path, checkpoint: Path, edge: BenchTable, num_calls: i
     def onnx_call(runner: OnnxLanguageModel) -> Callable[[list[int]], object]:
         return lambda prompt: runner.score_candidates([prompt], candidates)
 
-    contenders |= {name: onnx_call(OnnxLanguageModel(graph)) for name, graph in graphs.items()}
+    prefix = folder / PREFIX if (folder / PREFIX).is_file() else None
+    runners = {name: OnnxLanguageModel(graph, prefix) for name, graph in graphs.items()}
+    contenders |= {name: onnx_call(runner) for name, runner in runners.items()}
     with one_thread():
         seconds = _in_turns(contenders, prompts, num_calls)
     length = int(np.median([len(prompt) for prompt in prompts]))
@@ -132,7 +135,8 @@ def benchmark_llm(folder: Path, checkpoint: Path, edge: BenchTable, num_calls: i
     rows = []
     for name, times in seconds.items():
         p50, p99 = np.percentile(times, [50, 99]) * 1e3
-        flops = llm_flops(model, length, candidates, tree=name == TORCH)
+        known = runners[name].num_known(prompts[0]) if name in runners else 0
+        flops = llm_flops(model, length, candidates, tree=name == TORCH, known_tokens=known)
         sizes = {"flops": flops, "model_bytes": model_bytes[name]}
         rows.append(CostRow(name=name, p50_ms=float(p50), p99_ms=float(p99), count=num_calls, **sizes))
     return LlmBenchTable(
@@ -143,11 +147,18 @@ def benchmark_llm(folder: Path, checkpoint: Path, edge: BenchTable, num_calls: i
     )
 
 
-def llm_flops(model: Any, prompt_tokens: int, candidate_ids: Sequence[Sequence[int]], tree: bool = True) -> float:
+def llm_flops(
+    model: Any,
+    prompt_tokens: int,
+    candidate_ids: Sequence[Sequence[int]],
+    tree: bool = True,
+    known_tokens: int = 0,
+) -> float:
     """FLOPs of one prediction, by the formula at the top of this module.
 
-    tree  as `score_candidates` runs it; else as `OnnxLanguageModel` does: rows, padding included,
-          and the head on every token.
+    tree          as `score_candidates` runs it; else as `OnnxLanguageModel` does: rows, and the head
+                  on every token.
+    known_tokens  of the prompt, whose keys and values are there already.
     """
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
@@ -161,18 +172,17 @@ def llm_flops(model: Any, prompt_tokens: int, candidate_ids: Sequence[Sequence[i
     head_weights = head.weight.numel()
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    keys = prompt_tokens * (prompt_tokens + 1) / 2
+    keys = (prompt_tokens * (prompt_tokens + 1) - known_tokens * (known_tokens + 1)) / 2
     if tree:
         depth = candidate_tries(candidate_ids)[0].depth_N
         extra, seen = len(depth) - 1, int(depth.sum())  # node 0 is the prompt's last token
         scored = 1 + len(depth)  # torch computes the last logits of the prefill, too
     else:
         lengths = [len(row) for row in longest_beginnings(candidate_ids)]
-        longest = max(lengths, default=0)
-        extra = len(lengths) * longest
-        seen = len(lengths) * longest * (longest + 1) // 2
-        scored = prompt_tokens + extra
-    tokens = prompt_tokens + extra
+        extra = sum(lengths)
+        seen = sum(length * (length + 1) // 2 for length in lengths)
+        scored = prompt_tokens - known_tokens + extra
+    tokens = prompt_tokens - known_tokens + extra
     keys += extra * prompt_tokens + seen
     return float(2 * multiplying * tokens + 2 * head_weights * scored + 4 * config.num_hidden_layers * width * keys)
 

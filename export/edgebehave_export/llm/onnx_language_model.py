@@ -2,12 +2,16 @@
 
 The prompt runs once; its last token gives the first token of every candidate. The other tokens run as rows over
 copies of the prompt's cache: the graphs of optimum take no mask from outside, which the tree of
-`edgebehave_train.llm.scoring.candidates` needs.
+`edgebehave_train.llm.scoring.candidates` needs. Rows of one length run together, so that there is no padding.
+
+Prompts that begin with the same tokens, as those of one tuned model do, read these from a file of their keys and values
+(`write_prefix`), which is made once.
 """
 
-# L tokens of a prompt, R rows, T tokens of a row, W vocabulary, C candidates, V = C + 1 behaviors
+# L tokens of a prompt, P of the prefix, R rows, T tokens of a row, W vocabulary, C candidates, V = C + 1 behaviors
 
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +23,19 @@ from edgebehave.bundles.inference import load_onnxruntime
 FloatArray = npt.NDArray[np.float32]
 TokenLists = Sequence[Sequence[int]]
 
-_MAX_BYTES = 1 << 28  # of the caches, and of the logits, of the rows that run at once
+_TOKENS = "tokens"  # of a prefix; the other arrays of the file have the names of the graph's inputs
+_MAX_BYTES = 1 << 27  # of the caches, and of the logits, of the rows that run at once
 
 
 class OnnxLanguageModel:
     """A decoder with a cache, as `export_language_model` writes it.
 
-    graph  file of the graph; weights may lie in a file beside it.
-    Raises ValueError if the graph has no cache.
+    graph   file of the graph; weights may lie in a file beside it.
+    prefix  file of `write_prefix`; prompts that begin otherwise are read whole.
+    Raises ValueError if the graph has no cache, and for a prefix that is damaged or of another model.
     """
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path, prefix: Path | None = None) -> None:
         onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -45,6 +51,40 @@ class OnnxLanguageModel:
             cache.name: np.zeros((1, cache.shape[1], 0, cache.shape[3]), np.float32) for cache in caches
         }
         self._cache_floats = sum(cache.shape[1] * cache.shape[3] for cache in self._empty.values())
+        self._shared: tuple[int, ...] = ()
+        self._shared_cache = self._empty
+        if prefix is not None:
+            self._read_prefix(prefix)
+
+    def write_prefix(self, tokens: Sequence[int], file: Path) -> None:
+        """Read tokens with which prompts begin, keep their keys and values, and write these into a file.
+
+        file  name.npz, float32: any precision of the graph can go on from it.
+        """
+        _, cache = self._run(np.array([tokens], np.int64), self._empty)
+        self._shared, self._shared_cache = tuple(tokens), cache
+        np.savez(file, **{_TOKENS: np.array(tokens, np.int64), **cache})  # type: ignore[arg-type]  # names are strings
+
+    def num_known(self, prompt: Sequence[int]) -> int:
+        """Tokens of a prompt that the prefix holds: all of the prefix, or 0 where the prompt begins otherwise."""
+        shared = len(self._shared)
+        return shared if len(prompt) > shared and tuple(prompt[:shared]) == self._shared else 0
+
+    def _read_prefix(self, file: Path) -> None:
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                tokens = tuple(content[_TOKENS].tolist())
+                cache = {name: content[name] for name in self._empty}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{file} is no prefix of this model ({error}); export the model again") from None
+        for name, values in cache.items():
+            _, heads, _, width = self._empty[name].shape
+            if values.dtype != np.float32 or values.shape != (1, heads, len(tokens), width):
+                raise ValueError(
+                    f"{file} is no prefix of this model: {name} is {values.dtype} of shape {values.shape}, expected "
+                    f"float32 of {(1, heads, len(tokens), width)}; export the model again"
+                )
+        self._shared, self._shared_cache = tokens, cache
 
     def score_candidates(
         self,
@@ -87,33 +127,46 @@ class OnnxLanguageModel:
 
     def _after(self, prompt: Sequence[int], candidate_ids: TokenLists) -> npt.NDArray[np.float64]:
         """(C,) log-probabilities after one prompt."""
-        logits, cache = self._run(np.array([prompt], np.int64), self._empty)
-        first_W = _log_softmax(logits[0, -1])
-        scores = np.array([first_W[tokens[0]] for tokens in candidate_ids], np.float64)
+        known = self.num_known(prompt)
+        logits, cache = self._run(np.array([prompt[known:]], np.int64), self._shared_cache if known else self._empty)
+        last_1W = logits[0, -1:]
+        scores = last_1W[0, [tokens[0] for tokens in candidate_ids]].astype(np.float64) - _log_sum_exp(last_1W)
         rows = longest_beginnings(candidate_ids)
-        if not rows:
-            return scores
-        width = max(map(len, rows))
-        bytes_per_row = 4 * max(self._cache_floats * len(prompt), width * logits.shape[-1])
-        at_once = max(1, _MAX_BYTES // bytes_per_row)
         steps = [_steps(tokens, rows) for tokens in candidate_ids]
-        for first in range(0, len(rows), at_once):
-            chunk = rows[first : first + at_once]
-            padded = np.array([[*row, *[0] * (width - len(row))] for row in chunk], np.int64)
+        for chunk in self._chunks(rows, len(prompt), logits.shape[-1]):
             copies = {name: np.repeat(values, len(chunk), 0) for name, values in cache.items()}
-            logprobs_RTW = _log_softmax(self._run(padded, copies)[0])
+            logits_RTW = self._logits(np.array([rows[row] for row in chunk], np.int64), copies)
+            total_RT = np.stack([_log_sum_exp(logits_TW) for logits_TW in logits_RTW])  # row by row: W is large
             for c, (row, tokens) in enumerate(steps):
-                if first <= row < first + len(chunk):
-                    scores[c] += logprobs_RTW[row - first, range(len(tokens)), tokens].sum()
+                if row in chunk:
+                    r, at = chunk.index(row), range(len(tokens))
+                    scores[c] += (logits_RTW[r, at, tokens].astype(np.float64) - total_RT[r, at]).sum()
         return scores
+
+    def _chunks(self, rows: Sequence[tuple[int, ...]], prompt_tokens: int, num_words: int) -> Iterator[list[int]]:
+        """Numbers of rows of one length that run at once, as many as fit into memory."""
+        for width in sorted(set(map(len, rows))):
+            of_width = [number for number, row in enumerate(rows) if len(row) == width]
+            bytes_per_row = 4 * max(self._cache_floats * prompt_tokens, width * num_words)
+            at_once = max(1, _MAX_BYTES // bytes_per_row)
+            for first in range(0, len(of_width), at_once):
+                yield of_width[first : first + at_once]
 
     def _run(
         self, ids_RT: npt.NDArray[np.int64], cache: dict[str, FloatArray]
     ) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Logits (R, T, W) of tokens after a cache, and the cache with them.
+        """Logits (R, T, W) of tokens after a cache, and the cache with them."""
+        out = self._session.run(None, self._feeds(ids_RT, cache))
+        named = dict(zip(self._outputs, out, strict=True))
+        grown = {name: named[name.replace("past_key_values", "present")] for name in cache}
+        return named["logits"], grown
 
-        Rows may end in padding: no token looks ahead.
-        """
+    def _logits(self, ids_RT: npt.NDArray[np.int64], cache: dict[str, FloatArray]) -> FloatArray:
+        """The same without the cache, which is most of what a run would hand back."""
+        logits: FloatArray = self._session.run(["logits"], self._feeds(ids_RT, cache))[0]
+        return logits
+
+    def _feeds(self, ids_RT: npt.NDArray[np.int64], cache: dict[str, FloatArray]) -> dict[str, npt.NDArray[Any]]:
         rows, width = ids_RT.shape
         past = next(iter(cache.values())).shape[2]
         feeds: dict[str, npt.NDArray[Any]] = {
@@ -122,10 +175,7 @@ class OnnxLanguageModel:
             "position_ids": np.tile(np.arange(past, past + width), (rows, 1)),
             **cache,
         }
-        out = self._session.run(None, {name: feeds[name] for name in self._inputs})
-        named = dict(zip(self._outputs, out, strict=True))
-        grown = {name: named[name.replace("past_key_values", "present")] for name in cache}
-        return named["logits"], grown
+        return {name: feeds[name] for name in self._inputs}
 
 
 def longest_beginnings(candidate_ids: TokenLists) -> list[tuple[int, ...]]:
@@ -141,14 +191,18 @@ def longest_beginnings(candidate_ids: TokenLists) -> list[tuple[int, ...]]:
 def _steps(tokens: Sequence[int], rows: list[tuple[int, ...]]) -> tuple[int, list[int]]:
     """The row that holds a candidate, and the tokens whose probability each of its positions gives.
 
-    The prompt gives the first token; a candidate of one token has no more.
+    The prompt gives the first token; a candidate of one token has no more, and row -1.
     """
     begins = tuple(tokens[:-1])
+    if not begins:
+        return -1, []
     row = next(n for n, row in enumerate(rows) if row[: len(begins)] == begins)
     return row, list(tokens[1:])
 
 
-def _log_softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    logprobs: npt.NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return logprobs
+def _log_sum_exp(logits_TW: FloatArray) -> npt.NDArray[np.float64]:
+    """(T,) log sum exp of the logits of each token."""
+    largest_T1 = logits_TW.max(axis=-1, keepdims=True)
+    sums_T = np.exp(logits_TW - largest_T1).sum(axis=-1, dtype=np.float64)
+    total_T: npt.NDArray[np.float64] = largest_T1[:, 0] + np.log(sums_T)
+    return total_T

@@ -83,10 +83,13 @@ def test_flops_by_hand(make_tiny_llm):
     keys = (1 + 2 + 3 + 4 + 5) + 4 * 5 + (1 + 2 + 3 + 1)
     expected = 2 * weights * 9 + 2 * head * (1 + 5) + 4 * 2 * 32 * keys
     assert llm_flops(model, 5, ANSWERS) == expected
-    # Rows: 40-41-42 and 77, padded to three tokens each; the head on every token.
-    keys = (1 + 2 + 3 + 4 + 5) + 6 * 5 + 2 * (1 + 2 + 3)
-    expected = 2 * weights * 11 + 2 * head * 11 + 4 * 2 * 32 * keys
+    # Rows: 40-41-42 and 77; the head on every token.
+    keys = (1 + 2 + 3 + 4 + 5) + 4 * 5 + (1 + 2 + 3 + 1)
+    expected = 2 * weights * 9 + 2 * head * 9 + 4 * 2 * 32 * keys
     assert llm_flops(model, 5, ANSWERS, tree=False) == expected
+    # Three tokens of the prompt ran before: the others see them, too.
+    expected = 2 * weights * 6 + 2 * head * 6 + 4 * 2 * 32 * (keys - (1 + 2 + 3))
+    assert llm_flops(model, 5, ANSWERS, tree=False, known_tokens=3) == expected
 
 
 def test_flops_agree_with_what_torch_counts(make_tiny_llm):

@@ -109,6 +109,43 @@ def test_the_runner_equals_torch(exported, monkeypatch):
 
 
 @needs_optimum
+def test_a_kept_prefix_changes_no_score_and_is_read_by_both_graphs(exported, tmp_path):
+    _, out, _ = exported
+    shared, *others = prompts_of([20, 1, 9, 5])
+    prompts = [shared + one for one in others] + [others[1]]  # the last one begins otherwise
+    file = tmp_path / "prefix.npz"
+    for precision, tolerance in (("fp32", 1e-4), ("int8", 0.3)):
+        plain = OnnxLanguageModel(out / GRAPHS[precision]).score_candidates(prompts, ANSWERS)
+        if precision == "fp32":
+            OnnxLanguageModel(out / GRAPHS[precision]).write_prefix(shared, file)
+        runner = OnnxLanguageModel(out / GRAPHS[precision], file)
+        assert [runner.num_known(prompt) for prompt in prompts] == [20, 20, 20, 0]
+        assert runner.num_known(shared) == 0  # a token must be left to run
+        np.testing.assert_allclose(runner.score_candidates(prompts, ANSWERS), plain, atol=tolerance)
+
+
+@needs_optimum
+def test_a_prefix_that_is_damaged_or_of_another_model_is_refused(exported, tmp_path):
+    _, out, _ = exported
+    graph, file = out / GRAPHS["fp32"], tmp_path / "prefix.npz"
+    OnnxLanguageModel(graph).write_prefix([5, 6, 7], file)
+    whole = file.read_bytes()
+    with np.load(file) as content:
+        arrays = dict(content)
+    first = next(name for name in arrays if name != "tokens")
+    for content in (b"", whole[:50], whole[: len(whole) // 2], b"\x80\x02" + whole[2:]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is no prefix of this model"):
+            OnnxLanguageModel(graph, file)
+    for wrong in (arrays[first][:, :1, :, :2], arrays[first].astype(np.float64), arrays[first][:, :, 1:]):
+        np.savez(file, **{**arrays, first: wrong})
+        with pytest.raises(ValueError, match=rf"is no prefix of this model: {first} is .*; export the model again"):
+            OnnxLanguageModel(graph, file)
+    with pytest.raises(ValueError, match="is no prefix of this model"):
+        OnnxLanguageModel(graph, tmp_path / "missing.npz")
+
+
+@needs_optimum
 def test_int8_scores_of_a_prompt_do_not_depend_on_others(exported):
     runner = OnnxLanguageModel(exported[1] / GRAPHS["int8"])
     prompts = prompts_of([9, 20, 15])
@@ -128,7 +165,7 @@ def test_a_large_table_that_the_head_shares_becomes_integers_twice(exported, tmp
     llm_onnx.quantize_graph(out / GRAPHS["fp32"], tmp_path / "int8" / "model.onnx")
     proto = onnx.load(tmp_path / "int8" / "model.onnx")
     tables = [t for t in proto.graph.initializer if t.name == "model.embed_tokens.weight_int8"]
-    assert [t.data_type for t in tables] == [onnx.TensorProto.INT8]
+    assert [t.data_type for t in tables] == [onnx.TensorProto.UINT8]
     prompts = prompts_of([9, 20])
     found = OnnxLanguageModel(tmp_path / "int8" / "model.onnx").score_candidates(prompts, ANSWERS)
     fine = OnnxLanguageModel(out / GRAPHS["fp32"]).score_candidates(prompts, ANSWERS)
@@ -147,7 +184,7 @@ def test_a_graph_too_large_for_one_file_is_quantized_too(exported, tmp_path, mon
     found = OnnxLanguageModel(tmp_path / "int8" / "model.onnx").score_candidates(prompts, ANSWERS)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     graph = onnx.load(tmp_path / "int8" / "model.onnx").graph
-    assert "MatMulInteger" in {node.op_type for node in graph.node}
+    assert "MatMulNBits" in {node.op_type for node in graph.node}
 
 
 @needs_optimum

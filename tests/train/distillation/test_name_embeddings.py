@@ -9,6 +9,7 @@ from edgebehave_train.distillation.name_embeddings import (
     NameEmbeddings,
     _ridge_fit,
     begin_with_names,
+    explained_share,
     mean_token_embeddings,
     predicted_rows,
     turned_rows,
@@ -102,6 +103,15 @@ def test_names_that_say_nothing_give_the_mean_row():
     assert (predicted - rows.mean(0)).abs().max() < 0.25
     two = predicted_rows(torch.eye(2), rows[:2], torch.eye(2)[:1], torch.arange(2))
     torch.testing.assert_close(two[0], rows[:2].mean(0))
+
+
+def test_names_explain_rows_that_follow_them_and_no_others():
+    generator = GENERATOR().manual_seed(3)
+    known, turn = torch.randn(30, 6, generator=generator), torch.randn(6, 4, generator=generator)
+    of_names = torch.nn.functional.normalize(known - known.mean(0), dim=1) @ turn
+    noise = torch.randn(30, 4, generator=generator)
+    assert explained_share(known, of_names, torch.arange(30)) > 0.9
+    assert 0 <= explained_share(known, noise, torch.arange(30)) < 0.1
 
 
 def test_the_error_is_that_of_leaving_groups_out():

@@ -117,7 +117,7 @@ def _average_neighbors(
 def _set_prediction_rows(model: BehaviorModel, log: MappedLog, support: Support, start: RowStart) -> None:
     """Rows and biases of the new behaviors in the prediction layer, in place."""
     num_known = support.num_known
-    feature_MF, target_M = _head_features(model, log, support)
+    feature_MF, target_M = head_features(model, log, support.ranges, support.is_target)
     weight, bias = model.head_out.weight, model.head_out.bias
     new = [b for b in range(num_known, len(weight)) if (target_M == b).any()]
     if not (target_M < num_known).any() or not new:
@@ -145,7 +145,8 @@ def set_prediction_rows(
     """
     weight, bias = model.head_out.weight, model.head_out.bias
     weight[support.num_known :] = rows
-    feature_MF, target_M = _head_features(model, map_log(store, vocabulary), support)
+    log = map_log(store, vocabulary)
+    feature_MF, target_M = head_features(model, log, support.ranges, support.is_target)
     if not (target_M < support.num_known).any():
         return
     sample_M = _weights_at_log_shares(target_M, support)
@@ -156,13 +157,18 @@ def set_prediction_rows(
     calibrate_biases(weight, bias, feature_MF, sample_M, prior, new)
 
 
-def _head_features(model: BehaviorModel, log: MappedLog, support: Support) -> tuple[Tensor, Tensor]:
-    """Inputs of the prediction layer at every training target, (M, F), and the targets, (M,)."""
-    where, following = positions_with_target(log, support.ranges, support.is_target)
+def head_features(
+    model: BehaviorModel, log: MappedLog, ranges: npt.NDArray[np.int64], is_target: npt.NDArray[np.bool_]
+) -> tuple[Tensor, Tensor]:
+    """Inputs of the prediction layer at every target of the ranges, (M, F), and the targets, (M,).
+
+    The M are in the order of `positions_with_target`.
+    """
+    where, following = positions_with_target(log, ranges, is_target)
     next_of = np.full(len(log.event), -1, np.int64)
     next_of[where] = following
     features, targets = [], []
-    for positions, hidden in hidden_states(model, log, support.ranges):
+    for positions, hidden in hidden_states(model, log, ranges):
         taken = np.flatnonzero(next_of[positions] >= 0)
         event = next_of[positions[taken]]
         z = model.query(
