@@ -110,10 +110,11 @@ class TrainingBar(ProgressBar):
             if not math.isnan(progress.validation_rank):
                 validation += f"  rank {progress.validation_rank:.4f}"
             heads = "".join(f"  {name} {nll:.3f}" for name, nll in progress.head_nll.items())
+            waiting = "" if math.isnan(progress.waiting) else f", {progress.waiting:.1%} waiting for data"
             note(
                 f"epoch {progress.epoch}/{progress.num_epochs}  loss {progress.loss:.4f}  "
                 f"validation {validation}{heads}  "
-                f"{progress.events_per_s:,.0f} events/s, {progress.waiting:.1%} waiting for data"
+                f"{progress.events_per_s:,.0f} events/s{waiting}"
                 f"{'  best so far' if progress.is_best else ''}"
             )
         if progress.kind == "note":
