@@ -49,7 +49,7 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         files = {"manifest.json": "bundle", "statistics.json": "event store", "config.json": "checkpoint"}
         return next((kind for name, kind in files.items() if (path / name).is_file()), "unknown")
-    return "history" if path.is_file() else "unknown"
+    return "history" if path.is_file() and path.stat().st_size else "unknown"
 
 
 def _open(kind: str, path: Path, deep: bool) -> None:
@@ -77,4 +77,6 @@ def _open(kind: str, path: Path, deep: bool) -> None:
         if deep:
             checkpoint.check()
     else:
-        raise ValueError("expected a checkpoint, an event store, a bundle or a history file")
+        what = "an empty file" if path.is_file() else "no such file or folder" if not path.exists() else ""
+        expected = "expected a checkpoint, an event store, a bundle or a history file"
+        raise ValueError(f"{what}; {expected}" if what else expected)

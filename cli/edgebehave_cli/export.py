@@ -54,6 +54,5 @@ def export(
         ort=ort,
         on_line=note,
     )
-    note(f"bundle -> {out}")
     if json:
         print_json(report.to_json())

@@ -42,11 +42,14 @@ def test_damage_is_one_line_each(whole, tmp_path):
     draw = random.Random(0)
     for file in ("checkpoint/model.safetensors", "store/time_s.npy", "history/history.db"):
         damage_files.cut(draw, tmp_path / file)
-    done = edgebehave("check", *paths(tmp_path), tmp_path / "nowhere", "--deep", code=1)
+    (tmp_path / "empty").touch()
+    done = edgebehave("check", *paths(tmp_path), tmp_path / "nowhere", tmp_path / "empty", "--deep", code=1)
     lines = done.stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "model.safetensors is damaged" in lines[0]
     assert "time_s.npy is damaged" in lines[1]
     assert "history.db" in lines[2]
-    assert "expected a checkpoint, an event store, a bundle or a history file" in lines[3]
+    expected = "expected a checkpoint, an event store, a bundle or a history file"
+    assert f"unknown, error: no such file or folder; {expected}" in lines[3]
+    assert f"unknown, error: an empty file; {expected}" in lines[4]
     assert "Traceback" not in done.stderr

@@ -227,6 +227,21 @@ def test_huggingface_gets_the_files_in_one_commit_of_a_private_repository(monkey
         pull("ada/none", tmp_path / "there")
 
 
+def test_huggingface_out_of_reach_is_one_line(monkeypatch, tmp_path):
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    unreachable = type("ConnectError", (Exception,), {"__module__": "httpx"})
+
+    class Api:
+        def __init__(self, library_name): ...
+
+        def create_repo(self, repo_id, private, exist_ok):
+            raise unreachable("Name or service\nnot known")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(ValueError, match=r"huggingface\.co: Name or service not known; check the network"):
+        push_to_hub(BUNDLE, "ada/next")
+
+
 def test_the_verbs(tmp_path):
     _, err = edgebehave("push", BUNDLE, "ada/next", "--hub", tmp_path / "hub", "--license", "mit")
     assert str(tmp_path / "hub" / "ada" / "next") in err

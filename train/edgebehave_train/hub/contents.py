@@ -45,7 +45,12 @@ def kind_of(names: Sequence[str]) -> Kind:
 
 def read_contents(path: Path) -> Contents:
     """Verify a folder. Raises ValueError for damage, for an unfinished run, and for anything else than both kinds."""
-    kind = kind_of([entry.name for entry in path.iterdir()] if path.is_dir() else [])
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a folder; expected a checkpoint or a bundle")
+    try:
+        kind = kind_of([entry.name for entry in path.iterdir()])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if kind == "bundle":
         manifest = read_manifest(path)
         read_files(path, manifest, (), set())

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,26 +64,47 @@ class HuggingFaceHub:
     """huggingface.co, by the package huggingface_hub, which also reads the token."""
 
     def __init__(self) -> None:
-        import huggingface_hub
+        import huggingface_hub.errors  # version 2 loads it only then
 
         self.library: Any = huggingface_hub
         self.api = huggingface_hub.HfApi(library_name="edgebehave")
 
     def upload(self, repo_id: str, files: dict[str, Path | bytes], message: str, private: bool) -> str:
-        self.api.create_repo(repo_id, private=private, exist_ok=True)
         add = self.library.CommitOperationAdd
         operations = [add(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
-        return str(self.api.create_commit(repo_id, operations, commit_message=message).commit_url)
+        with _errors_in_one_line():
+            self.api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(self.api.create_commit(repo_id, operations, commit_message=message).commit_url)
 
     def names(self, repo_id: str, revision: str | None) -> Sequence[str]:
-        try:
-            return list(self.api.list_repo_files(repo_id, revision=revision))
-        except self.library.errors.RepositoryNotFoundError:
-            raise ValueError(f"huggingface.co has no {repo_id} that this account may read") from None
+        with _errors_in_one_line():
+            try:
+                return list(self.api.list_repo_files(repo_id, revision=revision))
+            except self.library.errors.RepositoryNotFoundError:
+                raise ValueError(f"huggingface.co has no {repo_id} that this account may read") from None
 
     def copy(self, repo_id: str, revision: str | None, name: str, new: Path) -> None:
         # A link into the cache of the library: the runtime opens regular files alone.
-        shutil.copyfile(self.api.hf_hub_download(repo_id, name, revision=revision), new / name)
+        with _errors_in_one_line():
+            downloaded = self.api.hf_hub_download(repo_id, name, revision=revision)
+        shutil.copyfile(downloaded, new / name)
+
+
+_LIBRARIES_OF_THE_HUB = ("huggingface_hub", "httpx", "httpx2", "requests")
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """What huggingface.co answers, or that it is out of reach, as a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _LIBRARIES_OF_THE_HUB:
+            raise
+        says = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"huggingface.co: {says:.300}; check the network and `hf auth login`, or name a folder with --hub"
+        ) from error
 
 
 def push_to_hub(

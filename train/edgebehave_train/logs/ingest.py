@@ -413,7 +413,7 @@ class _Run:
                 f"column {self.config.date or column!r} holds days without a clock in {num_days:,} of {num_rows:,} "
                 "rows; give the clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
             )
-        how = "found in" if asked == "auto" else "as asked for:"
+        how = "found in" if asked == "auto" else "in"
         days = f", {num_days:,} without a clock" if num_days else ""
         self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
         are_coarse = all(of_kind[kind].are_coarse for kind in kinds_of_unit(unit) if kind in of_kind)

@@ -143,7 +143,7 @@ def _line(row: Row) -> tuple[str, list[str]]:
 
 
 def _chart(title: str, slices: Slices, labels: dict[str, str], x_label: str, draw: Callable[..., str]) -> Chart:
-    svg, text = "", f"All targets are of one part, {slices.labels[0]}." if slices.labels else "Too few targets."
+    svg, text = "", f"All predictions are of one group, {slices.labels[0]}." if slices.labels else "Too few of them."
     if len(slices.labels) > 1:
         svg, text = draw(slices, labels, x_label) if x_label else draw(slices, labels), ""
     rows = [

@@ -60,9 +60,12 @@ class UniversalStart:
 
     def to_text(self) -> str:
         """The report in one line."""
-        figures = ", ".join(f"{name} {of['rank']:.4f} (HR@1 {of['hr_at_1']:.3f})" for name, of in self.scores.items())
+        labels = {"universal": "universal model as it is", "named": "trained model", "combined": "both, tuned"}
+        figures = ", ".join(
+            f"{labels[name]} {of['rank']:.4f} (HR@1 {of['hr_at_1']:.3f})" for name, of in self.scores.items()
+        )
         what = {
-            "combined": "the trained model is kept",
+            "combined": "both are kept and answer together",
             "universal": "the universal model as it is was better, and is kept",
         }[self.kept]
         return f"validation, mean reciprocal rank: {figures}; {what}"

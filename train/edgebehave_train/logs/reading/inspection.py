@@ -333,4 +333,5 @@ def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) 
         hint = f"; did you mean {near[0]!r}?" if near else ""
         shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
         there = "its first line reads" if file.kind == "csv" else "it has"
-        raise IngestError(f"{file.path} has no column {column!r}{hint} ({there}: {shown})")
+        of_option = f"; --{column} names it" if column in ("user", "time", "event") and not near else ""
+        raise IngestError(f"{file.path} has no column {column!r}{hint}{of_option} ({there}: {shown})")
