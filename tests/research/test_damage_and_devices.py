@@ -131,7 +131,7 @@ def test_a_mutant_is_killed_by_a_failure_and_by_a_wait(tmp_path):
         file.parent.mkdir(parents=True)
         file.write_text(f"def test_it():\n    {code}\n")
     test = "tests/edgebehave/test_it.py::test_it"
-    reach = mutate_runtime.Reach({test: -1.9}, {})  # ends after half a second of computing
+    reach = mutate_runtime.Reach({test: -1.4}, {})  # ends after three seconds of computing
     ends = {name: mutate_runtime.tests_fail(tmp_path / name, "m.py", [test], reach, 600) for name in tests}
     assert ends == {"fails": ("failed", test), "loops": ("hung", test), "is well": ("", test)}
 

@@ -127,15 +127,15 @@ def test_rows_of_any_second_and_fraction_are_appended_as_ingested(tmp_path, monk
     require_equal(store, whole)
 
 
-def test_a_new_event_in_a_known_second_is_kept(tmp_path):
-    run(write_log(tmp_path / "old.csv", [("al", f"{NOON}.25", "e", "", "k")]), tmp_path / "store")
+def test_an_event_counts_once_a_second_and_another_one_takes_its_place_in_it(tmp_path):
+    run(write_log(tmp_path / "old.csv", [("al", f"{NOON}.75", "e", "", "k")]), tmp_path / "store")
     store, lines = run(
-        write_log(tmp_path / "new.csv", [("al", f"{NOON}.75", "e", "", "k"), ("al", f"{NOON}.25", "e", "", "k")]),
+        write_log(tmp_path / "new.csv", [("al", f"{NOON}.25", "e", "", "k"), ("al", f"{NOON}.5", "f", "", "k")]),
         tmp_path / "store",
         append=True,
     )
-    assert store.num_events == 2
-    assert store.fraction_us.tolist() == [250_000, 750_000]
+    assert [event.event for event in store.named_events(0)] == ["e", "f"]
+    assert store.fraction_us.tolist() == [250_000, 500_000]
     assert any("1 were there already" in line for line in lines)
 
 

@@ -6,7 +6,7 @@ again but what shares a piece with new events. The store that was there stays un
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -229,33 +229,36 @@ class _Merging:
         order = sorted_order(run.user, run.time_us)
         if order is not None:
             run, is_second = taken(run, order), is_second[order]
-        tied = np.flatnonzero(is_tied(run))
-        if len(tied) and not self.keep_duplicates:
-            dropped = _known_already(taken(run, tied), is_second[tied])
+        as_kept = replace(run, time_us=run.time_us // MICROSECONDS)
+        same_second = np.flatnonzero(is_tied(as_kept))
+        if len(same_second) and not self.keep_duplicates:
+            dropped = _told_twice(taken(as_kept, same_second), is_second[same_second])
             self.num_dropped += int(dropped.sum())
             kept = np.ones(len(run.user), bool)
-            kept[tied[dropped]] = False
+            kept[same_second[dropped]] = False
             run = taken(run, kept)
-            tied = np.flatnonzero(is_tied(run))
+        tied = np.flatnonzero(is_tied(run))
         if len(tied) and self.order == "hash" and not self.lacks_fractions:
             names = {"users": self.users, "events": self.events, "locations": self.locations}
             run = reordered(run, tied, hashed_order(self.con, run, tied, **names))
         return run
 
 
-def _known_already(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(n,): the row is of the second part and equals one of the first; of k equal ones there, each stands for one."""
+def _told_twice(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(n,): rows to drop, as both parts have them. Of k equal rows in one part and m in the other, the first max(k, m)
+    stay. A row equals another as one ingest sees it: in all columns, with time_us in whole seconds."""
     columns = list(vars(run).values())
-    order = np.lexsort([is_second, *reversed(columns)])
+    order = np.lexsort(list(reversed(columns)))  # stable: equal rows stay in the order of the log
     starts = np.ones(len(order), bool)
     starts[1:] = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
     first = np.flatnonzero(starts)
     group = np.cumsum(starts) - 1
-    num_first = np.add.reduceat(~is_second[order], first, dtype=np.int64)[group]
-    occurrence = np.arange(len(order)) - first[group] - np.where(is_second[order], num_first, 0)
-    known = np.zeros(len(order), bool)
-    known[order] = is_second[order] & (occurrence < num_first)
-    return known
+    num_second = np.add.reduceat(is_second[order], first, dtype=np.int64)
+    num_rows = np.diff(first, append=len(order))
+    stay = np.maximum(num_second, num_rows - num_second)[group]
+    told_twice = np.zeros(len(order), bool)
+    told_twice[order] = np.arange(len(order)) - first[group] >= stay
+    return told_twice
 
 
 def _all_names(old: Sequence[str], added: Sequence[str]) -> list[str]:
