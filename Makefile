@@ -7,7 +7,7 @@ OVERLAY := $(VENV)-transformers5
 SPARK := $(VENV)-spark
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test docs release coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
+.PHONY: demo test test-slow docs release coverage test-peers test-transformers-5 test-lowest test-spark test-language-model fuzz clean
 
 demo: $(READY)  ## simulate, train, compare, export, predict
 	$(BIN)/edgebehave demo
@@ -16,7 +16,10 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(READY)  ## clients on thousands of histories, a page on twenty first visits; skipped without their runtimes
+	$(BIN)/pytest -m slow
 
 docs: $(READY)  ## the pages as a site in build/site; a broken link or name ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

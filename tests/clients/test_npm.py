@@ -45,6 +45,7 @@ def test_golden_vectors_have_the_same_answers(node):
 
 
 @pytest.mark.timeout(1500)  # half a minute on an idle core
+@pytest.mark.slow
 def test_the_universal_bundle_has_the_same_best_name_on_a_thousand_histories_in_node(node, universal_golden):
     done = node(EXAMPLE / "check_golden.js", SHIPPED, universal_golden)
     report = json.loads(done.stdout)
@@ -82,6 +83,7 @@ def call(installed):
 
 
 @pytest.mark.timeout(1500)  # half a minute on an idle core
+@pytest.mark.slow
 def test_and_in_chromium(call, installed, universal_golden):
     shutil.copy(universal_golden, installed / "golden.jsonl.gz")
     report = call("golden")["golden"]

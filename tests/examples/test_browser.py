@@ -152,6 +152,7 @@ def test_forget_asks_and_empties_it(seen):
 
 
 @pytest.mark.timeout(1800)  # a minute on an idle core
+@pytest.mark.slow
 def test_each_of_twenty_first_visits_works_without_a_server_afterwards(chromium):
     report = run_script(FIRST_VISITS, chromium, ROOT, f"{PAGE}?bundle={TINY_BUNDLE}/web", 20)
     assert report["wrong"] == []
