@@ -12,6 +12,7 @@ is lost, the others end with one line; the run goes on from its last save with a
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ SHARD_FROM_PARAMETERS = 100_000_000
 """Models from this size on are split over the processes; the preset `paper` has 150 million parameters."""
 _PATIENCE = timedelta(days=7)
 """Others wait as long as rank 0 validates. A lost process is noticed by its connections and by torchrun."""
+_RELEASE_S = 0.2
+"""Seconds without the GIL before the group ends."""
 _LOST = ("Connection closed", "Connection reset", "Connection refused", "Broken pipe", "gloo", "NCCL", "nccl")
 
 
@@ -125,6 +128,9 @@ def ranks_of_run(device: torch.device) -> Iterator[Ranks]:
             ) from error
         raise
     finally:
+        # A thread of gloo needs the GIL to free the tensors of its last work, and the end of the group waits for that
+        # thread with the GIL in its hands. So the thread gets the GIL before.
+        time.sleep(_RELEASE_S)
         dist.destroy_process_group()
 
 
