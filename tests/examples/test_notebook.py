@@ -1,6 +1,8 @@
 """The notebook runs from the first cell to the last, and what it shows is short."""
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,6 +38,7 @@ def executed(tmp_path_factory):
         client.execute()
     finally:
         patch.undo()
+    notebook.metadata["folder"] = str(folder)
     return notebook
 
 
@@ -63,9 +66,19 @@ def test_no_cell_floods_the_notebook(executed):
             assert len(text) < MOST_CHARACTERS, cell.source
 
 
-def test_the_notebook_is_kept_without_outputs():
-    import json
+def test_its_report_has_no_fault_of_access_and_asks_for_nothing(executed, chromium):
+    (page,) = Path(executed.metadata["folder"]).rglob("report.html")
+    script = Path(__file__).parent / "read_report.js"
+    done = subprocess.run(["node", script, chromium, page], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["faults"] == []
+    assert len(seen["passes"]) == 4, "light and dark, 390 and 1,440 pixels"
+    assert seen["widest"] <= 0, "nothing is wider than the window"
+    assert seen["requests"] == []
 
+
+def test_the_notebook_is_kept_without_outputs():
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
