@@ -18,6 +18,8 @@ from scenarios import SCENARIOS, START_S, TINY, Scenario, assert_answers
 from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.universal_bundle import SHIPPED
 
+pytestmark = pytest.mark.slow  # the compiler alone takes ten seconds
+
 onnxruntime = pytest.importorskip("onnxruntime")
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +90,6 @@ def golden_life(rng, words):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.slow
 def test_tensors_equal_those_of_the_sdk_to_the_bit_on_a_thousand_histories(replay):
     """Of a bundle with a vocabulary; the SDK reads its own export, so that it too numbers names in the order of use."""
     words = Bundle.open(TINY / "web").vocabulary
@@ -108,7 +109,6 @@ def test_tensors_equal_those_of_the_sdk_to_the_bit_on_a_thousand_histories(repla
 
 
 @pytest.mark.timeout(1500)  # half a minute on an idle core, as the SDK makes the golden histories
-@pytest.mark.slow
 def test_and_of_the_universal_bundle(replay, universal_golden, universal_runs):
     with gzip.open(universal_golden, "rt", encoding="utf-8") as file:
         header, *lines = map(json.loads, file)
