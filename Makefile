@@ -18,7 +18,7 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not slow'
 
-test-slow: $(READY)  ## clients on thousands of histories, a page on twenty first visits; skipped without their runtimes
+test-slow: $(READY)  ## what takes longer: clients on thousands of histories, twenty first visits to a page, many damages
 	$(BIN)/pytest -m slow
 
 docs: $(READY)  ## the pages as a site in build/site; a broken link or name ends it

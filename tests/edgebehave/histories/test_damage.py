@@ -274,6 +274,7 @@ def test_checksums_tell_values_and_kinds_apart():
     assert checksum_of(-3, "é", b"\xed\xa0\x80") == crc32(b"-3;t2:\xc3\xa9b3:\xed\xa0\x80")
 
 
+@pytest.mark.slow
 def test_damage_at_rest_is_found_or_has_no_meaning():
     """The short form of research/damage_files.py, whose figures are in docs/reliability.md."""
     ends = damage_files.trials(60, damage_files.make_history, damage_files.read_history, damage_files.damage_history, 3)

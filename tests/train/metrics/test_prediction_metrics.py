@@ -65,6 +65,7 @@ def test_at_k_1_ndcg_is_the_hit_rate_and_with_all_candidates_every_known_target_
     np.testing.assert_allclose(hit_rate_at_k(predictions, 10), 1)
 
 
+@pytest.mark.slow
 def test_tied_metrics_are_the_mean_over_random_orders_of_the_tie():
     generator = np.random.default_rng(0)
     scores = generator.integers(0, 3, (1, 8)).astype(float)
