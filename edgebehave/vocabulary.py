@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,17 @@ class Vocabulary:
             names = tuple(getattr(self, kind))
             if not names or names[0] != UNKNOWN_NAME:
                 raise ValueError(f"vocabulary: {kind} must start with {UNKNOWN_NAME!r}")
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"vocabulary: {kind} holds something that is no name")
             ids[kind] = {name: i for i, name in enumerate(names)}
             if len(ids[kind]) != len(names):
                 twice = next(n for i, n in enumerate(names) if ids[kind][n] != i)
                 raise ValueError(f"vocabulary: {kind} holds {twice!r} twice")
             object.__setattr__(self, kind, names)
-        mapping = tuple(int(b) for b in self.event_to_behavior)
+        try:
+            mapping = tuple(index(b) for b in self.event_to_behavior)
+        except TypeError:
+            raise ValueError("vocabulary: event_to_behavior holds something that is no whole number") from None
         if len(mapping) != len(self.events):
             raise ValueError(f"vocabulary: event_to_behavior has {len(mapping)} entries for {len(self.events)} events")
         if mapping[UNKNOWN] != UNKNOWN or not all(NO_BEHAVIOR <= b < len(self.behaviors) for b in mapping):

@@ -96,6 +96,9 @@ def fields(**changed):
         ({"event_to_behavior": [1, 1, 1]}, "names a behavior that does not exist"),
         ({"event_to_behavior": [0, 2, 1]}, "names a behavior that does not exist"),
         ({"event_to_behavior": [0, -2, 1]}, "names a behavior that does not exist"),
+        ({"event_to_behavior": [0, 1.5, 1]}, "something that is no whole number"),
+        ({"event_to_behavior": [0, float("inf"), 1]}, "something that is no whole number"),
+        ({"locations": [UNKNOWN_NAME, False]}, "locations holds something that is no name"),
     ],
 )
 def test_lists_that_do_not_fit_are_refused(changed, message):
