@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgebehave_cli import options
-from edgebehave_cli.console import note, print_json, speaks
+from edgebehave_cli.console import is_first_process, note, print_json
 from edgebehave_cli.progress import TrainingBar
 from edgebehave_cli.settings import (
     given_options,
@@ -28,6 +28,7 @@ _SETTING_OF_OPTION = {
     "objective": "objective.name",
 }
 _SETTINGS = (*_SETTING_OF_OPTION, "preset", "from_", "set_", "config")
+_LARGE = "Several processes, memory, loggers"
 
 
 def train(
@@ -38,8 +39,8 @@ def train(
     objective: Annotated[
         str,
         typer.Option(
-            help="ce; or, for the rare behaviors: dro, logit_adjusted, balanced_softmax, focal, "
-            "class_balanced, group_dro; or one of an installed package. Settings of each: --set objective.NAME=VALUE."
+            help="ce; for rare behaviors dro, logit_adjusted, balanced_softmax, focal, class_balanced or group_dro; or "
+            "one of an installed package. Settings of each: --set objective.NAME=VALUE."
         ),
     ] = "ce",
     query_context: options.QueryContext = "time",
@@ -50,8 +51,8 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Users of the training part who must have a name before it enters the vocabulary, which ships "
-            "with the bundle; in a log of fewer users, all of them.",
+            help="A name enters the vocabulary, which ships with the bundle, if at least so many users of the training "
+            "part have it; in a log of fewer users, all of them.",
         ),
     ] = 1,
     epochs: options.Epochs = None,
@@ -62,33 +63,42 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML or JSON with settings, as config.json of a checkpoint; other options win over it.",
+            help="TOML or JSON with settings, for example config.json of a checkpoint; other options override it.",
         ),
     ] = None,
     log: Annotated[
         list[str] | None,
         typer.Option(
-            help="A logger beside metrics.jsonl: tensorboard, or one of an installed package; may be repeated."
+            help="A logger beside metrics.jsonl: tensorboard, or one of an installed package; may be repeated.",
+            rich_help_panel=_LARGE,
         ),
     ] = None,
     parallel: Annotated[
         str,
-        typer.Option(help="Of several processes: ddp, each has the model; fsdp, they share it; auto, by its size."),
+        typer.Option(
+            help="With several processes: ddp, each holds the whole model; fsdp, each holds a part; auto: by its size.",
+            rich_help_panel=_LARGE,
+        ),
     ] = "auto",
     micro_batch: Annotated[
         int | None,
-        typer.Option(min=1, metavar="EVENTS", help="Accumulate gradients over parts of a batch, to save memory."),
+        typer.Option(
+            min=1,
+            metavar="EVENTS",
+            help="Accumulate gradients over parts of a batch of at most so many events, to save memory.",
+            rich_help_panel=_LARGE,
+        ),
     ] = None,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Pretrain a model on the training part of an event store.
 
-    On a log that is not large the universal model of the package takes part: it is tuned to the log, and answers
-    together with the trained model. If it is better as it is, that is kept instead, and a line says so.
+    On logs of up to 400,000 events the universal model of the package is tuned to the log and answers together with
+    the trained model. If the universal model as it is predicts better, it answers alone, and a line says so.
 
-    A run that was killed goes on with --resume and ends with the same weights. A finished one is extended with --resume
-    and a larger --epochs. OUT/metrics.jsonl holds its losses.
+    A killed run continues with --resume and ends with the same weights. To extend a finished run, give --resume and a
+    larger --epochs. OUT/metrics.jsonl holds the losses.
 
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
@@ -143,5 +153,5 @@ def train(
             on_progress=bar.report,
         )
     note(f"checkpoint -> {out}")
-    if json and speaks():
+    if json and is_first_process():
         print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})
