@@ -39,16 +39,8 @@ from edgebehave_train.logs.reading.files import (
 from edgebehave_train.logs.reading.inspection import Reading, find_log_files
 from edgebehave_train.logs.reading.rows import REASONS, judged_rows, judged_times, parsed_rows
 from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
-from edgebehave_train.logs.reading.times import (
-    LOCAL_UNITS,
-    TEXT_UNITS,
-    TIME_UNITS,
-    check_zone,
-    kinds_of_unit,
-    read_offsets,
-    unit_of_numbers,
-    zones_known,
-)
+from edgebehave_train.logs.reading.time_units import LOCAL_UNITS, TEXT_UNITS, TIME_UNITS, kinds_of_unit, unit_of_numbers
+from edgebehave_train.logs.reading.utc_offsets import check_zone, read_offsets, zones_known
 from edgebehave_train.logs.sorting import Judgment, sort_and_write
 from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics

@@ -6,8 +6,10 @@ import duckdb
 import pytest
 from logs_of_rows import EVENTS, NOON, run, times_of, write_log
 
+from edgebehave_train.logs.reading.date_forms import form_of
 from edgebehave_train.logs.reading.files import IngestError
-from edgebehave_train.logs.reading.times import form_of, read_offsets, unit_of_numbers
+from edgebehave_train.logs.reading.time_units import unit_of_numbers
+from edgebehave_train.logs.reading.utc_offsets import read_offsets
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 MOMENTS = [START + timedelta(minutes=10 * i) for i in range(6)]
@@ -242,9 +244,9 @@ def test_offsets_that_fit_no_form_are_left_out():
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "+01:00", "America/St_Johns"])
 def test_the_zone_of_an_arrow_schema_is_read(zone):
-    from edgebehave_train.logs.reading.arrow_schema import _zones_of_schema
+    from edgebehave_train.logs.reading.arrow_schema import zones_of_schema
 
-    assert _zones_of_schema(arrow_schema_with(zone)) == {"time": zone}
+    assert zones_of_schema(arrow_schema_with(zone)) == {"time": zone}
 
 
 def arrow_schema_with(zone):

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import duckdb
 
-from edgebehave_train.logs.reading.files import LogFile, Scan
-from edgebehave_train.logs.reading.times import (
+from edgebehave_train.logs.reading.date_forms import (
     DateForm,
     check_format,
     day_month_order,
@@ -13,8 +12,9 @@ from edgebehave_train.logs.reading.times import (
     format_sql,
     iso_sql,
     zone_texts,
-    zones_known,
 )
+from edgebehave_train.logs.reading.files import LogFile, Scan
+from edgebehave_train.logs.reading.utc_offsets import zones_known
 
 _PROBED_ROWS = 1000
 
@@ -78,7 +78,7 @@ def _first_times(scan: Scan, text: str, con: duckdb.DuckDBPyConnection) -> list[
 
 
 def lost_digits(scans: Sequence[tuple[LogFile, Scan]], times: Sequence[str], con: duckdb.DuckDBPyConnection) -> str:
-    """What is wrong with numbers as 1.77244E+12, whose last digits a spreadsheet dropped; "" if nothing is."""
+    """A warning about numbers such as 1.77244E+12, whose last digits a spreadsheet dropped; "" if there are none."""
     for (_, scan), text in zip(scans, times, strict=True):
         probe = [time for time in _first_times(scan, "trim(raw_time)", con) if "e" in time.lower()[1:-1]]
         if not probe or text != "raw_time":
