@@ -161,10 +161,10 @@ def _export(checkpoint: Path, store: Path, bundle: Path) -> None:
     from edgebehave_export.parity.report import ParityError
 
     try:
-        export_bundle(checkpoint, store, bundle, "int8", overwrite=True, report=note)
+        export_bundle(checkpoint, store, bundle, "int8", overwrite=True, on_line=note)
     except ParityError as error:
         note(f"int8 changes too much on this log, so the bundle is fp32: {error}")
-        export_bundle(checkpoint, store, bundle, "fp32", overwrite=True, report=note)
+        export_bundle(checkpoint, store, bundle, "fp32", overwrite=True, on_line=note)
 
 
 def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> None:
@@ -177,7 +177,7 @@ def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> 
         events = list(store.named_events(index))
         last = max((i for i, e in enumerate(events) if e.behavior is not None), default=0)
         for event in events[:last]:
-            event.tell(predictor, user)
+            event.observe_in(predictor, user)
         came = events[last]
         expected = predictor.predict(user, 3, at=came.time_s, utc_offset_min=came.utc_offset_min)
         predicted = ", ".join(f"{p.behavior} {p.probability:.2f}" for p in expected)
