@@ -123,10 +123,8 @@ class Table:
         head = "".join(f"<th>{name}</th>" for name in ("predictor", "HR@1", "95 %", *list(names)[1:]))
         lines = []
         for row in self.rows:
-            first = row.metrics["hr_at_1"]
-            span = "" if math.isnan(first.low) else f"{first.low:.3f}-{first.high:.3f}"
             values = [f"{row.metrics[metric].value:.3f}" for metric in names.values()]
-            cells = [html.escape(baseline_label(row.name)), values[0], span, *values[1:]]
+            cells = [html.escape(baseline_label(row.name)), values[0], row.metrics["hr_at_1"].span(), *values[1:]]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         title = f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users"
         return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(lines)}</table>"
