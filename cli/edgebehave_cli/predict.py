@@ -59,7 +59,7 @@ def predict(
         raise ValueError(f"{store} has no user {user!r}; it has for example {names[0]!r}")
     predictor = Predictor.load(bundle, max_ahead=None)  # a log, not a device
     for event in log.named_events(names.index(user)):
-        event.tell(predictor, user)
+        event.observe_in(predictor, user)
     predictions = predictor.predict(user, k, at=moment)
     if json:
         print_json([{"behavior": p.behavior, "probability": p.probability} for p in predictions])
