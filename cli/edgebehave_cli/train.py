@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,11 @@ from edgebehave_cli.settings import (
     starts_from_universal,
     with_settings,
 )
+
+if TYPE_CHECKING:  # the annotations must not import torch
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
+    from edgebehave_train.training.recipes import TrainConfig
 
 _SETTING_OF_OPTION = {
     "query_context": "query_context",
@@ -113,32 +118,11 @@ def train(
     events = EventStore.open(store)
     if resume:
         refuse_with_resume(context, _SETTINGS)
-        begun = Checkpoint.open(out)
-        wanted = begun.config
-        if epochs is not None and epochs != wanted.epochs:
-            if not begun.training.finished:
-                raise ValueError(f"{out} is not finished; --epochs extends a finished run, leave it out")
-            wanted = dataclasses.replace(wanted, epochs=epochs)
+        wanted = _config_of_run(Checkpoint.open(out), epochs)
     else:
-        given = {} if config is None else read_settings(config)
-        on_line = given_options(context, (*_SETTING_OF_OPTION, "preset", "from_"))
-        of_file = given.pop("preset", preset)
-        options_now: dict[str, Any] = {
-            "query_context": query_context,
-            "habits": habits,
-            "seed": seed,
-            "split": split,
-            "min_users": min_users,
-            "objective": objective,
-        }
-        settings: dict[str, Any] = {setting: options_now[name] for name, setting in _SETTING_OF_OPTION.items()}
-        settings |= given | {_SETTING_OF_OPTION[name]: options_now[name] for name in on_line if name in options_now}
-        if "from_" in on_line or "from_universal" not in given:
-            is_plain = not settings["habits"] or settings["query_context"] == "none"
-            settings["from_universal"] = starts_from_universal(from_, events, is_plain=is_plain)
-        settings |= {} if epochs is None else {"epochs": epochs}
+        settings = {} if epochs is None else {"epochs": epochs}
         settings |= parse_settings(set_ or [])
-        wanted = with_settings(recipe(preset if "preset" in on_line else of_file), settings)
+        wanted = _new_config(context, events, settings, preset=preset, start=from_, file=config)
     with TrainingBar(f"go on with: edgebehave train {store} -o {out} --resume") as bar:
         checkpoint = pretrain(
             events,
@@ -155,3 +139,32 @@ def train(
     note(f"checkpoint -> {out}")
     if json and is_first_process():
         print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})
+
+
+def _config_of_run(begun: "Checkpoint", epochs: int | None) -> "TrainConfig":
+    """The configuration of a run that goes on, with more epochs if they are given."""
+    if epochs is None or epochs == begun.config.epochs:
+        return begun.config
+    if not begun.training.finished:
+        raise ValueError(f"{begun.path} is not finished; --epochs extends a finished run, leave it out")
+    return dataclasses.replace(begun.config, epochs=epochs)
+
+
+def _new_config(
+    context: typer.Context, store: "EventStore", last: dict[str, Any], *, preset: str, start: str, file: Path | None
+) -> "TrainConfig":
+    """The recipe of the preset with the defaults of the options, the settings of a file, the options that were given,
+    and the last settings; later ones override earlier ones.
+
+    start  the option --from.
+    """
+    on_line = given_options(context, (*_SETTING_OF_OPTION, "preset", "from_"))
+    of_file = {} if file is None else read_settings(file)
+    preset_of_file = of_file.pop("preset", preset)
+    settings: dict[str, Any] = {setting: context.params[name] for name, setting in _SETTING_OF_OPTION.items()}
+    settings |= of_file
+    settings |= {_SETTING_OF_OPTION[name]: context.params[name] for name in on_line if name in _SETTING_OF_OPTION}
+    if "from_" in on_line or "from_universal" not in of_file:
+        is_plain = not settings["habits"] or settings["query_context"] == "none"
+        settings["from_universal"] = starts_from_universal(start, store, is_plain=is_plain)
+    return with_settings(recipe(preset if "preset" in on_line else preset_of_file), settings | last)
