@@ -1,7 +1,7 @@
 """The learning rate, the weight decay, and the moving average of the weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,15 +25,16 @@ def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float, exte
     return rate * min(1.0, (step - extended_at + 1) / num_again) if extended_at else rate
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average that forgets the untrained weights quickly at the start.
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Exponential moving average of many tensors, in place, that forgets the untrained weights quickly at the start.
 
     decay_n = min(decay, (1 + n) / (10 + n)) after n updates
     """
 
-    def update(average: Tensor, value: Tensor, num_updates: Tensor | int) -> Tensor:
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], num_updates: Tensor | int) -> None:
         n = float(num_updates)
-        return torch.lerp(average, value, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
 

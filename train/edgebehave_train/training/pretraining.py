@@ -312,7 +312,7 @@ class _TrainingRun:
         if config.generation_heads:
             model.generation.count(*_seen_by_heads(self.parts))
         start.prepare(model)
-        average = AveragedModel(model, avg_fn=moving_average(config.ema_decay))
+        average = AveragedModel(model, multi_avg_fn=moving_average(config.ema_decay))
         self.num_parameters = sum(p.numel() for p in model.parameters())
         self.sharded = is_sharded(self.num_parameters, ranks, parallel)
         holder = copy.deepcopy(model) if self.sharded else None
@@ -326,7 +326,9 @@ class _TrainingRun:
             average=average,
             holder=holder,
             objective=objective,
-            optimizer=torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate),
+            optimizer=torch.optim.AdamW(
+                parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True
+            ),
         )
         self.steps_per_epoch = self.loader.steps_per_epoch
         self.num_steps = self.steps_per_epoch * config.epochs
