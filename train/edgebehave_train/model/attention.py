@@ -156,12 +156,13 @@ class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[QueryBlock]) -> Tensor:
         scaled = query * query.shape[-1] ** -0.5
-        attended, probs = torch.empty_like(query), []
+        parts, probs = [], []
         for queries, keys, mask in blocks:
             scores = torch.bmm(scaled[:, queries], key[:, keys].transpose(1, 2))
             scores.unflatten(0, (len(mask), -1)).add_(mask)
             probs.append(scores.softmax(-1))
-            attended[:, queries] = torch.bmm(probs[-1], value[:, keys])
+            parts.append(torch.bmm(probs[-1], value[:, keys]))
+        attended = torch.cat(parts, 1)
         ctx.save_for_backward(scaled, key, value, attended, *probs)
         ctx.blocks = blocks
         return attended
@@ -171,15 +172,15 @@ class _Blockwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         scaled, key, value, attended, *probs = ctx.saved_tensors
         mean = (gradient * attended).sum(-1, keepdim=True)  # of the gradients of a query's scores, as it weighs them
-        of_query, of_key, of_value = torch.empty_like(scaled), torch.zeros_like(key), torch.zeros_like(value)
+        of_queries, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
         for (queries, keys, _), probs_of_block in zip(ctx.blocks, probs, strict=True):
             of_attended = gradient[:, queries]
             of_scores = torch.bmm(of_attended, value[:, keys].transpose(1, 2))
             of_scores.sub_(mean[:, queries]).mul_(probs_of_block)
-            of_query[:, queries] = torch.bmm(of_scores, key[:, keys])
-            of_key[:, keys].baddbmm_(of_scores.transpose(1, 2), scaled[:, queries])
-            of_value[:, keys].baddbmm_(probs_of_block.transpose(1, 2), of_attended)
-        return of_query * scaled.shape[-1] ** -0.5, of_key, of_value, None
+            of_queries.append(torch.bmm(of_scores, key[:, keys]))
+            of_key[:, keys] += torch.bmm(of_scores.transpose(1, 2), scaled[:, queries])
+            of_value[:, keys] += torch.bmm(probs_of_block.transpose(1, 2), of_attended)
+        return torch.cat(of_queries, 1) * scaled.shape[-1] ** -0.5, of_key, of_value, None
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
