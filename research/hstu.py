@@ -123,7 +123,8 @@ def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
     """Blocks (B N, H, I, E) as rows (B, T, H, E) again, of the shape and type of another tensor."""
     num_rows, num_events, num_heads, head_width = like_BTHE.shape
     rows = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
-    return rows[:, :num_events].to(like_BTHE.dtype)
+    as_rows: Tensor = rows[:, :num_events].to(like_BTHE.dtype)
+    return as_rows
 
 
 class HstuBlock(nn.Module):

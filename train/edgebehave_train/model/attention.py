@@ -6,7 +6,7 @@ Several users share a row. Event t of a user looks back on the last I events of 
 Backends, which agree to rounding:
     flash_attn   flash-attn's varlen kernel: CUDA, half precision, when the package is installed
     varlen       torch.nn.attention.varlen: CUDA, half precision, from torch 2.11 on
-    blockwise    explicit softmax over blocks of I / 2 queries, each with the keys that some of them
+    blockwise    explicit softmax over blocks of 2/3 I queries, each with the keys that some of them
                  can see: linear in T; everywhere else
     dense        SDPA with a full (T, T) mask: the obvious definition, for tests
 """
@@ -62,7 +62,7 @@ class QueryBlock(NamedTuple):
     """Adjacent queries of every row, and the keys that some of them can see.
 
     queries, keys  positions in a row.
-    mask           (B, 1, S, K) float32, 0 where a query sees a key, else -1e9.
+    mask           (B, 1, S, K) float32, 0 where a query sees a key, else -1e9 or less.
     """
 
     queries: slice
@@ -106,24 +106,34 @@ def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPl
         return AttentionPlan(
             backend, window, cumulative_lengths=borders.to(torch.int32), max_length=int(borders.diff().max())
         )
-    position = torch.arange(num_events, device=segment_BT.device)
-
-    def visible(queries: slice, keys: slice) -> Tensor:
-        distance = position[queries, None] - position[None, keys]
-        near = (distance >= 0) & (distance < window)
-        return (near & (segment_BT[:, queries, None] == segment_BT[:, None, keys]))[:, None]
-
+    segment_BT = segment_BT.int()
     if backend == "dense":
-        return AttentionPlan(backend, window, mask=visible(slice(None), slice(None)))
+        position = torch.arange(num_events, device=segment_BT.device)
+        distance = position[:, None] - position[None]
+        near = (distance >= 0) & (distance < window)
+        same = segment_BT[:, :, None] == segment_BT[:, None, :]
+        return AttentionPlan(backend, window, mask=(near & same)[:, None])
+    return AttentionPlan(backend, window, blocks=_query_blocks(segment_BT, window))
+
+
+def _query_blocks(segment_BT: Tensor, window: int) -> list[QueryBlock]:
+    device, num_events = segment_BT.device, segment_BT.shape[1]
+    length = -(-2 * window // 3)  # shorter blocks are more steps, longer ones have more keys that a query cannot see
+    # Of a block that has all its keys: column 0 is the oldest one that its first query sees.
+    distance = (
+        torch.arange(length, device=device)[:, None] + window - 1 - torch.arange(length + window - 1, device=device)
+    )
+    far = torch.zeros(distance.shape, device=device).masked_fill_((distance < 0) | (distance >= window), -1e9)
     blocks = []
-    block_events = -(-window // 2)
-    for start in range(0, num_events, block_events):
-        stop = min(start + block_events, num_events)
+    for start in range(0, num_events, length):
+        stop = min(start + length, num_events)
         queries, keys = slice(start, stop), slice(max(0, start - window + 1), stop)
-        seen = visible(queries, keys)
-        mask = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -1e9)
-        blocks.append(QueryBlock(queries, keys, mask))
-    return AttentionPlan(backend, window, blocks=blocks)
+        other_user = torch.ne(
+            segment_BT[:, queries, None], segment_BT[:, None, keys], out=torch.empty(0, device=device)
+        )
+        mask = other_user.mul_(-1e9).add_(far[: stop - start, max(0, window - 1 - start) : stop - start + window - 1])
+        blocks.append(QueryBlock(queries, keys, mask[:, None]))
+    return blocks
 
 
 def sliding_window_attention(query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: Tensor, plan: AttentionPlan) -> Tensor:

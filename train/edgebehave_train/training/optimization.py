@@ -1,7 +1,7 @@
 """The learning rate, the weight decay, and the moving average of the weights."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,14 +25,14 @@ def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float, exte
     return rate * min(1.0, (step - extended_at + 1) / num_again) if extended_at else rate
 
 
-def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
     """Exponential moving average of many tensors, in place, that forgets the untrained weights quickly at the start.
 
     decay_n = min(decay, (1 + n) / (10 + n)) after n updates
     """
 
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], num_updates: Tensor | int) -> None:
+    def update(averages: list[Tensor], values: list[Tensor], num_updates: Tensor | int) -> None:
         n = float(num_updates)
         torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + n) / (10 + n)))
 
