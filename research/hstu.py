@@ -85,7 +85,8 @@ def in_blocks(x: Tensor, window: int, fill: int = 0) -> Tensor:
     """Cut rows into blocks of I events: (B, T, ...) to (B, N, I, ...), the last block filled up."""
     padding = -x.shape[1] % window
     x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, padding), value=fill)
-    return x.unflatten(1, (-1, window))
+    blocks: Tensor = x.unflatten(1, (-1, window))
+    return blocks
 
 
 def with_previous(x: Tensor, fill: int = 0) -> Tensor:
@@ -123,8 +124,7 @@ def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
     """Blocks (B N, H, I, E) as rows (B, T, H, E) again, of the shape and type of another tensor."""
     num_rows, num_events, num_heads, head_width = like_BTHE.shape
     rows = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
-    as_rows: Tensor = rows[:, :num_events].to(like_BTHE.dtype)
-    return as_rows
+    return rows[:, :num_events].to(like_BTHE.dtype)
 
 
 class HstuBlock(nn.Module):
