@@ -27,9 +27,11 @@ from edgebehave_train.logs.packing import Pieces
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress, Start, _Clock, _TrainingRun, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Clock, Progress
 from edgebehave_train.training.ranks import Ranks
 from edgebehave_train.training.recipes import TrainConfig, tiny
+from edgebehave_train.training.training_run import Start, TrainingRun
 from research_logs import LOGS, ingested
 from verbs import commit
 
@@ -101,7 +103,7 @@ def curve_of_peer(store: EventStore, kind: str, split: SplitConfig) -> Curve:
 
 def targets_per_s(store: EventStore, config: TrainConfig, num_steps: int, *, one_per_window: bool) -> float:
     """Targets of training steps per second of processor time, packed or each with a window of its own."""
-    run = _TrainingRun(store, config, Path("unused"), Ranks(), Start(origin={}), "auto", None, False)
+    run = TrainingRun(store, config, Path("unused"), Ranks(), Start(origin={}), "auto", None, False)
     following, is_target = run.parts.log.next_behavior, run.parts.is_target
     starts = np.repeat(run.parts.train_ranges[:, 0], np.diff(run.parts.train_ranges)[:, 0].clip(0))
     positions = np.concatenate([np.arange(*ends) for ends in run.parts.train_ranges])
@@ -122,7 +124,7 @@ def targets_per_s(store: EventStore, config: TrainConfig, num_steps: int, *, one
         else:
             step = next(packed)
         num_targets += sum(len(batch.target) for batch in step.batches)
-        run._train_step(step, _Clock())
+        run.train_step(step, Clock())
     return num_targets / (time.process_time() - began)
 
 
