@@ -29,6 +29,7 @@ from edgebehave_train.logs.packing import Pieces
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.training.hardware import keep_buffers_in_heap
 from edgebehave_train.training.pretraining import pretrain
 from edgebehave_train.training.progress import Clock, Progress
 from edgebehave_train.training.ranks import Ranks
@@ -115,6 +116,7 @@ def curve_of_peer(store: EventStore, kind: str, split: SplitConfig) -> Curve:
 
 def targets_per_s(store: EventStore, config: TrainConfig, num_steps: int, *, one_per_window: bool) -> float:
     """Targets of training steps per second of processor time, packed or each with a window of its own."""
+    keep_buffers_in_heap()  # as `pretrain` does
     run = TrainingRun(store, config, Path("unused"), Ranks(), Start(origin={}), "auto", None, False)
     following, is_target = run.parts.log.next_behavior, run.parts.is_target
     starts = np.repeat(run.parts.train_ranges[:, 0], np.diff(run.parts.train_ranges)[:, 0].clip(0))

@@ -8,13 +8,12 @@ from pathlib import Path
 from edgebehave_train.files import names_in, one_writer, require_writable
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
-from edgebehave_train.training.hardware import choose_device, keep_buffers_in_heap
+from edgebehave_train.training.hardware import choose_device, choose_threads, keep_buffers_in_heap
 from edgebehave_train.training.objectives import require_objective
 from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.ranks import LostProcessError, Parallel, ranks_of_run
 from edgebehave_train.training.recipes import TrainConfig
 from edgebehave_train.training.run_log import METRICS_FILE, require_loggers
-from edgebehave_train.training.threads import choose_threads
 from edgebehave_train.training.training_run import Start, TrainingRun
 from edgebehave_train.universal.own_names import LOOKUP_FILE
 
