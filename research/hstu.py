@@ -22,14 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgebehave_train.model.attention import (
-    block_distance,
-    from_blocks,
-    in_blocks,
-    query_key_value_blocks,
-    visible_pairs,
-    with_previous,
-)
 from edgebehave_train.model.behavior_model import BLOCKS, Blocks, ModelConfig
 
 NUM_TIME_BUCKETS = 64
@@ -87,6 +79,52 @@ def pointwise_attention(
         weights = F.silu(queries @ keys.transpose(-1, -2) + bias[:, None]) * plan.scale
         attended = weights @ values
     return from_blocks(attended, query_BTHE)
+
+
+def in_blocks(x: Tensor, window: int, fill: int = 0) -> Tensor:
+    """Cut rows into blocks of I events: (B, T, ...) to (B, N, I, ...), the last block filled up."""
+    padding = -x.shape[1] % window
+    x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, padding), value=fill)
+    blocks: Tensor = x.unflatten(1, (-1, window))
+    return blocks
+
+
+def with_previous(x: Tensor, fill: int = 0) -> Tensor:
+    """Each block behind the one before it: (B, N, I, ...) to (B, N, 2 I, ...), the first filled."""
+    before = F.pad(x[:, :-1], (0, 0) * (x.ndim - 2) + (1, 0), value=fill)
+    return torch.cat([before, x], 2)
+
+
+def visible_pairs(segment_BT: Tensor, window: int) -> Tensor:
+    """(B, N, I, 2 I) bool: whether each query sees a key of its block or of the block before it."""
+    segment = in_blocks(segment_BT, window, fill=-1)
+    keys = with_previous(segment, fill=-2)
+    distance = block_distance(window, segment_BT.device)
+    near = (distance >= 0) & (distance < window)
+    return near & (segment[:, :, :, None] == keys[:, :, None, :])
+
+
+def block_distance(window: int, device: torch.device) -> Tensor:
+    """(I, 2 I) int64: number of events from each key of two blocks to a query of the second."""
+    query_position = torch.arange(window, 2 * window, device=device)
+    return query_position[:, None] - torch.arange(2 * window, device=device)[None]
+
+
+def query_key_value_blocks(
+    query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: Tensor, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Float32 queries (B N, H, I, E) of each block, keys and values (B N, H, 2 I, E) they see."""
+    query, key, value = (in_blocks(x.float(), window) for x in (query_BTHE, key_BTHE, value_BTHE))
+    parts = (query, with_previous(key), with_previous(value))
+    queries, keys, values = (x.flatten(0, 1).transpose(1, 2) for x in parts)
+    return queries, keys, values
+
+
+def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
+    """Blocks (B N, H, I, E) as rows (B, T, H, E) again, of the shape and type of another tensor."""
+    num_rows, num_events, num_heads, head_width = like_BTHE.shape
+    rows = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
+    return rows[:, :num_events].to(like_BTHE.dtype)
 
 
 class HstuBlock(nn.Module):

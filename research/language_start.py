@@ -18,8 +18,8 @@ from torch import Tensor
 
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.model.behavior_model import BLOCKS, BehaviorModel
-from edgebehave_train.training.pretraining import Start
 from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.training.training_run import Start
 from llama_blocks import LlamaBlocks, LlamaShape
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")

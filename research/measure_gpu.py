@@ -34,9 +34,10 @@ from edgebehave_train.loading.loader import Loader, Step
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.model.attention import BACKENDS, choose_backend, plan_attention, sliding_window_attention
 from edgebehave_train.training.objectives import ObjectiveConfig
-from edgebehave_train.training.pretraining import Start, _Clock, _TrainingRun
+from edgebehave_train.training.progress import Clock
 from edgebehave_train.training.ranks import Ranks
 from edgebehave_train.training.recipes import PRESETS, TrainConfig, large
+from edgebehave_train.training.training_run import Start, TrainingRun
 from verbs import commit, run
 
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40": 181.0, "4090": 165.0}
@@ -76,7 +77,7 @@ class Machine:
 
     def training(self, config: TrainConfig, how: str = "eager") -> dict[str, Any]:
         """Steps of a training: events/s, model FLOPs utilization, waiting and peak memory."""
-        training = _TrainingRun(
+        training = TrainingRun(
             self.store(), config, self.out / "unused", Ranks(device=self.device), Start(origin={}), "auto", None, False
         )
         for block in training.state.model.blocks if how != "eager" else ():
@@ -84,13 +85,13 @@ class Machine:
         warm_up = 2 if self.tiny else 5
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        clock, began = _Clock(), time.perf_counter()
+        clock, began = Clock(), time.perf_counter()
         for i, step in enumerate(clock.waiting_for(full_steps(training.loader, warm_up + self.steps))):
             if i == warm_up:
                 self.sync()
                 clock.restart()
                 began = time.perf_counter()
-            training._train_step(step, clock)
+            training.train_step(step, clock)
             training.state.step = min(training.state.step + 1, training.num_steps - 1)
         self.sync()
         seconds = time.perf_counter() - began
@@ -112,7 +113,7 @@ def full_steps(loader: Loader, num_steps: int) -> Iterator[Step]:
     return itertools.islice((step for step in epochs if step.num_events == full), num_steps)
 
 
-def flops_of_event(training: _TrainingRun) -> float:
+def flops_of_event(training: TrainingRun) -> float:
     """Forward and backward of one event, by the weights of the matrices that multiply it and by attention."""
     config, model = training.model_config, training.state.model
     matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and is_matrix(name))

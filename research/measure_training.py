@@ -9,7 +9,8 @@
 `loader` makes every batch of an epoch and trains nothing, without and with the past that kernels look back on; nothing
 is cached. `steps` trains for some steps, `epoch` for a whole one with its validation; each in a process of its own. CPU
 seconds are those of steps alone; with `--against`, the other checkout and this one take turns, and a ratio is the
-median over the pairs. `--busy` processes that only count run beside it.
+median over the pairs. `--busy` processes that only count run beside it. Every minute a line tells how far a long epoch
+is and what it has needed, so that one that is stopped says something too.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _PACKAGES = (".", "train", "export", "cli")
 _WARM_STEPS = 3
+_REPORT_EVERY_S = 60.0
 _BUSY = "while True: pass"
 
 
@@ -81,7 +83,7 @@ def measure_steps(store_path: Path, recipe: str, steps: int) -> dict[str, Any]:
 
     store, config = EventStore.open(store_path), PRESETS[recipe](epochs=1 if not steps else 18)
     found: dict[str, Any] = {"events": store.num_events}
-    begun: dict[str, float] = {}
+    begun: dict[str, float] = {"reported": time.monotonic()}
 
     def on_progress(progress: Any) -> None:
         if progress.kind == "step":
@@ -94,6 +96,15 @@ def measure_steps(store_path: Path, recipe: str, steps: int) -> dict[str, Any]:
                 found["events_per_s"] = num_events / (now["wall"] - begun["wall"])
                 found["waiting"] = getattr(progress, "waiting", float("nan"))
                 found["loss"], found["steps"] = progress.loss, progress.step
+            if progress.step > _WARM_STEPS and now["wall"] - begun["reported"] > _REPORT_EVERY_S:
+                begun["reported"] = now["wall"]
+                print(
+                    f"step {progress.step:,} of {progress.num_steps:,}, {now['cpu']:.0f} CPU s, "
+                    f"{found['events_per_cpu_s']:,.0f} events per CPU second, peak {peak_mb():.0f} MB, "
+                    f"loss {progress.loss:.4f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         if progress.kind == "validation":
             found["validation_nll"] = progress.validation_nll
         if steps and progress.kind == "step" and progress.step >= steps:
@@ -109,9 +120,9 @@ def in_process(checkout: Path, *arguments: str) -> dict[str, Any]:
     """A measurement in a process of its own, with the code of a checkout."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(checkout / name) for name in _PACKAGES)}
     command = [sys.executable, __file__, "--one", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(done.stderr)
+        raise SystemExit(done.returncode)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

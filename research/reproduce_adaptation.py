@@ -39,7 +39,8 @@ from edgebehave_train.adaptation.support_set import choose_support
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Start, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.training_run import Start
 from research_logs import LOGS, raw_log
 from verbs import commit, is_finished, run, train
 

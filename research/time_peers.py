@@ -1,16 +1,18 @@
 """Time of training to the same accuracy: ours beside SASRec and HSTU of RecTools, and one target per window.
 
-    python research/time_peers.py foursquare --data FOLDER
+    python research/time_peers.py foursquare --data FOLDER [--rows sasrec ours]
 
 Wants the environment of reproduce_peers.py, with RecTools. SASRec trains until it stops; the bar is its best HR@3 on
 the validation part. Every other row is the processor time (and wall time) of training until its validation HR@3 is
-there; the measurement of HR@3 itself is not counted. Ours is the mixture, preset tiny; `plain` has no habit kernels.
-Below stand the targets per second of our training, packed, and of a loop that gives each target a window of its own,
-which is what a training step on single windows does. All on --threads threads; FOLDER is that of reproduce_tables.py.
+there; the measurement of HR@3 itself is not counted. Every epoch is told as it ends. Ours is the mixture, preset tiny;
+`plain` has no habit kernels. Below stand the targets per second of our training, packed, and of a loop that gives each
+target a window of its own, which is what a training step on single windows does. All on --threads threads; FOLDER is
+that of reproduce_tables.py.
 """
 
 import argparse
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,11 +29,22 @@ from edgebehave_train.logs.packing import Pieces
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress, Start, _Clock, _TrainingRun, pretrain
+from edgebehave_train.training.hardware import keep_buffers_in_heap
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Clock, Progress
 from edgebehave_train.training.ranks import Ranks
 from edgebehave_train.training.recipes import TrainConfig, tiny
+from edgebehave_train.training.training_run import Start, TrainingRun
 from research_logs import LOGS, ingested
 from verbs import commit
+
+ROWS: dict[str, dict[str, Any] | None] = {
+    "sasrec": None,
+    "rectools hstu": None,
+    "ours": {},
+    "ours, plain": {"habits": False},
+}
+"""Rows of the table: changes of the preset tiny, or None for a model of RecTools."""
 
 
 @dataclass
@@ -50,6 +63,8 @@ class Curve:
         now = time.process_time(), time.monotonic()
         passed = [at - start - out for at, start, out in zip(now, self._began, self._uncounted, strict=True)]
         self.points.append((passed[0], passed[1], hr_at_3()))
+        told = f"epoch {len(self.points)}: {passed[0]:.1f} processor s, HR@3 {self.points[-1][2]:.4f}"
+        print(told, file=sys.stderr, flush=True)
         after = time.process_time(), time.monotonic()
         self._uncounted = (
             self._uncounted[0] + after[0] - now[0],
@@ -101,7 +116,8 @@ def curve_of_peer(store: EventStore, kind: str, split: SplitConfig) -> Curve:
 
 def targets_per_s(store: EventStore, config: TrainConfig, num_steps: int, *, one_per_window: bool) -> float:
     """Targets of training steps per second of processor time, packed or each with a window of its own."""
-    run = _TrainingRun(store, config, Path("unused"), Ranks(), Start(origin={}), "auto", None, False)
+    keep_buffers_in_heap()  # as `pretrain` does
+    run = TrainingRun(store, config, Path("unused"), Ranks(), Start(origin={}), "auto", None, False)
     following, is_target = run.parts.log.next_behavior, run.parts.is_target
     starts = np.repeat(run.parts.train_ranges[:, 0], np.diff(run.parts.train_ranges)[:, 0].clip(0))
     positions = np.concatenate([np.arange(*ends) for ends in run.parts.train_ranges])
@@ -122,7 +138,7 @@ def targets_per_s(store: EventStore, config: TrainConfig, num_steps: int, *, one
         else:
             step = next(packed)
         num_targets += sum(len(batch.target) for batch in step.batches)
-        run._train_step(step, _Clock())
+        run.train_step(step, Clock())
     return num_targets / (time.process_time() - began)
 
 
@@ -153,16 +169,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for results")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10, help="measured steps of the two loops")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="trainings; one of a peer is first")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     out = args.out / args.log
     store = EventStore.open(ingested(args.log, args.data, out))
     split = SplitConfig(by=LOGS[args.log].split)
-    recipes: dict[str, dict[str, Any]] = {"ours": {}, "ours, plain": {"habits": False}}
-    curves = {kind: curve_of_peer(store, kind, split) for kind in ("sasrec", "rectools hstu")}
-    for name, changes in recipes.items():
-        folder = out / f"timed-{name.replace(', ', '-')}-{int(time.time())}"
-        curves[name] = curve_of_ours(store, tiny(split=split, **changes), folder)
+    curves = {}
+    for name in args.rows:
+        print(name, file=sys.stderr, flush=True)
+        if (changes := ROWS[name]) is None:
+            curves[name] = curve_of_peer(store, name, split)
+        else:
+            folder = out / f"timed-{name.replace(', ', '-')}-{int(time.time())}"
+            curves[name] = curve_of_ours(store, tiny(split=split, **changes), folder)
     speeds = {
         name: targets_per_s(store, tiny(split=split), args.steps, one_per_window=alone)
         for name, alone in (("packed", False), ("one target per window", True))

@@ -10,7 +10,7 @@ from edgebehave_cli.console import is_first_process, is_terminal, note
 if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
     from edgebehave_train.scaling.scaling import GridProgress
-    from edgebehave_train.training.pretraining import Progress
+    from edgebehave_train.training.progress import Progress
     from edgebehave_train.universal.pretraining import UniversalProgress
 
 _LINE_EVERY_S = 15.0

@@ -4,7 +4,7 @@ import pytest
 
 from edgebehave_cli import progress
 from edgebehave_cli.progress import ProgressBar, TrainingBar
-from edgebehave_train.training.pretraining import Progress
+from edgebehave_train.training.progress import Progress
 
 
 @pytest.fixture

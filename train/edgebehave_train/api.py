@@ -21,7 +21,8 @@ from edgebehave_train.logs.ingest import IngestConfig
 from edgebehave_train.logs.ingest import ingest as ingest_log
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.objectives import ObjectiveConfig
-from edgebehave_train.training.pretraining import Progress, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.recipes import PRESETS, TrainConfig
 
 __all__ = [

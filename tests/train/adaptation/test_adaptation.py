@@ -22,7 +22,8 @@ from edgebehave_train.files import read_json, read_tensors, write_json
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
-from edgebehave_train.training.pretraining import Start, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.training_run import Start
 
 HOUR_S = 3600
 DAY = ("wake", "coffee", "work", "lunch", "work", "home")

@@ -19,7 +19,7 @@ from edgebehave_train.distillation.teachers import (
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_of_event
 from edgebehave_train.metrics.scoring import target_probs
-from edgebehave_train.training import pretraining
+from edgebehave_train.training import training_run
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
 
@@ -102,7 +102,7 @@ def test_the_network_learns_from_its_teacher(tiny_store, recipe, tmp_path):
 
 @pytest.mark.parametrize("step", [3, 11])
 def test_a_stopped_run_resumes_to_the_same_bytes(tiny_store, recipe, tmp_path, monkeypatch, step):
-    monkeypatch.setattr(pretraining, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(training_run, "_SAVE_EVERY_S", -1.0)
     config, names = recipe(), NameEmbeddings(embed=letters, readable={}, card={"name": "letters"})
     answers = fixed_answers(tiny_store, config.split)
     whole = distill(tiny_store, config, tmp_path / "whole", answers, names=names, device="cpu")

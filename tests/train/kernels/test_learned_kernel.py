@@ -127,7 +127,8 @@ def test_blocks_hold_the_pairs_of_every_query_latest_first(behaviors, pairs_at_o
             mine = (whole.query == query).nonzero()[:, 0].flip(0)
             assert block.seen[r].tolist() == [True] * len(mine) + [False] * (block.seen.shape[1] - len(mine))
             assert torch.equal(block.behavior[r, : len(mine)], whole.behavior[mine])
-            assert torch.equal(cues[:, r, : len(mine)], whole.cues[:, mine])
+            # The last bit of a power depends on its place in memory.
+            torch.testing.assert_close(cues[:, r, : len(mine)], whole.cues[:, mine], rtol=1e-6, atol=0)
             seen += len(mine)
     assert seen == len(whole.query)
 

@@ -22,6 +22,7 @@ def test_the_share_is_dropped_and_choices_do_not_depend_on_each_other(share):
     keys = row_keys(0, 1, 0, (64, 100), CPU)
     stays = kept(keys, 2, 33, share)
     assert stays.shape == (64, 100, 33)
+    assert torch.equal(kept(keys, 2, 33, share, torch.bfloat16), stays.bfloat16())
     x = (stays.float() - (1 - share)) / (share * (1 - share)) ** 0.5
     noise = x.numel() ** -0.5
     assert abs(float(x.mean())) < 5 * noise

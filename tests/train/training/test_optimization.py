@@ -21,10 +21,11 @@ def test_an_extended_run_warms_up_to_the_rate_of_the_longer_one():
 
 def test_the_average_forgets_the_start_quickly():
     update = moving_average(0.9)
-    zero, one = torch.zeros(1), torch.ones(1)
     # decays 1/10 and 11/20 after 0 and 10 updates, then 0.9 at most
-    averages = [float(update(zero, one, n)) for n in (0, 10, 1000)]
-    assert averages == pytest.approx([0.9, 0.45, 0.1])
+    for num_updates, expected in ((0, 0.9), (10, 0.45), (1000, 0.1)):
+        averages = [torch.zeros(1), torch.zeros(2, 2)]
+        update(averages, [torch.ones(1), torch.ones(2, 2)], num_updates)
+        assert torch.cat([average.flatten() for average in averages]).tolist() == pytest.approx([expected] * 5)
 
 
 def test_biases_and_norms_do_not_decay_and_what_is_frozen_is_left_out():

@@ -15,13 +15,14 @@ import torch
 
 from edgebehave_train.evaluation.part_predictions import predict_part
 from edgebehave_train.files import one_writer
+from edgebehave_train.loading.batches import TrainingLog
 from edgebehave_train.logs.event_store import COLUMNS, EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import TRAIN, VALIDATION, SplitConfig, part_of_event
 from edgebehave_train.logs.store_writer import write_statistics
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.metrics.scoring import target_probs
-from edgebehave_train.training import pretraining
+from edgebehave_train.training import training_run
 from edgebehave_train.training.checkpoint import RESUME_FILE, Checkpoint
 from edgebehave_train.training.log_parts import asking_ranges
 from edgebehave_train.training.objectives import OBJECTIVES, ObjectiveConfig
@@ -169,7 +170,7 @@ def test_later_parts_never_enter_the_loss(tiny_store, recipe, tmp_path, objectiv
 
 def test_without_a_query_context_no_query_time_is_used(tiny_store, recipe, tmp_path, monkeypatch):
     """Other moments of the targets: the same weights."""
-    build = pretraining.TrainingLog.batches
+    build = TrainingLog.batches
 
     def moment(query):
         return {
@@ -187,7 +188,7 @@ def test_without_a_query_context_no_query_time_is_used(tiny_store, recipe, tmp_p
         config = recipe(epochs=1, query_context=context)
         plain = pretrain(tiny_store, config, tmp_path / context, device="cpu")
         with monkeypatch.context() as patch:
-            patch.setattr(pretraining.TrainingLog, "batches", elsewhen)
+            patch.setattr(TrainingLog, "batches", elsewhen)
             moved = pretrain(tiny_store, config, tmp_path / f"{context}_moved", device="cpu")
         digests[context] = [weights_digest(run.path) for run in (plain, moved)]
     assert digests["none"][0] == digests["none"][1]
@@ -323,7 +324,7 @@ def whole_run(request, tiny_store, recipe, tmp_path_factory):
 )
 def test_a_stopped_run_resumes_to_the_same_bytes(tiny_store, whole_run, tmp_path, monkeypatch, step, save_every_s):
     config, digest = whole_run
-    monkeypatch.setattr(pretraining, "_SAVE_EVERY_S", save_every_s)
+    monkeypatch.setattr(training_run, "_SAVE_EVERY_S", save_every_s)
     out = tmp_path / "run"
     with pytest.raises(Stop):
         pretrain(tiny_store, config, out, device="cpu", on_progress=stop_at(step))
@@ -340,7 +341,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tiny_store, whole_run, tmp_path
 
 def test_a_run_that_ends_at_every_step_still_ends_the_same(tiny_store, whole_run, tmp_path, monkeypatch):
     config, digest = whole_run
-    monkeypatch.setattr(pretraining, "_SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(training_run, "_SAVE_EVERY_S", -1.0)
     out = tmp_path / "run"
     for step in (2, 4, 9):
         with pytest.raises(Stop):
@@ -353,19 +354,20 @@ KILLED_RUN = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from edgebehave_train.training import pretraining
+from edgebehave_train.training import training_run
+from edgebehave_train.training.pretraining import pretrain
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.training.recipes import TrainConfig
 
 torch.set_num_threads(1)
-pretraining._SAVE_EVERY_S = -1.0
+training_run._SAVE_EVERY_S = -1.0
 store, out, config = sys.argv[1], Path(sys.argv[2]), TrainConfig.from_json(json.loads(sys.argv[3]))
 
 def on_progress(progress):
     if progress.step == 10:
         os.kill(os.getpid(), signal.SIGKILL)
 
-pretraining.pretrain(EventStore.open(store), config, out, device="cpu", on_progress=on_progress)
+pretrain(EventStore.open(store), config, out, device="cpu", on_progress=on_progress)
 """
 
 

@@ -27,7 +27,7 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.training import pretraining
+from edgebehave_train.training import pretraining, training_run
 from edgebehave_train.training.recipes import TrainConfig
 
 torch.set_num_threads(1)
@@ -36,15 +36,15 @@ for run in json.loads(sys.argv[2]):
     os.environ["MASTER_PORT"] = str(run["port"])
     config = TrainConfig.from_json(run["config"])
     if run["killed_at"]:
-        pretraining._SAVE_EVERY_S = -1.0
-        step = pretraining._TrainingRun._train_step
+        training_run._SAVE_EVERY_S = -1.0
+        step = training_run.TrainingRun.train_step
 
         def last_step(self, rows, clock):
             if self.ranks.rank == 1 and self.state.step == run["killed_at"]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(self, rows, clock)
 
-        pretraining._TrainingRun._train_step = last_step
+        training_run.TrainingRun.train_step = last_step
     try:
         pretraining.pretrain(
             store, config, Path(run["out"]), device="cpu", resume=run["resume"], parallel=run["parallel"],

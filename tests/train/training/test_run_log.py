@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from edgebehave_train.training import pretraining, run_log
+from edgebehave_train.training import run_log, training_run
 from edgebehave_train.training.objectives import ObjectiveConfig
 from edgebehave_train.training.pretraining import pretrain
 from edgebehave_train.training.run_log import METRICS_FILE, RunLog, read_lines, require_loggers
@@ -52,7 +52,7 @@ def test_the_lines_tell_every_step_once_also_after_stops(tiny_store, config, tmp
 
     out = tmp_path / "stopped"
     for step, save_every_s in ((13, -1.0), (17, 60.0), (per_epoch + 3, 60.0)):
-        monkeypatch.setattr(pretraining, "_SAVE_EVERY_S", save_every_s)
+        monkeypatch.setattr(training_run, "_SAVE_EVERY_S", save_every_s)
         with pytest.raises(StoppedError):
             pretrain(tiny_store, config, out, device="cpu", resume=step > 13, on_progress=stop_at(step))
         with (out / METRICS_FILE).open("a") as file:

@@ -12,6 +12,7 @@ from edgebehave.answers.combination import Powers
 from edgebehave_train.evaluation.part_predictions import checkpoint_targets, predict_part
 from edgebehave_train.files import read_json, read_tensors, write_json
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
+from edgebehave_train.training import training_run
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import pretrain
 from edgebehave_train.training.universal_start import fit_powers
@@ -115,19 +116,17 @@ def test_a_lookup_in_a_checkpoint_that_was_trained_without_one_is_found(copied, 
 
 
 def test_a_run_killed_while_it_tunes_goes_on_to_the_same_bits(universal_start, tmp_path, monkeypatch):
-    from edgebehave_train.training import pretraining
-
     store, checkpoint = universal_start
-    tuning = pretraining.start_from_universal
+    tuning = training_run.start_from_universal
 
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretraining, "start_from_universal", killed)
+    monkeypatch.setattr(training_run, "start_from_universal", killed)
     with pytest.raises(KeyboardInterrupt):
         pretrain(store, checkpoint.config, tmp_path / "run")
     assert not Checkpoint.open(tmp_path / "run").training.finished
-    monkeypatch.setattr(pretraining, "start_from_universal", tuning)
+    monkeypatch.setattr(training_run, "start_from_universal", tuning)
     resumed = pretrain(store, checkpoint.config, tmp_path / "run", resume=True)
     for name in ("model.safetensors", LOOKUP_FILE):
         (tensors, metadata), (expected, same) = (read_tensors(path / name) for path in (resumed.path, checkpoint.path))

@@ -31,8 +31,10 @@ from edgebehave_train.logs.split import TRAIN, part_of_event
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.model.lora import BLOCK_LAYERS, inject_lora, merged_state
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress, Start, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.recipes import MAX_SEED, TrainConfig
+from edgebehave_train.training.training_run import Start
 
 Trained = Literal["all", "head", "lora", "new-rows"]
 TRAINED: tuple[Trained, ...] = ("all", "head", "lora", "new-rows")

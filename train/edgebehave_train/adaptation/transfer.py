@@ -39,8 +39,10 @@ from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.model.lora import BLOCK_LAYERS, inject_lora, merged_state
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.objectives import ObjectiveConfig
-from edgebehave_train.training.pretraining import Progress, Start, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.training.training_run import Start
 
 PARTS = {
     "time": ("weekday.", "slot.", "query_weekday.", "query_slot."),

@@ -1,6 +1,6 @@
 """Distillation: a student trains on the behaviors of a log and on a teacher's probabilities.
 
-The loss is that of `soft_targets.py`, the loop that of `pretraining.py`. The student is an
+The loss is that of `soft_targets.py`, the loop that of `training_run.py`. The student is an
 ordinary checkpoint, and the objective's loss on the validation part chooses the weights; the
 agreement with the teacher does not count there.
 """
@@ -25,8 +25,10 @@ from edgebehave_train.logs.mapped_log import map_log, training_vocabulary
 from edgebehave_train.logs.split import TRAIN, SplitConfig, part_bounds, part_of_event
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.checkpoint import Checkpoint
-from edgebehave_train.training.pretraining import Progress, Start, pretrain
+from edgebehave_train.training.pretraining import pretrain
+from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.recipes import TrainConfig
+from edgebehave_train.training.training_run import Start
 
 
 def distill(

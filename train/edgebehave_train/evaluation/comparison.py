@@ -33,7 +33,8 @@ from edgebehave_train.metrics.metrics_file import record_measurement
 from edgebehave_train.metrics.prediction_metrics import added_metrics, evaluate_predictions
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.objectives import require_objective
-from edgebehave_train.training.pretraining import Progress, finished_run
+from edgebehave_train.training.pretraining import finished_run
+from edgebehave_train.training.progress import Progress
 from edgebehave_train.training.recipes import TrainConfig
 
 Shift = tuple[float, float]

@@ -29,7 +29,7 @@ from edgebehave.habits import (
     gap_similarity,
 )
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_train.kernels.cues import bell
+from edgebehave_train.kernels.cues import bell, is_equal
 from edgebehave_train.kernels.pairs import PairBlock
 from edgebehave_train.logs.behavior_log import NO_TIME, UserBehaviors
 
@@ -159,28 +159,25 @@ def target_numbers(blocks: Iterable[PairBlock], came_M: Tensor, shifts_prior: bo
     came_M        (M,) the behavior that came, in the ids of the blocks.
     shifts_prior  the blocks hold r_b.
     """
-    num_sums = 2 + shifts_prior
-    sums_MKS = torch.zeros(len(came_M), len(KERNELS), num_sums, device=came_M.device)
+    sums_MSK = torch.zeros(len(came_M), 2 + shifts_prior, len(KERNELS), device=came_M.device)
     for block in blocks:
-        counted = [block.seen, block.behavior == came_M[block.query][:, None]]
+        counted = [block.seen, is_equal(block.behavior, came_M[block.query][:, None])]
         if shifts_prior:
             assert block.ratio is not None
             counted.append(block.ratio)
-        counted_RLS = torch.empty(*block.seen.shape, num_sums, device=came_M.device)
-        for column, one in zip(counted_RLS.unbind(-1), counted, strict=True):
-            column.copy_(one)
-        sums_MKS[block.query] = torch.bmm(_weights(block), counted_RLS)
-    evidence = sums_MKS[..., 0]
-    shares = sums_MKS[..., 1:] / evidence.clamp_min(1e-9)[..., None]
-    return TargetNumbers(shares[..., 0], evidence, shares[..., 1] if shifts_prior else None)
+        # In this order a CPU needs a sixth of the time.
+        sums_MSK[block.query] = torch.bmm(torch.stack(counted, 1), _weights(block).transpose(1, 2))
+    evidence, *masses = sums_MSK.unbind(1)
+    shares = [mass / evidence.clamp_min(1e-9) for mass in masses]
+    return TargetNumbers(shares[0], evidence, shares[1] if shifts_prior else None)
 
 
 def _weights(block: PairBlock) -> Tensor:
     """w_k(j) of every pair, (R, K, L) float32, kernels in the order of KERNELS."""
     pairs, seen = block.coincidences, block.seen
     moment = bell(pairs.apart, MOMENT_WIDTH).mul_(bell(pairs.waited - pairs.wait, GAP_WIDTH)).mul_(pairs.time_known)
-    on_same_days = seen & pairs.same_day_type & pairs.time_known
-    weights_RKL = seen.new_empty((len(seen), len(KERNELS), seen.shape[1]), dtype=torch.float32)
+    on_same_days = (seen * pairs.same_day_type).mul_(pairs.time_known)
+    weights_RKL = seen.new_empty((len(seen), len(KERNELS), seen.shape[1]))
     weights = dict(zip(KERNELS, weights_RKL.unbind(1), strict=True))  # rows, to be filled in place
     weights["frequency"].copy_(seen)
     torch.mul(seen, DECAY ** pairs.age.float(), out=weights["recency"])

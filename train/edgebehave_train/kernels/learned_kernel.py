@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgebehave_train.kernels.cues import CUES
+from edgebehave_train.kernels.cues import CUES, LOG2_E, is_equal
 from edgebehave_train.kernels.pairs import HistoryPairs, PairBlock
 
 _HIDDEN = 16
@@ -110,15 +110,16 @@ class _Sums(torch.autograd.Function):
         keeps: bool,
     ) -> Tensor:
         sums_SM = weights_MF.new_zeros(2 + shifts_prior, len(weights_MF))
+        target_M = target_M.int()
         saved = []
         for block in blocks:
             cues_FRL = block.coincidences.cues()
             hidden_HP = torch.addmm(bias_H[:, None], cue_in_HF, cues_FRL.flatten(1)).relu_()
             score_RL = torch.bmm(weights_MF[block.query][:, None], cues_FRL.transpose(0, 1))[:, 0]
             score_RL += (cue_out_1H @ hidden_HP).view_as(score_RL)
-            weight_RL = score_RL.clamp_max(MAX_SCORE).exp_().mul_(block.seen)
-            hit_RL = (block.behavior == target_M[block.query][:, None]).float()
-            counted = [hit_RL]
+            # As a power of two: a CPU takes a quarter of the time of exp.
+            weight_RL = score_RL.clamp_max(MAX_SCORE).mul_(LOG2_E).exp2_().mul_(block.seen)
+            counted = [is_equal(block.behavior, target_M[block.query][:, None])]
             if shifts_prior:
                 assert block.ratio is not None
                 counted.append(block.ratio)
@@ -126,7 +127,7 @@ class _Sums(torch.autograd.Function):
             for row, x_RL in enumerate(counted, 1):
                 sums_SM[row, block.query] = (weight_RL * x_RL).sum(1)
             # At the bound a score has no gradient, but its weight has.
-            slope_RL = weight_RL.masked_fill_(score_RL > MAX_SCORE, 0.0)
+            slope_RL = weight_RL.mul_(torch.le(score_RL, MAX_SCORE, out=score_RL))
             if keeps:
                 saved.append((block.query, cues_FRL, hidden_HP, slope_RL, counted))
         ctx.saved, ctx.cue_out = saved, cue_out_1H
@@ -138,7 +139,7 @@ class _Sums(torch.autograd.Function):
         (gradient_SM,) = gradients
         num_queries, (num_hidden, num_cues) = ctx.sizes
         weights_MF = gradient_SM.new_zeros(num_queries, num_cues)
-        cue_in_HF = gradient_SM.new_zeros(num_hidden, num_cues)
+        cue_in_FH = gradient_SM.new_zeros(num_cues, num_hidden)
         bias_H, cue_out_H = gradient_SM.new_zeros(num_hidden), gradient_SM.new_zeros(num_hidden)
         for query, cues_FRL, hidden_HP, slope_RL, counted in ctx.saved:
             of_weight_RL = gradient_SM[0, query][:, None]
@@ -149,8 +150,8 @@ class _Sums(torch.autograd.Function):
             score_P = score_RL.flatten()
             cue_out_H += hidden_HP @ score_P
             # The output weights are the same for all pairs: they are multiplied in at the end.
-            active_HP = hidden_HP.sign() * score_P
-            cue_in_HF += active_HP @ cues_FRL.flatten(1).T
+            active_HP = torch.ops.aten.threshold_backward(score_P.expand_as(hidden_HP), hidden_HP, 0)
+            cue_in_FH += cues_FRL.flatten(1) @ active_HP.T  # in this order half the time of the other
             bias_H += active_HP.sum(1)
         out_H = ctx.cue_out[0]
-        return weights_MF, cue_in_HF * out_H[:, None], bias_H * out_H, cue_out_H[None], None, None, None, None
+        return weights_MF, cue_in_FH.T * out_H[:, None], bias_H * out_H, cue_out_H[None], None, None, None, None

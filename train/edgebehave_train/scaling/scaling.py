@@ -33,7 +33,8 @@ from edgebehave_train.scaling.law import NUM_RESAMPLES, FittedLaw, Runs, fit_law
 from edgebehave_train.scaling.report import FORMAT_VERSION, Measurement, ScalingReport
 from edgebehave_train.training.hardware import choose_device
 from edgebehave_train.training.log_parts import LogParts
-from edgebehave_train.training.pretraining import Progress, finished_run
+from edgebehave_train.training.pretraining import finished_run
+from edgebehave_train.training.progress import Progress
 
 _OVERHEAD_PARAMETERS = 50_000
 """Cost of an event besides its multiplications, in parameters; used for the time left."""

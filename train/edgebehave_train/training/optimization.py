@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float, extended_at: int = 0) -> float:
@@ -25,15 +26,16 @@ def learning_rate_at(step: int, num_steps: int, peak: float, warmup: float, exte
     return rate * min(1.0, (step - extended_at + 1) / num_again) if extended_at else rate
 
 
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average that forgets the untrained weights quickly at the start.
+def moving_average(decay: float) -> Callable[[PARAM_LIST, PARAM_LIST, Tensor | int], None]:
+    """Exponential moving average of many tensors, in place, that forgets the untrained weights quickly at the start.
 
     decay_n = min(decay, (1 + n) / (10 + n)) after n updates
     """
 
-    def update(average: Tensor, value: Tensor, num_updates: Tensor | int) -> Tensor:
+    @torch.no_grad()
+    def update(averages: PARAM_LIST, values: PARAM_LIST, num_updates: Tensor | int) -> None:
         n = float(num_updates)
-        return torch.lerp(average, value, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averages, values, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
 
