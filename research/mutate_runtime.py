@@ -329,7 +329,8 @@ def in_a_fork(tree: Path, call: Callable[[int], int], timeout_s: float) -> tuple
     return {0: "", _HUNG: "hung", _LIMIT: "limit"}.get(code, "failed"), last
 
 
-_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider")
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
+"""Nobody reads why a test failed, and asserts that explain themselves are compiled anew for each mutant."""
 
 
 def record(tree: Path, timeout_s: float) -> Reach:
