@@ -118,9 +118,8 @@ class BundleParts:
         """Arguments and errors as of `Bundle.open`; needs no ONNX Runtime."""
         manifest = read_manifest(path, digest)
         if "kind" in manifest:
-            raise BundleError(
-                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
-            )
+            kind = "a universal bundle" if manifest["kind"] == UNIVERSAL else "a bundle of another kind"
+            raise BundleError(f"{path} is {kind}, which has no vocabulary; see `Predictor.load`")
         names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, LOOKUP_GRAPH}
         contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")

@@ -9,14 +9,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgebehave.bundles.graph_file import FUSED, Graph, Node
+from edgebehave.bundles.graph_file import FUSED, ITEM_BYTES, MAX_SHAPE_NUMBERS, Graph, Node
 from edgebehave.bundles.model_shape import FLOAT, INT64
 
-MAX_VALUES = 1 << 24
-"""Elements of all computed values together: ONNX Runtime keeps their memory until the end of a run."""
+MAX_BYTES = 1 << 26
+"""Inputs and all computed values together: ONNX Runtime keeps their memory until the end of a run."""
 
-MAX_PRODUCTS = 1 << 31
-"""Multiplications of all products of matrices together: about a second."""
+MAX_FOLDED_BYTES = 1 << 24
+"""Values computed from constants alone: ONNX Runtime computes them when it opens the graph, and keeps them."""
+
+MAX_PRODUCTS = 1 << 28
+"""Multiplications of all products of matrices together: less than a tenth of a second."""
 
 _MAX_SHAPE_NUMBER = 1 << 31
 
@@ -44,7 +47,10 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
     values[""] = _NOTHING
     kinds = {name: constant.kind for name, constant in graph.constants.items()}
     kinds |= {name: kind for name, (kind, _) in graph.inputs.items()}
-    total = products = 0
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    fixed = {"", *graph.constants}
+    total = sum(values[name].total * ITEM_BYTES.get(kind, 8) for name, (kind, _) in graph.inputs.items())
+    folded = products = 0
     for node in graph.nodes:
         given = [values[name] for name in node.inputs]
         try:
@@ -52,19 +58,26 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
             kinds |= zip(node.outputs, _kinds(node, kinds), strict=False)
             if node.operator == "Mod" or (node.operator == "Div" and kinds.get(node.inputs[0]) not in _FLOATS):
                 _check_divisor(graph, node)
-            work = results[0].total * _PRODUCTS[node.operator](node, given) if node.operator in _PRODUCTS else 0
+            work = 0
+            if node.operator in _PRODUCTS:
+                work = results[0].total * _PRODUCTS[node.operator](node, given)
+                if node.operator in ("MatMul", "Gemm") and kinds.get(node.inputs[0]) not in _FLOATS:
+                    raise ValueError(f"{node.operator} multiplies whole numbers")  # a hundred times as slow
             if node.domain == FUSED:
-                _check_fused(graph, node, given)
+                _check_fused(graph, makers, node, given)
         except (IndexError, KeyError, TypeError, ZeroDivisionError):
             raise ValueError(f"{node.operator} has inputs or attributes that do not fit it") from None
         if len(results) < len(node.outputs):
             raise ValueError(f"{node.operator} gives {len(node.outputs)} values")
+        is_fixed = fixed.issuperset(node.inputs)
         for name, value in zip(node.outputs, results, strict=False):
-            total += value.total
-            if total > MAX_VALUES or len(value.sizes) > 8:
-                raise ValueError(f"{node.operator} makes values of {total} numbers, more than a bundle's graph needs")
+            num_bytes = value.total * ITEM_BYTES.get(kinds.get(name, 0), 8)
+            total, folded = total + num_bytes, folded + num_bytes * is_fixed
+            if total > MAX_BYTES or folded > MAX_FOLDED_BYTES or len(value.sizes) > 8:
+                raise ValueError(f"{node.operator} makes values of {total} bytes, more than a bundle's graph needs")
             if name:
                 values[name] = value
+                fixed |= {name} if is_fixed else set()
         products += work
         if products > MAX_PRODUCTS:
             raise ValueError(f"{node.operator} multiplies {products} times, more than a bundle's graph needs")
@@ -116,6 +129,8 @@ def _first(node: Node, given: list[_Value]) -> list[_Value]:
 
 
 def _cast(node: Node, given: list[_Value]) -> list[_Value]:
+    if node.attributes["to"] not in ITEM_BYTES:
+        raise ValueError("Cast makes texts, or numbers that weights do not have")
     return [_Value(given[0].sizes, given[0].ints if node.attributes["to"] in (6, 7) else None)]
 
 
@@ -189,7 +204,8 @@ def _concat(node: Node, given: list[_Value]) -> list[_Value]:
     sizes[axis] = _sum([value.sizes[axis] for value in given])
     parts = [value.ints for value in given]
     bounds = all(isinstance(part, _Bounds) or min(part or (0,)) >= 0 for part in parts)
-    known = len(sizes) == 1 and bounds and all(part is not None for part in parts)
+    is_short = len(sizes) == 1 and abs(sizes[0]) <= MAX_SHAPE_NUMBERS
+    known = is_short and bounds and all(part is not None for part in parts)
     return [_Value(tuple(sizes), _Bounds(n for part in parts for n in part or ()) if known else None)]
 
 
@@ -435,7 +451,7 @@ def _check_divisor(graph: Graph, node: Node) -> None:
         raise ValueError(f"{node.operator} divides integers by numbers that are not constants above 0")
 
 
-def _check_fused(graph: Graph, node: Node, given: list[_Value]) -> None:
+def _check_fused(graph: Graph, makers: Mapping[str, Node], node: Node, given: list[_Value]) -> None:
     """The operators that read memory by numbers of the graph: they must be called as exports call them."""
     attributes: Mapping[str, Any] = node.attributes
     if node.operator == "MatMulNBits":
@@ -447,12 +463,11 @@ def _check_fused(graph: Graph, node: Node, given: list[_Value]) -> None:
         if not fits or given[2].total != rows * blocks or not fits_bias:
             raise ValueError("MatMulNBits has weights of other sizes than it says")
     elif node.operator == "GroupQueryAttention":
-        _check_attention(graph, node, given)
+        _check_attention(graph, makers, node, given)
 
 
-def _check_attention(graph: Graph, node: Node, given: list[_Value]) -> None:
+def _check_attention(graph: Graph, makers: Mapping[str, Node], node: Node, given: list[_Value]) -> None:
     """Slot, slots in use and position come from num_cached and position alone, the cache from the client."""
-    makers = {name: maker for maker in graph.nodes for name in maker.outputs}
 
     def made_by(name: str, operator: str) -> list[str]:
         maker = makers[name]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgebehave.bundles.inference import open_graph
+from edgebehave.bundles.inference import open_graph, said
 from edgebehave.bundles.manifest import BundleError
 from edgebehave.bundles.model_shape import Dims, Interface
 
@@ -30,7 +30,7 @@ def open_checked(
         raise
     # ONNX Runtime raises a dozen classes of its own, most of them plain RuntimeErrors.
     except Exception as error:
-        raise BundleError(f"{path} cannot be loaded: {error!s:.400}") from error
+        raise BundleError(f"{path} cannot be loaded: {said(error)}") from error
 
 
 def check_graph(

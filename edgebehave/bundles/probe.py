@@ -2,6 +2,7 @@
 
 # n behaviors of a history, V behaviors, U spare slots
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,9 @@ _OWN_IDS = 100_000
 _POSITIONS = (511, 512, 1023, 12_345_678)
 """Numbers of events before an event: around the period of the rotary tables, and beyond."""
 
+_MAX_S = 1.0
+"""Processor time of all first runs; those of exports take a hundredth of a second on a computer."""
+
 _SLACK = 1e-3
 """Probabilities are float32 and may sum to a little more than one."""
 
@@ -47,7 +51,8 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
     num_quantiles  of `GenerationHeads`; None if the bundle cannot generate.
     Raises BundleError that names the graph or what ONNX Runtime says.
     """
-    hidden = _observe(shape, target, graphs[OBSERVE_GRAPH])
+    until_s = time.thread_time() + _MAX_S
+    hidden = _observe(shape, target, graphs[OBSERVE_GRAPH], until_s)
     _require(np.isfinite(hidden).all(), OBSERVE_GRAPH, "a state that is not finite")
     # The SDK asks the kernels about users with a behavior alone.
     life = _life(shape, min(30, shape.habit_events))
@@ -59,7 +64,12 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
             inputs = {name: asked[name] for name in shape.predict_inputs()}
             (probs,) = run_graph(graphs[PREDICT_GRAPH], ["probs"], inputs)
             check_probabilities(probs, PREDICT_GRAPH)
+            _check_time(until_s, PREDICT_GRAPH)
         _probe_generation(shape, graphs, num_quantiles, given)
+
+
+def _check_time(until_s: float, graph: str) -> None:
+    _require(time.thread_time() < until_s, graph, f"its answers too slowly: first runs take more than {_MAX_S:.0f} s")
 
 
 def check_probabilities(probs: Array, graph: str) -> None:
@@ -146,7 +156,7 @@ def _inputs(shape: ModelShape, hidden: Array, history: Array) -> dict[str, Array
     }
 
 
-def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
+def _observe(shape: ModelShape, target: Target, session: Any, until_s: float) -> Array:
     """The state after some events: the smallest ids, the largest, and ids of a user's own; late positions, too."""
     largest = (shape.num_events - 1, shape.num_locations - 1, _AT_S, -480)
     own = (shape.num_events + _OWN_IDS, shape.num_locations + _OWN_IDS, _AT_S, 330)
@@ -168,6 +178,7 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
             ids[:, 0], position[...] = row, at
             inputs = {**given, "cache": np.repeat(one_row, count, 1) if count else one_row}
             hidden, one_row = run_graph(session, ["hidden", "new_rows"], inputs)
+            _check_time(until_s, OBSERVE_GRAPH)
             _require(one_row.shape[1] == 1 and hidden.shape[0] == 1, OBSERVE_GRAPH, "more than one row for an event")
         return hidden
     ring = (1, shape.num_heads, shape.window, shape.head_width)
@@ -180,6 +191,7 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
     for row, at, count in steps:
         ids[:, 0], position[...], num_cached[...] = row, at, count
         graph.run()
+        _check_time(until_s, OBSERVE_GRAPH)
     return hidden
 
 

@@ -373,7 +373,7 @@ def test_two_runtimes_that_overwrite_each_other_are_reported(monkeypatch):
     ("change", "says"),
     [
         ("external", r"predict\.onnx cannot be loaded: its weights lie in another file"),
-        ("domain", r"predict\.onnx cannot be loaded: it calls Sum of 'com\.other'"),
+        ("domain", r"predict\.onnx cannot be loaded: it calls 'Sum' of 'com\.other'"),
         ("op", r"predict\.onnx cannot be loaded: .*Telephone"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave.bundles.graph_file import FUSED, STANDARD, Constant, Graph, Node, read_graph
-from edgebehave.bundles.graph_sizes import MAX_VALUES, check_sizes
+from edgebehave.bundles.graph_sizes import MAX_BYTES, MAX_FOLDED_BYTES, check_sizes
 
 onnx = pytest.importorskip("onnx")
 
@@ -29,6 +29,12 @@ def graph(*nodes, constants=None):
 
 def check(*nodes, constants=None):
     check_sizes(graph(*nodes, constants=constants), {"x": (-512,), "m": (3, 4), "count": (1,)})
+
+
+def bound(*nodes, constants=None):
+    """As `check`, of a graph whose output may have any sizes."""
+    made = graph(*nodes, constants=constants)._replace(outputs={})
+    check_sizes(made, {"x": (-512,), "m": (3, 4), "count": (1,)})
 
 
 def doublings(operator, **attributes):
@@ -121,7 +127,71 @@ def test_sizes_are_followed_through_shapes():
         ("Squeeze", ["row", "zero"], "y", {}),
         constants={"columns": [-1, 2], "zero": [0], "one": [1]},
     )
-    assert MAX_VALUES < 1 << 25
+
+
+def test_inputs_count_as_values_do():
+    """A cache that a graph never reads is allocated all the same."""
+    made = graph(("Abs", ["x"], "y", {}))
+    for sizes, fits in (((3, MAX_BYTES // 16), True), ((3, MAX_BYTES // 8), False)):
+        inputs = {"x": (-512,), "m": sizes, "count": (1,)}
+        if fits:
+            check_sizes(made, inputs)
+        else:
+            with pytest.raises(ValueError, match="more than a bundle's graph needs"):
+                check_sizes(made, inputs)
+
+
+def test_numbers_of_eight_bytes_count_twice():
+    def many(count, *kept):
+        nodes = [("Expand", ["count", "n"], "y", {}), *kept]
+        bound(*nodes, constants={"n": [count]})
+
+    many(MAX_BYTES // 8 - 1000)
+    with pytest.raises(ValueError, match="more than a bundle's graph needs"):
+        many(MAX_BYTES // 8 + 1)
+    many(MAX_BYTES // 16 - 1000, ("Abs", ["y"], "z", {}))
+    with pytest.raises(ValueError, match="more than a bundle's graph needs"):
+        many(MAX_BYTES // 16, ("Abs", ["y"], "z", {}))
+
+
+def test_what_is_folded_at_opening_stays_small():
+    half = MAX_FOLDED_BYTES // 8
+    bound(("Expand", ["one", "n"], "y", {}), constants={"one": np.float32([1]), "n": [2 * half]})
+    bound(("Expand", ["one", "n"], "v", {}), ("Abs", ["v"], "y", {}), constants={"one": np.float32([1]), "n": [half]})
+    of_an_input = [("ReduceSum", ["x"], "x1", {}), ("Expand", ["x1", "n"], "y", {})]
+    bound(*of_an_input, constants={"n": [2 * half + 1]})
+    for count, nodes in ((2 * half + 1, []), (half + 1, [("Abs", ["v"], "y", {})])):
+        nodes = [("Expand", ["one", "n"], "v", {}), *nodes]
+        with pytest.raises(ValueError, match="more than a bundle's graph needs"):
+            bound(*nodes, constants={"one": np.float32([1]), "n": [count]})
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_whole_numbers_are_not_multiplied_as_matrices(operator):
+    bound((operator, ["m", "w"], "y", {}), constants={"w": np.zeros((4, 2), np.float32)})
+    nodes = [("Cast", ["m"], "i", {"to": 7}), (operator, ["i", "w"], "y", {})]
+    with pytest.raises(ValueError, match=f"{operator} multiplies whole numbers"):
+        bound(*nodes, constants={"w": np.zeros((4, 2), np.int64)})
+
+
+@pytest.mark.parametrize("kind", [8, 11, 0, 16])
+def test_a_cast_to_what_weights_do_not_have(kind):
+    bound(("Cast", ["m"], "y", {"to": 10}))
+    with pytest.raises(ValueError, match="Cast makes texts, or numbers that weights do not have"):
+        bound(("Cast", ["m"], "y", {"to": kind}))
+
+
+def test_a_shape_has_few_numbers():
+    """What is put together out of constants was a list that doubled with every node."""
+    numbers = {"v0": [1] * 32, "one": np.float32([1])}
+    bound(
+        ("Concat", ["v0", "v0"], "v1", {"axis": 0}),
+        ("Gather", ["v1", "zero"], "y", {}),
+        constants={**numbers, "zero": 0},
+    )
+    nodes = [("Concat", ["v0", "v0", "zero"], "v1", {"axis": 0}), ("Expand", ["one", "v1"], "y", {})]
+    with pytest.raises(ValueError, match="depends on numbers that it computes"):
+        bound(*nodes, constants={**numbers, "zero": [0]})
 
 
 def test_a_size_is_taken_out_of_a_shape():
@@ -161,7 +231,7 @@ def test_integers_are_divided_by_constants_above_zero(operator, divisor):
 )
 def test_integers_are_found_behind_other_operators(makes_integers):
     nodes = [("Equal", ["count", "count"], "b", {}), makes_integers, ("Div", ["i", "i"], "y", {})]
-    with pytest.raises(ValueError, match=r"divides integers|calls Unique"):
+    with pytest.raises(ValueError, match=r"divides integers|calls 'Unique'"):
         check(*nodes)
 
 
