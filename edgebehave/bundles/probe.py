@@ -80,8 +80,15 @@ def check_probabilities(probs: Array, graph: str) -> None:
     )
 
 
-def check_waiting_times(gap_s: Array, probs: Array) -> None:
-    """Raises BundleError unless wait.onnx gave finite times, not negative, and their probabilities."""
+def check_waiting_times(gap_s: Array, probs: Array, num_past: int = 0, num_quantiles: int | None = None) -> None:
+    """Raises BundleError unless wait.onnx gave finite times, not negative, and their probabilities.
+
+    num_past       behaviors of the history, if it matters which times are those of the bins: these stand first.
+    num_quantiles  as of `probe`.
+    """
+    in_bins = len(gap_s) - num_past
+    fits = in_bins > 0 and in_bins % (num_quantiles or 1) == 0
+    _require(fits, WAIT_GRAPH, f"{len(gap_s)} waiting times for {num_past} behaviors")
     are_valid = gap_s.shape == probs.shape and gap_s.min() >= 0 and gap_s.max() < 1 << 40
     _require(are_valid, WAIT_GRAPH, "numbers that are no waiting times")
     check_probabilities(probs, WAIT_GRAPH)
@@ -102,16 +109,18 @@ def check_location(shape: ModelShape, known: Array, copied: Array, num_past: int
     check_probabilities(np.append(known, copied), LOCATION_GRAPH)
 
 
+def check_some(probs: Array, graph: str) -> None:
+    """Raises BundleError unless one of the candidates has a probability: what is drawn must be one of them."""
+    _require(np.add.reduce(probs) > 0, graph, "no candidate a probability")
+
+
 def _probe_generation(
     shape: ModelShape, graphs: Mapping[str, Any], num_quantiles: int | None, given: Mapping[str, Array]
 ) -> None:
     num_past = given["history"].shape[1]
     if WAIT_GRAPH in graphs:
         gap_s, probs = run_graph(graphs[WAIT_GRAPH], ["gap_s", "probs"], {name: given[name] for name in WAIT_INPUTS})
-        in_bins = len(gap_s) - num_past
-        fits = in_bins > 0 and in_bins % (num_quantiles or 1) == 0
-        _require(fits, WAIT_GRAPH, f"{len(gap_s)} waiting times for {num_past} behaviors")
-        check_waiting_times(gap_s, probs)
+        check_waiting_times(gap_s, probs, num_past, num_quantiles)
     if num_quantiles is not None:
         inputs = {name: given[name] for name in shape.next_inputs()}
         probs, scores, z = run_graph(graphs[NEXT_GRAPH], ["probs", "event_scores", "z"], inputs)
