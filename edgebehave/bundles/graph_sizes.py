@@ -254,9 +254,13 @@ def _slice(node: Node, given: list[_Value]) -> list[_Value]:
 
 def _split(node: Node, given: list[_Value]) -> list[_Value]:
     sizes, axis = list(given[0].sizes), node.attributes.get("axis", 0)
+    # A number that contradicts the outputs ends the process inside ONNX Runtime.
+    if node.attributes.get("num_outputs", len(node.outputs)) != len(node.outputs):
+        raise ValueError("Split has parts that are not those of its value")
     if len(given) > 1:
         parts = _exact(given[1].ints)
-        if isinstance(given[1].ints, _Bounds) or min(parts, default=0) < 0 or sum(parts) > abs(sizes[axis]):
+        is_wrong = isinstance(given[1].ints, _Bounds) or min(parts, default=0) < 0 or sum(parts) > abs(sizes[axis])
+        if is_wrong or len(parts) != len(node.outputs):
             raise ValueError("Split has parts that are not those of its value")
     else:
         parts = [-abs(sizes[axis])] * len(node.outputs)

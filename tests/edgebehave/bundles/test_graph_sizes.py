@@ -283,6 +283,9 @@ def test_a_slice_of_more_axes_than_there_are_is_a_value_error():
         ([("Pad", ["m", "p", "v", "axes"], "y", {})], {"p": [0, 0], "v": np.float32(0), "axes": [0]}, "Pad names axes"),
         ([("Split", ["m", "p"], "y", {"axis": 0})], {"p": [4]}, "parts that are not those of its value"),
         ([("Split", ["m", "p"], "y", {"axis": 0})], {"p": [4, -1]}, "parts that are not those of its value"),
+        ([("Split", ["m", "p"], "y", {"axis": 0})], {"p": [2, 1]}, "parts that are not those of its value"),
+        ([("Split", ["m"], "y", {"num_outputs": 2})], {}, "parts that are not those of its value"),
+        ([("Split", ["m"], "y", {"num_outputs": 0})], {}, "parts that are not those of its value"),
         ([("GatherND", ["m", "i"], "y", {"batch_dims": 1})], {"i": [[0]]}, "indices of a size that varies"),
         (
             [("Conv", ["v", "w"], "y", {"auto_pad": "VALID"})],
