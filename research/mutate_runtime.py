@@ -142,14 +142,13 @@ def _is_none(node: ast.expr) -> bool:
 
 
 class Mutant(NamedTuple):
-    """One change of a module: its place, the lines whose tests may notice it, and the changed source."""
+    """One change of a module: its place, and the lines whose tests may notice it."""
 
     module: str
     number: int
     line: int
     change: str
     lines: range
-    source: str
 
     def __str__(self) -> str:
         return f"{self.module}:{self.line}: {self.change} (number {self.number})"
@@ -159,13 +158,17 @@ def mutants(source: str, module: str = "") -> Iterator[Mutant]:
     """Every mutant of a module."""
     places = Places()
     places.visit(ast.parse(source))
-    for number in range(len(places.found)):
-        tree, again = ast.parse(source), Places()
-        again.visit(tree)
-        node, change, lines = again.found[number]
-        line = getattr(node, "lineno", 0)
-        _change(node, change)
-        yield Mutant(module, number, line, change, lines, ast.unparse(ast.fix_missing_locations(tree)))
+    for number, (node, change, lines) in enumerate(places.found):
+        yield Mutant(module, number, getattr(node, "lineno", 0), change, lines)
+
+
+def mutated(source: str, mutant: Mutant) -> str:
+    """The source of a mutant."""
+    tree, places = ast.parse(source), Places()
+    places.visit(tree)
+    node, change, _ = places.found[mutant.number]
+    _change(node, change)
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _change(node: ast.AST, change: str) -> None:
@@ -420,7 +423,7 @@ def main() -> None:
         for mutant in drawn:
             file = tree / "edgebehave" / mutant.module
             whole = file.read_text(encoding="utf-8")
-            file.write_text(mutant.source, encoding="utf-8")
+            file.write_text(mutated(whole, mutant), encoding="utf-8")
             started = time.monotonic()
             tests = reach.tests_of(mutant)
             end, last = tests_fail(tree, mutant.module, tests, reach, args.timeout, args.limit)
