@@ -98,6 +98,7 @@ ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 
 _INTEGERS = {6: "i", 7: "q"}
 _FLOATS = {FLOAT: "<f4", 10: "<f2"}
+_BOOL = 9
 _MAX_LISTED = 1 << 16  # numbers of a weight that stand one by one, as quantizers write zero points
 _MAX_LISTED_BYTES = 1 << 19  # of all such weights together
 _MAX_FIELDS = 200_000
@@ -381,6 +382,8 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
         raise ValueError(f"weight {name!r:.60} has {len(data)} bytes for the sizes {dims!s:.60}")
     if kind in _FLOATS and not np.isfinite(np.frombuffer(data, _FLOATS[kind])).all():
         raise ValueError(f"weight {name!r:.60} holds numbers that are not finite")
+    if kind == _BOOL and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise ValueError(f"weight {name!r:.60} holds truth values other than 0 and 1")
     return Constant(dims, kind, ints)
 
 

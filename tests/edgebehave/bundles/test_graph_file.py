@@ -523,3 +523,12 @@ def test_a_size_of_a_weight():
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_is_not_finite_as_an_attribute(number):
     attempts(model([onnx.helper.make_node("Exp", ["x"], ["z"], alpha=number)]), "attribute 'alpha' is a number that is")
+
+
+def test_truth_values_are_0_and_1():
+    def truths(**data):
+        return model(tensors=[onnx.TensorProto(name="w", data_type=9, dims=[2], **data)])
+
+    assert check(truths(raw_data=b"\0\1")).constants["w"] == check(truths(int32_data=[0, 1])).constants["w"]
+    for content in (truths(raw_data=b"\0\2"), truths(raw_data=b"\xff\0"), truths(int32_data=[2, 0])):
+        attempts(content, "holds truth values other than 0 and 1")
