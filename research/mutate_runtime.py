@@ -378,6 +378,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="leave out as many of them, which another run has tried")
     parser.add_argument("--modules", nargs="*", choices=MODULES, default=MODULES)
     parser.add_argument("--again", type=Path, help="run the survivors of this report only")
     parser.add_argument("--reach", type=Path, help="keep the record of the tests here, or read it if it is there")
@@ -392,7 +393,7 @@ def main() -> None:
         for module in args.modules
         for mutant in mutants((ROOT / "edgebehave" / module).read_text(encoding="utf-8"), module)
     ]
-    drawn = random.Random(args.seed).sample(everything, min(args.mutants, len(everything)))
+    drawn = random.Random(args.seed).sample(everything, min(args.mutants, len(everything)))[args.first :]
     if args.again:
         wanted = json.loads(args.again.read_text())["survivors"]
         drawn = [mutant for mutant in everything if str(mutant) in wanted]
