@@ -45,6 +45,10 @@ from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 
 _VOCABULARY = "vocabulary.json"
 _MAX_LOG_RATIO = 100.0
+_MAX_CALIBRATION = 1e6
+"""The largest temperature, the smallest's inverse, and the largest boost: a denormal one makes answers NaN."""
+
+_LEAST_CLOCK_RATE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +319,7 @@ def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
     clock_rate = np.stack([_numbers(row) for row in given["clock_rate"]])
     if type(num_quantiles) is not int or not 1 <= num_quantiles <= 1024:
         raise ValueError(f"num_quantiles: {num_quantiles!r:.60}")
-    if clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all() or clock_rate.max() > 1:
+    if clock_rate.shape != (2, NUM_SLOTS) or not _LEAST_CLOCK_RATE <= clock_rate.min() <= clock_rate.max() <= 1:
         raise ValueError("clock_rate")
     return num_quantiles, clock_rate
 
@@ -333,6 +337,8 @@ def _operating_points(given: Any) -> tuple[OperatingPoint, ...]:
 def _combination(manifest: Mapping[str, Any], log_ratio: npt.NDArray[np.float64]) -> Combination:
     given, calibration = manifest["lookup"], manifest["calibration"]
     temperature, boost = (float(_numbers(calibration[name])) for name in ("temperature", "boost"))
+    if 0 < temperature < 1 / _MAX_CALIBRATION or max(temperature, boost) > _MAX_CALIBRATION:
+        raise ValueError(f"temperature {temperature} or boost {boost}")
     return Combination(
         shape=UniversalShape.of_manifest(given["model"]),
         powers=Powers(**{f.name: float(_numbers(given["powers"][f.name])) for f in fields(Powers)}),

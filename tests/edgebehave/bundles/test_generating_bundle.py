@@ -138,6 +138,7 @@ def test_numbers_of_generation_are_bounded():
     for num_quantiles in (0, 1025, 2.0, True):
         with pytest.raises(ValueError, match=f"num_quantiles: {num_quantiles}"):
             _generation({"num_quantiles": num_quantiles, "clock_rate": rates(1)})
-    for clock_rate in (rates(0), rates(1.01), rates(0.5)[:1], [[0.5] * 47] * 2, [[0.5] * 48] * 3):
+    assert _generation({"num_quantiles": 1, "clock_rate": rates(1e-12)})[1].min() == 1e-12
+    for clock_rate in (rates(0), rates(5e-324), rates(1.01), rates(0.5)[:1], [[0.5] * 47] * 2, [[0.5] * 48] * 3):
         with pytest.raises(ValueError, match="clock_rate"):
             _generation({"num_quantiles": 1, "clock_rate": clock_rate})
