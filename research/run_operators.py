@@ -45,6 +45,7 @@ _TEXTS = {"mode": ("constant", "edge", "reflect", "wrap"), "reduction": ("none",
 # Operators of ONNX Runtime, which onnx has no schema of. GroupQueryAttention is compared with its one right call.
 _FUSED_ATTRIBUTES = {
     "BiasGelu": (),
+    "GatherBlockQuantized": ("bits", "block_size", "gather_axis", "quantize_axis"),
     "MatMulNBits": ("N", "K", "bits", "block_size", "accuracy_level"),
     "SkipLayerNormalization": ("epsilon",),
 }

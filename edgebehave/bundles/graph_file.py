@@ -76,7 +76,9 @@ _COMMON = frozenset(
 OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "native": {
         STANDARD: _COMMON,
-        FUSED: frozenset({"BiasGelu", "GroupQueryAttention", "MatMulNBits", "SkipLayerNormalization"}),
+        FUSED: frozenset(
+            ["BiasGelu", "GatherBlockQuantized", "GroupQueryAttention", "MatMulNBits", "SkipLayerNormalization"]
+        ),
     },
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
     "universal": {

@@ -353,6 +353,12 @@ def _matmul_bits(node: Node, given: list[_Value]) -> list[_Value]:
     return [_Value((*given[0].sizes[:-1], node.attributes["N"]))]
 
 
+def _gather_bits(node: Node, given: list[_Value]) -> list[_Value]:
+    """Rows of a table of bytes, as numbers."""
+    _, width = given[0].sizes
+    return [_Value((*given[1].sizes, width))]
+
+
 def _attention(node: Node, given: list[_Value]) -> list[_Value]:
     *rows, width = given[0].sizes
     return [_Value((*rows, width // 3)), _Value(given[3].sizes), _Value(given[4].sizes)]
@@ -399,6 +405,7 @@ _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     "DynamicQuantizeLinear": _quantize,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherBlockQuantized": _gather_bits,
     "GatherElements": _second,
     "GatherND": _gather_nd,
     "Gemm": _gemm,
@@ -430,6 +437,9 @@ _PRODUCTS: dict[str, Callable[[Node, list[_Value]], int]] = {
 
 _FLOATS = (FLOAT, 10)
 _BOOL, _INT32, _UINT8 = 9, 6, 2
+_SAYS_KIND = {"Where": 1, "GatherBlockQuantized": 2}
+"""The input whose type the result has, where it is not the first."""
+
 _KINDS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["ArgMax", "Shape", "Size"], (INT64,)),
     **dict.fromkeys(["Equal", "Greater", "GreaterOrEqual", "Less", "Not", "Or"], (_BOOL,)),
@@ -443,7 +453,7 @@ def _kinds(node: Node, kinds: Mapping[str, int]) -> Sequence[int]:
     """Types of the elements of the results. ONNX Runtime refuses a graph whose types do not fit each other."""
     if node.operator == "Cast":
         return (node.attributes["to"],)
-    of_first = kinds.get(node.inputs[1 if node.operator == "Where" else 0], 0)
+    of_first = kinds.get(node.inputs[_SAYS_KIND.get(node.operator, 0)], 0)
     known = _KINDS.get(node.operator, (of_first,) * len(node.outputs))
     return (of_first, INT64, INT64, INT64) if node.operator == "Unique" else known
 
@@ -466,6 +476,14 @@ def _check_fused(graph: Graph, makers: Mapping[str, Node], node: Node, given: li
         fits_bias = without_bias and [value.sizes for value in given[5:]] in ([], [(rows,)])
         if not fits or given[2].total != rows * blocks or not fits_bias:
             raise ValueError("MatMulNBits has weights of other sizes than it says")
+    elif node.operator == "GatherBlockQuantized":
+        (rows, width), block = given[0].sizes, attributes["block_size"]
+        blocks = width // block if block in (16, 32, 64, 128, 256) and width % block == 0 else 0
+        table, scale = (graph.constants.get(node.inputs[number]) for number in (0, 2))
+        fits = table is not None and scale is not None and (table.kind, scale.kind) == (_UINT8, FLOAT)
+        fits &= len(given) == 3 and blocks > 0 and given[2].sizes == (rows, blocks)
+        if not fits or attributes != {"bits": 8, "gather_axis": 0, "quantize_axis": 1, "block_size": block}:
+            raise ValueError("GatherBlockQuantized is not called as exports call it")
     elif node.operator == "GroupQueryAttention":
         _check_attention(graph, makers, node, given)
 

@@ -350,6 +350,32 @@ def bits(rows=8, inner=32, block=32, num_bits=4, weight=(8, 1, 16), scales=8, bi
     return Graph(inputs={"a": (FLOAT, (2, 32))}, outputs={}, nodes=[node], constants=constants)
 
 
+def lookup(rows=10, width=32, block=16, scales=(10, 2), kinds=(2, FLOAT), inputs=("t", "i", "s"), **attributes):
+    """A lookup in a large table as quantizers write it, of up to 5 rows."""
+    attributes = {"bits": 8, "gather_axis": 0, "quantize_axis": 1, "block_size": block} | attributes
+    constants = {"t": Constant((rows, width), kinds[0], None), "s": Constant(scales, kinds[1], None)}
+    node = Node("GatherBlockQuantized", FUSED, inputs, ("y",), attributes)
+    given = {"i": (INT64, (None,)), "t2": (2, (rows, width))}
+    return Graph(inputs=given, outputs={"y": (FLOAT, (None, 32))}, nodes=[node], constants=constants)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"rows": 9}, {"width": 48}, {"block": 20}, {"block": 0}, {"block": 64}, {"scales": (10, 1)}, {"scales": ()}),
+        *({"kinds": (3, FLOAT)}, {"kinds": (2, 10)}, {"bits": 4}, {"gather_axis": 1}, {"quantize_axis": 0}),
+        *({"inputs": ("t2", "i", "s")}, {"inputs": ("t", "i", "s", "i")}, {"inputs": ("t", "i")}, {"more": 1}),
+    ],
+    ids=str,
+)
+def test_a_lookup_in_a_large_table_is_called_as_quantizers_call_it(wrong):
+    sizes = {"i": (-5,), "t2": (10, 32)}
+    check_sizes(lookup(), sizes)
+    check_sizes(lookup(block=32, scales=(10, 1)), sizes)
+    with pytest.raises(ValueError, match=r"GatherBlockQuantized (is not called as|has inputs)"):
+        check_sizes(lookup(**wrong), sizes)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
