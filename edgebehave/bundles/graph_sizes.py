@@ -49,6 +49,9 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
     kinds |= {name: kind for name, (kind, _) in graph.inputs.items()}
     makers = {name: node for node in graph.nodes for name in node.outputs}
     fixed = {"", *graph.constants}
+    # Values with at least one number whatever the history: clients ask about one behavior at least.
+    full = {"", *(name for name, constant in graph.constants.items() if 0 not in constant.dims)}
+    full |= {name for name, sizes in inputs.items() if 0 not in sizes and (name != "cache" or min(sizes) > 0)}
     total = sum(values[name].total * ITEM_BYTES.get(kind, 8) for name, (kind, _) in graph.inputs.items())
     folded = products = 0
     for node in graph.nodes:
@@ -63,6 +66,8 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
                 work = results[0].total * _PRODUCTS[node.operator](node, given)
                 if node.operator in ("MatMul", "Gemm") and kinds.get(node.inputs[0]) not in _FLOATS:
                     raise ValueError(f"{node.operator} multiplies whole numbers")  # a hundred times as slow
+            if (node.operator, len(node.inputs)) in _NOT_OF_NOTHING and node.inputs[0] not in full:
+                raise ValueError(f"{node.operator} takes a value that may be empty")
             if node.domain == FUSED:
                 _check_fused(graph, makers, node, given)
         except (IndexError, KeyError, TypeError, ZeroDivisionError):
@@ -70,6 +75,7 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
         if len(results) < len(node.outputs):
             raise ValueError(f"{node.operator} gives {len(node.outputs)} values")
         is_fixed = fixed.issuperset(node.inputs)
+        keeps = any(name in full for name in node.inputs) if node.operator == "Concat" else full.issuperset(node.inputs)
         for name, value in zip(node.outputs, results, strict=False):
             num_bytes = value.total * ITEM_BYTES.get(kinds.get(name, 0), 8)
             total, folded = total + num_bytes, folded + num_bytes * is_fixed
@@ -78,6 +84,8 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
             if name:
                 values[name] = value
                 fixed |= {name} if is_fixed else set()
+                if min(value.sizes, default=1) > 0 or (keeps and node.operator not in _MAY_EMPTY):
+                    full.add(name)
         products += work
         if products > MAX_PRODUCTS:
             raise ValueError(f"{node.operator} multiplies {products} times, more than a bundle's graph needs")
@@ -90,6 +98,12 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
 
 
 _NOTHING = _Value((0,))
+
+_MAY_EMPTY = frozenset({"ConstantOfShape", "Conv", "Expand", "Range", "Slice", "Split"})
+"""Operators that may give nothing for something."""
+
+_NOT_OF_NOTHING = frozenset({("GatherND", 2), ("ReduceSumSquare", 1)})
+"""Operators and their numbers of inputs: ONNX Runtime 1.24 reads beyond an empty value, or ends the process."""
 
 
 def _exact(sizes: Sequence[int] | None) -> list[int]:
@@ -297,10 +311,9 @@ def _second(node: Node, given: list[_Value]) -> list[_Value]:
 
 def _reduce(node: Node, given: list[_Value]) -> list[_Value]:
     sizes = given[0].sizes
-    named = len(given) > 1 and given[1] is not _NOTHING
-    if not named and node.attributes.get("noop_with_empty_axes", 0):
-        return [given[0]]
-    axes = {axis % len(sizes) for axis in (_exact(given[1].ints) if named else range(len(sizes)))}
+    axes = {axis % len(sizes) for axis in (_exact(given[1].ints) if len(given) > 1 else range(len(sizes)))}
+    if node.attributes.get("noop_with_empty_axes", 0) or (len(given) > 1 and not (axes and given[1].sizes)):
+        raise ValueError(f"{node.operator} names no axes")
     if node.attributes.get("keepdims", 1):
         return [_Value(tuple(1 if i in axes else size for i, size in enumerate(sizes)))]
     return [_Value(tuple(size for i, size in enumerate(sizes) if i not in axes))]
@@ -318,6 +331,9 @@ def _matmul(node: Node, given: list[_Value]) -> list[_Value]:
     left, right = given[0].sizes, given[1].sizes
     if not left or not right:
         raise ValueError("a product of matrices has a single number")
+    inner = (left[-1], right[-min(2, len(right))])
+    if inner[0] != inner[1] and (min(inner) >= 0 or min(len(left), len(right)) < 2):
+        raise ValueError(f"a product of matrices adds {inner[0]} and {inner[1]} numbers")
     rows = left[:-1] if len(left) > 1 else ()
     columns = right[-1:] if len(right) > 1 else ()
     return [_Value(_broadcast([left[:-2], right[:-2]]) + rows[-1:] + columns)]
@@ -329,15 +345,20 @@ def _gemm(node: Node, given: list[_Value]) -> list[_Value]:
 
 
 def _conv(node: Node, given: list[_Value]) -> list[_Value]:
-    """At most a value for each place of the padded input; strides and dilations only make it smaller."""
+    """A value for each place of the padded input where the kernel fits."""
     batch, _, *places = given[0].sizes
     pads = node.attributes.get("pads", [0] * 2 * len(places))
-    if len(pads) != 2 * len(places) or min(pads, default=0) < 0 or node.attributes.get("auto_pad"):
+    ones = [1] * len(places)
+    plain = {"auto_pad": "NOTSET", "dilations": ones, "group": 1, "strides": ones}
+    if len(pads) != 2 * len(places) or min(pads, default=0) < 0:
         raise ValueError("Conv has wrong pads")
+    if any(node.attributes.get(name, value) != value for name, value in plain.items()):
+        raise ValueError(f"Conv has other {', '.join(plain)} than exports write")
     kernel = given[1].sizes[2:]
+    if not places or len(kernel) != len(places) or node.attributes.get("kernel_shape", [*kernel]) != [*kernel]:
+        raise ValueError("Conv has a wrong kernel")
     padded = [_sum((size, pads[i] + pads[i + len(places)])) for i, size in enumerate(places)]
-    is_plain = not {"strides", "dilations"} & node.attributes.keys()
-    left = [size - kernel[i] + 1 if size >= kernel[i] and is_plain else -abs(size) for i, size in enumerate(padded)]
+    left = [size - kernel[i] + 1 if size >= kernel[i] else -abs(size) for i, size in enumerate(padded)]
     return [_Value((batch, given[1].sizes[0], *left))]
 
 
@@ -346,6 +367,9 @@ def _quantize(node: Node, given: list[_Value]) -> list[_Value]:
 
 
 def _residual_norm(node: Node, given: list[_Value]) -> list[_Value]:
+    rows, *others = (value.sizes for value in given)
+    if len(rows) != 3 or others[0] != rows or any(sizes != rows[-1:] for sizes in others[1:]):
+        raise ValueError("SkipLayerNormalization has inputs of sizes that do not fit")
     return [_Value(given[0].sizes), _Value(()), _Value(()), _Value(given[0].sizes)]
 
 

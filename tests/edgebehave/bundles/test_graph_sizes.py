@@ -290,7 +290,32 @@ def test_a_slice_of_more_axes_than_there_are_is_a_value_error():
         (
             [("Conv", ["v", "w"], "y", {"auto_pad": "VALID"})],
             {"v": np.zeros((1, 1, 4), "f"), "w": np.ones((1, 1, 1), "f")},
-            "Conv has wrong pads",
+            "Conv has other auto_pad, dilations, group, strides than exports write",
+        ),
+        *(
+            (
+                [("Conv", ["v", "w"], "y", attributes)],
+                {"v": np.zeros((1, 2, 4), "f"), "w": np.ones((2, 2, 1), "f")},
+                "Conv has (other|a wrong)",
+            )
+            for attributes in ({"strides": [0]}, {"dilations": [2]}, {"group": 2}, {"kernel_shape": [2]})
+        ),
+        ([("Conv", ["m", "m"], "y", {})], {}, "Conv has a wrong kernel"),
+        ([("ReduceSum", ["m"], "y", {"noop_with_empty_axes": 1})], {}, "ReduceSum names no axes"),
+        ([("ReduceSum", ["m", "a"], "y", {})], {"a": np.zeros(0, np.int64)}, "ReduceSum names no axes"),
+        ([("ReduceSum", ["m", "a"], "y", {})], {"a": 1}, "ReduceSum names no axes"),
+        ([("MatMul", ["m", "w"], "y", {})], {"w": np.zeros((3, 4), "f")}, "adds 4 and 3 numbers"),
+        ([("MatMul", ["x", "w"], "y", {})], {"w": np.zeros(512, "f")}, "adds -512 and 512 numbers"),
+        ([("MatMul", ["w", "v"], "y", {})], {"w": np.zeros(2, "f"), "v": np.zeros(0, "f")}, "adds 2 and 0 numbers"),
+        (
+            [("Slice", ["m", "z", "z"], "s", {}), ("GatherND", ["s", "i"], "y", {})],
+            {"z": [0], "i": [[0, 0]]},
+            "GatherND takes a value that may be empty",
+        ),
+        (
+            [("Slice", ["x", "z", "count"], "s", {}), ("GatherND", ["s", "i"], "y", {})],
+            {"z": [0], "i": [[0]]},
+            "GatherND takes a value that may be empty",
         ),
         (
             [("Conv", ["v", "w"], "y", {"pads": [-1, 0]})],
@@ -309,10 +334,14 @@ def test_refusals(nodes, constants, says):
     ("nodes", "constants", "sizes"),
     [
         ([("Squeeze", ["v"], "y", {})], {"v": np.zeros((1, 3, 1), "f")}, [3]),
-        ([("ReduceSum", ["m"], "y", {"noop_with_empty_axes": 1})], {}, [3, 4]),
         ([("ReduceSum", ["m"], "y", {"keepdims": 0})], {}, []),
         ([("ReduceSum", ["m", "axes"], "y", {})], {"axes": [1]}, [3, 1]),
         ([("GatherND", ["m", "i"], "y", {})], {"i": [[0], [2]]}, [2, 4]),
+        (
+            [("Concat", ["x", "x"], "two", {"axis": 0}), ("Abs", ["two"], "a", {}), ("GatherND", ["a", "i"], "y", {})],
+            {"i": [[0], [2]]},
+            [2],
+        ),
         ([("Split", ["m", "p"], "y", {"axis": 1})], {"p": [4]}, [3, 4]),
         ([("Split", ["m"], "y", {"axis": 1})], {}, [3, 4]),
         ([("Pad", ["m", "p"], "y", {})], {"p": [0, 1, 2, 0]}, [5, 5]),
@@ -348,6 +377,33 @@ def bits(rows=8, inner=32, block=32, num_bits=4, weight=(8, 1, 16), scales=8, bi
     }
     node = Node("MatMulNBits", FUSED, inputs, ("y",), attributes)
     return Graph(inputs={"a": (FLOAT, (2, 32))}, outputs={}, nodes=[node], constants=constants)
+
+
+def test_a_cache_may_be_empty():
+    """The first event of a web bundle has one of no rows: a history has at least one behavior."""
+    node = Node("GatherND", STANDARD, ("cache", "i"), ("y",), {})
+    made = Graph(
+        inputs={"cache": (FLOAT, (2, None))},
+        outputs={},
+        nodes=[node, Node("GatherND", STANDARD, ("x", "i"), ("z",), {})],
+        constants={"i": Constant((1, 2), INT64, (0, 0))},
+    )
+    with pytest.raises(ValueError, match="GatherND takes a value that may be empty"):
+        check_sizes(made, {"cache": (2, -5), "x": (2, -5)})
+    check_sizes(made, {"cache": (2, 5), "x": (2, -5)})
+
+
+@pytest.mark.parametrize("sizes", [[(), (), ()], [(1, 1, 4), (1, 1, 3), (4,)], [(1, 1, 4), (1, 1, 4), (3,)]])
+def test_a_sum_that_is_normed_has_the_sizes_of_exports(sizes):
+    def normed(sizes):
+        names = [f"v{i}" for i in range(len(sizes))]
+        node = Node("SkipLayerNormalization", FUSED, tuple(names), ("y",), {})
+        inputs = {name: (FLOAT, each) for name, each in zip(names, sizes, strict=True)}
+        check_sizes(Graph(inputs=inputs, outputs={}, nodes=[node], constants={}), dict(zip(names, sizes, strict=True)))
+
+    normed([(1, 1, 4), (1, 1, 4), (4,), (4,), (4,)])
+    with pytest.raises(ValueError, match="SkipLayerNormalization has inputs of sizes that do not fit"):
+        normed(sizes)
 
 
 def lookup(rows=10, width=32, block=16, scales=(10, 2), kinds=(2, FLOAT), inputs=("t", "i", "s"), **attributes):

@@ -605,14 +605,6 @@ def test_every_accepted_mutation_answers_with_probabilities(name, tmp_path):
     assert outcomes.count("refused") > 50
 
 
-@pytest.mark.parametrize("seed", [5244, 5748, 6060])
-def test_a_call_that_ended_the_process_is_refused(seed):
-    """A Split whose attribute says another number of outputs than it has."""
-    what, model, inputs = run_operators.case(seed)
-    assert what.startswith("Split")
-    assert not run_operators.is_accepted(model, inputs)
-
-
 def test_calls_of_single_operators_end_no_process():
     command = [sys.executable, run_operators.__file__, "--num", "1000", "--first", "7000"]
     done = subprocess.run(command, capture_output=True, text=True)
