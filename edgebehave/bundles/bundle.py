@@ -37,7 +37,7 @@ from edgebehave.bundles.model_shape import (
     ModelShape,
     Target,
 )
-from edgebehave.bundles.opened_graph import open_checked
+from edgebehave.bundles.opened_graph import MAX_FOLDED_BYTES, open_checked
 from edgebehave.bundles.probe import probe
 from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle, UniversalShape
 from edgebehave.time_features import NUM_SLOTS
@@ -218,13 +218,12 @@ class Bundle:
         parts = BundleParts.read(Path(path), digest)
         path, target, shape = parts.path, parts.target, parts.shape
         load_onnxruntime()
-        graphs = {
-            name: open_checked(
-                path / name, content, providers, target, shape.interface(name, target), partial(shape.most, name)
-            )
-            for name, content in parts.graphs.items()
-            if name != LOOKUP_GRAPH
-        }
+        graphs: dict[str, Any] = {}
+        room = MAX_FOLDED_BYTES
+        for name, content in parts.graphs.items():
+            if name != LOOKUP_GRAPH:
+                promised, most = shape.interface(name, target), partial(shape.most, name)
+                graphs[name], room = open_checked(path / name, content, providers, target, promised, most, room)
         try:
             probe(shape, target, graphs, parts.num_quantiles)
         except BundleError as error:
@@ -241,7 +240,7 @@ class Bundle:
         if parts.combination is not None:
             content, universal_shape = parts.graphs[LOOKUP_GRAPH], parts.combination.shape
             universal = UniversalBundle.of_graph(
-                path, parts.manifest, universal_shape, content, providers, name=LOOKUP_GRAPH
+                path, parts.manifest, universal_shape, content, providers, name=LOOKUP_GRAPH, room=room
             )
             lookup = LookupPart(universal=universal, combination=parts.combination)
         running = graphs[PREDICT_GRAPH].get_providers()[0]

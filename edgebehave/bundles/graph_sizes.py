@@ -15,9 +15,6 @@ from edgebehave.bundles.model_shape import FLOAT, INT64
 MAX_BYTES = 1 << 26
 """Inputs and all computed values together: ONNX Runtime keeps their memory until the end of a run."""
 
-MAX_FOLDED_BYTES = 1 << 24
-"""Values computed from constants alone: ONNX Runtime computes them when it opens the graph, and keeps them."""
-
 MAX_PRODUCTS = 1 << 28
 """Multiplications of all products of matrices together: less than a tenth of a second."""
 
@@ -37,10 +34,13 @@ class _Value(NamedTuple):
         return math.prod(map(abs, self.sizes))
 
 
-def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
+def check_sizes(graph: Graph, inputs: Mapping[str, Sizes], room: int = MAX_BYTES) -> int:
     """Raises ValueError if the graph may take more memory or time than a bundle's graph needs.
 
-    inputs  sizes of each input, as above.
+    inputs   sizes of each input, as above.
+    room     bytes for the values that the graph computes from constants alone: ONNX Runtime computes them when it opens
+             the graph, and keeps them, so the graphs of a bundle share it.
+    Returns  what is left of the room.
     """
     values = {name: _Value(constant.dims, constant.ints) for name, constant in graph.constants.items()}
     values |= {name: _Value(sizes) for name, sizes in inputs.items()}
@@ -74,12 +74,13 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
             raise ValueError(f"{node.operator} has inputs or attributes that do not fit it") from None
         if len(results) < len(node.outputs):
             raise ValueError(f"{node.operator} gives {len(node.outputs)} values")
-        is_fixed = fixed.issuperset(node.inputs)
+        # ONNX Runtime folds a shape of fixed sizes, too.
+        is_fixed = fixed.issuperset(node.inputs) or (node.operator == "Shape" and min(given[0].sizes, default=0) >= 0)
         keeps = any(name in full for name in node.inputs) if node.operator == "Concat" else full.issuperset(node.inputs)
         for name, value in zip(node.outputs, results, strict=False):
             num_bytes = value.total * ITEM_BYTES.get(kinds.get(name, 0), 8)
             total, folded = total + num_bytes, folded + num_bytes * is_fixed
-            if total > MAX_BYTES or folded > MAX_FOLDED_BYTES or len(value.sizes) > 8:
+            if total > MAX_BYTES or folded > room or len(value.sizes) > 8:
                 raise ValueError(f"{node.operator} makes values of {total} bytes, more than a bundle's graph needs")
             if name:
                 values[name] = value
@@ -95,6 +96,7 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
         fit = [dim is None or dim == size or (dim == 1 and size < 0) for dim, size in zip(dims, sizes, strict=False)]
         if len(sizes) != len(dims) or not all(fit):
             raise ValueError(f"it gives {name!r:.60} in the sizes {sizes}, not {dims}")
+    return room - folded
 
 
 _NOTHING = _Value((0,))
@@ -366,6 +368,12 @@ def _quantize(node: Node, given: list[_Value]) -> list[_Value]:
     return [_Value(given[0].sizes), _Value(()), _Value(())]
 
 
+def _biased(node: Node, given: list[_Value]) -> list[_Value]:
+    if given[1].sizes != given[0].sizes[-1:] or 0 in given[1].sizes or not given[0].sizes:
+        raise ValueError("BiasGelu has inputs of sizes that do not fit")
+    return [_Value(given[0].sizes)]
+
+
 def _residual_norm(node: Node, given: list[_Value]) -> list[_Value]:
     rows, *others = (value.sizes for value in given)
     if len(rows) != 3 or others[0] != rows or any(sizes != rows[-1:] for sizes in others[1:]):
@@ -419,7 +427,8 @@ _ELEMENTWISE = frozenset(
 )
 _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     **dict.fromkeys(_ELEMENTWISE, _same),
-    **dict.fromkeys(["LogSoftmax", "Softmax", "LayerNormalization", "BiasGelu", "ScatterElements"], _first),
+    **dict.fromkeys(["LogSoftmax", "Softmax", "LayerNormalization", "ScatterElements"], _first),
+    "BiasGelu": _biased,
     **dict.fromkeys(["Add", "Mul"], _arithmetic),
     **dict.fromkeys(["MatMul", "MatMulInteger"], _matmul),
     "Cast": _cast,

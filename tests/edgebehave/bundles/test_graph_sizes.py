@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgebehave.bundles.graph_file import FUSED, STANDARD, Constant, Graph, Node, read_graph
-from edgebehave.bundles.graph_sizes import MAX_BYTES, MAX_FOLDED_BYTES, check_sizes
+from edgebehave.bundles.graph_sizes import MAX_BYTES, check_sizes
 
 onnx = pytest.importorskip("onnx")
 
@@ -154,16 +154,24 @@ def test_numbers_of_eight_bytes_count_twice():
         many(MAX_BYTES // 16, ("Abs", ["y"], "z", {}))
 
 
-def test_what_is_folded_at_opening_stays_small():
-    half = MAX_FOLDED_BYTES // 8
-    bound(("Expand", ["one", "n"], "y", {}), constants={"one": np.float32([1]), "n": [2 * half]})
-    bound(("Expand", ["one", "n"], "v", {}), ("Abs", ["v"], "y", {}), constants={"one": np.float32([1]), "n": [half]})
-    of_an_input = [("ReduceSum", ["x"], "x1", {}), ("Expand", ["x1", "n"], "y", {})]
-    bound(*of_an_input, constants={"n": [2 * half + 1]})
-    for count, nodes in ((2 * half + 1, []), (half + 1, [("Abs", ["v"], "y", {})])):
-        nodes = [("Expand", ["one", "n"], "v", {}), *nodes]
+@pytest.mark.parametrize(
+    ("nodes", "folded"),
+    [
+        ([("Expand", ["one", "n"], "y", {})], 400),
+        ([("Expand", ["one", "n"], "v", {}), ("Abs", ["v"], "y", {})], 800),
+        ([("Shape", ["m"], "s", {}), ("ConstantOfShape", ["s"], "y", {})], 16 + 48),
+        ([("Shape", ["x"], "s", {}), ("ConstantOfShape", ["s"], "y", {})], 0),
+        ([("Abs", ["m"], "y", {})], 0),
+    ],
+)
+def test_graphs_of_a_bundle_share_the_room_for_what_is_folded(nodes, folded):
+    made = graph(*nodes, constants={"one": np.float32([1]), "n": [100]})._replace(outputs={})
+    sizes = {"x": (-512,), "m": (3, 4), "count": (1,)}
+    assert check_sizes(made, sizes, 1000) == 1000 - folded
+    assert check_sizes(made, sizes, folded) == 0
+    if folded:
         with pytest.raises(ValueError, match="more than a bundle's graph needs"):
-            bound(*nodes, constants={"one": np.float32([1]), "n": [count]})
+            check_sizes(made, sizes, folded - 1)
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
@@ -391,6 +399,17 @@ def test_a_cache_may_be_empty():
     with pytest.raises(ValueError, match="GatherND takes a value that may be empty"):
         check_sizes(made, {"cache": (2, -5), "x": (2, -5)})
     check_sizes(made, {"cache": (2, 5), "x": (2, -5)})
+
+
+@pytest.mark.parametrize("sizes", [((0,), (0,)), ((), ()), ((2, 4), (2,)), ((2, 4), (1, 4)), ((4,), (-4,))])
+def test_a_bias_is_as_long_as_the_last_axis(sizes):
+    def biased(left, right):
+        node = Node("BiasGelu", FUSED, ("a", "b"), ("y",), {})
+        check_sizes(Graph([node], {}, {"a": (FLOAT, left), "b": (FLOAT, right)}, {}), {"a": left, "b": right})
+
+    biased((2, 4), (4,))
+    with pytest.raises(ValueError, match="BiasGelu has inputs of sizes that do not fit"):
+        biased(*sizes)
 
 
 @pytest.mark.parametrize("sizes", [[(), (), ()], [(1, 1, 4), (1, 1, 3), (4,)], [(1, 1, 4), (1, 1, 4), (3,)]])
