@@ -8,7 +8,7 @@ from edgebehave.bundles.inference import open_graph, said
 from edgebehave.bundles.manifest import BundleError
 from edgebehave.bundles.model_shape import Dims, Interface
 
-MAX_FOLDED_BYTES = 1 << 26
+MAX_FOLDED_BYTES = 1 << 25
 """What the graphs of a bundle compute from constants alone, see `check_sizes`: tables of integers become floats."""
 
 
