@@ -16,7 +16,7 @@ test: $(READY)  ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile -m 'not slow'
 
 test-slow: $(READY)  ## what takes longer: clients on thousands of histories, twenty first visits to a page, many damages
 	$(BIN)/pytest -m slow

@@ -15,7 +15,6 @@ MAX_NAME_BYTES = 1024
 KEPT_CHARS = 200
 """Characters of a longer name that stay, before the hash of the whole."""
 
-
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 """Two surrogates that are one character."""
 

@@ -2,8 +2,8 @@
 
 The predictors are the most recently used behavior, and chains of order 0 to 3: what came most often after the last 0 to
 3 behaviors, of equal counts the one used latest. Where a chain knows too few behaviors, the next shorter chain follows,
-so every behavior that the user has had is ranked. Nothing is trained and nothing is set: a predictor with a model has
-to be better than this to be worth its bytes.
+so every behavior that the user has had is ranked. It needs no training and no settings, so it is the least that a
+predictor with a model must beat.
 """
 
 # n behaviors of the past, C different ones
@@ -23,7 +23,7 @@ _CONTEXT_BYTES, _PAIR_BYTES, _EVENT_BYTES = 300, 40, 64
 
 
 class FollowTheLeader:
-    """The counts of one user; behaviors are told in the order of time."""
+    """The counts of one user; behaviors are observed in the order of time."""
 
     def __init__(self, behaviors: Iterable[int] = ()) -> None:
         self._last_use: dict[int, int] = {}

@@ -48,7 +48,7 @@ OwnModel = Literal["universal", "habits"]
 """Models that need no bundle from the app."""
 
 ForForeign = Literal["universal", "bundle"]
-"""What answers for a user of whose names a bundle knows hardly any, see `Predictor.known_share`."""
+"""Models for a user of whose names a bundle knows hardly any, see `Predictor.known_share`."""
 
 Result = TypeVar("Result")
 
@@ -158,11 +158,11 @@ class Predictor(Recorder):
                    A user takes 8 L window D bytes, 40 bytes an event, the names of the user's own, and 30 kB.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
-                   bundle, or this one changed, is refused. None: any bundle that is whole.
+                   bundle, or this one changed, is refused. None: any bundle that is intact.
         max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
                    time, as for the replay of a log.
         foreign    what answers for a user of whose names the bundle knows hardly any, see `known_share`: the
-                   "universal" model, or the "bundle" all the same.
+                   "universal" model, or the "bundle" in any case.
         Raises BundleError that says what is wrong with the bundle, ImportError without ONNX Runtime.
         """
         opened = open_bundle(bundle, providers, digest=digest)
@@ -386,17 +386,12 @@ class Predictor(Recorder):
             universal = self._universal_for(known, user) if habits else None
             if universal is not None and within is None:
                 return *universal_probs(universal, known, moment), True
-            if habits:
-                question = self._questions.of(known, moment, location_id)
-            elif self._bundle is None:
-                raise ValueError("habits=False leaves nothing to predict from without a bundle")
-            else:
-                question = self._questions.without_habits(moment, location_id)
+            question = self._question(known, moment, location_id, habits)
             p_nothing = 0.0
             if within is not None:
                 at_median, p_nothing = self._wait(user, known, question, read_duration(within, "within"))
                 question = question._replace(moment=at_median)
-            if universal is not None and within is not None:
+            if universal is not None:
                 names, probs = universal_probs(universal, known, question.moment)
                 probs = np.append(np.float32(0), probs)
                 question = question._replace(candidates=names)
@@ -412,6 +407,13 @@ class Predictor(Recorder):
             return list(question.candidates), probs, False
         probs = np.append(probs * np.float32(1 - p_nothing), np.float32(p_nothing))
         return [*question.candidates, NOTHING], probs, universal is not None
+
+    def _question(self, known: MappedHistory | None, moment: Moment | None, location_id: int, habits: bool) -> Question:
+        if habits:
+            return self._questions.of(known, moment, location_id)
+        if self._bundle is None:
+            raise ValueError("habits=False leaves no model without a bundle; leave it out, or load a bundle")
+        return self._questions.without_habits(moment, location_id)
 
     def generate(
         self,
@@ -450,7 +452,7 @@ class Predictor(Recorder):
             moment = self._query_moment(at, utc_offset_min, known)
             question = self._questions.of(known, moment, UNKNOWN)
             if known is None or not question.past.shape[1]:
-                raise ValueError(f"generate goes on from a behavior, and {user!r:.60} has none yet")
+                raise ValueError(f"generate goes on from a behavior, and {user!r:.60} has none yet; observe one first")
             future = Future(
                 bundle,
                 latest_state(bundle, known).copy(),
@@ -477,7 +479,7 @@ class Predictor(Recorder):
             raise ValueError("within counts from a moment: at must not be None")
         events = known.events.latest(self._questions.num_events) if known else None
         if known is None or events is None or not (events.behavior != NO_BEHAVIOR).any():
-            raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet")
+            raise ValueError(f"within counts from a last behavior, and {user!r:.60} has none yet; observe one first")
         last_s = int(events.time_s[events.behavior != NO_BEHAVIOR][-1])
         inputs: dict[str, Array] = {
             "hidden": latest_state(bundle, known).hidden,
@@ -499,7 +501,7 @@ class Predictor(Recorder):
         return self._universal
 
     def _universal_for(self, known: MappedHistory | None, user: str) -> UniversalGraph | None:
-        """The universal model if it answers for this user: always, or in the place of a bundle of other names."""
+        """The universal model if it answers for this user: always, or in place of a bundle of other names."""
         if self._bundle is None:
             return self._opened_universal()
         if self._foreign == "bundle" or known is None or known.is_plain(known.events.capacity):

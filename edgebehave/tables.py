@@ -1,4 +1,4 @@
-"""Tables and columns of pandas, polars and Arrow as lists, told by what they offer: none of them is imported."""
+"""Tables and columns of pandas, polars and Arrow as lists. They are recognized by their methods; none is imported."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -12,7 +12,7 @@ the same forecast point.
     distinct_2      | distinct-2(generated) - distinct-2(real) |, distinct-2 the share of different
                     pairs among the N - 1 pairs of adjacent behaviors (Li et al. 2016)
 
-Lower is better but for bleu. Diversity is a distance: a generator that never repeats itself is
+Lower is better except for bleu. Diversity is a distance: a generator that never repeats itself is
 as wrong as one that always does. A waiting time is the time since the behavior before; the first
 one begins at the last behavior before the forecast point.
 

@@ -90,7 +90,7 @@ def pointwise_attention(
 
 
 class HstuBlock(nn.Module):
-    """One layer of HSTU, in the place of a transformer block."""
+    """One layer of HSTU, in place of a transformer block."""
 
     def __init__(self, width: int, num_heads: int, window: int, dropout: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Blocks of the Llama family, in the place of ours: for a network that starts as a language model.
+"""Blocks of the Llama family, instead of ours, for a network that starts as a language model.
 
     x' = x + W_o attention(W_q n, W_k n, W_v n),  n = RMSNorm(x)             Touvron et al. 2023
     y  = x' + W_down (SiLU(W_gate m) * W_up m),   m = RMSNorm(x')
@@ -120,7 +120,7 @@ class LlamaBlocks(Blocks):
         return nn.RMSNorm(width, eps=self.norm_epsilon)
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
-        """With rotary tables of its own in the place of cos and sin."""
+        """With rotary tables of its own in place of cos and sin."""
         num_events = x_BTD.shape[1]
         for block in self:
             x_BTD = block(x_BTD, self.cos[:num_events, None], self.sin[:num_events, None], plan)

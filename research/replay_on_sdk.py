@@ -28,7 +28,7 @@ def replayed(predictor: Predictor, store: EventStore) -> Iterator[tuple[int, int
     for index, user in enumerate(store.users()):
         for position, event in enumerate(store.named_events(index), int(store.user_start[index])):
             yield index, position, event
-            event.tell(predictor, user)
+            event.observe_in(predictor, user)
         predictor.forget(user)
 
 

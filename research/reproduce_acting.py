@@ -12,47 +12,29 @@ most that any threshold earns on the measured part.
 
 # T targets, C candidates
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from answer_parts import AnswerParts
 from edgebehave import Payoff, operating_points
-from edgebehave_train.calibration.answer_tuning import PartProbs, part_probs, tune_answers
+from edgebehave_train.calibration.answer_tuning import PartProbs, tune_answers
 from edgebehave_train.calibration.calibration import top_confidence
-from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import percentile_interval, user_resamples
-from edgebehave_train.metrics.metrics_file import record_measurement
-from edgebehave_train.training.checkpoint import Checkpoint
-from verbs import commit
 
 BENEFITS = (0.5, 1.0, 2.0, 4.0, 9.0)
 NUM_RESAMPLES = 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--validation", action="store_true", help="do not read the test part")
-    args = parser.parse_args()
     started = time.monotonic()
-    store, checkpoint = EventStore.open(args.store), Checkpoint.open(args.checkpoint)
-    validation = part_probs(store, checkpoint, "validation")
-    if args.validation:
-        is_even = validation.user_T % 2 == 0
-        validation, measured = validation.take(is_even), validation.take(~is_even)
-    else:
-        measured = part_probs(store, checkpoint, "test")
-        record_measurement(checkpoint.path, store, "test")
-    measured = measured.shifted(tune_answers(checkpoint, validation).shift)
+    parts = AnswerParts(__doc__)
+    measured = parts.measured.shifted(tune_answers(parts.checkpoint, parts.tuned).shift)
     print_payoffs(measured)
     print_points(measured)
     print(
-        f"\n{args.checkpoint.name}, seed {checkpoint.config.seed}, commit {commit()}, data fingerprint "
-        f"`{store.fingerprint[:16]}`, {len(measured.behavior_T):,} moments of {len(np.unique(measured.user_T)):,} "
+        f"\n{parts.source()}, {len(measured.behavior_T):,} moments of {len(np.unique(measured.user_T)):,} "
         f"users, {time.monotonic() - started:.0f} s"
     )
 

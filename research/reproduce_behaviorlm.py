@@ -302,7 +302,7 @@ def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
                     if one.behavior in id_of:
                         probs_SV[sample, id_of[one.behavior]] = one.probability
             if event.behavior is not None:
-                event._replace(event=event.behavior).tell(predictor, "user")
+                event._replace(event=event.behavior).observe_in(predictor, "user")
         predictor.forget("user")
     return probs_SV
 

@@ -11,26 +11,21 @@ Adaptive sets come two ways: one level per user, as on a device, and one for all
 order of time, as on a server. Where users were split, each user's events run in the order of time.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from answer_parts import AnswerParts
 from edgebehave.answers.coverage import AdaptiveCoverage, CoverageThresholds
 from edgebehave_train.calibration.answer_tuning import (
     AnswerTuning,
     PartProbs,
     calibration_figures,
-    part_probs,
     tail_points,
     tune_answers,
 )
 from edgebehave_train.calibration.calibration import fit_calibration
-from edgebehave_train.logs.event_store import EventStore
-from edgebehave_train.metrics.metrics_file import record_measurement
-from edgebehave_train.training.checkpoint import Checkpoint
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 TARGET = 0.9
@@ -38,30 +33,17 @@ STEP_OF_USER, STEP_OF_ALL = 0.05, 0.005
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--validation", action="store_true", help="do not read the test part")
-    args = parser.parse_args()
     started = time.monotonic()
-    store, checkpoint = EventStore.open(args.store), Checkpoint.open(args.checkpoint)
-    validation = part_probs(store, checkpoint, "validation")
-    if args.validation:
-        is_even = validation.user_T % 2 == 0
-        validation, test = validation.take(is_even), validation.take(~is_even)
-    else:
-        test = part_probs(store, checkpoint, "test")
-        record_measurement(checkpoint.path, store, "test")
-    tuning = tune_answers(checkpoint, validation)
-    print_calibration(tuning, validation, test)
-    calibrated = test.shifted(tuning.shift)
+    parts = AnswerParts(__doc__)
+    tuning = tune_answers(parts.checkpoint, parts.tuned)
+    print_calibration(tuning, parts.tuned, parts.measured)
+    calibrated = parts.measured.shifted(tuning.shift)
     print_tail(tuning, calibrated)
     print_sets(tuning.thresholds, calibrated)
     print_over_time(tuning.thresholds, calibrated)
     print(
-        f"\n{args.checkpoint.name}, seed {checkpoint.config.seed}, data fingerprint "
-        f"`{store.fingerprint[:16]}`, {len(validation.behavior_T):,} targets fitted, "
-        f"{len(test.behavior_T):,} measured, {time.monotonic() - started:.0f} s"
+        f"\n{parts.source()}, {len(parts.tuned.behavior_T):,} targets fitted, "
+        f"{len(parts.measured.behavior_T):,} measured, {time.monotonic() - started:.0f} s"
     )
 
 

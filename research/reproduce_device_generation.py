@@ -31,7 +31,7 @@ class DeviceGenerator:
     def __init__(self, generator: Generator, store: EventStore, bundle: Path) -> None:
         self.log, self.store = generator.log, store
         self.predictor = Predictor.load(bundle, max_ahead=None)
-        self.location_of_name = {name: i for i, name in enumerate(generator._location_names.locations)}
+        self.location_of_name = {name: i for i, name in enumerate(generator.location_names.locations)}
         self.generating_s = 0.0
         self.num_generated = 0
 
@@ -49,7 +49,7 @@ class DeviceGenerator:
             for position, event in enumerate(events, int(start)):
                 own[event.event] = int(log.behavior[position])
                 if not known:
-                    event.tell(self.predictor, name)
+                    event.observe_in(self.predictor, name)
             shaped = {"temperature": sampling.temperature, "top_p": sampling.top_p}
             began = time.perf_counter()
             # A seed of its own for every user: the draws are not those of training.

@@ -4,7 +4,7 @@
     edgebehave llm tune runs/distillation/few --base LM -o runs/llm   a teacher tuned on it, then
     python research/reproduce_distillation.py --teacher runs/llm
 
-or, with people who know better in the place of a language model,
+or, with people whose rules are known instead of a language model,
 
     python research/reproduce_distillation.py --log atus --data FOLDER --others 0.5 --teacher others
 
@@ -67,7 +67,8 @@ Curve = list[dict[str, float]]
 """Metrics at each of TAUS."""
 
 
-def main() -> None:
+def parsed_arguments() -> argparse.Namespace:
+    """The command line, checked, with the default of --out filled in."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", choices=sorted(LOGS), default="simulator")
     parser.add_argument("--data", type=Path, help="folder of the research logs")
@@ -90,20 +91,27 @@ def main() -> None:
     parser.add_argument("--make-log", action="store_true", help="stop when the log is made")
     parser.add_argument("--test", action="store_true", help="read the test part")
     args = parser.parse_args()
+    is_simulated = args.log == "simulator"
+    args.out = args.out or Path("runs/distillation" + ("" if is_simulated else f"-{args.log}"))
+    if args.make_log:
+        return args
+    if args.teacher is None:
+        parser.error("--teacher is missing: a language model tuned on the log of --make-log")
+    if (args.ceiling or args.teacher in KINDS) and not is_simulated:
+        parser.error("the process behind a real log is not known; take --log simulator")
+    if args.teacher == "others" and not args.others:
+        parser.error("--teacher others needs --others, the share of people that it learns from")
+    return args
+
+
+def main() -> None:
+    args = parsed_arguments()
     started = time.monotonic()
-    simulated = args.log == "simulator"
-    out = args.out or Path("runs/distillation" + ("" if simulated else f"-{args.log}"))
+    out = args.out
     out.mkdir(parents=True, exist_ok=True)
     log = make_few_shot_log(args.log, args.data, out, examples=args.examples, others=args.others, users=args.users)
     if args.make_log:
         return
-    if args.teacher is None:
-        parser.error("--teacher is missing: a language model tuned on the log of --make-log")
-    if (args.ceiling or args.teacher in KINDS) and not simulated:
-        parser.error("the process behind a real log is not known; take --log simulator")
-    if args.teacher == "others" and log.others is None:
-        parser.error("--teacher others needs --others, the share of people that it learns from")
-
     settings = ("--set", f"split.train={LLM_SPLIT.train}")
     settings += ("--epochs", str(args.epochs)) if args.epochs else ()
     settings += ("--set", "habits=false") if args.no_habits else ()
@@ -118,16 +126,16 @@ def main() -> None:
         if not args.no_whole:
             train(log.whole.path, full, args.preset, seed, "user", settings)
         rows = {PLAIN: (plain, log.few)}
+        command = ("distill", str(log.few.path), "--answers", str(answers))
+        command += ("--samples", str(args.samples), "--seed", str(seed))
+        command += ("--teacher", str(teacher)) if teacher else ()
+        command += ("--preset", args.preset, "--split", "user", *settings)
         for weight, temperature, names in variants(args):
             label = f"distilled, weight {weight:g}, T {temperature:g}"
             made_of = f"{answers.name.partition('.')[0]}-w{weight:g}-t{temperature:g}"
             student = out / f"{kind}-{made_of}{'-names' if names else ''}-{seed}"
-            command = ("distill", str(log.few.path), "--answers", str(answers))
-            command += ("--samples", str(args.samples), "--seed", str(seed))
-            command += ("--teacher", str(teacher)) if teacher else ()
-            command += ("--preset", args.preset, "--split", "user", *settings)
-            command += ("--weight", str(weight), "--temperature", str(temperature))
-            finish(student, (*command, *(("--name-embeddings",) if names else ())), ())
+            own = ("--weight", str(weight), "--temperature", str(temperature))
+            finish(student, (*command, *own, *(("--name-embeddings",) if names else ())), ())
             rows[label + (", names" if names else "")] = student, log.few
         if not args.no_whole:
             rows["log before the cut"] = full, log.whole
@@ -275,9 +283,9 @@ def tail_mass(log: FewShotLog, answers: Path) -> None:
         counts = counts_in(store, ("?", *store.vocabulary.behaviors[1:]))
         is_tail = [one in tail for one in store.vocabulary.behaviors]
         shares[name] = float(counts[is_tail].sum() / counts.sum())
-    said = ", ".join(f"{share:.4f} {name}" for name, share in shares.items())
+    listed = ", ".join(f"{share:.4f} {name}" for name, share in shares.items())
     print(
-        f"\n{len(tail)} tail behaviors: share of what happened {said}; mean probability in "
+        f"\n{len(tail)} tail behaviors: share of what happened {listed}; mean probability in "
         f"{len(kept.event):,} answers {mass.mean():.4f}, first in {(mass > 0.5).mean():.4f}"
     )
 

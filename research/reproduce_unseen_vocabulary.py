@@ -3,8 +3,8 @@
     python research/reproduce_unseen_vocabulary.py STORE BUNDLE [BUNDLE ...]
 
 STORE is an event store that the bundles were not trained on. Every name of it, events and locations
-alike, is replaced by its hash, and each user's events are told to the SDK one by one; from the
-20th on, it is asked for each event before it is told. Whatever the bundle was trained on, these
+alike, is replaced by its hash, and the SDK observes each user's events one by one; from the 20th
+on, it predicts each event before it observes it. Whatever the bundle was trained on, these
 names are new to it: the network sees unknown events at known times, and everything that is
 predicted by name is a name of the user's own.
 
@@ -41,13 +41,13 @@ class Row(Protocol):
     def first(self, k: int, event: NamedEvent) -> Sequence[str]:
         """The k likeliest names for an event; only its moment is used."""
 
-    def tell(self, event: NamedEvent) -> None: ...
+    def observe(self, event: NamedEvent) -> None: ...
 
     def start_user(self) -> None: ...
 
 
 class OnSdk:
-    """A predictor of the SDK; `knows_time` False: asked without a moment."""
+    """A predictor of the SDK; `knows_time` False: it predicts without a moment."""
 
     def __init__(self, predictor: Predictor, *, knows_time: bool = True) -> None:
         self._predictor, self._knows_time = predictor, knows_time
@@ -60,8 +60,8 @@ class OnSdk:
         found = self._predictor.predict("user", k, at=at, utc_offset_min=event.utc_offset_min)
         return [one.behavior for one in found]
 
-    def tell(self, event: NamedEvent) -> None:
-        event.tell(self._predictor, "user")
+    def observe(self, event: NamedEvent) -> None:
+        event.observe_in(self._predictor, "user")
 
 
 class OwnPast:
@@ -89,7 +89,7 @@ class OwnPast:
                 break
         return found[:k]
 
-    def tell(self, event: NamedEvent) -> None:
+    def observe(self, event: NamedEvent) -> None:
         for n in self._contexts:
             if len(self._past) >= n:
                 self._after[self._context(n)][event.event] += 1
@@ -123,14 +123,14 @@ def hits(store: EventStore, row: Row) -> npt.NDArray[np.float64]:
                 found = row.first(max(CUTOFFS), event)
                 counts[user, :-1] += [event.event in found[:k] for k in CUTOFFS]
                 counts[user, -1] += 1
-            row.tell(event)
+            row.observe(event)
     return counts
 
 
 def cells(counts: npt.NDArray[np.float64], sign: str = "") -> str:
     """Columns of a table: share of the questions, and its interval over resampled users.
 
-    counts  (users, 4) as of `hits`, or a difference of the first three columns.
+    counts  (users, 4) as in `hits`, or a difference of the first three columns.
     """
     rng = np.random.default_rng(0)
     drawn = counts[rng.integers(0, len(counts), (_NUM_RESAMPLES, len(counts)))].sum(1)

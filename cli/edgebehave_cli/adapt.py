@@ -18,13 +18,15 @@ def adapt(
     log: Annotated[Path, typer.Option("--log", "-l", help="Event store with the new behaviors in it.")],
     out: options.CheckpointOut,
     train: Annotated[
-        str, typer.Option(help="What trains beside the new rows: all, head, lora, or new-rows (nothing else).")
+        str, typer.Option(help="What is trained: all, head, lora, or new-rows. The new rows always are.")
     ] = "all",
-    start: Annotated[str, typer.Option(help="New rows begin with: prototype, cooccurrence or noise.")] = "prototype",
+    start: Annotated[
+        str, typer.Option(help="Initial values of new rows: prototype, cooccurrence or noise.")
+    ] = "prototype",
     examples: Annotated[
         int, typer.Option(min=0, help="Examples of each new behavior; 0: the whole training part.")
     ] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the examples, at most.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Largest number of passes over the examples.")] = 20,
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest learning rate; default: depends on --train.")
     ] = None,
@@ -34,7 +36,7 @@ def adapt(
     resume: options.ResumeSame = False,
     json: options.Json = False,
 ) -> None:
-    """Teach a checkpoint the new behaviors of a log, without forgetting the others.
+    """Teach a checkpoint the new behaviors of a log without forgetting the known ones.
 
     Prints metrics of the validation part before and after, with habits and without.
 

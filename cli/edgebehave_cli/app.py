@@ -1,5 +1,6 @@
 """The Typer application: `edgebehave VERB ...`. Verbs import what they need when they run."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -27,7 +28,8 @@ from edgebehave_cli import (
     transfer,
     universal,
 )
-from edgebehave_cli.console import fail, speaks, survive_any_encoding
+from edgebehave_cli.console import fail, is_first_process, survive_any_encoding
+from edgebehave_cli.help_text import help_of
 
 
 def _print_version(asked: bool) -> None:
@@ -54,30 +56,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (
-    demo.demo,
-    simulate.simulate,
-    ingest.ingest,
-    train.train,
-    adapt.adapt,
-    transfer.transfer,
-    distill.distill,
-    universal.universal,
-    evaluate.evaluate,
-    compare.compare,
-    report.report,
-    scale.scale,
-    export.export,
-    predict.predict,
-    generate.generate,
-    bench.bench,
-    push.push,
-    pull.pull,
-    check.check,
-    doctor.doctor,
-):
-    app.command()(_verb)
-app.add_typer(llm.app, name="llm")
+_MORE_TRAINING = "Other ways to train"
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "From a log to predictions": (
+        demo.demo,
+        ingest.ingest,
+        train.train,
+        evaluate.evaluate,
+        report.report,
+        export.export,
+        predict.predict,
+    ),
+    _MORE_TRAINING: (
+        compare.compare,
+        adapt.adapt,
+        transfer.transfer,
+        distill.distill,
+        universal.universal,
+        scale.scale,
+    ),
+    "Simulate, generate, measure": (simulate.simulate, generate.generate, bench.bench),
+    "Share and check": (push.push, pull.pull, check.check, doctor.doctor),
+}
+for _panel, _verbs in _PANELS.items():
+    for _verb in _verbs:
+        app.command(help=help_of(_verb), rich_help_panel=_panel)(_verb)
+app.add_typer(llm.app, name="llm", rich_help_panel=_MORE_TRAINING)
 
 _EXTRA_OF_MODULE = {
     "torch": "train",
@@ -108,8 +112,8 @@ def main() -> None:
             raise
         fail(f"{error.name} is not installed; pip install 'edgebehave[{extra}]'")
     except (ValueError, OSError) as error:
-        if not speaks() and type(error).__name__ not in ("RankError", "LostProcessError"):
-            raise SystemExit(2) from None  # the first process makes the same mistake, and says so
+        if not is_first_process() and type(error).__name__ not in ("RankError", "LostProcessError"):
+            raise SystemExit(2) from None  # the first process has the same error, and prints it
         fail(str(error))
     except Exception as error:
         if type(error).__name__ != "SafetensorError":  # a full disk, or a damaged file

@@ -12,10 +12,10 @@ from edgebehave_cli.console import print_json
 def bench(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`.")],
     store: Annotated[
-        Path | None, typer.Option("--store", "-s", help="Event store for real histories; default: made-up ids.")
+        Path | None, typer.Option("--store", "-s", help="Event store with histories; default: random ids.")
     ] = None,
     calls: Annotated[int, typer.Option(min=10, help="Timed calls of each way to predict.")] = 1000,
-    warm_up: Annotated[int, typer.Option(min=0, help="Calls before the clock starts.")] = 100,
+    warm_up: Annotated[int, typer.Option(min=0, help="Untimed calls at the start.")] = 100,
     llm: Annotated[
         Path | None,
         typer.Option(
@@ -28,12 +28,12 @@ def bench(
 ) -> None:
     """Time one event plus one prediction: torch, ONNX Runtime over a window and as a stream, SDK.
 
-    The ways to predict alternate in one run on one thread, so that their ratios hold on a busy
-    machine. Shows p50 and p99, warm and cold caches, one and many users, one pass over the weights,
-    sizes, and the agreement of int8 and fp32; with --llm also latency, FLOPs and bytes of a
-    prediction by the language model.
+    All ways to predict alternate in one run on one thread, so their ratios hold on a busy machine, too. The table has
+    p50 and p99, warm and cold caches, one and many users, one pass over the weights, sizes, and the agreement of int8
+    and fp32. With --llm it also has latency, FLOPs and bytes of a prediction by the language model.
 
     Example: [bold]edgebehave bench runs/edge --store runs/store[/bold]
+
     Beside a language model: [bold]edgebehave bench runs/edge --llm runs/llm-export[/bold]
     """
     from edgebehave_export.bench.benchmark import benchmark

@@ -12,14 +12,16 @@ from edgebehave_cli.console import harmless, print_json
 
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Checkpoints, event stores, bundles and history files.")],
-    deep: Annotated[bool, typer.Option(help="Read every byte, not only what an opening verifies.")] = False,
+    deep: Annotated[
+        bool, typer.Option(help="Read every byte, not only what is verified when a file is opened.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Say of each path whether it is whole; the exit status is 1 if one is damaged.
+    """Check whether checkpoints, event stores, bundles and history files are intact; exit status 1 if one is damaged.
 
-    A checkpoint, a store and a bundle have the SHA-256 of their files, a history has a checksum per row; those
-    of older versions have fewer. Without --deep, what every opening verifies: weights, the columns of a store
-    and the events of a history are then not read.
+    A checkpoint, a store and a bundle contain the SHA-256 of their files; a history has a checksum per row. Those of
+    older versions have fewer. Without --deep, weights, columns of a store and events of a history are not read: the
+    check is the one that is made whenever the file is opened.
 
     Example: [bold]edgebehave check runs/store runs/edge runs/bundle history.db --deep[/bold]
     """

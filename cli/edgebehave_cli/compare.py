@@ -28,15 +28,23 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Runs per objective, seeds 0, 1, ...")] = 5,
     preset: options.Preset = "edge",
     adjust: Annotated[
-        str, typer.Option(metavar="TAU,...", help="Logit adjustment after training at these tau, beside none.")
+        str,
+        typer.Option(
+            metavar="TAU,...",
+            help="Values of tau for logit adjustment after training; the unadjusted model is always shown.",
+        ),
     ] = "0.25,0.5,1",
     capacities: Annotated[
-        str, typer.Option(metavar="C,...", help="Also shift the reference's prior to the worst case of Eq. 4.")
+        str,
+        typer.Option(
+            metavar="C,...",
+            help="Also shift the prior of the reference to the worst case of BehaveGPT's Eq. 4, at these capacities.",
+        ),
     ] = "",
     habits: options.Habits = True,
     split: options.Split = "time",
     part: Annotated[str, typer.Option(help="validation or test; each reading of test is recorded.")] = "validation",
-    reference: Annotated[str, typer.Option(help="Objective whose curve the others are compared with.")] = "ce",
+    reference: Annotated[str, typer.Option(help="Objective with whose curve the others are compared.")] = "ce",
     epochs: options.Epochs = None,
     device: options.Device = "auto",
     set_: options.Set = None,
@@ -44,8 +52,8 @@ def compare(
 ) -> None:
     """Train objectives with several seeds and draw macro recall against HR@1.
 
-    Each objective is shown as trained and after post-hoc logit adjustment, beside all baselines,
-    and validation chooses one. Given again, the command goes on where it was stopped.
+    Each objective is shown as trained and after logit adjustment, beside all baselines, and the validation part chooses
+    one. After an interruption the same command continues.
 
     Example: [bold]edgebehave compare runs/store -o runs/objectives --preset tiny --seeds 3[/bold]
 

@@ -23,14 +23,14 @@ def survive_any_encoding() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def speaks() -> bool:
-    """Whether this process prints: of those that torchrun starts, the first one alone."""
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that torchrun starts; it alone prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def note(line: str) -> None:
     """Print a line about the progress of the command."""
-    if speaks():
+    if is_first_process():
         print(harmless(line), file=sys.stderr, flush=True)
 
 

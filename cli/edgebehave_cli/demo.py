@@ -21,12 +21,17 @@ if TYPE_CHECKING:  # annotations must not import torch
 _EPOCHS = 8
 """Passes over the log: two minutes for the simulated one; `edgebehave train` takes up to 18."""
 
+_SIMULATED_COLUMNS = {
+    **{name: name for name in ("user", "time", "event", "location", "behavior")},
+    "utc_offset": "utc_offset_min",
+}
+
 
 def demo(
     log: Annotated[
-        list[Path] | None, typer.Argument(help="Your log, or an export of yours; default: a simulated one.")
+        list[Path] | None, typer.Argument(help="Your log, or a known export; default: a simulated log.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all files.")] = Path("runs/demo"),
     user: options.User = "user",
     event_time: options.Time = "time",
     event: options.Event = "event",
@@ -48,7 +53,7 @@ def demo(
     from_: options.From = "auto",
     seed: options.Seed = 0,
 ) -> None:
-    """Does it work on my data? Ingest, train, compare with every baseline, export, predict, report.
+    """Try everything on a log: ingest, train, compare with every baseline, export, predict, report.
 
     Example: [bold]edgebehave demo[/bold]
 
@@ -59,8 +64,6 @@ def demo(
     import dataclasses
     import shutil
 
-    from edgebehave_export.bundle import export_bundle
-    from edgebehave_export.parity.report import ParityError
     from edgebehave_train.evaluation.table import evaluate
     from edgebehave_train.evaluation.verdict import verdict
     from edgebehave_train.logs.event_store import EventStore
@@ -99,23 +102,9 @@ def demo(
     best: str | None = None
     out.mkdir(parents=True, exist_ok=True)
     if not log:
-        from edgebehave_train.simulator.log import SimulatorConfig, ceiling, simulate, write_log
-
         step("Simulate a log (or give your own: edgebehave demo LOG --user ... --event ...)")
-        simulated = simulate(SimulatorConfig(seed=seed))
-        write_log(simulated, out / "log.csv.gz")
-        note(f"{simulated.num_events:,} events -> {out / 'log.csv.gz'}")
-        reachable = ceiling(simulated, skip=config.split.train + config.split.validation)
-        best = (
-            f"best reachable here, by the process that made the log: HR@1 {reachable.hr_at_1:.3f}, "
-            f"HR@3 {reachable.hr_at_3:.3f}, macro recall {reachable.macro_recall:.3f} "
-            f"(or {reachable.balanced_macro_recall:.3f} at the cost of HR@1)"
-        )
-        columns = {
-            "log": out / "log.csv.gz",
-            **{name: name for name in ("user", "time", "event", "location", "behavior")},
-            "utc_offset": "utc_offset_min",
-        }
+        best = _simulate(out / "log.csv.gz", seed, skip=config.split.train + config.split.validation)
+        columns = {"log": out / "log.csv.gz", **_SIMULATED_COLUMNS}
     step("Ingest it into an event store")
     ingest(IngestConfig(**columns, out=out / "store", overwrite=True), note, ask_zone=zone_question())
     store = EventStore.open(out / "store")
@@ -135,11 +124,7 @@ def demo(
         print(best)
 
     step("Export it to int8 ONNX, checked against the checkpoint on real histories")
-    try:
-        export_bundle(checkpoint.path, store.path, out / "bundle", "int8", overwrite=True, report=note)
-    except ParityError as error:
-        note(f"int8 changes too much on this log, so the bundle is fp32: {error}")
-        export_bundle(checkpoint.path, store.path, out / "bundle", "fp32", overwrite=True, report=note)
+    _export(checkpoint.path, store.path, out / "bundle")
 
     step("Predict with the SDK from the bundle (numpy and onnxruntime, no torch)")
     _show_predictions(out / "bundle", store)
@@ -155,6 +140,33 @@ def demo(
     note(f"next: edgebehave predict {out / 'bundle'} --store {out / 'store'} --user {shlex.quote(store.users()[0])}")
 
 
+def _simulate(file: Path, seed: int, *, skip: float) -> str:
+    """Write a simulated log. The best metrics that a model can reach on it, behind a share of each user's events."""
+    from edgebehave_train.simulator.log import SimulatorConfig, ceiling, simulate, write_log
+
+    simulated = simulate(SimulatorConfig(seed=seed))
+    write_log(simulated, file)
+    note(f"{simulated.num_events:,} events -> {file}")
+    reachable = ceiling(simulated, skip=skip)
+    return (
+        f"best reachable here, by the process that made the log: HR@1 {reachable.hr_at_1:.3f}, "
+        f"HR@3 {reachable.hr_at_3:.3f}, macro recall {reachable.macro_recall:.3f} "
+        f"(or {reachable.balanced_macro_recall:.3f} at the cost of HR@1)"
+    )
+
+
+def _export(checkpoint: Path, store: Path, bundle: Path) -> None:
+    """Write the bundle in int8, or in fp32 if int8 fails the parity gate."""
+    from edgebehave_export.bundle import export_bundle
+    from edgebehave_export.parity.report import ParityError
+
+    try:
+        export_bundle(checkpoint, store, bundle, "int8", overwrite=True, on_line=note)
+    except ParityError as error:
+        note(f"int8 changes too much on this log, so the bundle is fp32: {error}")
+        export_bundle(checkpoint, store, bundle, "fp32", overwrite=True, on_line=note)
+
+
 def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> None:
     """Give the SDK the events of some users up to their last behavior, and print its prediction."""
     from edgebehave import Predictor
@@ -165,7 +177,7 @@ def _show_predictions(bundle: Path, store: "EventStore", num_users: int = 3) -> 
         events = list(store.named_events(index))
         last = max((i for i, e in enumerate(events) if e.behavior is not None), default=0)
         for event in events[:last]:
-            event.tell(predictor, user)
+            event.observe_in(predictor, user)
         came = events[last]
         expected = predictor.predict(user, 3, at=came.time_s, utc_offset_min=came.utc_offset_min)
         predicted = ", ".join(f"{p.behavior} {p.probability:.2f}" for p in expected)

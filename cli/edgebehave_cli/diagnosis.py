@@ -1,4 +1,4 @@
-"""What is installed beside edgebehave, and what is wrong with it. Needs the standard library and the runtime alone."""
+"""The installed packages that edgebehave uses, and problems with them. Needs the standard library and the runtime."""
 
 import importlib
 import json

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.training.recipes import TrainConfig
 
+_TEACHER = "The teacher"
+
 
 def distill(
     context: typer.Context,
@@ -23,8 +25,9 @@ def distill(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of a teacher: a tuned language model, from `edgebehave llm tune`, or a checkpoint. "
-            "Of several teachers, the mean of their probabilities."
+            help="Folder of a teacher: a tuned language model, from `edgebehave llm tune`, or a checkpoint. May be "
+            "repeated: the mean of the probabilities counts.",
+            rich_help_panel=_TEACHER,
         ),
     ] = None,
     student: Annotated[
@@ -34,36 +37,46 @@ def distill(
         int | None,
         typer.Option(
             min=1,
-            help="Training targets that the teacher predicts, rare behaviors first; default: 4000 of a "
-            "language model, all of checkpoints.",
+            help="Number of training targets that the teacher predicts, rare behaviors first; default: 4000 for a "
+            "language model, all for checkpoints.",
+            rich_help_panel=_TEACHER,
         ),
     ] = None,
     answers: Annotated[
         Path | None,
         typer.Option(
-            help="File that keeps the teacher's answers; default: OUT.teacher.safetensors. An "
-            "unfinished file is completed, a finished one needs no --teacher."
+            help="File that keeps the teacher's answers; default: OUT.teacher.safetensors. An unfinished file is "
+            "completed; a finished one needs no --teacher.",
+            rich_help_panel=_TEACHER,
         ),
     ] = None,
     weight: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Weight of the teacher's answers; 1: as much as the log. Best in our tables: 10 where a "
-            "teacher answered every target, 1 where it answered some, 3 for three networks of the same log.",
+            help="Weight of the teacher's answers; 1: as much as the log. Best in our tables: 10 if a teacher answered "
+            "every target, 1 if it answered some, 3 for three networks of the same log.",
+            rich_help_panel=_TEACHER,
         ),
     ] = 1.0,
     temperature: Annotated[
-        float, typer.Option(min=1, help="The higher, the more the unlikely behaviors of an answer count.")
+        float,
+        typer.Option(
+            min=1, help="The higher, the more do the unlikely behaviors of an answer count.", rich_help_panel=_TEACHER
+        ),
     ] = 2.0,
     name_embeddings: Annotated[
         bool,
         typer.Option(
             "--name-embeddings",
             help="Start the rows of events and behaviors from the language model's embeddings of their names.",
+            rich_help_panel=_TEACHER,
         ),
     ] = False,
-    base: Annotated[Path | None, typer.Option(help="Folder of the base of the language model, if it moved.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the base of the language model, if it was moved.", rich_help_panel=_TEACHER),
+    ] = None,
     preset: options.Preset = "edge",
     split: Annotated[
         str | None,
@@ -78,8 +91,8 @@ def distill(
 ) -> None:
     """Train a checkpoint on a log and on a teacher's probabilities.
 
-    The teacher gives a probability of every behavior at targets of the training part; the student
-    learns from these and from the behaviors of the log. The result is a checkpoint like any other.
+    The teacher gives the probability of every behavior at targets of the training part. The student learns from these
+    and from the behaviors of the log. The result is a checkpoint like any other.
 
     Example: [bold]edgebehave distill runs/store --teacher runs/llm -o runs/taught
     --name-embeddings[/bold]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the annotation must not import numpy
 
 
 def doctor(
-    bundle: Annotated[Path | None, typer.Option(help="A bundle: is it whole, and does it run here?")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle: is it intact, and does it run here?")] = None,
     log: Annotated[Path | None, typer.Option(help="A log or an event store: does the bundle know its names?")] = None,
     user: options.User = "user",
     time: options.Time = "time",
@@ -24,11 +24,11 @@ def doctor(
     behavior: options.Behavior = None,
     json: options.Json = False,
 ) -> None:
-    """Say what is installed and what is wrong, each problem with what to do; the exit status is 1 if there is one.
+    """Show what is installed, what is wrong and what to do about it; exit status 1 if there is a problem.
 
-    It looks at the versions of all packages, at each extra, at both builds of ONNX Runtime, and lets
-    the model of the package predict. With a bundle and a log, it says how many of the log's events
-    have names that the bundle knows. It runs without the extra cli, too.
+    It checks the versions of all packages, each extra and both builds of ONNX Runtime, and makes a prediction with the
+    model of the package. With a bundle and a log it shows how many events of the log have names that the bundle knows.
+    It also runs without the extra cli.
 
     Example: [bold]edgebehave doctor[/bold]
 
@@ -73,7 +73,7 @@ def _of_bundle(bundle: Path, log: Path | None, columns: dict[str, Any]) -> tuple
 
 
 def _of_log(log: Path, columns: dict[str, Any], vocabulary: "Vocabulary") -> Iterator[str]:
-    """What of a log the vocabulary knows, then a problem if that is too little."""
+    """The share of a log that the vocabulary knows, then a problem if it is too small."""
     from edgebehave_train.logs.event_store import EventStore
     from edgebehave_train.logs.ingest import IngestConfig, ingest
     from edgebehave_train.logs.vocabulary_fit import vocabulary_fit

@@ -15,25 +15,28 @@ if TYPE_CHECKING:  # the annotation must not import torch
 
 
 def evaluate(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints; the first is compared with all others.")],
-    store: Annotated[Path, typer.Option("--store", "-s", help="Event store they learned from.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints; the first one is compared with all rows.")],
+    store: Annotated[Path, typer.Option("--store", "-s", help="Event store that they were trained on.")],
     test: Annotated[bool, typer.Option("--test", help="Read the test part; each reading is recorded.")] = False,
     adjust: Annotated[
-        list[float] | None, typer.Option(help="Add a row with logit adjustment after training at this tau; repeatable.")
+        list[float] | None,
+        typer.Option(help="Add a row with logit adjustment after training, with this tau; may be repeated."),
     ] = None,
     universal: Annotated[
         Path | None,
-        typer.Option(help="Also ask a universal model, from the user's past alone; repeats are shown apart."),
+        typer.Option(help="Add a row for a universal model, and columns for repeated and for new behaviors."),
     ] = None,
-    variants: Annotated[bool, typer.Option(help="Rows for the network alone, no query time, and asking early.")] = True,
+    variants: Annotated[
+        bool, typer.Option(help="Add rows for the network alone, for no query time, and for early predictions.")
+    ] = True,
     resamples: options.Resamples = 1000,
     figure: Annotated[Path | None, typer.Option(help="Draw macro recall against HR@1 into this PNG or SVG.")] = None,
     json: options.Json = False,
 ) -> None:
     """Measure a model and every baseline on the validation part, or the test part.
 
-    Intervals are 95 % by bootstrap over users; the last column is the paired difference of the
-    first model's HR@1 from the row's.
+    Intervals are 95 % by bootstrap over users. The last column is the HR@1 of the first model minus that of the row,
+    on the same events.
 
     Example: [bold]edgebehave evaluate runs/edge --store runs/store --test[/bold]
 

@@ -7,7 +7,6 @@ from edgebehave_cli.console import note, print_table
 
 if TYPE_CHECKING:  # the annotation must not import torch
     from edgebehave_train.evaluation.table import Table
-    from edgebehave_train.metrics.bootstrap import Interval
 
 _COLUMNS = {
     "HR@1": "hr_at_1",
@@ -26,14 +25,6 @@ UNIVERSAL = "universal"
 def _number(value: float) -> str:
     """A metric; blank if nothing was measured, as where no behavior is rare."""
     return "" if math.isnan(value) else f"{value:.3f}"
-
-
-def _span(one: "Interval") -> str:
-    return "" if math.isnan(one.low) else f"{one.low:.3f}-{one.high:.3f}"
-
-
-def _ends(one: "Interval") -> str:
-    return "" if math.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
 
 
 def show_table(table: "Table") -> None:
@@ -55,9 +46,9 @@ def show_table(table: "Table") -> None:
             [
                 baseline_label(row.name),
                 f"{one.value:.3f}",
-                _span(one),
+                one.span(),
                 *(_number(row.metrics[metric].value) for metric in list(columns_of.values())[1:]),
-                f"{difference.value:+.3f}{_ends(difference)}" if difference else "",
+                difference.signed() if difference else "",
             ]
         )
     reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""

@@ -16,29 +16,30 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
     store: Annotated[
         Path | None,
-        typer.Option("--store", "-s", help="Event store for the parity gate's histories; of a checkpoint."),
+        typer.Option("--store", "-s", help="Event store whose histories test the graphs; needed for a checkpoint."),
     ] = None,
-    target: Annotated[str, typer.Option(help="What will run it: native (phone, computer) or web.")] = "native",
+    target: Annotated[str, typer.Option(help="Where it will run: native (phone, computer) or web.")] = "native",
     golden: Annotated[
         Path | None,
         typer.Option(
-            help="Also write up to 1,000 histories of the log with expected predictions, to check "
-            "clients with. As private as the log: it stays beside the bundle."
+            help="Also write up to 1,000 histories of the log with expected predictions, as a test for clients. The "
+            "file is as private as the log: do not ship it with the bundle."
         ),
     ] = None,
-    ort: Annotated[bool, typer.Option(help="Also write .ort files, for the smallest builds of ONNX Runtime.")] = False,
+    ort: Annotated[bool, typer.Option(help="Also write .ort files, for minimal builds of ONNX Runtime.")] = False,
     precision: Annotated[str, typer.Option(help="int8 or fp32.")] = "int8",
     overwrite: Annotated[bool, typer.Option(help="Replace the bundle in OUT.")] = False,
     json: options.Json = False,
 ) -> None:
     """Write the ONNX bundle that the SDK loads, after comparing it with the checkpoint.
 
-    Real histories go through torch and through the graphs. A bundle with other predictions than
-    the checkpoint is not written.
+    Real histories go through torch and through the graphs. If the predictions differ, no bundle is written.
 
     Example: [bold]edgebehave export runs/edge -o runs/bundle --store runs/store[/bold]
-    For a browser, with vectors to check it: [bold]--target web --golden runs/golden.jsonl.gz[/bold]
-    The universal model, whose gate runs on random worlds and whose bundle fits every target:
+
+    For a browser, with histories to test the client: [bold]--target web --golden runs/golden.jsonl.gz[/bold]
+
+    The universal model is compared on random worlds, and its bundle fits every target:
     [bold]edgebehave export runs/universal -o runs/universal_bundle[/bold]
     """
     from edgebehave_export.api import export as export_checkpoint

@@ -17,11 +17,13 @@ def generate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint with generation heads.")],
     store: options.PastStore,
     user: options.PastUser,
-    steps: Annotated[int, typer.Option(min=1, help="How many events to generate.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Number of events to generate.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same future.")] = 0,
-    temperature: Annotated[float, typer.Option(help="Above 0; below 1 likely events become more likely.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Greater than 0; below 1, likely events become more likely.")
+    ] = 1.0,
     top_p: Annotated[
-        float, typer.Option(help="Draw from the fewest names with this much probability, in (0, 1].")
+        float, typer.Option(help="Draw from the smallest set of names that has this probability, in (0, 1].")
     ] = 1.0,
     json: options.Json = False,
 ) -> None:

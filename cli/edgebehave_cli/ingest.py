@@ -12,7 +12,7 @@ from edgebehave_cli.zone_question import zone_question
 
 def ingest(
     log: Annotated[
-        list[Path], typer.Argument(help="CSV, TSV, JSON, Parquet, or an export (docs/logs.md); - for stdin.")
+        list[Path], typer.Argument(help="Files: CSV, TSV, JSON, Parquet or an export (docs/logs.md); - reads stdin.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the event store.")],
     user: options.User = "user",
@@ -32,25 +32,28 @@ def ingest(
     max_bad: options.MaxBad = 0.01,
     overwrite: Annotated[bool, typer.Option(help="Replace the store in OUT.")] = False,
     append: Annotated[
-        bool, typer.Option("--append", help="Add new days and users to the store in OUT; known names keep their ids.")
+        bool,
+        typer.Option("--append", help="Add new days and users to the store in OUT; existing names keep their ids."),
     ] = False,
     bucketed: Annotated[
         bool,
-        typer.Option("--bucketed", help="LOG is Parquet in the order of a store (docs/logs.md), not sorted again."),
+        typer.Option(
+            "--bucketed", help="LOG is Parquet in the order of a store (docs/logs.md) and is not sorted again."
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
     """Read an event log, clean it, and write the event store that training reads.
 
-    Rows that cannot be used are counted by reason and shown with file and line. The same rows in
-    any order give the same store, but for events of a user at the same time: they keep the order of
-    the rows if these stand in time order. It ends with a short account of the log; check the
-    busiest local hour.
+    Rows that cannot be used are counted by reason and shown with file and line. The same rows in any order give the
+    same store; only events of a user at the same time keep the order of the rows, if the rows are in time order.
+
+    The last lines sum up the log. Check the busiest local hour: it shows a wrong time unit or time zone.
 
     Example: [bold]edgebehave ingest log.csv -o runs/store --user uid --time ts --event app[/bold]
 
-    Exports of ActivityWatch, Google Takeout, browsers, Home Assistant, Last.fm, Swarm, Android and
-    Apple are recognized: no column needs a name.
+    Exports of ActivityWatch, Google Takeout, browsers, Home Assistant, Last.fm, Swarm, Android and Apple are
+    recognized and need no column names.
 
     Example: [bold]edgebehave ingest aw-buckets-export.json -o runs/store --timezone Europe/Berlin[/bold]
 

@@ -21,21 +21,22 @@ def predict(
         typer.Option("--out", "-o", help="File for the predictions of all users: scores.parquet or scores.csv."),
     ] = None,
     users: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --out: a file of user names, one a line; default: all.")
+        Path | None,
+        typer.Option(metavar="FILE", help="With --out: a file with a user name per line; default: all users."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="With --out: number of processes; default: one per core.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(help="Moment to predict for, ISO 8601 with a zone; default: not known.")
+        str | None, typer.Option(help="Moment to predict for, for example 2026-04-01T08:00+02:00; default: not known.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many behaviors of a user, at most.")] = 5,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Largest number of behaviors per user.")] = 5,
     json: options.Json = False,
 ) -> None:
-    """Feed a user's events to the SDK and print the most probable next behaviors, or write those of all users.
+    """Print the most probable next behaviors of a user, or write those of all users to a file.
 
-    The file has a row per user and rank, with the columns user, rank (1 is the most probable), behavior and
-    probability; docs/predictions.md describes it.
+    The SDK observes the events of the store and predicts with the bundle, as on a device. The file has a row per user
+    and rank, with the columns user, rank (1 is the most probable), behavior and probability (docs/predictions.md).
 
     Example: [bold]edgebehave predict runs/bundle -s runs/store --user u17[/bold]
 
@@ -58,7 +59,7 @@ def predict(
         raise ValueError(f"{store} has no user {user!r}; it has for example {names[0]!r}")
     predictor = Predictor.load(bundle, max_ahead=None)  # a log, not a device
     for event in log.named_events(names.index(user)):
-        event.tell(predictor, user)
+        event.observe_in(predictor, user)
     predictions = predictor.predict(user, k, at=moment)
     if json:
         print_json([{"behavior": p.behavior, "probability": p.probability} for p in predictions])

@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgebehave_cli.console import is_terminal, note, speaks
+from edgebehave_cli.console import is_first_process, is_terminal, note
 
 if TYPE_CHECKING:  # the annotations must not import torch
     from edgebehave_train.llm.tuning.tuning_loop import TuningProgress
@@ -30,7 +30,7 @@ class ProgressBar:
         self.restart()
 
     def __enter__(self) -> Self:
-        if is_terminal() and speaks():
+        if is_terminal() and is_first_process():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 

@@ -11,10 +11,10 @@ from edgebehave_cli.console import note
 
 def pull(
     repo_id: options.RepoId,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the download.")],
     hub: options.Hub = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; default: the latest.")] = None,
-    digest: Annotated[str | None, typer.Option(help="The digest that it must have.")] = None,
+    digest: Annotated[str | None, typer.Option(help="Digest that the download must have.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an older download in OUT.")] = False,
 ) -> None:
     """Download a checkpoint or a bundle from huggingface.co, or from a folder, and verify it.

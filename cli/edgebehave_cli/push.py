@@ -13,8 +13,8 @@ def push(
     folder: Annotated[Path, typer.Argument(help="Checkpoint or bundle.")],
     repo_id: options.RepoId,
     hub: options.Hub = None,
-    public: Annotated[bool, typer.Option("--public", help="A new repository that everyone may read.")] = False,
-    license: Annotated[str, typer.Option(help="License of the weights, as apache-2.0.")] = "other",
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+    license: Annotated[str, typer.Option(help="License of the weights, for example apache-2.0.")] = "other",
     log: Annotated[str, typer.Option(help="Name of the training log, for the card.")] = "an event log",
     data: Annotated[
         list[str] | None, typer.Option(metavar="LINE", help="A line of the card about the log; may be repeated.")
@@ -22,8 +22,8 @@ def push(
 ) -> None:
     """Upload a checkpoint or a bundle to huggingface.co, or to a folder, with a card.
 
-    Only the files of its format travel. The vocabulary is one of them: who may read the repository
-    reads the names of the log. New repositories are private.
+    Only the files of the format are uploaded. One of them is the vocabulary: anyone who can read the repository can
+    read the names of the log. New repositories are private.
 
     Example: [bold]edgebehave push runs/bundle ada/next-app --license apache-2.0[/bold]
 

@@ -11,16 +11,19 @@ from edgebehave_cli.console import note
 def report(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, from `edgebehave train`, or the folder of a demo.")],
     store: Annotated[
-        Path | None, typer.Option("--store", "-s", help="Event store it learned from; a demo has its own.")
+        Path | None,
+        typer.Option("--store", "-s", help="Event store that it was trained on; the folder of a demo contains it."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File; default: report.html in the folder.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle of the checkpoint: size and what int8 changed.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle of the checkpoint; adds its size and the effect of int8.")
+    ] = None,
     test: Annotated[bool, typer.Option("--test", help="Measure on the test part; each reading is recorded.")] = False,
     name: Annotated[str | None, typer.Option(help="Name of the log; default: the folder of the store.")] = None,
 ) -> None:
-    """Write a report that any browser opens: verdict, baselines, where the model is right, size, data.
+    """Write an HTML report: verdict, baselines, where the model is right, size, data.
 
-    The page is one file and loads nothing from a network.
+    The page is one file that any browser opens; it loads nothing from a network.
 
     Example: [bold]edgebehave report runs/demo[/bold]
 
@@ -35,7 +38,7 @@ def report(
         checkpoint, store = folder / "checkpoint", folder / "store"
         bundle = bundle or (folder / "bundle" if (folder / "bundle").is_dir() else None)
     if store is None:
-        raise ValueError(f"{folder} is no folder of a demo: add --store")
+        raise ValueError(f"{folder} is not the folder of a demo: add --store")
     path = out or folder / "report.html"
     opened = Checkpoint.open(checkpoint)
     part = "test" if test else "validation"

@@ -20,11 +20,17 @@ def scale(
     grid: Annotated[
         str, typer.Option(help="cpu: ten minutes on two cores. gpu: widths to 512, for a large log.")
     ] = "cpu",
-    widths: Annotated[str | None, typer.Option(help="Sizes, as 8,16,32,64; layers and heads follow.")] = None,
-    shares: Annotated[str | None, typer.Option(help="Shares of the training part, as 0.1,0.2,0.5,1.")] = None,
+    widths: Annotated[
+        str | None, typer.Option(help="Widths, for example 8,16,32,64; they decide the numbers of layers and heads.")
+    ] = None,
+    shares: Annotated[str | None, typer.Option(help="Shares of the training part, for example 0.1,0.2,0.5,1.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each size and share.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the whole log; a share gets more.")] = None,
-    habits: Annotated[bool, typer.Option(help="Mix with the habit kernels, which hide the network.")] = False,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the whole log; a share of it gets more passes.")
+    ] = None,
+    habits: Annotated[
+        bool, typer.Option(help="Mix with the habit kernels; they hide the effect of the network's size.")
+    ] = False,
     query_context: options.QueryContext = "time",
     split: options.Split = "time",
     resamples: Annotated[int, typer.Option(min=10, help="Refits to resampled losses, for the intervals.")] = 200,
@@ -33,11 +39,11 @@ def scale(
 ) -> None:
     """Fit L(N, D) = C_N N^-alpha + C_D D^-beta + L0 to a grid of sizes and data amounts.
 
-    The largest run is predicted from all smaller ones before it is trained; the prediction, the
-    losses, the law with its uncertainty, the compute-optimal ratio and a figure end up in OUT. A
-    grid that was killed goes on with the same command; finished runs are kept.
+    The largest run is predicted from all smaller ones before it is trained. OUT holds the prediction, the losses, the
+    law with its uncertainty, the compute-optimal ratio and a figure. A killed grid continues with the same command;
+    finished runs are kept.
 
-    N counts parameters without the embedding tables, D training events; the loss is that of the
+    N is the number of parameters without the embedding tables, D the number of training events; L is the loss of the
     validation part, in nats.
 
     Example: [bold]edgebehave scale runs/store -o runs/scaling[/bold]

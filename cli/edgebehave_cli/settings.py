@@ -1,4 +1,4 @@
-"""Words of the command line as values: presets, --set NAME=VALUE, lists of numbers, moments."""
+"""Values of the command line from their text: presets, --set NAME=VALUE, lists of numbers, moments."""
 
 import dataclasses
 import datetime
@@ -21,7 +21,7 @@ Number = TypeVar("Number", int, float)
 
 
 def given_options(context: typer.Context, parameters: Sequence[str]) -> list[str]:
-    """Those of some parameters that stand on the command line."""
+    """The parameters among these that were given on the command line."""
     sources = {name: context.get_parameter_source(name) for name in parameters}
     return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
@@ -148,7 +148,7 @@ def _fitting(name: str, value: Any, present: Any) -> Any:
         return value
     if dataclasses.is_dataclass(present):
         example = f"{name}.{dataclasses.fields(present)[0].name}"
-        raise ValueError(f"{name} has settings of its own, as {example}")
+        raise ValueError(f"{name} has settings of its own, for example {example}")
     raise ValueError(f"{name} is {present!r} now and takes a value like it, got {value!r}")
 
 
@@ -158,7 +158,7 @@ def parse_numbers(option: str, text: str, kind: Callable[[str], Number]) -> tupl
         return tuple(kind(part) for part in text.split(",") if part)
     except ValueError:
         example = "16,32,64" if kind is int else "0.1,0.2,0.5,1"
-        raise ValueError(f"{option} takes numbers as {example}, got {text!r}") from None
+        raise ValueError(f"{option} takes numbers, for example {example}, got {text!r}") from None
 
 
 def parse_moment(text: str | None) -> datetime.datetime | None:
@@ -168,7 +168,7 @@ def parse_moment(text: str | None) -> datetime.datetime | None:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"--at takes ISO 8601, as 2026-04-01T08:00+02:00, got {text!r}") from None
+        raise ValueError(f"--at takes ISO 8601, for example 2026-04-01T08:00+02:00, got {text!r}") from None
     if moment.tzinfo is None:
-        raise ValueError(f"--at needs a time zone, as {text}+00:00")
+        raise ValueError(f"--at needs a time zone, for example {text}+00:00")
     return moment

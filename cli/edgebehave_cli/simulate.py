@@ -22,7 +22,7 @@ def simulate(
     events: Annotated[
         int | None,
         typer.Option(
-            min=1, parser=_number, metavar="N", help="Number of events, as 100_000_000, in place of that of users."
+            min=1, parser=_number, metavar="N", help="Number of events, for example 100_000_000, instead of --users."
         ),
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="Days per user.")] = 49,
@@ -32,10 +32,10 @@ def simulate(
 ) -> None:
     """Simulate the event log of a crowd of phone users.
 
-    docs/simulator.md describes the process. The best accuracy that a model can reach on the log
-    follows from the process and is printed.
+    docs/simulator.md describes the process. It determines the best accuracy that a model can reach on the log, which is
+    printed.
 
-    With --events the log is made and written in batches of users on all cores, in little memory at any size.
+    With --events the log is made and written in batches of users, on all cores and in little memory at any size.
 
     Example: [bold]edgebehave simulate log.csv.gz --users 500 --days 30[/bold]
 

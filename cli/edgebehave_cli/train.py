@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgebehave_cli import options
-from edgebehave_cli.console import note, print_json, speaks
+from edgebehave_cli.console import is_first_process, note, print_json
 from edgebehave_cli.progress import TrainingBar
 from edgebehave_cli.settings import (
     given_options,
@@ -19,6 +19,11 @@ from edgebehave_cli.settings import (
     with_settings,
 )
 
+if TYPE_CHECKING:  # the annotations must not import torch
+    from edgebehave_train.logs.event_store import EventStore
+    from edgebehave_train.training.checkpoint import Checkpoint
+    from edgebehave_train.training.recipes import TrainConfig
+
 _SETTING_OF_OPTION = {
     "query_context": "query_context",
     "habits": "habits",
@@ -28,6 +33,7 @@ _SETTING_OF_OPTION = {
     "objective": "objective.name",
 }
 _SETTINGS = (*_SETTING_OF_OPTION, "preset", "from_", "set_", "config")
+_LARGE = "Several processes, memory, loggers"
 
 
 def train(
@@ -38,8 +44,8 @@ def train(
     objective: Annotated[
         str,
         typer.Option(
-            help="ce; or, for the rare behaviors: dro, logit_adjusted, balanced_softmax, focal, "
-            "class_balanced, group_dro; or one of an installed package. Settings of each: --set objective.NAME=VALUE."
+            help="ce; for rare behaviors dro, logit_adjusted, balanced_softmax, focal, class_balanced or group_dro; or "
+            "one of an installed package. Settings of each: --set objective.NAME=VALUE."
         ),
     ] = "ce",
     query_context: options.QueryContext = "time",
@@ -50,8 +56,8 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Users of the training part who must have a name before it enters the vocabulary, which ships "
-            "with the bundle; in a log of fewer users, all of them.",
+            help="A name enters the vocabulary, which ships with the bundle, if at least so many users of the training "
+            "part have it; in a log of fewer users, all of them.",
         ),
     ] = 1,
     epochs: options.Epochs = None,
@@ -62,33 +68,42 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML or JSON with settings, as config.json of a checkpoint; other options win over it.",
+            help="TOML or JSON with settings, for example config.json of a checkpoint; other options override it.",
         ),
     ] = None,
     log: Annotated[
         list[str] | None,
         typer.Option(
-            help="A logger beside metrics.jsonl: tensorboard, or one of an installed package; may be repeated."
+            help="A logger beside metrics.jsonl: tensorboard, or one of an installed package; may be repeated.",
+            rich_help_panel=_LARGE,
         ),
     ] = None,
     parallel: Annotated[
         str,
-        typer.Option(help="Of several processes: ddp, each has the model; fsdp, they share it; auto, by its size."),
+        typer.Option(
+            help="With several processes: ddp, each holds the whole model; fsdp, each holds a part; auto: by its size.",
+            rich_help_panel=_LARGE,
+        ),
     ] = "auto",
     micro_batch: Annotated[
         int | None,
-        typer.Option(min=1, metavar="EVENTS", help="Accumulate gradients over parts of a batch, to save memory."),
+        typer.Option(
+            min=1,
+            metavar="EVENTS",
+            help="Accumulate gradients over parts of a batch of at most so many events, to save memory.",
+            rich_help_panel=_LARGE,
+        ),
     ] = None,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Pretrain a model on the training part of an event store.
 
-    On a log that is not large the universal model of the package takes part: it is tuned to the log, and answers
-    together with the trained model. If it is better as it is, that is kept instead, and a line says so.
+    On logs of up to 400,000 events the universal model of the package is tuned to the log and answers together with
+    the trained model. If the universal model as it is predicts better, it answers alone, and a line says so.
 
-    A run that was killed goes on with --resume and ends with the same weights. A finished one is extended with --resume
-    and a larger --epochs. OUT/metrics.jsonl holds its losses.
+    A killed run continues with --resume and ends with the same weights. To extend a finished run, give --resume and a
+    larger --epochs. OUT/metrics.jsonl holds the losses.
 
     Example: [bold]edgebehave train runs/store -o runs/edge --preset edge[/bold]
 
@@ -103,32 +118,11 @@ def train(
     events = EventStore.open(store)
     if resume:
         refuse_with_resume(context, _SETTINGS)
-        begun = Checkpoint.open(out)
-        wanted = begun.config
-        if epochs is not None and epochs != wanted.epochs:
-            if not begun.training.finished:
-                raise ValueError(f"{out} is not finished; --epochs extends a finished run, leave it out")
-            wanted = dataclasses.replace(wanted, epochs=epochs)
+        wanted = _config_of_run(Checkpoint.open(out), epochs)
     else:
-        given = {} if config is None else read_settings(config)
-        on_line = given_options(context, (*_SETTING_OF_OPTION, "preset", "from_"))
-        of_file = given.pop("preset", preset)
-        options_now: dict[str, Any] = {
-            "query_context": query_context,
-            "habits": habits,
-            "seed": seed,
-            "split": split,
-            "min_users": min_users,
-            "objective": objective,
-        }
-        settings: dict[str, Any] = {setting: options_now[name] for name, setting in _SETTING_OF_OPTION.items()}
-        settings |= given | {_SETTING_OF_OPTION[name]: options_now[name] for name in on_line if name in options_now}
-        if "from_" in on_line or "from_universal" not in given:
-            is_plain = not settings["habits"] or settings["query_context"] == "none"
-            settings["from_universal"] = starts_from_universal(from_, events, is_plain=is_plain)
-        settings |= {} if epochs is None else {"epochs": epochs}
+        settings = {} if epochs is None else {"epochs": epochs}
         settings |= parse_settings(set_ or [])
-        wanted = with_settings(recipe(preset if "preset" in on_line else of_file), settings)
+        wanted = _new_config(context, events, settings, preset=preset, start=from_, file=config)
     with TrainingBar(f"go on with: edgebehave train {store} -o {out} --resume") as bar:
         checkpoint = pretrain(
             events,
@@ -143,5 +137,34 @@ def train(
             on_progress=bar.report,
         )
     note(f"checkpoint -> {out}")
-    if json and speaks():
+    if json and is_first_process():
         print_json({**checkpoint.training.to_json(), "events_per_s": bar.events_per_s})
+
+
+def _config_of_run(begun: "Checkpoint", epochs: int | None) -> "TrainConfig":
+    """The configuration of a run that goes on, with more epochs if they are given."""
+    if epochs is None or epochs == begun.config.epochs:
+        return begun.config
+    if not begun.training.finished:
+        raise ValueError(f"{begun.path} is not finished; --epochs extends a finished run, leave it out")
+    return dataclasses.replace(begun.config, epochs=epochs)
+
+
+def _new_config(
+    context: typer.Context, store: "EventStore", last: dict[str, Any], *, preset: str, start: str, file: Path | None
+) -> "TrainConfig":
+    """The recipe of the preset with the defaults of the options, the settings of a file, the options that were given,
+    and the last settings; later ones override earlier ones.
+
+    start  the option --from.
+    """
+    on_line = given_options(context, (*_SETTING_OF_OPTION, "preset", "from_"))
+    of_file = {} if file is None else read_settings(file)
+    preset_of_file = of_file.pop("preset", preset)
+    settings: dict[str, Any] = {setting: context.params[name] for name, setting in _SETTING_OF_OPTION.items()}
+    settings |= of_file
+    settings |= {_SETTING_OF_OPTION[name]: context.params[name] for name in on_line if name in _SETTING_OF_OPTION}
+    if "from_" in on_line or "from_universal" not in of_file:
+        is_plain = not settings["habits"] or settings["query_context"] == "none"
+        settings["from_universal"] = starts_from_universal(start, store, is_plain=is_plain)
+    return with_settings(recipe(preset if "preset" in on_line else preset_of_file), settings | last)

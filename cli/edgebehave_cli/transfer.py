@@ -23,7 +23,7 @@ def transfer(
     ] = "blocks-head",
     share: Annotated[float, typer.Option(help="Share of the log's training events to learn from, in (0, 1].")] = 1.0,
     habits: Annotated[
-        bool | None, typer.Option(help="Mix with the habit kernels; default: as the checkpoint does.")
+        bool | None, typer.Option(help="Mix with the habit kernels; default: as in the checkpoint.")
     ] = None,
     split: options.Split = "time",
     objective: Annotated[str, typer.Option(help="ce, or dro for the rare behaviors.")] = "ce",
@@ -36,8 +36,8 @@ def transfer(
 ) -> None:
     """Train on another log, starting from the weights of a checkpoint.
 
-    Weekday and time embeddings, blocks and the hidden layer of the head are taken over; events,
-    locations and behaviors start anew. The result is a checkpoint like any other.
+    The embeddings of weekday and time, the blocks and the hidden layer of the head are kept; events, locations and
+    behaviors start from new weights. The result is a checkpoint like any other.
 
     Example: [bold]edgebehave transfer runs/edge --log runs/other -o runs/moved --share 0.1[/bold]
 

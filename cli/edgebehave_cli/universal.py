@@ -16,17 +16,19 @@ _SETTINGS = ("steps", "seed")
 def universal(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches of worlds; the default takes 15 to 60 minutes.")] = 6000,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Number of batches of worlds; the default takes 15 to 60 minutes.")
+    ] = 6000,
     seed: options.Seed = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that draw worlds beside the training.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes that draw worlds during training.")] = 1,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
-    """Train a universal model: the next behavior on any log, from the user's own past alone.
+    """Train a universal model, which predicts on any log from the user's own past alone.
 
-    It learns from random worlds, made-up users of random character (docs/random_worlds.md), and
-    from no log. The same seed gives the same model, however often the run was stopped and with
-    any number of workers. `edgebehave evaluate --universal OUT` measures it on a log.
+    It learns from random worlds, which are made-up users of random character (docs/random_worlds.md), and from no log.
+    The same seed gives the same model, however often the run was stopped and with any number of workers.
+    `edgebehave evaluate --universal OUT` measures it on a log.
 
     Example: [bold]edgebehave universal -o runs/universal[/bold]
 

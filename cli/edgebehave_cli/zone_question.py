@@ -1,4 +1,4 @@
-"""The question for a time zone, where somebody sits at a terminal to answer it."""
+"""The question for a time zone, if the command runs in a terminal."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import typer
 
 
 def zone_question() -> Callable[[str], str | None] | None:
-    """A function that asks for a time zone and gives a sentence before it; None if nobody is there to answer."""
+    """A function that asks for a time zone, with a reason before the question; None without a terminal."""
     return _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
 
 

@@ -26,13 +26,13 @@ COVERAGES = tuple(n / 20 for n in range(1, 21))
 
 @dataclass(frozen=True, kw_only=True)
 class Payoff:
-    """What an action on a prediction earns and costs, in any unit: money, milliseconds, battery.
+    """Benefit and cost of an action on a prediction, in any unit: money, milliseconds, battery.
 
         payoff = Payoff(benefit=300, cost=100)  # a prefetch saves 300 ms; a needless one costs as much as 100 ms
         predictor.predict("me", min_confidence=payoff.threshold)  # [] if no action pays
         payoff.worthwhile(predictor.predict("me", k=5))  # every prediction that pays
 
-    It takes probabilities at their word, so it needs those of a bundle or of the universal model at tail 0.
+    It assumes calibrated probabilities: those of a bundle or of the universal model, at tail 0.
 
     benefit  of a right action, above 0.
     cost     of a needless action, 0 or above.

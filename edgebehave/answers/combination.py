@@ -21,12 +21,12 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating]
 
 _LEAST = 1e-9
-"""Probability below which a model is not believed to exclude a candidate of the other."""
+"""Least probability that a model can give to a candidate: so it never excludes one of the other model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Powers:
-    """How much each model counts.
+    """Weights of the two models.
 
     universal, named  u and n, at least 0.
     unused            x, added to names that the user has not used.
@@ -65,8 +65,8 @@ def terms(
     is_candidate[..., 0] = False
     is_used = is_used & is_candidate
     new = 1 - np.where(is_used, own, 0.0).sum(-1, keepdims=True)
-    believed = np.where(is_candidate, np.maximum(named, _LEAST), 0.0)
-    unused = np.where(is_used, 0.0, believed)
+    floored = np.where(is_candidate, np.maximum(named, _LEAST), 0.0)
+    unused = np.where(is_used, 0.0, floored)
     of_new = np.maximum(new, _LEAST) * unused / np.maximum(unused.sum(-1, keepdims=True), _LEAST)
     log_universal = np.log(np.maximum(np.where(is_used, own, of_new), 1e-30))
-    return log_universal, np.log(np.maximum(believed, _LEAST)), is_used, is_candidate
+    return log_universal, np.log(np.maximum(floored, _LEAST)), is_used, is_candidate

@@ -1,4 +1,4 @@
-"""Prediction sets: the smallest sets that hold the next behavior in a promised share of the cases.
+"""Prediction sets: the smallest sets that hold the next behavior in a wanted share of the cases.
 
 A set holds every candidate whose probability reaches a threshold, and always the most probable one
 (split conformal prediction with the score 1 - p: Sadinle, Lei & Wasserman 2019, arXiv 1609.00451).

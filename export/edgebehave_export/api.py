@@ -46,7 +46,7 @@ def export(
     if is_universal_run(folder):
         if store is not None or golden or ort:
             raise ValueError("a universal bundle has no --store, --golden or --ort; leave them out")
-        return export_universal(folder, Path(out), precision, overwrite=overwrite, report=on_line)
+        return export_universal(folder, Path(out), precision, overwrite=overwrite, on_line=on_line)
     if store is None:
         raise ValueError(f"exporting the checkpoint {folder} needs the log that it was trained on: add --store")
     return export_bundle(
@@ -58,5 +58,5 @@ def export(
         target=target,
         golden=golden,
         ort=ort,
-        report=on_line,
+        on_line=on_line,
     )

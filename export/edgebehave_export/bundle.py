@@ -64,7 +64,7 @@ def export_bundle(
     target: Target = "native",
     golden: Path | None = None,
     ort: bool = False,
-    report: Callable[[str], None] = lambda line: None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Export a checkpoint, after its graphs have passed the parity gate on a real log.
 
@@ -74,7 +74,7 @@ def export_bundle(
                browser; observe.onnx returns only the new rows of the cache.
     golden     a file for golden vectors, beside the bundle: see `edgebehave_export.parity.golden`.
     ort        also write the graphs in ONNX Runtime's own format, see `ort_files`.
-    report     receives lines of progress, the table of the gate among them.
+    on_line    receives lines of progress, the table of the gate among them.
     Returns    the table of the gate, which is also in the manifest.
     A lookup goes into native bundles alone; a web bundle answers by the named model.
     Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
@@ -93,15 +93,15 @@ def export_bundle(
         model = opened.load_model()
         lookup, model.lookup = model.lookup, None
         if lookup and target == "web":
-            report("web bundles have no lookup: this one answers by the named model alone, see `train --from scratch`")
+            on_line("web bundles have no lookup: this one answers by the named model alone, see `train --from scratch`")
             lookup = None
         tuning = tune_answers(opened, part_probs(log, opened, "validation", MAX_CELLS, with_lookup=lookup is not None))
-        report(tuning.to_text())
+        on_line(tuning.to_text())
         # With a lookup, calibration is the last step behind both models.
         shift = None if lookup else tuning.shift
         graphs = export_graphs(model, target, shift)
         shipped = quantize_graphs(graphs) if precision == "int8" else graphs
-        report(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
+        on_line(f"graphs: {target}, {precision}, {_total_bytes(shipped):,} bytes")
         parity = check_parity(
             opened,
             model,
@@ -117,7 +117,7 @@ def export_bundle(
                 del devices["int8"]
             parity = parity.with_checks("lookup: ", universal_parity(lookup.model, devices, _GATE_LENGTHS).checks)
             files[LOOKUP_GRAPH] = devices[precision][PREDICT_GRAPH]
-        report(parity.to_text())
+        on_line(parity.to_text())
         parity.raise_if_failed()
         opened.vocabulary.save(new / "vocabulary.json")
         for name, content in (files | ort_files(files) if ort else files).items():
@@ -130,10 +130,10 @@ def export_bundle(
             manifest["lookup"] = {"model": universal_shape(lookup.model), "powers": asdict(lookup.powers)}
             manifest["model"]["history_events"] = max(READ_EVENTS, model.config.history_events)
         (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": sizes}))
-    report(f"wrote {out}")
+    on_line(f"wrote {out}")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
-        report(f"wrote {golden}: {num_histories:,} golden histories, as private as the log")
+        on_line(f"wrote {golden}: {num_histories:,} golden histories, as private as the log")
     return parity
 
 

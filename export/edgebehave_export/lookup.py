@@ -32,7 +32,7 @@ def universal_graphs(model: UniversalModel) -> dict[str, dict[str, bytes]]:
 def universal_parity(
     model: UniversalModel, devices: Mapping[str, Mapping[str, bytes]], lengths: tuple[int, ...] = LENGTHS
 ) -> ParityReport:
-    """Run the parity gate of a universal model on its graphs; devices as of `universal_graphs`."""
+    """Run the parity gate of a universal model on its graphs; devices as in `universal_graphs`."""
     with tempfile.TemporaryDirectory() as folder:
         opened = {}
         for name, files in devices.items():

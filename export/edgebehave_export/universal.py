@@ -34,14 +34,14 @@ def export_universal(
     *,
     overwrite: bool = False,
     lengths: tuple[int, ...] = LENGTHS,
-    report: Callable[[str], None] = lambda line: None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Export a run of the universal model, after its graphs have passed the parity gate on random worlds.
 
     out        a folder that does not exist or is empty; with overwrite also an old bundle.
     precision  of the stored weights; the graphs compute in float either way, and are the same for every runtime.
     lengths    events of the worlds of the gate.
-    report     receives lines of progress, the table of the gate among them.
+    on_line    receives lines of progress, the table of the gate among them.
     Returns    the table of the gate, which is also in the manifest.
     Raises ValueError for a folder that is no finished run or must not be replaced, and ParityError, which carries the
     table, when a graph differs from the model. Then nothing is written.
@@ -54,9 +54,9 @@ def export_universal(
         devices = universal_graphs(model)
         if precision == "fp32":
             del devices["int8"]
-        report(f"graphs: universal, {precision}, {sum(map(len, devices[precision].values())):,} bytes")
+        on_line(f"graphs: universal, {precision}, {sum(map(len, devices[precision].values())):,} bytes")
         parity = universal_parity(model, devices, lengths)
-        report(parity.to_text())
+        on_line(parity.to_text())
         parity.raise_if_failed()
         train = read_json(run / CONFIG_FILE)["train"]
         manifest = {
@@ -72,12 +72,12 @@ def export_universal(
             },
         }
         write_universal(new, manifest, devices[precision])
-    report(f"wrote {out}")
+    on_line(f"wrote {out}")
     return parity
 
 
 def license_note(logs: Sequence[str]) -> str:
-    """What a model was trained on. logs: source and fingerprint of each, as in `UniversalTrainConfig`."""
+    """The training data of a model. logs: source and fingerprint of each, as in `UniversalTrainConfig`."""
     sources = [log.rpartition(" ")[0] or log for log in logs]
     return (
         f"trained on random worlds and on logs: {'; '.join(sources)}"

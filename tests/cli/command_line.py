@@ -3,13 +3,21 @@
 import contextlib
 import io
 import sys
+from typing import NamedTuple
 from unittest import mock
 
 from edgebehave_cli.app import main
 
 
-def edgebehave(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """Run the command in this process; standard output and standard error."""
+class Output(NamedTuple):
+    """Standard output and standard error."""
+
+    out: str
+    err: str
+
+
+def edgebehave(*arguments: object, code: int = 0) -> Output:
+    """Run the command in this process; `code` is the exit status that it must have."""
     out, err, exit_code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", ["edgebehave", *map(str, arguments)]),
@@ -21,4 +29,4 @@ def edgebehave(*arguments: object, code: int = 0) -> tuple[str, str]:
         except SystemExit as end:
             exit_code = int(end.code or 0)
     assert exit_code == code, err.getvalue()
-    return out.getvalue(), err.getvalue()
+    return Output(out.getvalue(), err.getvalue())

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import edgebehave
 
 pytest.importorskip("peft", reason="adaptation needs the train extra")
 
-from edgebehave_cli import app
 from edgebehave_train.files import read_json, write_json
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
@@ -20,29 +19,10 @@ SMALL = (
 NEW = "gaming"
 
 
-@pytest.fixture
-def edgebehave(monkeypatch, capsys):
-    """The command in this process, which spares importing torch each time."""
-
-    def run(*arguments: object, code: int = 0):
-        monkeypatch.setattr(sys, "argv", ["edgebehave", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-        written = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, written.err
-        return written
-
-    return run
-
-
-@pytest.fixture
-def run(edgebehave, tmp_path_factory) -> Path:
-    """A log, the log without one of its behaviors, and a checkpoint that learned from the latter;
-    made once."""
-    folder = tmp_path_factory.getbasetemp() / "adapt"
-    if folder.exists():
-        return folder
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A log, the log without one of its behaviors, and a checkpoint that learned from the latter."""
+    folder = tmp_path_factory.mktemp("adapt")
     edgebehave("simulate", folder / "log.csv", "--users", 30, "--days", 15)
     with (folder / "log.csv").open() as log, (folder / "before.csv").open("w") as before:
         rows = csv.DictReader(log)
@@ -55,11 +35,11 @@ def run(edgebehave, tmp_path_factory) -> Path:
     return folder
 
 
-def test_help_has_an_example(edgebehave):
+def test_help_has_an_example():
     assert "edgebehave adapt" in edgebehave("adapt", "--help").out.split("Example")[1]
 
 
-def test_it_tells_what_was_gained_and_what_was_forgotten(run, edgebehave, tmp_path):
+def test_it_tells_what_was_gained_and_what_was_forgotten(run, tmp_path):
     arguments = ("adapt", run / "known", "--log", run / "log", "--train", "new-rows")
     few = ("--examples", 5, "--epochs", 1)
     content = json.loads(edgebehave(*arguments, *few, "-o", tmp_path / "a", "--json").out)
@@ -86,7 +66,7 @@ def test_it_tells_what_was_gained_and_what_was_forgotten(run, edgebehave, tmp_pa
         ("known", "log", ("--start", "luck"), "start must be one of"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, checkpoint, log, options, message):
+def test_a_mistake_is_one_line_and_writes_nothing(run, tmp_path, checkpoint, log, options, message):
     changes = {"old": ("config.json", "format_version", 0)}
     changes["unfinished"] = ("training.json", "finished", False)
     source = tmp_path / checkpoint
@@ -106,7 +86,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(run, edgebehave, tmp_path, che
     assert not out.exists()
 
 
-def test_a_folder_in_use_is_left_alone(run, edgebehave, tmp_path):
+def test_a_folder_in_use_is_left_alone(run, tmp_path):
     (tmp_path / "mine").write_text("")
     arguments = ("adapt", run / "known", "--log", run / "log", "-o", tmp_path)
     assert "which is not part of a checkpoint" in edgebehave(*arguments, code=2).err

@@ -2,24 +2,15 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import edgebehave
 
 from edgebehave_train.files import read_json, write_json
 
 COLUMNS = ("--location", "location", "--utc-offset", "utc_offset_min", "--behavior", "behavior")
 SMALL = ("--preset", "tiny", "--epochs", 1, "--set", "width=16", "--set", "num_heads=1")
-
-
-def edgebehave(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would."""
-    command = [sys.executable, "-m", "edgebehave_cli.app", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +21,7 @@ def run(tmp_path_factory) -> Path:
     edgebehave("simulate", folder / "log.csv", "--users", 20, "--days", 14)
     edgebehave("ingest", folder / "log.csv", "-o", store, *COLUMNS)
     heads = edgebehave("train", store, "-o", folder / "heads", *SMALL, "--set", "generation_heads=true")
-    assert "gap " in heads.stderr  # the losses of the heads are shown
+    assert "gap " in heads.err  # the losses of the heads are shown
     plain = shutil.copytree(folder / "heads", folder / "plain")
     config = read_json(plain / "config.json")
     config["model"]["generation_heads"] = False
@@ -44,12 +35,12 @@ def run(tmp_path_factory) -> Path:
 def test_generate_prints_a_future(run):
     user = json.loads((run / "store" / "users.json").read_text())[0]
     arguments = ("generate", run / "heads", "-s", run / "store", "--user", user, "--steps", 7)
-    events = json.loads(edgebehave(*arguments, "--json").stdout)
+    events = json.loads(edgebehave(*arguments, "--json").out)
     assert len(events) == 7
     assert set(events[0]) >= {"event", "location", "behavior", "time_s", "local_time"}
     times = [event["time_s"] for event in events]
     assert times == sorted(times)
-    table = edgebehave(*arguments, "--seed", 1, "--top-p", 0.9, "--temperature", 0.8).stdout
+    table = edgebehave(*arguments, "--seed", 1, "--top-p", 0.9, "--temperature", 0.8).out
     assert "local time" in table
     assert len(table.strip().splitlines()) == 4 + 7
 
@@ -64,7 +55,7 @@ def test_generate_prints_a_future(run):
 )
 def test_a_mistake_is_one_line(run, checkpoint, options, message):
     arguments = ("generate", run / checkpoint, "-s", run / "store", *options)
-    error = edgebehave(*arguments, code=2).stderr.strip().splitlines()
+    error = edgebehave(*arguments, code=2).err.strip().splitlines()
     assert len(error) == 1
     assert error[0].startswith("error: ")
     assert message in error[0]

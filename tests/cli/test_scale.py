@@ -31,7 +31,7 @@ def test_a_grid_prints_its_prediction_before_the_largest_run(tiny_store, tmp_pat
     ("options", "message"),
     [
         (("--widths", "16,32"), "widths must be at least 3 different ones"),
-        (("--widths", "16,x"), "--widths takes numbers as 16,32,64, got '16,x'"),
+        (("--widths", "16,x"), "--widths takes numbers, for example 16,32,64, got '16,x'"),
         (("--shares", "0.1,0.5,2"), "shares must lie in (0, 1], got 2"),
         (("--grid", "huge"), "grid must be one of cpu, gpu, got 'huge'"),
     ],

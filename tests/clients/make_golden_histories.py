@@ -6,7 +6,7 @@
 The file is not kept: the seed and this script make it. Half of the histories are random worlds (routines, chains,
 clocks, bursts), half are noise with a long tail; they have 1 to 600 events, with and without locations and times of the
 question, and no two events at once: the SDK counts the same event twice as one. Where the two best probabilities are
-equal but for rounding, the history is drawn again.
+equal except for rounding, the history is drawn again.
 """
 
 import argparse

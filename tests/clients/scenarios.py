@@ -165,7 +165,7 @@ def random_life(name: str | None, num_events: int) -> Scenario:
     return life
 
 
-def dial_without_a_history() -> Scenario:
+def tail_shift_without_a_history() -> Scenario:
     life = Scenario(TINY / "web")
     life.predict(START_S, tail=1.0)
     life.predict(START_S, tail=0.0)
@@ -233,7 +233,7 @@ SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
     "universal, 700 events": lambda _: random_life("../tiny_universal", 700),
     "habits alone, 40 events": lambda _: random_life(None, 40),
     "habits alone, 700 events": lambda _: random_life(None, 700),
-    "a dial without a history": lambda _: dial_without_a_history(),
+    "a tail shift without a history": lambda _: tail_shift_without_a_history(),
     "forgotten events": lambda _: forgotten_events(),
     "old events": lambda _: old_events(),
     "foreign names": lambda _: foreign_names(),

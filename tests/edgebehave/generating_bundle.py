@@ -18,8 +18,8 @@ GENERATION = {"num_quantiles": 1, "clock_rate": [[1 / 48] * 48] * 2}
 def write_generating(folder: Path, *, generation: Any = None, **graphs: Any) -> Path:
     """The tiny int8 bundle with wait.onnx, next.onnx and place.onnx.
 
-    generation  in the place of GENERATION.
-    graphs      "wait", "next", "place" -> {name of an output: values}, in the place of those that the graph gives.
+    generation  in place of GENERATION.
+    graphs      "wait", "next", "place" -> {name of an output: values}, in place of those that the graph gives.
     """
     shutil.copytree(TINY / "int8", folder)
     shape = BundleParts.read(folder).shape

@@ -64,7 +64,7 @@ def main() -> None:
                     overwrite=True,
                     target=target,
                     golden=TINY / "golden.jsonl.gz" if target == "web" else None,
-                    report=print,
+                    on_line=print,
                 )
     total = sum(file.stat().st_size for file in TINY.rglob("*") if file.is_file())
     print(f"{TINY}: {total:,} bytes")

@@ -39,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_random_run(Path(folder) / "run")
-        export_universal(Path(folder) / "run", TINY_UNIVERSAL, overwrite=True, report=print)
+        export_universal(Path(folder) / "run", TINY_UNIVERSAL, overwrite=True, on_line=print)
 
 
 if __name__ == "__main__":

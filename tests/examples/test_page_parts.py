@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import importlib.util
 import json
 import os
 import random
@@ -11,6 +10,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import computer_exports
 import pytest
 
 from edgebehave.follow_the_leader import PREDICTORS, FollowTheLeader
@@ -58,16 +58,6 @@ def ingested(log, folder, **options):
     }
 
 
-def _variants():
-    """The exports that the tests of the readers write."""
-    pytest.importorskip("duckdb")
-    where = ROOT / "tests" / "train" / "logs" / "exports" / "test_readers.py"
-    spec = importlib.util.spec_from_file_location("variants_of_exports", where)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "variant",
     [
@@ -82,7 +72,7 @@ def _variants():
 )
 def test_an_export_is_read_as_ingest_reads_it(part, tmp_path, variant):
     log = tmp_path / "export"
-    getattr(_variants(), variant)(log)
+    getattr(computer_exports, variant)(log)
     assert part("read", log)["users"] == ingested(log, tmp_path, timezone=ZONE)
 
 

@@ -27,13 +27,13 @@ from edgebehave_train.logs.mapped_log import map_log
 def exported(tiny_checkpoint, tiny_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundles") / "nested" / "int8"
     lines = []
-    report = export_bundle(tiny_checkpoint.path, tiny_store.path, out, report=lines.append)
+    report = export_bundle(tiny_checkpoint.path, tiny_store.path, out, on_line=lines.append)
     return out, report, lines
 
 
 @pytest.fixture(scope="module")
 def shipped_graphs(exported):
-    """The int8 graphs of that bundle, calibration and dial included."""
+    """The int8 graphs of that bundle, calibration and tail shift included."""
     return {name: onnx.load(exported[0] / name) for name in GRAPHS}
 
 
@@ -150,7 +150,7 @@ def failing_gate(monkeypatch, exported):
 def test_a_failed_gate_writes_nothing(quick, failing_gate, tiny_checkpoint, tiny_store, tmp_path):
     lines = []
     with pytest.raises(ParityError):
-        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", report=lines.append)
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", on_line=lines.append)
     assert not list(tmp_path.iterdir())
     assert failing_gate.to_text() in lines  # the table is shown either way
 

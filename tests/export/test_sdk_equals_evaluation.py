@@ -74,7 +74,7 @@ def test_answers_of_both_follow_from_the_retained_events_and_forgetting_leaves_n
 def test_a_web_bundle_answers_by_the_named_model_alone_and_says_so(universal_start, tmp_path):
     store, checkpoint = universal_start
     lines = []
-    export_bundle(checkpoint.path, store.path, tmp_path / "web", "fp32", target="web", report=lines.append)
+    export_bundle(checkpoint.path, store.path, tmp_path / "web", "fp32", target="web", on_line=lines.append)
     assert any("no lookup" in line for line in lines)
     assert not (tmp_path / "web" / "lookup.onnx").exists()
     targets = predict_part(store, checkpoint, "test").targets

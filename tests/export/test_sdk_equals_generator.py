@@ -37,7 +37,7 @@ def bundle(checkpoint, tiny_store, tmp_path_factory):
 
 def observe(predictor, store, user, num_events=None):
     for event in list(store.named_events(user))[:num_events]:
-        event.tell(predictor, "user")
+        event.observe_in(predictor, "user")
 
 
 def by_training(generator, prompts, seed, sampling):

@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_run_becomes_a_bundle(run, tmp_path, precision):
     lines: list[str] = []
-    parity = export_universal(run, tmp_path / "out", precision, lengths=LENGTHS, report=lines.append)
+    parity = export_universal(run, tmp_path / "out", precision, lengths=LENGTHS, on_line=lines.append)
     assert parity.passed
     assert parity.checks[0].value < 1e-5
     assert len(parity.checks) == (3 if precision == "int8" else 2)

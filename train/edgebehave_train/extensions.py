@@ -40,12 +40,17 @@ def extension_names(group: str, built_in: Collection[str] = ()) -> list[str]:
 
 
 def load_extension(group: str, name: str) -> Any:
-    """What a package adds to a group under a name. Raises ValueError if it cannot be imported, KeyError without one."""
+    """The object that a package adds to a group under a name.
+
+    Raises KeyError if there is none, ValueError if it cannot be imported.
+    """
     entry_point = _entry_points(group)[name]
     try:
         return entry_point.load()
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name!r} of {group} cannot be loaded from {_source(entry_point)}: {error}") from error
+        raise ValueError(
+            f"{name!r} of {group} cannot be loaded from {_source(entry_point)}: {error}; update or uninstall it"
+        ) from error
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:
@@ -55,7 +60,10 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
             continue
         other = found.setdefault(entry_point.name, entry_point)
         if other.value != entry_point.value:  # one package that is found twice adds one thing
-            raise ValueError(f"{_source(other)} and {_source(entry_point)} both add {entry_point.name!r} to {group}")
+            raise ValueError(
+                f"{_source(other)} and {_source(entry_point)} both add {entry_point.name!r} to {group}; "
+                "uninstall one of them"
+            )
     return found
 
 

@@ -74,9 +74,9 @@ def read_json(path: Path, kind: type = dict, *, sealed_with: str = "") -> Any:
 
 
 def content_digest(content: Any) -> str:
-    """SHA-256 of what a JSON file says, however it is written."""
-    said = json.loads(json.dumps(content))
-    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 of the content of a JSON file, whatever its spaces and the order of its fields."""
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
@@ -88,10 +88,10 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
     from safetensors.torch import save_file  # brings torch along, which logs do not need
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    said = dict(metadata or {})
+    texts = dict(metadata or {})
     with replaced_file(path) as partial:
         try:
-            save_file(contiguous, partial, metadata={**said, _SEAL: _tensors_digest(contiguous, said)})
+            save_file(contiguous, partial, metadata={**texts, _SEAL: _tensors_digest(contiguous, texts)})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from None
 

@@ -2,14 +2,11 @@
 
 import typer
 
+from edgebehave_cli.help_text import help_of
 from edgebehave_cli.llm import demo, evaluate, export, predict, pretrain, tune
 
 app = typer.Typer(
     help="Predict behaviors with a language model, tuned in two stages (BehaviorLM).", no_args_is_help=True
 )
-app.command("demo")(demo.demo)
-app.command("tune")(tune.tune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("pretrain")(pretrain.pretrain)
+for _verb in (demo.demo, tune.tune, evaluate.evaluate, predict.predict, export.export, pretrain.pretrain):
+    app.command(_verb.__name__, help=help_of(_verb))(_verb)

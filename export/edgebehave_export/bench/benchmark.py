@@ -335,7 +335,7 @@ def _names(vocabulary: Vocabulary, history: ClientHistory) -> tuple[list[str], l
 
 
 def _question(device: Device, history: ClientHistory) -> dict[str, Any]:
-    """Inputs of predict for the moment of the latest event, but for the state, which is 0."""
+    """Inputs of predict for the moment of the latest event, except for the state, which is 0."""
     moment = int(history.time_s[-1]), int(history.utc_offset_min[-1])
     state = np.zeros(device.config.width, np.float32)
     return device.predict_inputs(device.question(state, history, len(history), moment))

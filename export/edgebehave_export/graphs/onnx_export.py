@@ -27,7 +27,7 @@ def export_observe(model: BehaviorModel) -> ModelProto:
              of which the client keeps the last window - 1.
 
     The cached rows stand in the order of time, oldest first. For a single event any order gives
-    the same state but for rounding: keys are rotated already, and all of them are in the window.
+    the same state except for rounding: keys are rotated already, and all of them are in the window.
     Raises ValueError as `require_exportable`.
     """
     config = model.config
@@ -47,7 +47,7 @@ def export_observe(model: BehaviorModel) -> ModelProto:
 
 
 def export_wait(model: BehaviorModel) -> ModelProto:
-    """wait.onnx of a model with generation heads, fp32; inputs and outputs as of `WaitingTimes`."""
+    """wait.onnx of a model with generation heads, fp32; inputs and outputs as in `WaitingTimes`."""
     inputs = {
         "hidden": (torch.zeros(1, model.config.width), None),
         "history": _history()["history"],
@@ -57,7 +57,7 @@ def export_wait(model: BehaviorModel) -> ModelProto:
 
 
 def export_location(model: BehaviorModel) -> ModelProto:
-    """place.onnx of a model that generates, fp32; inputs and outputs as of `NextLocation`."""
+    """place.onnx of a model that generates, fp32; inputs and outputs as in `NextLocation`."""
     examples = _history() | {
         "z": (torch.zeros(1, model.config.width), None),
         "event": (torch.tensor([1]), None),

@@ -52,7 +52,7 @@ _PAIRS = (
     *(("first", "name"), ("second", "name"), ("last_location", "location")),
     *((row, row) for row in ("weekday", "day_type", "day")),
 )
-"""What is compared: of the query, of a column."""
+"""Features that are compared: of the query, of a column."""
 _EQUAL_ROWS = ("location", "repeat", "alternation", "at_location")
 _SAME_TIME_ROWS = ("weekday", "day_type", "same_day")
 
@@ -291,8 +291,8 @@ class _Graph(GraphBuilder):
         bias[:, :-1] = _array(model.cue_weight.bias).reshape(num_learned, -1) * scale
         bias[:, -1] = _array(model.cue_score.bias)
         log_evidence = self.Log(self.Add(evidence, self.floats(1.0)))
-        told = self.Concat(clock, log_evidence, axis=1)
-        query = self.MatMul(self.floats(weight.reshape(bias.size, -1), "model.cue_weight.weight"), told)
+        inputs = self.Concat(clock, log_evidence, axis=1)
+        query = self.MatMul(self.floats(weight.reshape(bias.size, -1), "model.cue_weight.weight"), inputs)
         query = self.Add(query, self.floats(bias.reshape(-1, 1), "model.cue_weight.bias"))
         query = self.Reshape(query, [2, num_learned, len(CUES) + 1])
         score = self.Add(self.MatMul(query, cues), self.MatMul(self.tensor(model.cue_score.weight), hidden))
@@ -342,7 +342,7 @@ class _Graph(GraphBuilder):
         num_past: str,
         rows: str,
     ) -> str:
-        """What the context is made of, (1, number of inputs): in the order of `_context_weight`."""
+        """The inputs of the context, (1, number of inputs), in the order of `_context_weight`."""
         # Means over the last behaviors; the last column counts the rows, of which there may be few.
         past_success = self.Concat("success", self.Reshape(success, [1, -1]), axis=0)
         age = np.arange(SUCCESS_EVENTS)[::-1]
@@ -360,11 +360,11 @@ class _Graph(GraphBuilder):
         alternation = _ROWS.index("alternation")
         twice = self.Slice(rows, [1, alternation, -1], [2, alternation + 1, _END], [0, 1, 2])
         best = self._query(self.ReduceMax(self.Add(lift, log_base), [2]))
-        told = self.Concat(self._query(clock), means, logs, best, variety, twice, axis=1)
-        return self.Reshape(self.Mul(told, self.floats(self._context_scale()[:, None])), [1, -1])
+        inputs = self.Concat(self._query(clock), means, logs, best, variety, twice, axis=1)
+        return self.Reshape(self.Mul(inputs, self.floats(self._context_scale()[:, None])), [1, -1])
 
     def _context_scale(self) -> Array:
-        """Factors that bring what the context is told near 1, so that its weights can be stored as integers."""
+        """Factors that bring the inputs of the context near 1, so that its weights can be stored as integers."""
         num_kernels = self._model.config.num_kernels
         scale = np.ones(8 + len(SUCCESS_SPANS) * (num_kernels + 1) + 2 * num_kernels + 5, np.float32)
         scale[-2 * num_kernels - 5 : -2] = 1 / 4

@@ -134,7 +134,7 @@ def _lines(predictor: Predictor, store: EventStore, questions: list[GoldenQuesti
         history = events[question.start - first : question.stop - first]
         asked = events[question.stop - first]
         for event in history:
-            event.tell(predictor, "user")
+            event.observe_in(predictor, "user")
         at = None if i % UNTIMED_EVERY == UNTIMED_EVERY - 1 else asked.time_s
         expected = predictor.predict("user", NUM_EXPECTED, at=at, utc_offset_min=asked.utc_offset_min)
         predictor.forget("user")

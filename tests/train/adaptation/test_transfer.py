@@ -137,7 +137,7 @@ def test_drawn_rows_have_the_moments_of_the_old_ones_and_the_old_map_to_the_proj
     rows = model.event.weight[1:]
     torch.testing.assert_close(rows.mean(0), torch.ones(4), atol=0.15, rtol=0)
     torch.testing.assert_close(rows.std(0), line.std() * torch.tensor([3.0, 4, 0, 0]), atol=0.1, rtol=0)
-    # On the line the map is exact but for the ridge, which pulls toward the mean by 4 * 1/400.
+    # On the line the map is exact except for the ridge, which pulls toward the mean by 4 * 1/400.
     torch.testing.assert_close(model.head_out.weight[1:, :4], 2 * rows, atol=0.2, rtol=0)
     assert not model.head_out.weight[1:, 4:].any()
     # One location has no covariance: new locations stay noise; unknown means the same everywhere.

@@ -1,4 +1,4 @@
-"""The dial: ratios by hand, and a tau that stops where macro recall has peaked."""
+"""The tail shift: ratios by hand, and a tau that stops where macro recall has peaked."""
 
 import numpy as np
 import pytest

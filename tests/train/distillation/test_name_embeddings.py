@@ -7,11 +7,11 @@ import torch
 from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 from edgebehave_train.distillation.name_embeddings import (
     NameEmbeddings,
-    _ridge_fit,
     begin_with_names,
     explained_share,
     mean_token_embeddings,
     predicted_rows,
+    ridge_fit,
     turned_rows,
     words_of,
 )
@@ -118,11 +118,11 @@ def test_the_error_is_that_of_leaving_groups_out():
     generator = GENERATOR().manual_seed(2)
     names, rows = (torch.randn(9, n, generator=generator, dtype=torch.float64) for n in (5, 3))
     kernel, group = names @ names.T, torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])
-    *_, error = _ridge_fit(kernel, rows, group, 0.5)
+    *_, error = ridge_fit(kernel, rows, group, 0.5)
     squares = torch.zeros(9, 3, dtype=torch.float64)
     for one in group.unique():
         out, rest = (group == one).nonzero()[:, 0], (group != one).nonzero()[:, 0]
-        weight, constant, _ = _ridge_fit(kernel[rest][:, rest], rows[rest], group[rest], 0.5)
+        weight, constant, _ = ridge_fit(kernel[rest][:, rest], rows[rest], group[rest], 0.5)
         squares[out] = (constant + kernel[out][:, rest] @ weight - rows[out]) ** 2
     assert error == pytest.approx(squares.mean().item(), rel=1e-9)
 

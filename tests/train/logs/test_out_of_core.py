@@ -99,7 +99,7 @@ def test_users_whose_names_are_floats_are_one_with_their_integers(tmp_path):
 
 FULL = {
     "rows": (staging, "_write"),
-    "columns": (store_writer, "_write_ids"),
+    "columns": (store_writer.PositionColumns, "write_ids"),
     "a part of a large user": (staging.SplitRows, "add"),
     "statistics": (ingest_module, "write_statistics"),
     "the appended store": (ingest_module, "append_store"),

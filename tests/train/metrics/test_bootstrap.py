@@ -6,6 +6,7 @@ import pytest
 from edgebehave_train.logs.behavior_log import Targets
 from edgebehave_train.metrics import bootstrap
 from edgebehave_train.metrics.bootstrap import (
+    Interval,
     metric_intervals,
     paired_differences,
     paired_mean_differences,
@@ -141,3 +142,9 @@ def test_no_targets_is_an_error():
     )
     with pytest.raises(ValueError, match="0 targets"):
         metric_intervals(nothing, TRAIN_COUNTS)
+
+
+def test_the_texts_of_an_interval():
+    one, alone = Interval(value=0.1, low=0.02, high=0.25), Interval(value=-0.1, low=np.nan, high=np.nan)
+    assert (one.span(), one.signed()) == ("0.020-0.250", "+0.100 [+0.020, +0.250]")
+    assert (alone.span(), alone.signed()) == ("", "-0.100")

@@ -39,7 +39,7 @@ def one_by_one(bundle, store, k, at, users):
     for user in users:
         predictor = Predictor.load(bundle, max_ahead=None)
         for event in store.named_events(names.index(user)):
-            event.tell(predictor, user)
+            event.observe_in(predictor, user)
         answer = predictor.predict(user, k, at=at)
         rows += [(user, rank, *prediction) for rank, prediction in enumerate(answer, 1)]
     return rows

@@ -21,7 +21,7 @@ from edgebehave_train.evaluation.table import EVENTS_SEEN, evaluate
 from edgebehave_train.evaluation.verdict import verdict
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import Interval
-from edgebehave_train.report.report import _commands, write_report
+from edgebehave_train.report.report import next_commands, write_report
 from edgebehave_train.report.slices import all_slices
 from edgebehave_train.training.checkpoint import Checkpoint, write_description
 from edgebehave_train.training.pretraining import pretrain
@@ -153,7 +153,7 @@ def test_a_bundle_of_another_log_is_refused(tiny_store, trained, table, tmp_path
 def test_its_commands_can_be_typed(tiny_store, trained, monkeypatch, bundle):
     monkeypatch.setattr(EventStore, "users", lambda self: ["-o user's name"])
     verbs = typer.main.get_command(app).commands
-    for command in _commands(tiny_store, trained, bundle):
+    for command in next_commands(tiny_store, trained, bundle):
         name, verb, *arguments = shlex.split(command)
         given = verbs[verb].make_context(verb, arguments).params
         assert name == "edgebehave"

@@ -67,7 +67,7 @@ def stored(log, out, **options) -> EventStore:
 
 
 def require_equal(ours: EventStore, other: EventStore) -> None:
-    """Every file of two stores, to the byte, but for the statistics that tell of the reading."""
+    """Every file of two stores, to the byte, except for the statistics that tell of the reading."""
     assert other.fingerprint == ours.fingerprint
     for path in ours.path.iterdir():
         if path.name not in ("statistics.json", "rejected.jsonl"):

@@ -36,7 +36,7 @@ from edgebehave_train.training.recipes import MAX_SEED, TrainConfig
 
 Trained = Literal["all", "head", "lora", "new-rows"]
 TRAINED: tuple[Trained, ...] = ("all", "head", "lora", "new-rows")
-_START_EXAMPLES = 200
+START_EXAMPLES = 200
 """Examples of each new behavior that its rows are made from when the whole log trains."""
 _HEAD = ("head_in", "head_out")
 
@@ -105,7 +105,7 @@ def adapt(
     support = choose_support(store, checkpoint, vocabulary, config.examples, config.seed)
     few = support
     if not config.examples:
-        few = choose_support(store, checkpoint, vocabulary, _START_EXAMPLES, config.seed)
+        few = choose_support(store, checkpoint, vocabulary, START_EXAMPLES, config.seed)
     model = grown_model(store, checkpoint, vocabulary, few, config.start, config.seed)
     return pretrain(
         store,

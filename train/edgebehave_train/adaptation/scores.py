@@ -94,7 +94,7 @@ def score_adaptation(
 
 
 def _first(probs_RC: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """The k most probable candidates but for column 0, the lower id first in a tie, (R, k).
+    """The k most probable candidates except for column 0, the lower id first in a tie, (R, k).
 
     UNKNOWN replaces candidates of probability 0, as private ids are for the network alone.
     """

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgebehave.vocabulary import Vocabulary
-from edgebehave_train.adaptation.adaptation import AdaptConfig, extended_vocabulary, training_config
+from edgebehave_train.adaptation.adaptation import START_EXAMPLES, AdaptConfig, extended_vocabulary, training_config
 from edgebehave_train.adaptation.new_rows import grown_model
 from edgebehave_train.adaptation.support_set import choose_support, positions_with_target
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, begin_with_names, rows_from_names
@@ -27,9 +27,6 @@ from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.training.pretraining import Progress, Start, pretrain
 from edgebehave_train.training.recipes import TrainConfig
-
-_START_EXAMPLES = 200
-"""Examples of each new behavior, from which its rows are made."""
 
 
 def distill(
@@ -160,7 +157,7 @@ def _prepared(
         grown = student.load_model()
         if vocabulary != student.vocabulary:
             has_new_behaviors = vocabulary.num_behaviors > student.vocabulary.num_behaviors
-            examples = _START_EXAMPLES if has_new_behaviors else 0
+            examples = START_EXAMPLES if has_new_behaviors else 0
             support = choose_support(store, student, vocabulary, examples, config.seed)
             grown = grown_model(store, student, vocabulary, support, "prototype", config.seed)
             if names is not None:

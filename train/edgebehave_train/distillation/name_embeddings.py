@@ -184,10 +184,10 @@ def explained_share(known_NE: Tensor, rows_NW: Tensor, group_N: Tensor) -> float
 
 def _ridge_fits(known_NE: Tensor, rows_NW: Tensor, group_N: Tensor) -> list[tuple[Tensor, Tensor, float]]:
     """Fits of the cosines of centered names by ridge, the smallest first; the last gives the mean row."""
-    return [_ridge_fit(known_NE @ known_NE.T, rows_NW, group_N, ridge) for ridge in _RIDGES]
+    return [ridge_fit(known_NE @ known_NE.T, rows_NW, group_N, ridge) for ridge in _RIDGES]
 
 
-def _ridge_fit(kernel_NN: Tensor, rows_NW: Tensor, group_N: Tensor, ridge: float) -> tuple[Tensor, Tensor, float]:
+def ridge_fit(kernel_NN: Tensor, rows_NW: Tensor, group_N: Tensor, ridge: float) -> tuple[Tensor, Tensor, float]:
     """a (N, W), c (W,) and the mean squared error of each group predicted from all others."""
     inverse = torch.linalg.inv(kernel_NN + ridge * torch.eye(len(kernel_NN), dtype=torch.float64))
     sums_N = inverse.sum(1)

@@ -63,7 +63,9 @@ class TeacherAnswers:
             description = json.loads(metadata["teacher_probs"])
             version = description["format_version"]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{path} holds no answers of a teacher") from None
+            raise ValueError(
+                f"{path} holds no answers of a teacher; name a file that `edgebehave distill` wrote"
+            ) from None
         if version != FORMAT_VERSION:
             raise ValueError(f"{path} has version {version}, this is version {FORMAT_VERSION}; ask the teacher again")
         if missing := {"event", "probs"} - tensors.keys():

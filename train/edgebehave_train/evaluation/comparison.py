@@ -63,18 +63,7 @@ def compare(
     reference   name of the config whose curve the others are compared with.
     Raises ValueError if `out` holds anything but a comparison, or one of other runs.
     """
-    if reference not in configs:
-        raise ValueError(f"the reference {reference!r} is not among the objectives: {', '.join(configs)}")
-    if part not in ("validation", "test"):
-        raise ValueError(f"part must be validation or test, got {part!r}")
-    for tau in adjust:
-        if not 0 <= tau < math.inf:
-            raise ValueError(f"tau of the adjustment must not be negative, got {tau:g}")
-    for capacity in capacities:
-        if not 1 < capacity < math.inf:
-            raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
-    for config in configs.values():
-        require_objective(config.objective)
+    _check_request(configs, part, adjust, capacities, reference)
     require_writable(out, "a comparison", lambda out: set() if (out / "checkpoints").is_dir() else names_in(out))
     started = time.monotonic()
     adjustments = [(tau, 1.0) for tau in sorted({0.0, *adjust})]
@@ -117,6 +106,24 @@ def compare(
     write_json(out / "table.json", comparison.to_json())
     write_text(out / "table.md", comparison.markdown())
     return comparison
+
+
+def _check_request(
+    configs: Mapping[str, TrainConfig], part: str, adjust: Sequence[float], capacities: Sequence[float], reference: str
+) -> None:
+    """Raises ValueError for arguments of `compare` that do not fit."""
+    if reference not in configs:
+        raise ValueError(f"the reference {reference!r} is not among the objectives: {', '.join(configs)}")
+    if part not in ("validation", "test"):
+        raise ValueError(f"part must be validation or test, got {part!r}")
+    for tau in adjust:
+        if not 0 <= tau < math.inf:
+            raise ValueError(f"tau of the adjustment must not be negative, got {tau:g}")
+    for capacity in capacities:
+        if not 1 < capacity < math.inf:
+            raise ValueError(f"capacities of DRO priors must exceed 1, got {capacity:g}")
+    for config in configs.values():
+        require_objective(config.objective)
 
 
 def _baseline_rows(asked: PartTargets, checkpoint: Checkpoint) -> list[ComparedRow]:

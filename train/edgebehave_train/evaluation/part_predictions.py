@@ -79,7 +79,9 @@ def checkpoint_targets(store: EventStore, checkpoint: Checkpoint, part: str) -> 
     checkpoint.require_log(store)
     asked = part_targets(map_log(store, checkpoint.vocabulary), part_of_event(store, checkpoint.config.split), part)
     if not len(asked.targets):
-        raise ValueError(f"the {part} part of {store.path} holds nothing to predict")
+        raise ValueError(
+            f"the {part} part of {store.path} holds nothing to predict; use a longer log, or another --split"
+        )
     return asked
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 EARLY_S = {"no query time": None, "asked 10 min early": 600, "asked 60 min early": 3600}
 """`ask_early_s` of the rows of a model that is asked in another way."""
-
 
 EVENTS_SEEN = (1, 2, 5, 10, 20, 50, 100, 500)
 """Behaviors of a user before a prediction: where a table of the first days begins a new line."""
@@ -124,10 +123,8 @@ class Table:
         head = "".join(f"<th>{name}</th>" for name in ("predictor", "HR@1", "95 %", *list(names)[1:]))
         lines = []
         for row in self.rows:
-            first = row.metrics["hr_at_1"]
-            span = "" if math.isnan(first.low) else f"{first.low:.3f}-{first.high:.3f}"
             values = [f"{row.metrics[metric].value:.3f}" for metric in names.values()]
-            cells = [html.escape(baseline_label(row.name)), values[0], span, *values[1:]]
+            cells = [html.escape(baseline_label(row.name)), values[0], row.metrics["hr_at_1"].span(), *values[1:]]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         title = f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users"
         return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(lines)}</table>"
@@ -190,16 +187,9 @@ def evaluate(
         add(name, "model", as_trained)
         for tau, result in zip(adjust, adjusted, strict=True):
             add(f"{name}, adjusted tau {tau:g}", "variant", result)
-        if not variants:
-            continue
-        if checkpoint.config.habits:
-            add(f"{name}, network alone", "variant", *predict(checkpoint, on_time, experts="network"))
-        if checkpoint.config.query_context != "none":
-            for label, early_s in EARLY_S.items():
-                if early_s and (checkpoint.path / LOOKUP_FILE).exists():
-                    continue  # the lookup answers on time or without a time
-                early = part_targets(on_time.log, part_of_event(store, first.config.split), part, early_s)
-                add(f"{name}, {label}", "variant", *predict(checkpoint, early))
+        if variants:
+            for label, result in _variants(store, checkpoint, on_time, part):
+                add(f"{name}, {label}", "variant", result)
 
     model = predictions[names[0]][1]
     rows = [
@@ -226,6 +216,21 @@ def evaluate(
         warnings=_warnings(store, len(np.unique(on_time.targets.user))),
         by_events_seen=_by_events_seen(on_time, rows),
     )
+
+
+def _variants(
+    store: EventStore, checkpoint: Checkpoint, on_time: PartTargets, part: str
+) -> Iterator[tuple[str, Predictions]]:
+    """The network alone, no query time, and early predictions, as far as the model allows."""
+    if checkpoint.config.habits:
+        yield "network alone", predict(checkpoint, on_time, experts="network")[0]
+    if checkpoint.config.query_context == "none":
+        return
+    for label, early_s in EARLY_S.items():
+        if early_s and (checkpoint.path / LOOKUP_FILE).exists():
+            continue  # the lookup answers on time or without a time
+        early = part_targets(on_time.log, part_of_event(store, checkpoint.config.split), part, early_s)
+        yield label, predict(checkpoint, early)[0]
 
 
 def _by_events_seen(asked: PartTargets, rows: Sequence[Row]) -> tuple[dict[str, Any], ...]:

@@ -69,7 +69,7 @@ class Generator:
         self.vocabulary = checkpoint.vocabulary
         self.store = store
         self.log = map_log(store, checkpoint.vocabulary)
-        self._location_names = LocationNames(store, checkpoint.vocabulary)
+        self.location_names = LocationNames(store, checkpoint.vocabulary)
 
     def prompts_of(self, users: Sequence[str]) -> Prompts:
         """All events of some users, by name. Raises ValueError for a user whom the store does not have."""
@@ -97,7 +97,7 @@ class Generator:
         for first in range(0, len(prompts), _USERS_AT_A_TIME):
             some = prompts.take(slice(first, first + _USERS_AT_A_TIME))
             draws = np.stack([np.random.default_rng([seed, u]).random((num_steps, DRAWS)) for u in some.user])
-            stream = Futures(self.model, self.log, self._location_names, some, num_steps)
+            stream = Futures(self.model, self.log, self.location_names, some, num_steps)
             steps = [stream.step(draws[:, n], sampling) for n in range(num_steps)]
             columns = {name: np.stack([step[name] for step in steps], 1).astype(np.int64) for name in steps[0]}
             pieces.append(Continuations(start_s=stream.start_s, **columns))
@@ -120,7 +120,7 @@ class Generator:
             location = int(futures.location[which, n])
             yield NamedEvent(
                 event=name,
-                location=self._location_names.locations[location] if location else None,
+                location=self.location_names.locations[location] if location else None,
                 behavior=vocabulary.behaviors[behavior] if behavior < vocabulary.num_behaviors else name,
                 time_s=int(futures.time_s[which, n]),
                 utc_offset_min=int(futures.utc_offset_min[which, n]),

@@ -17,7 +17,7 @@ _UNIVERSAL = "universal"
 
 @dataclass(frozen=True, kw_only=True)
 class CardText:
-    """What the files do not say.
+    """Facts for a card that are not in the files.
 
     title       of the card.
     license     identifier as "apache-2.0"; "other": not given.
@@ -165,13 +165,13 @@ def _data(contents: Contents) -> list[str]:
 
 
 def _limits(contents: Contents) -> str:
-    """What holds for every model of this kind, and what the vocabulary tells."""
+    """Limits of every model of this kind, and the names that the vocabulary shows."""
     vocabulary = contents.path / "vocabulary.json"
     lines = list(_LIMITS)
     if vocabulary.is_file():
         names = read_json(vocabulary)
         counts = f"{len(names['events']) - 1:,} names of events and {len(names['locations']) - 1:,} of locations"
-        lines.insert(0, f"`vocabulary.json` holds {counts} of the log: whoever has the files reads them.")
+        lines.insert(0, f"`vocabulary.json` holds {counts} of the log: anyone who has the files can read them.")
     return "\n".join(f"- {line}" for line in lines)
 
 

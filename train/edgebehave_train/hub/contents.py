@@ -20,7 +20,7 @@ _METRICS = "metrics.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a folder holds, verified.
+    """The verified contents of a folder.
 
     files   names, the description first; without the card.
     digest  of a bundle the one of its manifest; of a checkpoint the SHA-256 of training.json, which holds those of the
@@ -35,7 +35,7 @@ class Contents:
 
 
 def kind_of(names: Sequence[str]) -> Kind:
-    """Tells by its files what a folder is. Raises ValueError if it is neither."""
+    """The kind of a folder, by its files. Raises ValueError if it is neither."""
     if "manifest.json" in names:
         return "bundle"
     if "config.json" in names and "training.json" in names:
@@ -58,7 +58,7 @@ def read_contents(path: Path) -> Contents:
         return Contents(kind=kind, path=path, files=files, digest=manifest["digest"], manifest=manifest)
     checkpoint = Checkpoint.open(path)
     if not checkpoint.training.finished:
-        raise ValueError(f"{path} is not trained to its end; finish it with `edgebehave train --resume`")
+        raise ValueError(f"{path} is not finished; finish it with `edgebehave train --resume`")
     checkpoint.check()
     record = read_json(path / "training.json")
     optional = [name for name in (_METRICS,) if (path / name).is_file()]

@@ -16,7 +16,7 @@ from edgebehave_train.training.checkpoint import Checkpoint
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO_ID = re.compile(rf"{_PART}(/{_PART})?")
 DOWNLOADS = Path("~/.cache/edgebehave/hub")
-"""Where `from_pretrained` keeps what it downloads."""
+"""Folder in which `from_pretrained` keeps its downloads."""
 
 
 class Hub(Protocol):
@@ -53,7 +53,7 @@ class FolderHub:
             raise ValueError(f"a folder has no revisions, got {revision!r}")
         place = self.folder / repo_id
         if not place.is_dir():
-            raise ValueError(f"{self.folder} holds no {repo_id}")
+            raise ValueError(f"{self.folder} holds no {repo_id}; check the name, or push it there first")
         return sorted(names_in(place))
 
     def copy(self, repo_id: str, revision: str | None, name: str, new: Path) -> None:
@@ -81,7 +81,10 @@ class HuggingFaceHub:
             try:
                 return list(self.api.list_repo_files(repo_id, revision=revision))
             except self.library.errors.RepositoryNotFoundError:
-                raise ValueError(f"huggingface.co has no {repo_id} that this account may read") from None
+                raise ValueError(
+                    f"huggingface.co has no {repo_id} that this account may read; check the name, or log in "
+                    "(hf auth login)"
+                ) from None
 
     def copy(self, repo_id: str, revision: str | None, name: str, new: Path) -> None:
         # A link into the cache of the library: the runtime opens regular files alone.
@@ -95,7 +98,7 @@ _LIBRARIES_OF_THE_HUB = ("huggingface_hub", "httpx", "httpx2", "requests")
 
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
-    """What huggingface.co answers, or that it is out of reach, as a ValueError of one line."""
+    """Turns errors of huggingface.co, or of the way to it, into a ValueError of one line."""
     try:
         yield
     except Exception as error:
@@ -123,7 +126,7 @@ def push_to_hub(
     everyone who may read the repository reads the names of the log.
 
     repo_id  "owner/name".
-    hub      a folder in the place of huggingface.co, which needs the extra `hub` and a token (`hf auth login`).
+    hub      a folder in place of huggingface.co, which needs the extra `hub` and a token (`hf auth login`).
     private  of a new repository on huggingface.co.
     license  of the weights, as "apache-2.0".
     log      name of the training log, for the card.
@@ -160,8 +163,7 @@ def pull(
     instead = "" if overwrite else "use --overwrite"
     with replaced_folder(Path(out), "a download", lambda path: names_in(path) - _known(path), instead=instead) as new:
         contents = fetch(names, lambda name: source.copy(repo_id, revision, name, new), new)
-        if digest is not None and digest.lower() != contents.digest:
-            raise ValueError(f"{repo_id} has the digest {contents.digest}, not {digest:.80}")
+        _check_digest(contents, repo_id, digest)
     return read_contents(Path(out))
 
 
@@ -181,8 +183,7 @@ def from_pretrained(
     """
     if Path(repo_id).is_dir():
         contents = read_contents(Path(repo_id))
-        if digest is not None and digest.lower() != contents.digest:
-            raise ValueError(f"{repo_id} has the digest {contents.digest}, not {digest:.80}")
+        _check_digest(contents, repo_id, digest)
     else:
         name = check_repo_id(str(repo_id))
         place = Path(out) if out is not None else DOWNLOADS.expanduser() / name.replace("/", "--")
@@ -206,3 +207,12 @@ def _known(folder: Path) -> set[str]:
     with suppress(ValueError):
         return {*read_contents(folder).files, CARD}
     return set()
+
+
+def _check_digest(contents: Contents, repo_id: str | Path, digest: str | None) -> None:
+    """Raises ValueError if another digest was asked for."""
+    if digest is not None and digest.lower() != contents.digest:
+        raise ValueError(
+            f"{repo_id} has the digest {contents.digest}, not {digest:.80}: it was changed, or the digest is that of "
+            "another version"
+        )

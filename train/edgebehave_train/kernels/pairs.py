@@ -140,7 +140,7 @@ class PastBehaviors:
     def blocks(self, row_M: Tensor, time_known_M: Tensor) -> Iterator[PairBlock]:
         """The same pairs in blocks, those of queries with long histories first; a query without a history is in none.
 
-        row_M, time_known_M  as of `pairs`.
+        row_M, time_known_M  as in `pairs`.
         """
         count_M, order_M = (row_M - self.oldest[row_M]).sort(descending=True, stable=True)
         counts = count_M.tolist()

@@ -90,7 +90,7 @@ class GapDistribution:
     ) -> "GapDistribution":
         """From probabilities of bins and of own past waiting times, which sum to 1 together.
 
-        bins_UB, values_BQ  (U, B) probabilities and (B, Q) seconds as of `gaps_in_bins`.
+        bins_UB, values_BQ  (U, B) probabilities and (B, Q) seconds as in `gaps_in_bins`.
         within_UBQ          (U, B, Q) probabilities of the seconds in each bin.
         own_UC, own_s_UC    (U, C) probabilities and seconds.
         """

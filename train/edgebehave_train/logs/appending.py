@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def append_store(
-    con: Any, old: EventStore, added: EventStore, out: Path, say: Callable[[str], None], *, keep_duplicates: bool
+    con: Any, old: EventStore, added: EventStore, out: Path, on_line: Callable[[str], None], *, keep_duplicates: bool
 ) -> dict[str, Any]:
     """Write the events of two stores as one into an empty folder; returns its statistics.
 
@@ -43,7 +43,7 @@ def append_store(
     behaviors = _behavior_of_event(added) | _behavior_of_event(old)
     changed = sum(behaviors[event] != behavior for event, behavior in _behavior_of_event(added).items())
     if changed:
-        say(f"{changed:,} events have another behavior in the new log: the old one is kept")
+        on_line(f"{changed:,} events have another behavior in the new log: the old one is kept")
     statistics = write_store(
         out,
         merging.runs(),
@@ -59,7 +59,7 @@ def append_store(
             if (store.path / "rejected.jsonl").is_file():
                 file.write((store.path / "rejected.jsonl").read_bytes())
     num_new = statistics["num_events"] - old.num_events
-    say(
+    on_line(
         f"appended {num_new:,} events to {old.num_events:,}; {merging.num_dropped:,} were there already; "
         f"{statistics['num_users'] - old.num_users:,} new users"
     )
@@ -102,7 +102,7 @@ class _Part:
     location: npt.NDArray[np.int32]
 
     def span(self, first_rank: int, stop_rank: int) -> tuple[int, int]:
-        """First and past-the-end row of some users, adjacent as the users of both stores stand in one order."""
+        """First and past-the-end row of some users, who are adjacent because both stores have one order of users."""
         first, stop = np.searchsorted(self.rank, [first_rank, stop_rank])
         return int(self.store.user_start[first]), int(self.store.user_start[stop])
 
@@ -132,8 +132,8 @@ class _Part:
         order: str | None = self.store.statistics.get("order_of_ties")
         return order
 
-    def stands(self, fact: str, *orders: str | None) -> bool:
-        """Whether the rows of its log stood so; told from the order of its ties, if it is a store of before."""
+    def has_order(self, fact: str, *orders: str | None) -> bool:
+        """Whether the rows of its log were in an order; by the order of its ties, if an older version wrote it."""
         return bool(self.store.statistics.get(fact, self.order in orders))
 
 
@@ -160,19 +160,19 @@ class _Merging:
         self.lacks_fractions = any(
             store.statistics.get("has_fractions", True) and store.fraction_us is None for store in (old, added)
         )
-        self.forward, self.backward = self._standing()
+        self.forward, self.backward = self._row_orders()
         self.order = "file" if self.forward else "file, newest first" if self.backward else "hash"
 
-    def _standing(self) -> tuple[bool, bool]:
-        """Whether the rows of every user, old then new, stand from the oldest, and from the newest."""
+    def _row_orders(self) -> tuple[bool, bool]:
+        """Whether the rows of every user, old then new, begin with the oldest, and with the newest."""
         old, new = self.parts
         _, of_old, of_new = np.intersect1d(old.rank, new.rank, assume_unique=True, return_indices=True)
         (old_first, old_last), (new_first, new_last) = (
             [part.times_us(ends[which]) for ends in (part.store.user_start[:-1], part.store.user_start[1:] - 1)]
             for part, which in ((old, of_old), (new, of_new))
         )
-        forward = all(part.stands("rows_in_time_order", None, "file", "none") for part in self.parts)
-        backward = all(part.stands("rows_newest_first", "file, newest first") for part in self.parts)
+        forward = all(part.has_order("rows_in_time_order", None, "file", "none") for part in self.parts)
+        backward = all(part.has_order("rows_newest_first", "file, newest first") for part in self.parts)
         return forward and bool((old_last <= new_first).all()), backward and bool((new_last <= old_first).all())
 
     def runs(self) -> Iterator[SortedRows]:
@@ -232,7 +232,7 @@ class _Merging:
         as_kept = replace(run, time_us=run.time_us // MICROSECONDS)
         same_second = np.flatnonzero(is_tied(as_kept))
         if len(same_second) and not self.keep_duplicates:
-            dropped = _told_twice(taken(as_kept, same_second), is_second[same_second])
+            dropped = _repeated(taken(as_kept, same_second), is_second[same_second])
             self.num_dropped += int(dropped.sum())
             kept = np.ones(len(run.user), bool)
             kept[same_second[dropped]] = False
@@ -244,7 +244,7 @@ class _Merging:
         return run
 
 
-def _told_twice(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _repeated(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(n,): rows to drop, as both parts have them. Of k equal rows in one part and m in the other, the first max(k, m)
     stay. A row equals another as one ingest sees it: in all columns, with time_us in whole seconds."""
     columns = list(vars(run).values())
@@ -256,9 +256,9 @@ def _told_twice(run: SortedRows, is_second: npt.NDArray[np.bool_]) -> npt.NDArra
     num_second = np.add.reduceat(is_second[order], first, dtype=np.int64)
     num_rows = np.diff(first, append=len(order))
     stay = np.maximum(num_second, num_rows - num_second)[group]
-    told_twice = np.zeros(len(order), bool)
-    told_twice[order] = np.arange(len(order)) - first[group] >= stay
-    return told_twice
+    repeated = np.zeros(len(order), bool)
+    repeated[order] = np.arange(len(order)) - first[group] >= stay
+    return repeated
 
 
 def _all_names(old: Sequence[str], added: Sequence[str]) -> list[str]:

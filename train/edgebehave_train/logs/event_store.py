@@ -69,8 +69,8 @@ class NamedEvent(NamedTuple):
     time_s: int
     utc_offset_min: int
 
-    def tell(self, predictor: "Predictor", user: str) -> None:
-        """Give this event to the SDK as an event of a user."""
+    def observe_in(self, predictor: "Predictor", user: str) -> None:
+        """Let a predictor of the SDK observe this event as one of a user."""
         predictor.observe(user, self.event, at=self.time_s, location=self.location, utc_offset_min=self.utc_offset_min)
 
 

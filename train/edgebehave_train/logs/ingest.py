@@ -39,16 +39,8 @@ from edgebehave_train.logs.reading.files import (
 from edgebehave_train.logs.reading.inspection import Reading, find_log_files
 from edgebehave_train.logs.reading.rows import REASONS, judged_rows, judged_times, parsed_rows
 from edgebehave_train.logs.reading.time_texts import lost_digits, plain_text, recognized_texts
-from edgebehave_train.logs.reading.times import (
-    LOCAL_UNITS,
-    TEXT_UNITS,
-    TIME_UNITS,
-    check_zone,
-    kinds_of_unit,
-    read_offsets,
-    unit_of_numbers,
-    zones_known,
-)
+from edgebehave_train.logs.reading.time_units import LOCAL_UNITS, TEXT_UNITS, TIME_UNITS, kinds_of_unit, unit_of_numbers
+from edgebehave_train.logs.reading.utc_offsets import check_zone, read_offsets, zones_known
 from edgebehave_train.logs.sorting import Judgment, sort_and_write
 from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
@@ -65,7 +57,7 @@ _OF_PLAIN_LOGS = (
 )  # fmt: skip
 """Fields that say how a log is written; a bucketed one is always written in one way."""
 
-Report = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,16 +148,16 @@ class IngestConfig:
         return self.threads or os.cpu_count() or 1
 
 
-def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZone | None = None) -> dict[str, Any]:
+def ingest(config: IngestConfig, on_line: OnLine | None = None, *, ask_zone: AskZone | None = None) -> dict[str, Any]:
     """Write the event store of a log to `config.out` and return its statistics.
 
-    report    is called with one line at a time about what was found; default: the log of Python.
+    on_line   is called with each line about what was found; default: the log of Python.
     ask_zone  is asked for the time zone of an export with times in UTC; None = UTC is taken for local time, as said.
     Raises IngestError, with a message of one line, if the log cannot be read, its time is ambiguous, or more than
     `max_bad` of its rows are bad, and ValueError if `out` holds anything that must not be replaced. Then, as after any
     interruption, `out` stays as it was.
     """
-    say = report or logging.getLogger("edgebehave.ingest").info
+    on_line = on_line or logging.getLogger("edgebehave.ingest").info
     instead = "" if config.overwrite or config.append else "use --overwrite, or --append to add to it"
     with (
         _disk_errors(config.out),
@@ -177,35 +169,35 @@ def ingest(config: IngestConfig, report: Report | None = None, *, ask_zone: AskZ
         store.mkdir(exist_ok=True)
         copies = scratch / "copies"
         copies.mkdir()
-        config = _of_exports(config, copies, say, ask_zone)
+        config = _of_exports(config, copies, on_line, ask_zone)
         with _database(config, scratch) as con:
             if config.bucketed:
-                statistics, has_zone = _take_over(config, con, store, say), True
+                statistics, has_zone = _take_over(config, con, store, on_line), True
             else:
-                statistics, has_zone = _read_and_sort(config, con, store, say)
+                statistics, has_zone = _read_and_sort(config, con, store, on_line)
             statistics = write_statistics(store, statistics)
             if old is not None:
                 (scratch / "rows.bin").unlink(missing_ok=True)
-                statistics = append_store(con, old, EventStore.open(store), new, say, keep_duplicates=config.days)
+                statistics = append_store(con, old, EventStore.open(store), new, on_line, keep_duplicates=config.days)
                 old = None  # its files are closed before they are replaced
                 statistics = write_statistics(new, statistics)
         lines = account(new, statistics, days_allowed=config.days, has_zone=has_zone)
-    say(
+    on_line(
         f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
         f"{statistics['num_event_names']:,} event names, "
         f"{statistics['num_behavior_names']:,} behaviors, "
         f"{statistics['num_location_names']:,} locations -> {config.out}"
     )
     for line in lines:
-        say(line)
+        on_line(line)
     return statistics
 
 
-def _of_exports(config: IngestConfig, copies: Path, say: Report, ask_zone: AskZone | None) -> IngestConfig:
+def _of_exports(config: IngestConfig, copies: Path, on_line: OnLine, ask_zone: AskZone | None) -> IngestConfig:
     """The config for the converted files, if the log is an export; otherwise as it is."""
     if config.bucketed or tuple(config.columns.items()) != tuple(zip(COLUMNS, COLUMNS, strict=True)):
         return config
-    found = convert_exports(config.log, copies, say, timezone=config.timezone, ask_zone=ask_zone)
+    found = convert_exports(config.log, copies, on_line, timezone=config.timezone, ask_zone=ask_zone)
     if found is None:
         return config
     return replace(
@@ -220,29 +212,29 @@ def _of_exports(config: IngestConfig, copies: Path, say: Report, ask_zone: AskZo
 
 
 def _read_and_sort(
-    config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report
+    config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, on_line: OnLine
 ) -> tuple[dict[str, Any], bool]:
     """Write the columns of a log; its statistics, and whether its offsets are known."""
     scratch = store.parent
-    run = _Run(config, con, say, Staging(scratch, config.num_threads))
+    run = _Run(config, con, on_line, Staging(scratch, config.num_threads))
     run.read(scratch / "copies")
     unit = run.settle_time_unit()
     rejected = run.reject(unit, store / "rejected.jsonl")
     changed = judged_times(unit, config.timezone)
     judgment = Judgment(is_good=np.array([reason is None for reason in run.reasons]), changed=changed)
-    statistics = sort_and_write(con, config.columns, run.staging, judgment, store, say, keep_duplicates=config.days)
+    statistics = sort_and_write(con, config.columns, run.staging, judgment, store, on_line, keep_duplicates=config.days)
     facts = {"time_unit": unit, "rejected": rejected, "columns": config.columns, "num_rows": run.num_rows}
     return facts | statistics, run.has_zone(unit)
 
 
-def _take_over(config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, say: Report) -> dict[str, Any]:
+def _take_over(config: IngestConfig, con: duckdb.DuckDBPyConnection, store: Path, on_line: OnLine) -> dict[str, Any]:
     """Write the columns of a bucketed log; its statistics."""
     log = BucketedLog(con, bucketed_files(config.log))
     statistics = log.write(store, keep_duplicates=config.days)
-    say(f"took over {log.num_rows:,} rows from {len(log.files):,} files")
-    conflicts = log.facts.conflicts(say)
+    on_line(f"took over {log.num_rows:,} rows from {len(log.files):,} files")
+    conflicts = log.facts.conflicts(on_line)
     if statistics["duplicates"]:
-        say(f"dropped {statistics['duplicates']:,} exact duplicates")
+        on_line(f"dropped {statistics['duplicates']:,} exact duplicates")
     (store / "rejected.jsonl").touch()
     roles = {"time_us": "time", "utc_offset_min": "utc_offset"}
     columns = {roles.get(name, name): name for name in log.columns}
@@ -299,10 +291,10 @@ def _database(config: IngestConfig, scratch: Path) -> Iterator[duckdb.DuckDBPyCo
 class _Run:
     """One ingest: the files and their scans, and the rows as they stand in the database."""
 
-    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, say: Report, staging: Staging) -> None:
+    def __init__(self, config: IngestConfig, con: duckdb.DuckDBPyConnection, on_line: OnLine, staging: Staging) -> None:
         self.config = config
         self.con = con
-        self.say = say
+        self.on_line = on_line
         self.staging = staging
         self.columns = {f"raw_{role}": name for role, name in config.columns.items()}
         self.scans: list[tuple[LogFile, Scan]] = []
@@ -328,7 +320,7 @@ class _Run:
         self.times = [text] * len(self.scans)
         self._stage_all(copies)
         if config.time_format is None and any(self.is_unread):
-            self.times = recognized_texts(self.scans, self.is_unread, text, con, self.say)
+            self.times = recognized_texts(self.scans, self.is_unread, text, con, self.on_line)
             if any(time != text for time in self.times):
                 self._stage_all(copies)
         if "raw_utc_offset" in self.columns and self._read_offsets():
@@ -336,7 +328,7 @@ class _Run:
         self.num_rows = self.staging.num_rows + sum(sum(scan.refused.values()) for _, scan in self.scans)
         if self.num_rows == 0:
             raise IngestError(f"{self._names_of_files()}: no rows below the header")
-        self.say(f"read {self.num_rows:,} rows from {self._names_of_files()}")
+        self.on_line(f"read {self.num_rows:,} rows from {self._names_of_files()}")
 
     def _stage_all(self, copies: Path) -> None:
         self.staging.clear()
@@ -382,7 +374,7 @@ class _Run:
             texts |= {text: None for (text,) in self.con.execute(sql).fetchall() if text}
         self.offsets, line = read_offsets(sorted(set(texts) - set(self.config.nulls)), zones_known(self.con))
         if line:
-            self.say(f"{line}, column {self.config.utc_offset!r}")
+            self.on_line(f"{line}, column {self.config.utc_offset!r}")
         return True
 
     def settle_time_unit(self) -> str | None:
@@ -415,13 +407,13 @@ class _Run:
             )
         how = "found in" if asked == "auto" else "in"
         days = f", {num_days:,} without a clock" if num_days else ""
-        self.say(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
+        self.on_line(f"time: {TIME_UNITS[unit]}, {how} {num_rows:,} rows{days}{self._offset_rule(unit)}{also}")
         are_coarse = all(of_kind[kind].are_coarse for kind in kinds_of_unit(unit) if kind in of_kind)
         step = lost_digits(self.scans, self.times, self.con) if are_coarse and unit not in TEXT_UNITS else ""
         if unit not in TEXT_UNITS and any(column in file.short for file, _ in self.scans):
             step = step or f"column {column!r} holds floats of 32 bits, which keep 7 digits and so no seconds"
         if step:
-            self.say(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
+            self.on_line(f"warning: times have lost digits: {step}; write them as whole numbers or ISO 8601")
         return unit
 
     def has_zone(self, unit: str | None) -> bool:
@@ -477,7 +469,7 @@ class _Run:
                 raise IngestError(
                     f"{share} are bad, more than max_bad {self.config.max_bad:.2%}: {summary}{_advice(rejected)}"
                 )
-            self.say(f"rejected {share}: {summary}")
+            self.on_line(f"rejected {share}: {summary}")
         with examples_file.open("w", encoding="utf-8") as out:
             for example in examples:
                 out.write(json.dumps(vars(example), ensure_ascii=False) + "\n")

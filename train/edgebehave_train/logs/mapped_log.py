@@ -167,7 +167,7 @@ def _next_behavior(target: npt.NDArray[np.int32], user_start: npt.NDArray[np.int
 
 
 class NameCounts:
-    """How often each name of a store occurs in some of its events, and in how many users; by kind."""
+    """Counts of each name of a store in some of its events, and of the users who have it; by kind."""
 
     def __init__(
         self, store: EventStore, is_counted: Callable[[int, int], npt.NDArray[np.bool_]], min_users: int = 1

@@ -75,7 +75,7 @@ class PackedRows:
         rng: np.random.Generator | None = None,
         cut: bool = True,
     ) -> None:
-        """Arguments as of `pack_rows`."""
+        """Arguments as in `pack_rows`."""
         ranges = ranges[ranges[:, 1] > ranges[:, 0]]
         if rng is not None:
             ranges = ranges[rng.permutation(len(ranges))]

@@ -67,7 +67,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """What makes a staged row a good one, and its time.
+    """Which staged rows are good, and the times of those that change.
 
     is_good  (states,) whether rows of a state are good.
     changed  SQL of `time_us` and `offset_min` where they are not as staged.
@@ -78,8 +78,8 @@ class Judgment:
 
 
 @dataclass
-class Standing:
-    """How the rows of all users stand in the log, as far as it was read.
+class RowOrder:
+    """The order of the rows of all users in the log, as far as it was read.
 
     forward, backward  every user's rows from the oldest, from the newest.
     has_ties           some events of a user have the same time.
@@ -90,7 +90,7 @@ class Standing:
     has_ties: bool = False
 
     def order(self) -> str:
-        """Order of events at the same time: nothing but the row itself, if the order of the rows means nothing."""
+        """Order of events at the same time: that of the rows, or of a hash if the order of the rows means nothing."""
         if self.forward or not self.has_ties:
             return "file"
         return "file, newest first" if self.backward else "hash"
@@ -102,7 +102,7 @@ def sort_and_write(
     staging: Staging,
     judgment: Judgment,
     store: Path,
-    say: Callable[[str], None],
+    on_line: Callable[[str], None],
     *,
     keep_duplicates: bool,
 ) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def sort_and_write(
     columns          {role: column of the log}.
     keep_duplicates  the times are too coarse to tell a repeated row from a second event.
 
-    Events of a user at the same time stand in the order of the rows if the rows of every user stand in the order of
-    time, from the oldest or from the newest; otherwise in the order of a hash.
+    Events of a user at the same time keep the order of the rows if the rows of every user are in time order, from the
+    oldest or from the newest; otherwise they get the order of a hash.
     """
-    _read_whole_names(staging, columns, say)
+    _read_whole_names(staging, columns, on_line)
     sorting = _Sorting(con, staging, judgment)
     order = "file"
     while True:
@@ -133,21 +133,21 @@ def sort_and_write(
             order = other.order
     facts = sorting.facts
     _check_offsets(facts.widest_offset, columns)
-    _warn_of_null_words(staging, columns, store, say)
-    conflicts = facts.conflicts(say) if "behavior" in columns else {"events": 0, "rows": 0, "first": []}
+    _warn_of_null_words(staging, columns, store, on_line)
+    conflicts = facts.conflicts(on_line) if "behavior" in columns else {"events": 0, "rows": 0, "first": []}
     if statistics["duplicates"]:
-        say(f"dropped {statistics['duplicates']:,} exact duplicates")
+        on_line(f"dropped {statistics['duplicates']:,} exact duplicates")
     ties = statistics["tied_events"]
     return statistics | {
         "order_of_ties": order if ties else "none",
-        "rows_in_time_order": sorting.standing.forward,
-        "rows_newest_first": sorting.standing.backward,
+        "rows_in_time_order": sorting.row_order.forward,
+        "rows_newest_first": sorting.row_order.backward,
         "conflicts": conflicts,
     }
 
 
 class _OtherOrderError(Exception):
-    """Events at the same time must stand in another order than the one that is being written."""
+    """Events at the same time need another order than the one that is being written."""
 
     def __init__(self, order: str) -> None:
         super().__init__(order)
@@ -156,7 +156,7 @@ class _OtherOrderError(Exception):
 
 @dataclass
 class Facts:
-    """What is counted over all good rows.
+    """Counts over all good rows.
 
     rows_of_pair  {(event, behavior): rows}, by code; a code of 0 is no behavior.
     """
@@ -177,7 +177,7 @@ class Facts:
     def behavior_of_event(self) -> dict[str, str | None]:
         return {event: next(iter(behaviors)) for event, behaviors in self.behaviors_of_event().items()}
 
-    def conflicts(self, say: Callable[[str], None]) -> dict[str, Any]:
+    def conflicts(self, on_line: Callable[[str], None]) -> dict[str, Any]:
         """Events whose rows disagree about their behavior."""
         torn = {event: behaviors for event, behaviors in self.behaviors_of_event().items() if len(behaviors) > 1}
         first = list(torn.items())[:NUM_EXAMPLES]
@@ -186,7 +186,7 @@ class Facts:
                 f"{event!r}: " + ", ".join(f"{name!r} {n:,}" for name, n in behaviors.items())
                 for event, behaviors in first
             )
-            say(f"{len(torn):,} events have more than one behavior, majority kept: {shown}")
+            on_line(f"{len(torn):,} events have more than one behavior, majority kept: {shown}")
         return {
             "events": len(torn),
             "rows": sum(sum(list(behaviors.values())[1:]) for behaviors in torn.values()),
@@ -211,7 +211,7 @@ class _Group:
     """The good rows of a group of buckets, or of a part of one, sorted."""
 
     run: SortedRows
-    standing: Standing
+    row_order: RowOrder
     edges: tuple[_Edge, _Edge] | None
     widest_offset: int
     rows_of_pair: dict[tuple[int, int], int]
@@ -237,13 +237,13 @@ class _Sorting:
 
     def runs(self, order: str) -> Iterator[SortedRows]:
         """The sorted rows. Raises _OtherOrderError as soon as the log turns out to need another order."""
-        self.standing, self.facts, self.order = Standing(), Facts(self.staging.names), order
+        self.row_order, self.facts, self.order = RowOrder(), Facts(self.staging.names), order
         before: _Edge | None = None
         for group in in_order(self._sorted, self._groups(), self.staging.workers):
-            found, facts = self.standing, self.facts
-            found.forward &= group.standing.forward
-            found.backward &= group.standing.backward
-            found.has_ties |= group.standing.has_ties
+            found, facts = self.row_order, self.facts
+            found.forward &= group.row_order.forward
+            found.backward &= group.row_order.backward
+            found.has_ties |= group.row_order.has_ties
             if group.edges is not None:
                 first, last = group.edges
                 if before is not None and before.user == first.user:
@@ -256,8 +256,8 @@ class _Sorting:
             for pair, rows in group.rows_of_pair.items():
                 facts.rows_of_pair[pair] = facts.rows_of_pair.get(pair, 0) + rows
             yield group.run
-        if order != "hash" and self.standing.order() != order:
-            raise _OtherOrderError(self.standing.order())
+        if order != "hash" and self.row_order.order() != order:
+            raise _OtherOrderError(self.row_order.order())
 
     def _groups(self) -> Iterator[_Rows]:
         for buckets, num_rows in self.staging.groups(_GROUP_ROWS):
@@ -312,12 +312,12 @@ class _Sorting:
             location=rows["location"].astype(np.int32) - np.int32(1),
         )
         run = run if order is None else taken(run, order)
-        standing = _standing(run, row)
+        row_order = _row_order(run, row)
         edges = _edges(run, row)
         widest = int(np.abs(run.utc_offset_min).max(initial=0))
-        if standing.has_ties and self.order != "file":
+        if row_order.has_ties and self.order != "file":
             run = self._reordered(run, row)
-        return _Group(run=run, standing=standing, edges=edges, widest_offset=widest, rows_of_pair=pairs)
+        return _Group(run=run, row_order=row_order, edges=edges, widest_offset=widest, rows_of_pair=pairs)
 
     def _settle_times(self, rows: npt.NDArray[np.void]) -> None:
         """Change times and offsets of good rows as the judgment says."""
@@ -437,16 +437,16 @@ def reordered(run: SortedRows, tied: Integers, order: Integers) -> SortedRows:
     return taken(run, whole)
 
 
-def _standing(run: SortedRows, row: Integers) -> Standing:
-    """How rows sorted by user, time and row stand in the log; all rows of their users."""
+def _row_order(run: SortedRows, row: Integers) -> RowOrder:
+    """The order in the log of rows that are sorted by user, time and row; they are all rows of their users."""
     if not len(row):
-        return Standing()
+        return RowOrder()
     same_user = run.user[1:] == run.user[:-1]
     tied = same_user & (run.time_us[1:] == run.time_us[:-1])
     starts = np.flatnonzero(np.append(True, ~tied))
     first, last = row[starts], row[np.append(starts[1:], len(row)) - 1]
     user = run.user[starts]
-    return Standing(
+    return RowOrder(
         forward=not bool((same_user & (row[1:] < row[:-1])).any()),
         backward=not bool(((user[1:] == user[:-1]) & (last[1:] > first[:-1])).any()),
         has_ties=bool(tied.any()),
@@ -464,16 +464,15 @@ def _edges(run: SortedRows, row: Integers) -> tuple[_Edge, _Edge] | None:
     return first, last
 
 
-def _read_whole_names(staging: Staging, columns: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Where all names of a column are integers, 101.0 is 101: a table with an empty cell often holds its integers as
-    floats."""
+def _read_whole_names(staging: Staging, columns: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+    """Read 101.0 as 101 if all names of a column are whole numbers: a table with an empty cell often holds floats."""
     renamed = {}
     for role in ROLES:
         dotted = any(re.search(r"[.,]0+$", name) for name in staging.names[role])
         if dotted and all(re.fullmatch(r"-?[0-9]+([.,]0+)?", name) for name in staging.names[role]):
             pattern = re.compile(r"[.,]0+$")
             renamed[role] = {name: pattern.sub("", name) for name in staging.names[role] if pattern.search(name)}
-            say(f"column {columns.get(role, role)!r}: 1.0 is read as the name 1")
+            on_line(f"column {columns.get(role, role)!r}: 1.0 is read as the name 1")
     if renamed:
         staging.rename(renamed)
 
@@ -486,8 +485,10 @@ def _check_offsets(widest: int, columns: Mapping[str, str]) -> None:
         )
 
 
-def _warn_of_null_words(staging: Staging, columns: Mapping[str, str], store: Path, say: Callable[[str], None]) -> None:
-    """Say which names look like missing cells; they are kept."""
+def _warn_of_null_words(
+    staging: Staging, columns: Mapping[str, str], store: Path, on_line: Callable[[str], None]
+) -> None:
+    """Warn of names that look like missing cells; they are kept."""
     for role in ("user", "event", "location"):
         found = {name for name in staging.names[role] if name.lower() in _NULL_WORDS}
         if not found:
@@ -495,7 +496,7 @@ def _warn_of_null_words(staging: Staging, columns: Mapping[str, str], store: Pat
         kept = read_json(store / "users.json", list) if role == "user" else None
         names = sorted(found.intersection(kept or read_json(store / "vocabulary.json")[f"{role}s"]))
         if names:
-            say(
+            on_line(
                 f"warning: column {columns[role]!r} holds {', '.join(map(repr, names))}: "
                 f"kept as names; --null {names[0]} makes one missing"
             )

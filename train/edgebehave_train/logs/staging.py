@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from edgebehave.arguments import MAX_NAME_BYTES
 from edgebehave_train.logs.in_order import in_order
 from edgebehave_train.logs.reading.files import quoted
-from edgebehave_train.logs.reading.times import TIME_UNITS
+from edgebehave_train.logs.reading.time_units import TIME_UNITS
 
 ROLES = ("user", "event", "location", "behavior")
 KINDS = (None, *TIME_UNITS, "unreadable", "implausible")
@@ -168,7 +168,7 @@ class Staging:
         return int(added.sum()), int(added[1:].sum()), int(added[1 : 1 + len(TIME_UNITS)].sum())
 
     def mark(self) -> "_Mark":
-        """What to go back to."""
+        """The state to go back to."""
         return _Mark(
             num_rows=self.num_rows,
             num_batches=len(self.starts),
@@ -281,7 +281,7 @@ class Staging:
             yield _read_spans(self.path, [span])
 
     def _spans(self, buckets: range) -> list[tuple[int, int]]:
-        """Where the rows of some buckets stand: first row and number of rows of each piece."""
+        """The places of the rows of some buckets: first row and number of rows of each piece."""
         at, spans = 0, []
         for starts in self.starts:
             start, stop = int(starts[buckets.start]), int(starts[buckets.stop])

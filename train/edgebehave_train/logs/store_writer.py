@@ -88,113 +88,153 @@ def write_store(
     known              vocabulary whose names keep their ids, with or without a row; new ones follow.
     Returns            the statistics that follow from the rows, for `write_statistics`.
     """
-    count_of_user, count_of_event, count_of_location = _Counts(), _Counts(), _Counts()
-    num_duplicates = num_tied = 0
-    has_fractions = False
-    first_s, last_s = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    offsets: tuple[int, int] = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
-    positions = {name: folder / f"{name}.positions" for name in ("event", "location", "fraction")}
-    are_millis = True
-    num_rows = num_fractions = 0  # fractions are written from the first one on that is not 0
-    with (
-        column_writer(folder / "time_s.npy", np.uint32) as append_time,
-        column_writer(folder / "utc_offset_min.npy", np.int16) as append_offset,
-        column_writer(positions["event"], np.int32) as append_event,
-        column_writer(positions["location"], np.int32) as append_location,
-        column_writer(positions["fraction"], np.uint32) as append_fraction,
-    ):
-        for run, num_dropped in _without_duplicates(rows, keep_duplicates):
-            num_duplicates += num_dropped
-            num_tied += int(is_tied(run).sum())
-            time_s = run.time_us // MICROSECONDS
-            fraction_us = run.time_us - time_s * MICROSECONDS
-            if has_fractions or fraction_us.any():
-                has_fractions = True
-                for start in range(num_fractions, num_rows, _ZEROS):
-                    append_fraction(np.zeros(min(_ZEROS, num_rows - start), np.uint32))
-                append_fraction(fraction_us)
-                are_millis = are_millis and not (fraction_us % 1000).any()
-                num_fractions = num_rows + len(fraction_us)
-            num_rows += len(fraction_us)
-            first_s, last_s = min(first_s, int(time_s.min())), max(last_s, int(time_s.max()))
-            if not 0 <= first_s <= last_s < 1 << 32:
-                raise ValueError(f"a store holds times from 1970 to 2106, got {first_s} .. {last_s} unix seconds")
-            offset_min = run.utc_offset_min
-            offsets = min(offsets[0], int(offset_min.min())), max(offsets[1], int(offset_min.max()))
-            append_time(time_s)
-            append_offset(offset_min)
-            append_event(run.event)
-            append_location(run.location)
-            first_user = int(run.user[0])
-            count_of_user.add(run.user - first_user, first_user)
-            count_of_event.add(run.event)
-            count_of_location.add(run.location + 1)
+    written = PositionColumns(folder)
+    written.write(_without_duplicates(rows, keep_duplicates))
     if callable(behavior_of_event):
         behavior_of_event = behavior_of_event()
-    num_events_of_user = count_of_user.of(len(users))
-    present = num_events_of_user > 0
-    user_start = np.concatenate([[0], np.cumsum(num_events_of_user[present])])
+    of_user = written.of_user.of(len(users))
+    user_start = np.concatenate([[0], np.cumsum(of_user[of_user > 0])])
     with column_writer(folder / "user_start.npy", np.int64) as append_start:
         append_start(user_start)
-    write_json(
-        folder / "users.json", [name for name, is_there in zip(users, present, strict=True) if is_there], indent=1
-    )
+    write_json(folder / "users.json", [name for name, n in zip(users, of_user.tolist(), strict=True) if n], indent=1)
 
-    of_event, of_location = count_of_event.of(len(events)), count_of_location.of(len(locations) + 1)
+    of_event, of_location = written.of_event.of(len(events)), written.of_location.of(len(locations) + 1)
     vocabulary = _vocabulary(events, of_event, locations, of_location[1:], behavior_of_event, known)
     vocabulary.save(folder / "vocabulary.json")
     event_ids = np.array([vocabulary.event_id(name) for name in events], np.int64)
     location_ids = np.array([UNKNOWN, *(vocabulary.location_id(name) for name in locations)], np.int64)
     behavior_of_id = np.array(vocabulary.event_to_behavior, np.int64)
-    _write_ids(folder, "event", positions["event"], event_ids, vocabulary.num_events)
     behavior_is_event = np.array_equal(behavior_of_id, np.arange(len(behavior_of_id)))
+    written.write_ids("event", "event", event_ids, vocabulary.num_events)
     if not behavior_is_event:
-        _write_ids(folder, "behavior", positions["event"], behavior_of_id[event_ids], vocabulary.num_behaviors)
-    constants: dict[str, int] = {}
-    if offsets[0] == offsets[1]:
-        constants["utc_offset_min"] = offsets[0]
-        (folder / "utc_offset_min.npy").unlink()
+        written.write_ids("behavior", "event", behavior_of_id[event_ids], vocabulary.num_behaviors)
+    constants = written.drop_constant_offset()
     if of_location[0] == user_start[-1]:
         constants["location"] = UNKNOWN
     else:
-        _write_ids(folder, "location", positions["location"], np.roll(location_ids, -1), vocabulary.num_locations)
-    if has_fractions:
-        with column_writer(folder / FRACTIONS, np.uint16 if are_millis else np.uint32) as append_fraction:
-            for piece in pieces(positions["fraction"]):
-                append_fraction(piece // 1000 if are_millis else piece)
-    for path in positions.values():
-        path.unlink()
+        written.write_ids("location", "location", np.roll(location_ids, -1), vocabulary.num_locations)
+    written.finish()
 
-    count_of_event_id = np.zeros(vocabulary.num_events, np.int64)
-    np.add.at(count_of_event_id, event_ids[of_event > 0], of_event[of_event > 0])
-    count_of_behavior = np.zeros(vocabulary.num_behaviors, np.int64)
+    of_event_id = np.zeros(vocabulary.num_events, np.int64)
+    np.add.at(of_event_id, event_ids[of_event > 0], of_event[of_event > 0])
+    of_behavior = np.zeros(vocabulary.num_behaviors, np.int64)
     has_behavior = behavior_of_id >= 0
-    np.add.at(count_of_behavior, behavior_of_id[has_behavior], count_of_event_id[has_behavior])
-    num_events_of_user = num_events_of_user[present]
-    quantiles = np.quantile(num_events_of_user, list(_QUANTILES.values()), method="inverted_cdf").astype(int)
+    np.add.at(of_behavior, behavior_of_id[has_behavior], of_event_id[has_behavior])
+    quantiles = np.quantile(of_user[of_user > 0], list(_QUANTILES.values()), method="inverted_cdf").astype(int)
     return {
         "constants": constants,
         "behavior_is_event": behavior_is_event,
         "num_events": int(user_start[-1]),
-        "num_users": len(num_events_of_user),
+        "num_users": len(user_start) - 1,
         "num_event_names": vocabulary.num_events - 1,
         "num_location_names": vocabulary.num_locations - 1,
         "num_behavior_names": vocabulary.num_behaviors - 1,
         "num_without_location": int(of_location[0]),
-        "num_without_behavior": int(count_of_event_id[~has_behavior].sum()),
-        "first_time_s": int(first_s),
-        "last_time_s": int(last_s),
-        "duplicates": num_duplicates,
-        "tied_events": num_tied,
-        "has_fractions": has_fractions,
+        "num_without_behavior": int(of_event_id[~has_behavior].sum()),
+        "first_time_s": written.first_s,
+        "last_time_s": written.last_s,
+        "duplicates": written.num_duplicates,
+        "tied_events": written.num_tied,
+        "has_fractions": written.has_fractions,
         "events_per_user": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)),
-        "behavior_counts": _named_counts(vocabulary.behaviors, count_of_behavior),
-        "event_counts": _named_counts(vocabulary.events, count_of_event_id),
+        "behavior_counts": _named_counts(vocabulary.behaviors, of_behavior),
+        "event_counts": _named_counts(vocabulary.events, of_event_id),
     }
 
 
+class PositionColumns:
+    """The columns of a store while rows come in: times and offsets as they stay, names by their positions.
+
+    of_user, of_event, of_location  counts by position; that of "no location" comes first.
+    first_s, last_s                 seconds of the earliest and the latest row.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._positions = {name: folder / f"{name}.positions" for name in ("event", "location", "fraction")}
+        self.of_user, self.of_event, self.of_location = _Counts(), _Counts(), _Counts()
+        self.num_duplicates = self.num_tied = 0
+        self.first_s, self.last_s = int(np.iinfo(np.int64).max), int(np.iinfo(np.int64).min)
+        self._least_offset, self._largest_offset = self.first_s, self.last_s
+        self.has_fractions, self._are_millis = False, True
+
+    def write(self, runs: Iterable[tuple[SortedRows, int]]) -> None:
+        """Append runs of rows, each with the number of duplicates that were dropped from it."""
+        num_rows = 0
+        with (
+            column_writer(self._folder / "time_s.npy", np.uint32) as append_time,
+            column_writer(self._folder / "utc_offset_min.npy", np.int16) as append_offset,
+            column_writer(self._positions["event"], np.int32) as append_event,
+            column_writer(self._positions["location"], np.int32) as append_location,
+            column_writer(self._positions["fraction"], np.uint32) as append_fraction,
+        ):
+            for run, num_dropped in runs:
+                self.num_duplicates += num_dropped
+                self.num_tied += int(is_tied(run).sum())
+                time_s = run.time_us // MICROSECONDS
+                self._append_fractions(append_fraction, run.time_us - time_s * MICROSECONDS, num_rows)
+                num_rows += len(time_s)
+                self._count(run, time_s)
+                append_time(time_s)
+                append_offset(run.utc_offset_min)
+                append_event(run.event)
+                append_location(run.location)
+
+    def _append_fractions(
+        self, append: Callable[[npt.NDArray[Any]], None], fraction_us: npt.NDArray[np.integer], num_before: int
+    ) -> None:
+        """Fractions are written from the first run on that has one; the rows before it get zeros."""
+        if not self.has_fractions and not fraction_us.any():
+            return
+        if not self.has_fractions:
+            for start in range(0, num_before, _ZEROS):
+                append(np.zeros(min(_ZEROS, num_before - start), np.uint32))
+        self.has_fractions = True
+        self._are_millis = self._are_millis and not (fraction_us % 1000).any()
+        append(fraction_us)
+
+    def _count(self, run: SortedRows, time_s: npt.NDArray[np.integer]) -> None:
+        """Raises ValueError for a time that a store cannot hold."""
+        self.first_s, self.last_s = min(self.first_s, int(time_s.min())), max(self.last_s, int(time_s.max()))
+        if not 0 <= self.first_s <= self.last_s < 1 << 32:
+            raise ValueError(f"a store holds times from 1970 to 2106, got {self.first_s} .. {self.last_s} unix seconds")
+        self._least_offset = min(self._least_offset, int(run.utc_offset_min.min()))
+        self._largest_offset = max(self._largest_offset, int(run.utc_offset_min.max()))
+        first_user = int(run.user[0])
+        self.of_user.add(run.user - first_user, first_user)
+        self.of_event.add(run.event)
+        self.of_location.add(run.location + 1)
+
+    def write_ids(self, name: str, of: str, ids: npt.NDArray[np.int64], num_names: int) -> None:
+        """A column of ids[position], as narrow as its names allow; position -1 takes the last of `ids`.
+
+        of  "event" or "location": the positions.
+        """
+        dtype = narrow_type(name, num_names)
+        narrow = ids.astype(dtype)
+        with column_writer(self._folder / f"{name}.npy", dtype) as append:
+            for piece in pieces(self._positions[of]):
+                append(narrow[piece])
+
+    def drop_constant_offset(self) -> dict[str, int]:
+        """{"utc_offset_min": the offset of all rows}, and no column for it; {} if rows differ."""
+        if self._least_offset != self._largest_offset:
+            return {}
+        (self._folder / "utc_offset_min.npy").unlink()
+        return {"utc_offset_min": self._least_offset}
+
+    def finish(self) -> None:
+        """Write the fractions of a second, if there are any, and remove the positions."""
+        if self.has_fractions:
+            with column_writer(self._folder / FRACTIONS, np.uint16 if self._are_millis else np.uint32) as append:
+                for piece in pieces(self._positions["fraction"]):
+                    append(piece // 1000 if self._are_millis else piece)
+        for path in self._positions.values():
+            path.unlink()
+
+
 class _Counts:
-    """How often each position occurs, of a list that may grow."""
+    """Counts of the positions in a list that may grow."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(0, np.int64)
@@ -325,15 +365,6 @@ def _by_count(counts: Mapping[str, int], known: Sequence[str]) -> list[str]:
     old = set(known)
     new = (name for name, count in counts.items() if count and name not in old)
     return [*known, *sorted(new, key=lambda name: (-counts[name], name))]
-
-
-def _write_ids(folder: Path, name: str, positions: Path, ids: npt.NDArray[np.int64], num_names: int) -> None:
-    """A column of ids[position], as narrow as its names allow; position -1 takes the last of `ids`."""
-    dtype = narrow_type(name, num_names)
-    narrow = ids.astype(dtype)
-    with column_writer(folder / f"{name}.npy", dtype) as append:
-        for piece in pieces(positions):
-            append(narrow[piece])
 
 
 def _named_counts(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:

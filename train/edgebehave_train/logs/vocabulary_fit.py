@@ -1,4 +1,4 @@
-"""How much of a log a vocabulary knows: whether a bundle fits a log."""
+"""The share of a log that a vocabulary knows, which shows whether a bundle fits the log."""
 
 # N events that have a behavior, E names of events, U users
 
@@ -20,7 +20,7 @@ class VocabularyFit:
 
     event_share    events whose name the vocabulary holds, as an event or as a behavior.
     name_share     names that it holds.
-    foreign_users  users for whom the universal model answers in the place of a bundle: see `Predictor.known_share`.
+    foreign_users  users for whom the universal model answers in place of a bundle: see `Predictor.known_share`.
     unknown        the most frequent names that it does not hold.
     """
 

@@ -13,6 +13,7 @@ not this bias; in paired differences part of it cancels.
 
 # B resamples at a time, U users with targets
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,14 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def span(self) -> str:
+        """The ends as "0.405-0.422"; "" if they are NaN."""
+        return "" if math.isnan(self.low) else f"{self.low:.3f}-{self.high:.3f}"
+
+    def signed(self) -> str:
+        """A difference as "+0.055 [+0.049, +0.061]", without ends if they are NaN."""
+        return f"{self.value:+.3f}" + ("" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]")
 
 
 def metric_intervals(

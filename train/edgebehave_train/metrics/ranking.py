@@ -1,6 +1,6 @@
 """Rank of each target among the candidates: the input of all metrics.
 
-The candidates are the columns of a score matrix but for column 0 (unknown). A target that ties
+The candidates are the columns of a score matrix except for column 0 (unknown). A target that ties
 with others stands at every rank of the tie with the same probability; the top prediction of a tie
 is its lowest id, the most frequent in training.
 """

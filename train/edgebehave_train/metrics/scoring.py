@@ -57,7 +57,7 @@ def target_probs(
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """p(b) of the model for every target, block by block; together with its lookup, if it has one.
 
-    Arguments and blocks as of `named_probs`. A model with a lookup answers on time or without a time, not early.
+    Arguments and blocks as in `named_probs`. A model with a lookup answers on time or without a time, not early.
     """
     for which, probs_RC in named_probs(model, log, behaviors, targets, ask_early_s, experts):
         is_combined = model.lookup is not None and experts == "all"

@@ -101,7 +101,7 @@ def write_report(
             bundle=_bundle_facts(checkpoint, bundle, latency_us) if bundle else [],
             data=_data_facts(store),
             warnings=table.warnings,
-            commands=_commands(store, checkpoint, bundle),
+            commands=next_commands(store, checkpoint, bundle),
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +133,9 @@ def _facts(table: Table, model: Row, universal: Mapping[str, Any] | None) -> lis
 
 def _line(row: Row) -> tuple[str, list[str]]:
     """Kind and cells of a row of the table."""
-    one = row.metrics["hr_at_1"]
-    span = "" if np.isnan(one.low) else f"{one.low:.3f}-{one.high:.3f}"
-    difference = row.model_minus_this["hr_at_1"] if row.model_minus_this else None
     values = [f"{row.metrics[metric].value:.3f}" for metric in COLUMNS.values()]
-    cells = [baseline_label(row.name), values[0], span, *values[1:]]
-    ends = "" if difference is None or np.isnan(difference.low) else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
-    return row.kind, [*cells, f"{difference.value:+.3f}{ends}" if difference else ""]
+    difference = row.model_minus_this["hr_at_1"].signed() if row.model_minus_this else ""
+    return row.kind, [baseline_label(row.name), values[0], row.metrics["hr_at_1"].span(), *values[1:], difference]
 
 
 def _chart(title: str, slices: Slices, labels: dict[str, str], x_label: str, draw: Callable[..., str]) -> Chart:
@@ -208,7 +204,10 @@ def _bundle_facts(
     """Sizes, what int8 changed, and latency; of a bundle with a lookup, what int8 changed in the models that count."""
     manifest = read_json(bundle / "manifest.json")
     if manifest.get("source", {}).get("data_fingerprint") != checkpoint.training.data_fingerprint:
-        raise ValueError(f"{bundle} was exported from a checkpoint of another log than {checkpoint.path}")
+        raise ValueError(
+            f"{bundle} was exported from a checkpoint of another log than {checkpoint.path}; "
+            "export this checkpoint, or leave the bundle out"
+        )
     if manifest["source"].get("weights_sha256") != file_digest(checkpoint.path / "model.safetensors"):
         raise ValueError(f"{bundle} has other weights than {checkpoint.path}; export it again")
     num_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -239,8 +238,8 @@ def _data_facts(store: EventStore) -> list[str]:
     return facts
 
 
-def _commands(store: EventStore, checkpoint: Checkpoint, bundle: Path | None) -> list[str]:
-    """What to type next."""
+def next_commands(store: EventStore, checkpoint: Checkpoint, bundle: Path | None) -> list[str]:
+    """Commands that a reader of the report may want to run next."""
     run = ["evaluate", checkpoint.path, "--store", store.path, "--test"]
     if bundle is None:
         commands = [run, ["export", checkpoint.path, "--store", store.path, "-o", f"{checkpoint.path}-bundle"]]

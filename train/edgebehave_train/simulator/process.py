@@ -185,7 +185,7 @@ class BehaviorProcess:
         return self._behavior_probs(q_rp, *given)
 
     def with_users(self, user: Ints) -> "BehaviorProcess":
-        """A process that has run, with other users (N,) in the place of its own.
+        """A process that has run, with other users (N,) in place of its own.
 
         Behaviors, times and locations stay; the oracle predicts for the other users. Adjacent users must stay
         different from each other.

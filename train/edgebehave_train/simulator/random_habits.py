@@ -216,7 +216,7 @@ class MixedHabits:
 
 
 class _Seen(NamedTuple):
-    """What an event may depend on."""
+    """The situation that an event may depend on."""
 
     moment: Moment
     last: int | None

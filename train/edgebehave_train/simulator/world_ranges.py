@@ -99,7 +99,7 @@ class TimeRanges:
 
 @dataclass(frozen=True, kw_only=True)
 class LocationRanges:
-    """Where events happen. Fields without a range are probabilities.
+    """Ranges for the locations of events. Fields without a range are probabilities.
 
     num              locations of the user; 0 = the log has none.
     stays            the user stays for another event of the session.

@@ -91,7 +91,7 @@ class Clock:
 
 
 class Whereabouts:
-    """Where the user is, and what the log calls it: nothing, the location, or a venue of the behavior there."""
+    """The location of the user, and its name in the log: none, the location, or a venue of the behavior there."""
 
     def __init__(self, rng: np.random.Generator, chance: Chance, ranges: LocationRanges) -> None:
         self._chance = chance

@@ -40,7 +40,7 @@ def log_events(
 ) -> DataFrame:
     """The events of a log.
 
-    user .. behavior  names of columns, as of `edgebehave ingest`; utc_offset is in minutes.
+    user .. behavior  names of columns, as in `edgebehave ingest`; utc_offset is in minutes.
     time              a timestamp of Spark, or a number.
     time_unit         "s", "ms" or "us", of unix times that are numbers.
     order             columns by which events of a user at one time stand, as the number of the row. Parquet has one:
@@ -95,7 +95,7 @@ def read_bucketed(spark: SparkSession, folder: str | Path) -> DataFrame:
 def write_bucketed(events: DataFrame, folder: str | Path, *, num_files: int, overwrite: bool = False) -> None:
     """Write events in the order of a store.
 
-    events     as of `log_events`.
+    events     as in `log_events`.
     num_files  at most; each is a range of hashes of users, and is sorted in the memory of one task, or on its disk.
     overwrite  replace what is in `folder`.
     """

@@ -32,7 +32,7 @@ def predict_users(
 ) -> DataFrame:
     """The most probable next behaviors of every user, with the columns of `SCHEMA`.
 
-    events     as of `log_events` and `read_bucketed`.
+    events     as in `log_events` and `read_bucketed`.
     bundle     folder, from `edgebehave export`, on the machine of the driver.
     k          behaviors per user, at most.
     at         the moment to predict for, with a time zone; None: not known.

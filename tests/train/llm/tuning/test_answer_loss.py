@@ -47,7 +47,7 @@ def gemma2():
     return transformers.Gemma2ForCausalLM(config).eval()
 
 
-@pytest.fixture(params=["tiny_llama", "tiny_qwen2", gpt2, gemma2], ids=str)
+@pytest.fixture(params=["tiny_llama", "tiny_qwen2", gpt2, gemma2], ids=["llama", "qwen2", "gpt2", "gemma2"])
 def model(request):
     torch.manual_seed(0)
     if callable(request.param):

@@ -1,10 +1,15 @@
 """Small logs in files, and what a store made of them holds."""
 
+from datetime import UTC, datetime, timedelta
+
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.ingest import IngestConfig, ingest
 
 NOON = 1_400_000_000  # 2014-05-13T16:53:20Z
 EVENTS = ("mail", "music", "maps", "mail", "music", "chat")
+START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+MOMENTS = [START + timedelta(minutes=10 * i) for i in range(6)]
+SECONDS = [int(moment.timestamp()) for moment in MOMENTS]
 
 
 def write_log(folder, times=(), name="log.csv", *, rows=None, header="user,time,event", delimiter=","):

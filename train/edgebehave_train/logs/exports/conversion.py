@@ -38,7 +38,7 @@ class ConvertedLog:
 def convert_exports(
     log: str | Path | Sequence[Any],
     folder: Path,
-    say: Callable[[str], None],
+    on_line: Callable[[str], None],
     *,
     timezone: str | None = None,
     ask_zone: AskZone | None = None,
@@ -63,7 +63,7 @@ def convert_exports(
     for file, reader in known:
         with _named(file, reader):
             exports.append((file, reader, reader.read(file)))
-    written = [_write(*item, folder, say) for item in exports]
+    written = [_write(*item, folder, on_line) for item in exports]
     zones = {converted.zone for converted in written}
     if timezone is None and "utc" in zones and ask_zone is not None:
         path = next(converted.file.path for converted in written if converted.zone == "utc")
@@ -138,7 +138,9 @@ class _Converted:
     zone: str
 
 
-def _write(file: ExportFile, reader: LogReader, export: Export, folder: Path, say: Callable[[str], None]) -> _Converted:
+def _write(
+    file: ExportFile, reader: LogReader, export: Export, folder: Path, on_line: Callable[[str], None]
+) -> _Converted:
     copy = folder / f"converted{len(list(folder.iterdir()))}.jsonl"
     encode = json.JSONEncoder().encode
     num_events, kinds = 0, set()
@@ -165,7 +167,7 @@ def _write(file: ExportFile, reader: LogReader, export: Export, folder: Path, sa
     )
     if not num_events:
         raise IngestError(f"{file.path} is {reader.title}, but holds no event that can be used{left_out}")
-    say(
+    on_line(
         f"{file.path} is recognized as {reader.title}: {num_events:,} events of one user, {export.user!r}, "
         f"{export.used}{left_out}"
     )

@@ -54,7 +54,7 @@ class LogReader:
 
     name        registered name.
     title       as in "FILE is ...".
-    recognizes  whether a file is of this kind, told from its head, its columns or its tables.
+    recognizes  whether a file is of this kind, by its head, its columns or its tables.
     read        its events. Raises IngestError, with the reason, if it holds nothing that can be used.
     """
 
@@ -70,7 +70,7 @@ def microseconds(seconds: float) -> int:
 
 
 def microseconds_of_unix(number: float) -> int:
-    """Unix microseconds of unix seconds, milliseconds, microseconds or nanoseconds, told by the magnitude."""
+    """Unix microseconds of unix seconds, milliseconds, microseconds or nanoseconds, recognized by the magnitude."""
     for most, factor in ((1e11, 1_000_000), (1e14, 1000), (1e17, 1)):
         if abs(number) < most:
             return round(number * factor)

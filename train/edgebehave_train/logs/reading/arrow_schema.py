@@ -23,7 +23,7 @@ def time_zones(path: Path, con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     zones: dict[str, str] = {}
     for (value,) in rows:
         try:
-            zones |= _zones_of_schema(base64.b64decode(value))
+            zones |= zones_of_schema(base64.b64decode(value))
         except (struct.error, IndexError, ValueError):
             continue  # the file was written by something else; its times stay UTC
     return usable_zones(zones, con)
@@ -82,7 +82,7 @@ class _Table:
         return [_Table(self.data, s + struct.unpack_from("<I", self.data, s)[0]) for s in starts]
 
 
-def _zones_of_schema(message: bytes) -> dict[str, str]:
+def zones_of_schema(message: bytes) -> dict[str, str]:
     data = message[8 if message[:4] == b"\xff\xff\xff\xff" else 4 :]
     root = _Table(data, struct.unpack_from("<I", data)[0])
     schema = root.table(2)

@@ -1,7 +1,7 @@
 """Tables in memory, of pandas, polars or Arrow, as Parquet files that ingest reads; none of these is imported.
 
-A table is told by what it offers: `columns` and `dtypes` (pandas), or Arrow's `__arrow_c_stream__` (polars, Arrow, and
-others that speak the Arrow PyCapsule interface).
+A table is recognized by its attributes: `columns` and `dtypes` (pandas), or Arrow's `__arrow_c_stream__` (polars,
+Arrow, and others with the Arrow PyCapsule interface).
 """
 
 import math

@@ -17,7 +17,7 @@ import duckdb
 from edgebehave_train.logs.reading import copies, frames
 from edgebehave_train.logs.reading.arrow_schema import time_zones
 from edgebehave_train.logs.reading.files import IngestError, LogFile, not_utf8, parquet_table, quoted
-from edgebehave_train.logs.reading.times import signed_sql, zone_minutes_sql
+from edgebehave_train.logs.reading.utc_offsets import signed_sql, zone_minutes_sql
 
 _JSON_LINES_SEARCHED = 100_000
 _HEADER_SEARCHED = 100
@@ -41,7 +41,7 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How to read the files of a log.
+    """Settings for reading the files of a log.
 
     columns    names that every file must hold; of JSON Lines files at least one must.
     folder     for copies in a form that can be read; a file that needs one is refused without it.

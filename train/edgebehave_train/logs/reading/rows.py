@@ -6,16 +6,15 @@ from edgebehave.arguments import KEPT_CHARS, MAX_NAME_BYTES
 from edgebehave.moments import EARLIEST_S, LATEST_S, MAX_OFFSET_MIN
 from edgebehave.vocabulary import UNKNOWN_NAME
 from edgebehave_train.logs.reading.files import MALFORMED, NOT_UTF8, quoted
-from edgebehave_train.logs.reading.times import (
+from edgebehave_train.logs.reading.time_units import (
     LOCAL_UNITS,
     TEXT_UNITS,
     TIME_UNITS,
     kinds_of_unit,
     number_sql,
-    offset_sql,
     time_in_unit,
-    zone_minutes_sql,
 )
+from edgebehave_train.logs.reading.utc_offsets import offset_sql, zone_minutes_sql
 from edgebehave_train.logs.store_writer import MICROSECONDS
 
 REASONS = (

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import duckdb
 
-from edgebehave_train.logs.reading.files import LogFile, Scan
-from edgebehave_train.logs.reading.times import (
+from edgebehave_train.logs.reading.date_forms import (
     DateForm,
     check_format,
     day_month_order,
@@ -13,8 +12,9 @@ from edgebehave_train.logs.reading.times import (
     format_sql,
     iso_sql,
     zone_texts,
-    zones_known,
 )
+from edgebehave_train.logs.reading.files import LogFile, Scan
+from edgebehave_train.logs.reading.utc_offsets import zones_known
 
 _PROBED_ROWS = 1000
 
@@ -39,7 +39,7 @@ def recognized_texts(
     is_unread: Sequence[bool],
     text: str,
     con: duckdb.DuckDBPyConnection,
-    say: Callable[[str], None],
+    on_line: Callable[[str], None],
 ) -> list[str]:
     """SQL of the time in a row of each scan; those of `is_unread` are rewritten from their form, if it is known.
 
@@ -53,12 +53,12 @@ def recognized_texts(
     rewritten = {}
     for form in dict.fromkeys(form for form in forms if form is not None):
         tables = [scan.sql for (_, scan), other in zip(scans, forms, strict=True) if other is form]
-        rewritten[form.title] = _rewritten(form, f"trim({text})", tables, con, say)
+        rewritten[form.title] = _rewritten(form, f"trim({text})", tables, con, on_line)
     return [text if form is None else rewritten[form.title] for form in forms]
 
 
 def _rewritten(
-    form: DateForm, text: str, tables: Sequence[str], con: duckdb.DuckDBPyConnection, say: Callable[[str], None]
+    form: DateForm, text: str, tables: Sequence[str], con: duckdb.DuckDBPyConnection, on_line: Callable[[str], None]
 ) -> str:
     order = day_month_order(form, text, tables, con) if form.title == "numbers" else ""
     zones = zone_texts(form, text, tables, con)
@@ -68,7 +68,7 @@ def _rewritten(
         f"SELECT t, iso FROM (SELECT {text} AS t, {sql} AS iso FROM ({tables[0]})) WHERE iso <> t"
     ).fetchone()
     shown = f", {row[0]!r} as {row[1]!r}" if row else ""
-    say(f"dates are read as {title}{shown}; --time-format overrules it")
+    on_line(f"dates are read as {title}{shown}; --time-format overrules it")
     return sql
 
 
@@ -78,7 +78,7 @@ def _first_times(scan: Scan, text: str, con: duckdb.DuckDBPyConnection) -> list[
 
 
 def lost_digits(scans: Sequence[tuple[LogFile, Scan]], times: Sequence[str], con: duckdb.DuckDBPyConnection) -> str:
-    """What is wrong with numbers as 1.77244E+12, whose last digits a spreadsheet dropped; "" if nothing is."""
+    """A warning about numbers such as 1.77244E+12, whose last digits a spreadsheet dropped; "" if there are none."""
     for (_, scan), text in zip(scans, times, strict=True):
         probe = [time for time in _first_times(scan, "trim(raw_time)", con) if "e" in time.lower()[1:-1]]
         if not probe or text != "raw_time":
