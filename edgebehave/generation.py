@@ -23,9 +23,10 @@ from edgebehave.answers.sampling import Sampling
 from edgebehave.answers.waiting_time import WaitingTime, clock_rates, shares_in_bins
 from edgebehave.bundles.bundle import Bundle
 from edgebehave.bundles.inference import run_graph
-from edgebehave.bundles.model_shape import LOCATION_INPUTS, WAIT_INPUTS
+from edgebehave.bundles.manifest import BundleError
+from edgebehave.bundles.model_shape import LOCATION_GRAPH, LOCATION_INPUTS, NEXT_GRAPH, WAIT_GRAPH, WAIT_INPUTS
 from edgebehave.bundles.network_state import NetworkState
-from edgebehave.bundles.probe import check_location, check_next, check_waiting_times
+from edgebehave.bundles.probe import check_location, check_next, check_some, check_waiting_times
 from edgebehave.histories.mapped_history import PrivateNames
 from edgebehave.histories.rolling_events import IdEvents
 from edgebehave.moments import Moment
@@ -36,6 +37,9 @@ FloatArray = npt.NDArray[np.floating]
 
 DRAWS = 4
 """Uniform numbers that one event takes: for gap, behavior, event, location."""
+
+_LATEST_S = 253_370_764_800
+"""The end of the year 9998: a datetime ends with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Future:
         """The next event, by four uniform numbers in [0, 1)."""
         last_s = int(self._history_4n[2, -1])
         time_s = last_s + self._gap().draw(pick_4[0], self._now_s - last_s)
+        if time_s > _LATEST_S:
+            raise BundleError(f"{WAIT_GRAPH} leads beyond the year 9998; export the bundle again from its checkpoint")
         self._now_s = time_s
         behavior, event, z_1D = self._what(pick_4[1:3], sampling)
         identity = event if event != UNKNOWN else self._bundle.shape.num_events + behavior
@@ -132,7 +138,7 @@ class Future:
         asked = {name: self._asked()[name] for name in WAIT_INPUTS}
         assert self._bundle.wait is not None
         gap_s, probs = run_graph(self._bundle.wait, ["gap_s", "probs"], asked)
-        check_waiting_times(gap_s, probs)
+        check_waiting_times(gap_s, probs, len(self._num_since), self._heads.num_quantiles)
         in_bins = gap_s[: len(gap_s) - len(self._num_since)]
         shares_UBQ = shares_in_bins(
             self._clock_rate,
@@ -148,7 +154,9 @@ class Future:
         probs, scores, z_1D = run_graph(self._heads.next, ["probs", "event_scores", "z"], asked)
         check_next(self._bundle.shape, probs, scores, z_1D)
         probs[0] = 0  # the unknown behavior
-        behavior = _draw(probs[: 1 + len(self._candidates)], pick_2[0], sampling)
+        candidates = probs[: 1 + len(self._candidates)]
+        check_some(candidates, NEXT_GRAPH)
+        behavior = _draw(candidates, pick_2[0], sampling)
         stand_for = np.flatnonzero(self._events_of_behavior == behavior)
         if not len(stand_for):
             return behavior, UNKNOWN, z_1D
@@ -166,6 +174,7 @@ class Future:
         column = np.where(location < num_known, location, num_known + np.searchsorted(own, location))
         probs = np.concatenate([known, np.zeros(len(own), known.dtype)])
         np.add.at(probs, column, copied)
+        check_some(probs, LOCATION_GRAPH)
         drawn = _draw(probs, pick, sampling)
         return drawn if drawn < num_known else int(own[drawn - num_known])
 

@@ -48,7 +48,7 @@ class Vocabulary:
             ids[kind] = {name: i for i, name in enumerate(names)}
             if len(ids[kind]) != len(names):
                 twice = next(n for i, n in enumerate(names) if ids[kind][n] != i)
-                raise ValueError(f"vocabulary: {kind} holds {twice!r} twice")
+                raise ValueError(f"vocabulary: {kind} holds {twice!r:.60} twice")
             object.__setattr__(self, kind, names)
         try:
             mapping = tuple(index(b) for b in self.event_to_behavior)

@@ -9,15 +9,17 @@ random over the modules, in proportion to their places to change. Messages, type
 mutated.
 
 First all tests of the runtime run once, and it is recorded which of them reach which lines. A mutant then gets the
-tests that reach its statement, those of its module's own file and then the others, the quickest first, up to the first
-failure; a mutant that makes a test fail, or take
-many times as long as before, is killed. The survivors are printed, to be explained or killed by a new test. `--again`
-runs the survivors of an earlier report only.
+tests that reach its statement: those of its module's own file, the quickest first, and then a few of each other file in
+turn, up to the first failure. A mutant that makes a test fail, or take many times as long as before, is killed. One
+that was not killed in `--limit` seconds of processor time counts as a survivor, so the share of the killed is at least
+what the report says. The survivors are printed, to be explained or killed by a new test. `--again` runs the survivors
+of an earlier report only.
 """
 
 import argparse
 import ast
 import json
+import math
 import os
 import random
 import select
@@ -140,14 +142,13 @@ def _is_none(node: ast.expr) -> bool:
 
 
 class Mutant(NamedTuple):
-    """One change of a module: its place, the lines whose tests may notice it, and the changed source."""
+    """One change of a module: its place, and the lines whose tests may notice it."""
 
     module: str
     number: int
     line: int
     change: str
     lines: range
-    source: str
 
     def __str__(self) -> str:
         return f"{self.module}:{self.line}: {self.change} (number {self.number})"
@@ -157,13 +158,17 @@ def mutants(source: str, module: str = "") -> Iterator[Mutant]:
     """Every mutant of a module."""
     places = Places()
     places.visit(ast.parse(source))
-    for number in range(len(places.found)):
-        tree, again = ast.parse(source), Places()
-        again.visit(tree)
-        node, change, lines = again.found[number]
-        line = getattr(node, "lineno", 0)
-        _change(node, change)
-        yield Mutant(module, number, line, change, lines, ast.unparse(ast.fix_missing_locations(tree)))
+    for number, (node, change, lines) in enumerate(places.found):
+        yield Mutant(module, number, getattr(node, "lineno", 0), change, lines)
+
+
+def mutated(source: str, mutant: Mutant) -> str:
+    """The source of a mutant."""
+    tree, places = ast.parse(source), Places()
+    places.visit(tree)
+    node, change, _ = places.found[mutant.number]
+    _change(node, change)
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _change(node: ast.AST, change: str) -> None:
@@ -203,10 +208,28 @@ class Reach(NamedTuple):
     lines: dict[str, dict[int, list[str]]]
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a mutant, the quickest first: all of its module if it acts at the import."""
+        """The tests that may notice a mutant: all that reach its module if it acts at the import.
+
+        Those of the module's own file come first, the quickest first, and then _TURN of each file in turn.
+        """
         lines = self.lines.get(mutant.module, {})
-        tests = {test for line in mutant.lines or lines for test in lines.get(line, [])}
-        return sorted(tests or self.seconds, key=self.seconds.__getitem__)
+        tests = {test for line in mutant.lines or lines for test in lines.get(line, [])} or set(self.seconds)
+        ordered: list[tuple[bool, int, str, float, str]] = []
+        own, count = own_file(mutant.module), Counter[str]()
+        for seconds, test in sorted((self.seconds[test], test) for test in tests):
+            file = test.partition("::")[0]
+            ordered.append((file != own, count[file] // _TURN if file != own else 0, file, seconds, test))
+            count[file] += 1
+        return [test for *_, test in sorted(ordered)]
+
+
+_TURN = 5
+"""Tests of one file in a turn: what the tests of a file share is made anew in each turn."""
+
+
+def own_file(module: str) -> str:
+    """The file of tests with the name of a module; not every module has one."""
+    return f"tests/edgebehave/{Path(module).with_name(f'test_{Path(module).name}')}"
 
 
 class Recorder:
@@ -238,12 +261,19 @@ class Recorder:
         path.write_text(json.dumps([self._seconds, lines]))
 
 
-class Chosen:
-    """A plugin of pytest that runs some tests in their order, says when each begins, and ends one that hangs."""
+_HUNG, _LIMIT = 99, 98
+"""Exit statuses of the tests: one computes for too long, and all together did."""
 
-    def __init__(self, tests: list[str], seconds: dict[str, float], begun: int) -> None:
+
+class Chosen:
+    """A plugin of pytest that runs some tests in their order, says when each begins, and ends one that hangs.
+
+    limit_s  processor time of all tests of the process.
+    """
+
+    def __init__(self, tests: list[str], seconds: dict[str, float], begun: int, limit_s: float) -> None:
         self._place_of = {test: number for number, test in enumerate(tests)}
-        self._seconds, self._begun = seconds, begun
+        self._seconds, self._begun, self._limit_s = seconds, begun, limit_s
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # A test without a record is new: it may reach anything.
@@ -253,14 +283,19 @@ class Chosen:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         os.write(self._begun, f"{item.nodeid}\n".encode())
-        signal.setitimer(signal.ITIMER_PROF, 10 + 5 * self._seconds.get(item.nodeid, 10))
+        left_s = self._limit_s - sum(os.times()[:4])
+        if left_s <= 0:
+            os._exit(_LIMIT)
+        most_s = 10 + 5 * self._seconds.get(item.nodeid, 10)
+        signal.signal(signal.SIGPROF, lambda *_: os._exit(_HUNG if most_s < left_s else _LIMIT))
+        signal.setitimer(signal.ITIMER_PROF, min(most_s, left_s))
 
 
 def in_a_fork(tree: Path, call: Callable[[int], int], timeout_s: float) -> tuple[str, str]:
     """Run tests in a fork of this process, which has imported the libraries but nothing of the runtime.
 
     call     runs them, writes their names to a file as they begin, and returns the exit status.
-    Returns  "failed", "hung" or "", and the test that began last.
+    Returns  "failed", "hung", "limit" or "", and the test that began last.
     """
     reads, writes = os.pipe()
     process = os.fork()
@@ -273,7 +308,6 @@ def in_a_fork(tree: Path, call: Callable[[int], int], timeout_s: float) -> tuple
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, 1)
             os.dup2(nothing, 2)
-            signal.signal(signal.SIGPROF, lambda *_: os._exit(99))
             paths = [str(tree / name) for name in ("", "train", "export", "cli")]
             sys.path[:0] = paths
             os.environ["PYTHONPATH"] = os.pathsep.join(paths)
@@ -294,12 +328,12 @@ def in_a_fork(tree: Path, call: Callable[[int], int], timeout_s: float) -> tuple
         os.killpg(process, signal.SIGKILL)
         os.waitpid(process, 0)
     last = told.decode().splitlines()[-1] if told else ""
-    if not done or os.waitstatus_to_exitcode(status) == 99:
-        return "hung", last
-    return "failed" if status else "", last
+    code = os.waitstatus_to_exitcode(status) if done else _HUNG
+    return {0: "", _HUNG: "hung", _LIMIT: "limit"}.get(code, "failed"), last
 
 
-_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider")
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
+"""Nobody reads why a test failed, and asserts that explain themselves are compiled anew for each mutant."""
 
 
 def record(tree: Path, timeout_s: float) -> Reach:
@@ -320,16 +354,18 @@ def record(tree: Path, timeout_s: float) -> Reach:
     return Reach(seconds, by_number)
 
 
-def tests_fail(tree: Path, module: str, tests: list[str], reach: Reach, timeout_s: float) -> tuple[str, str]:
+def tests_fail(
+    tree: Path, module: str, tests: list[str], reach: Reach, timeout_s: float, limit_s: float
+) -> tuple[str, str]:
     """Run tests on a tree as it is, those in the file of the module's name first: as `in_a_fork`."""
     known = {test.partition("::")[0] for test in reach.seconds}
     files = {test.partition("::")[0] for test in tests}
     files |= {str(path.relative_to(tree)) for path in (tree / "tests/edgebehave").rglob("test_*.py")} - known
-    own = f"tests/edgebehave/{Path(module).with_name(f'test_{Path(module).name}')}"
+    own = own_file(module)
 
     def call(begun: int) -> int:
         for step in (files & {own}, files - {own}):
-            plugins = [Chosen(tests, reach.seconds, begun)]
+            plugins = [Chosen(tests, reach.seconds, begun, limit_s)]
             status = int(pytest.main([*_OPTIONS, *sorted(step)], plugins=plugins)) if step else 0
             if status not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
                 return status
@@ -342,10 +378,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="leave out as many of them, which another run has tried")
     parser.add_argument("--modules", nargs="*", choices=MODULES, default=MODULES)
     parser.add_argument("--again", type=Path, help="run the survivors of this report only")
     parser.add_argument("--reach", type=Path, help="keep the record of the tests here, or read it if it is there")
     parser.add_argument("--timeout", type=float, default=600, help="seconds without a new test before one hangs")
+    parser.add_argument(
+        "--limit", type=float, default=math.inf, help="processor time per mutant, after which it counts as a survivor"
+    )
     parser.add_argument("--out", type=Path, help="write the report here after each mutant")
     args = parser.parse_args()
     everything = [
@@ -353,7 +393,7 @@ def main() -> None:
         for module in args.modules
         for mutant in mutants((ROOT / "edgebehave" / module).read_text(encoding="utf-8"), module)
     ]
-    drawn = random.Random(args.seed).sample(everything, min(args.mutants, len(everything)))
+    drawn = random.Random(args.seed).sample(everything, min(args.mutants, len(everything)))[args.first :]
     if args.again:
         wanted = json.loads(args.again.read_text())["survivors"]
         drawn = [mutant for mutant in everything if str(mutant) in wanted]
@@ -384,16 +424,18 @@ def main() -> None:
         for mutant in drawn:
             file = tree / "edgebehave" / mutant.module
             whole = file.read_text(encoding="utf-8")
-            file.write_text(mutant.source, encoding="utf-8")
+            file.write_text(mutated(whole, mutant), encoding="utf-8")
             started = time.monotonic()
             tests = reach.tests_of(mutant)
-            end, last = tests_fail(tree, mutant.module, tests, reach, args.timeout)
+            end, last = tests_fail(tree, mutant.module, tests, reach, args.timeout, args.limit)
             file.write_text(whole, encoding="utf-8")
             says = f"{end} in {last}" if end else "survived"
             print(f"{mutant}: {says}, {len(tests)} tests, {time.monotonic() - started:.1f} s", flush=True)
-            counts[f"{mutant.module}: {'killed' if end else 'survived'}"] += 1
-            counts["killed" if end else "survived"] += 1
-            if end:
+            outcome = "killed" if end in ("failed", "hung") else "survived"
+            counts[f"{mutant.module}: {outcome}"] += 1
+            counts[outcome] += 1
+            counts["survived, at the limit"] += end == "limit"
+            if outcome == "killed":
                 killed_by[last.partition("::")[0]] += 1
             else:
                 survivors.append(str(mutant))

@@ -37,7 +37,7 @@ from edgebehave.bundles.model_shape import (
     ModelShape,
     Target,
 )
-from edgebehave.bundles.opened_graph import open_checked
+from edgebehave.bundles.opened_graph import MAX_FOLDED_BYTES, open_checked
 from edgebehave.bundles.probe import probe
 from edgebehave.bundles.universal_bundle import UNIVERSAL, UniversalBundle, UniversalShape
 from edgebehave.time_features import NUM_SLOTS
@@ -45,6 +45,10 @@ from edgebehave.vocabulary import NO_BEHAVIOR, Vocabulary
 
 _VOCABULARY = "vocabulary.json"
 _MAX_LOG_RATIO = 100.0
+_MAX_CALIBRATION = 1e6
+"""The largest temperature, the smallest's inverse, and the largest boost: a denormal one makes answers NaN."""
+
+_LEAST_CLOCK_RATE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +122,8 @@ class BundleParts:
         """Arguments and errors as of `Bundle.open`; needs no ONNX Runtime."""
         manifest = read_manifest(path, digest)
         if "kind" in manifest:
-            raise BundleError(
-                f"{path} is a {manifest['kind']!s:.20} bundle, which has no vocabulary; see `Predictor.load`"
-            )
+            kind = "a universal bundle" if manifest["kind"] == UNIVERSAL else "a bundle of another kind"
+            raise BundleError(f"{path} is {kind}, which has no vocabulary; see `Predictor.load`")
         names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, LOOKUP_GRAPH}
         contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
         target: Any = manifest.get("target")
@@ -215,13 +218,12 @@ class Bundle:
         parts = BundleParts.read(Path(path), digest)
         path, target, shape = parts.path, parts.target, parts.shape
         load_onnxruntime()
-        graphs = {
-            name: open_checked(
-                path / name, content, providers, target, shape.interface(name, target), partial(shape.most, name)
-            )
-            for name, content in parts.graphs.items()
-            if name != LOOKUP_GRAPH
-        }
+        graphs: dict[str, Any] = {}
+        room = MAX_FOLDED_BYTES
+        for name, content in parts.graphs.items():
+            if name != LOOKUP_GRAPH:
+                promised, most = shape.interface(name, target), partial(shape.most, name)
+                graphs[name], room = open_checked(path / name, content, providers, target, promised, most, room)
         try:
             probe(shape, target, graphs, parts.num_quantiles)
         except BundleError as error:
@@ -238,7 +240,7 @@ class Bundle:
         if parts.combination is not None:
             content, universal_shape = parts.graphs[LOOKUP_GRAPH], parts.combination.shape
             universal = UniversalBundle.of_graph(
-                path, parts.manifest, universal_shape, content, providers, name=LOOKUP_GRAPH
+                path, parts.manifest, universal_shape, content, providers, name=LOOKUP_GRAPH, room=room
             )
             lookup = LookupPart(universal=universal, combination=parts.combination)
         running = graphs[PREDICT_GRAPH].get_providers()[0]
@@ -316,7 +318,7 @@ def _generation(given: Any) -> tuple[int, npt.NDArray[np.float64]]:
     clock_rate = np.stack([_numbers(row) for row in given["clock_rate"]])
     if type(num_quantiles) is not int or not 1 <= num_quantiles <= 1024:
         raise ValueError(f"num_quantiles: {num_quantiles!r:.60}")
-    if clock_rate.shape != (2, NUM_SLOTS) or not (clock_rate > 0).all() or clock_rate.max() > 1:
+    if clock_rate.shape != (2, NUM_SLOTS) or not _LEAST_CLOCK_RATE <= clock_rate.min() <= clock_rate.max() <= 1:
         raise ValueError("clock_rate")
     return num_quantiles, clock_rate
 
@@ -334,6 +336,8 @@ def _operating_points(given: Any) -> tuple[OperatingPoint, ...]:
 def _combination(manifest: Mapping[str, Any], log_ratio: npt.NDArray[np.float64]) -> Combination:
     given, calibration = manifest["lookup"], manifest["calibration"]
     temperature, boost = (float(_numbers(calibration[name])) for name in ("temperature", "boost"))
+    if 0 < temperature < 1 / _MAX_CALIBRATION or max(temperature, boost) > _MAX_CALIBRATION:
+        raise ValueError(f"temperature {temperature} or boost {boost}")
     return Combination(
         shape=UniversalShape.of_manifest(given["model"]),
         powers=Powers(**{f.name: float(_numbers(given["powers"][f.name])) for f in fields(Powers)}),

@@ -76,7 +76,9 @@ _COMMON = frozenset(
 OPERATORS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "native": {
         STANDARD: _COMMON,
-        FUSED: frozenset({"BiasGelu", "GroupQueryAttention", "MatMulNBits", "SkipLayerNormalization"}),
+        FUSED: frozenset(
+            ["BiasGelu", "GatherBlockQuantized", "GroupQueryAttention", "MatMulNBits", "SkipLayerNormalization"]
+        ),
     },
     "web": {STANDARD: _COMMON | {"DynamicQuantizeLinear", "MatMulInteger"}},
     "universal": {
@@ -90,15 +92,20 @@ IR_VERSIONS = range(8, 11)
 MAX_NODES = MAX_CONSTANTS = 4096
 MAX_RANK = 8
 MAX_NAME_BYTES = 512
+MAX_SHAPE_NUMBERS = 64
+"""Constants of more numbers are never a shape."""
 
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2}
 """Type of elements (float, uint8, int8, int32, int64, bool, float16; numbers as in onnx.proto) -> bytes of one."""
 
 _INTEGERS = {6: "i", 7: "q"}
 _FLOATS = {FLOAT: "<f4", 10: "<f2"}
-_MAX_SHAPE_VALUES = 64  # constants of more numbers are never a shape
-_MAX_LISTED = 1 << 16  # numbers that stand one by one, as quantizers write zero points
+_BOOL = 9
+_MAX_LISTED = 1 << 16  # numbers of a weight that stand one by one, as quantizers write zero points
+_MAX_LISTED_BYTES = 1 << 19  # of all such weights together
 _MAX_FIELDS = 200_000
+_MAX_INPUTS = 256  # of a node
+_MAX_SIZE = 1 << 31
 
 
 class Constant(NamedTuple):
@@ -296,6 +303,8 @@ def _graph(model: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) ->
     nodes, tensors = graph["node"], graph.get("initializer", [])
     if len(nodes) > MAX_NODES or len(tensors) > MAX_CONSTANTS:
         raise ValueError(f"it has {len(nodes)} nodes and {len(tensors)} weights, more than {MAX_NODES}")
+    if sum(len(tensor.get("int32_data", b"")) for tensor in tensors) > _MAX_LISTED_BYTES:
+        raise ValueError(f"its weights list more than {_MAX_LISTED_BYTES} bytes of numbers one by one")
     constants = {tensor["name"]: _constant(tensor) for tensor in tensors}
     inputs = {value["name"]: _type_of(value) for value in graph["input"]}
     outputs = {value["name"]: _type_of(value) for value in graph["output"]}
@@ -325,7 +334,9 @@ def _graph(model: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) ->
 def _node(node: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) -> Node:
     operator, domain = node["op_type"], node.get("domain", "")
     if operator not in operators.get(domain, ()):
-        raise ValueError(f"it calls {operator:.60} of {domain!r:.60}, which is not an operator of bundles")
+        raise ValueError(f"it calls {operator!r:.60} of {domain!r:.60}, which is not an operator of bundles")
+    if len(node.get("input", ())) > _MAX_INPUTS:
+        raise ValueError(f"{operator} has {len(node['input'])} inputs, more than {_MAX_INPUTS}")
     given = node.get("attribute", [])
     attributes = {each["name"]: each.get(_ATTRIBUTE_VALUES[each["type"]], []) for each in given}
     for each in given:
@@ -333,6 +344,8 @@ def _node(node: Mapping[str, Any], operators: Mapping[str, frozenset[str]]) -> N
         values = each.keys() - {"name", "type"}
         if not values <= {_ATTRIBUTE_VALUES[each["type"]]} or (not values and each["type"] != 7):
             raise ValueError(f"{_NO_ONNX}: attribute {each['name']!r:.60} is not of its type")
+        if not math.isfinite(each.get("f", 0)):
+            raise ValueError(f"attribute {each['name']!r:.60} is a number that is not finite")
     if len(attributes) != len(given):
         raise ValueError(f"{_NO_ONNX}: an attribute of {operator} stands twice")
     return Node(operator, domain, node.get("input", ()), node.get("output", ()), attributes)
@@ -343,7 +356,7 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
     dims, kind, name = tuple(tensor.get("dims", ())), tensor["data_type"], tensor["name"]
     if tensor.get("data_location", 0):
         raise ValueError(_WHY_NOT["tensor", 13])
-    if kind not in ITEM_BYTES or len(dims) > MAX_RANK or any(size < 0 for size in dims):
+    if kind not in ITEM_BYTES or len(dims) > MAX_RANK or not all(0 <= size < _MAX_SIZE for size in dims):
         raise ValueError(f"weight {name!r:.60} is of type {kind} and sizes {dims!s:.60}")
     count = math.prod(dims)
     held = [field for field in ("raw_data", "float_data", "int32_data") if field in tensor]
@@ -361,16 +374,18 @@ def _constant(tensor: Mapping[str, Any]) -> Constant:
             and kind not in (FLOAT, INT64, 10)
             and all(number < 1 << 31 for number in numbers)
         )
-        ints = tuple(numbers) if kind == 6 and count <= _MAX_SHAPE_VALUES else None
+        ints = tuple(numbers) if kind == 6 and count <= MAX_SHAPE_NUMBERS else None
     else:
         is_whole = len(data) == count * ITEM_BYTES[kind] and (held != ["float_data"] or kind == FLOAT)
         ints = None
-        if is_whole and kind in _INTEGERS and count <= _MAX_SHAPE_VALUES:
+        if is_whole and kind in _INTEGERS and count <= MAX_SHAPE_NUMBERS:
             ints = struct.unpack(f"<{count}{_INTEGERS[kind]}", data)
     if not is_whole:
         raise ValueError(f"weight {name!r:.60} has {len(data)} bytes for the sizes {dims!s:.60}")
     if kind in _FLOATS and not np.isfinite(np.frombuffer(data, _FLOATS[kind])).all():
         raise ValueError(f"weight {name!r:.60} holds numbers that are not finite")
+    if kind == _BOOL and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise ValueError(f"weight {name!r:.60} holds truth values other than 0 and 1")
     return Constant(dims, kind, ints)
 
 

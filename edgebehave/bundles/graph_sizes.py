@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgebehave.bundles.graph_file import FUSED, Graph, Node
+from edgebehave.bundles.graph_file import FUSED, ITEM_BYTES, MAX_SHAPE_NUMBERS, Graph, Node
 from edgebehave.bundles.model_shape import FLOAT, INT64
 
-MAX_VALUES = 1 << 24
-"""Elements of all computed values together: ONNX Runtime keeps their memory until the end of a run."""
+MAX_BYTES = 1 << 26
+"""Inputs and all computed values together: ONNX Runtime keeps their memory until the end of a run."""
 
-MAX_PRODUCTS = 1 << 31
-"""Multiplications of all products of matrices together: about a second."""
+MAX_PRODUCTS = 1 << 28
+"""Multiplications of all products of matrices together: less than a tenth of a second."""
 
 _MAX_SHAPE_NUMBER = 1 << 31
 
@@ -34,17 +34,26 @@ class _Value(NamedTuple):
         return math.prod(map(abs, self.sizes))
 
 
-def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
+def check_sizes(graph: Graph, inputs: Mapping[str, Sizes], room: int = MAX_BYTES) -> int:
     """Raises ValueError if the graph may take more memory or time than a bundle's graph needs.
 
-    inputs  sizes of each input, as above.
+    inputs   sizes of each input, as above.
+    room     bytes for the values that the graph computes from constants alone: ONNX Runtime computes them when it opens
+             the graph, and keeps them, so the graphs of a bundle share it.
+    Returns  what is left of the room.
     """
     values = {name: _Value(constant.dims, constant.ints) for name, constant in graph.constants.items()}
     values |= {name: _Value(sizes) for name, sizes in inputs.items()}
     values[""] = _NOTHING
     kinds = {name: constant.kind for name, constant in graph.constants.items()}
     kinds |= {name: kind for name, (kind, _) in graph.inputs.items()}
-    total = products = 0
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    fixed = {"", *graph.constants}
+    # Values with at least one number whatever the history: clients ask about one behavior at least.
+    full = {"", *(name for name, constant in graph.constants.items() if 0 not in constant.dims)}
+    full |= {name for name, sizes in inputs.items() if 0 not in sizes and (name != "cache" or min(sizes) > 0)}
+    total = sum(values[name].total * ITEM_BYTES.get(kind, 8) for name, (kind, _) in graph.inputs.items())
+    folded = products = 0
     for node in graph.nodes:
         given = [values[name] for name in node.inputs]
         try:
@@ -52,19 +61,32 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
             kinds |= zip(node.outputs, _kinds(node, kinds), strict=False)
             if node.operator == "Mod" or (node.operator == "Div" and kinds.get(node.inputs[0]) not in _FLOATS):
                 _check_divisor(graph, node)
-            work = results[0].total * _PRODUCTS[node.operator](node, given) if node.operator in _PRODUCTS else 0
+            work = 0
+            if node.operator in _PRODUCTS:
+                work = results[0].total * _PRODUCTS[node.operator](node, given)
+                if node.operator in ("MatMul", "Gemm") and kinds.get(node.inputs[0]) not in _FLOATS:
+                    raise ValueError(f"{node.operator} multiplies whole numbers")  # a hundred times as slow
+            if (node.operator, len(node.inputs)) in _NOT_OF_NOTHING and node.inputs[0] not in full:
+                raise ValueError(f"{node.operator} takes a value that may be empty")
             if node.domain == FUSED:
-                _check_fused(graph, node, given)
+                _check_fused(graph, makers, node, given)
         except (IndexError, KeyError, TypeError, ZeroDivisionError):
             raise ValueError(f"{node.operator} has inputs or attributes that do not fit it") from None
         if len(results) < len(node.outputs):
             raise ValueError(f"{node.operator} gives {len(node.outputs)} values")
+        # ONNX Runtime folds a shape of fixed sizes, too.
+        is_fixed = fixed.issuperset(node.inputs) or (node.operator == "Shape" and min(given[0].sizes, default=0) >= 0)
+        keeps = any(name in full for name in node.inputs) if node.operator == "Concat" else full.issuperset(node.inputs)
         for name, value in zip(node.outputs, results, strict=False):
-            total += value.total
-            if total > MAX_VALUES or len(value.sizes) > 8:
-                raise ValueError(f"{node.operator} makes values of {total} numbers, more than a bundle's graph needs")
+            num_bytes = value.total * ITEM_BYTES.get(kinds.get(name, 0), 8)
+            total, folded = total + num_bytes, folded + num_bytes * is_fixed
+            if total > MAX_BYTES or folded > room or len(value.sizes) > 8:
+                raise ValueError(f"{node.operator} makes values of {total} bytes, more than a bundle's graph needs")
             if name:
                 values[name] = value
+                fixed |= {name} if is_fixed else set()
+                if min(value.sizes, default=1) > 0 or (keeps and node.operator not in _MAY_EMPTY):
+                    full.add(name)
         products += work
         if products > MAX_PRODUCTS:
             raise ValueError(f"{node.operator} multiplies {products} times, more than a bundle's graph needs")
@@ -74,9 +96,16 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Sizes]) -> None:
         fit = [dim is None or dim == size or (dim == 1 and size < 0) for dim, size in zip(dims, sizes, strict=False)]
         if len(sizes) != len(dims) or not all(fit):
             raise ValueError(f"it gives {name!r:.60} in the sizes {sizes}, not {dims}")
+    return room - folded
 
 
 _NOTHING = _Value((0,))
+
+_MAY_EMPTY = frozenset({"ConstantOfShape", "Conv", "Expand", "Range", "Slice", "Split"})
+"""Operators that may give nothing for something."""
+
+_NOT_OF_NOTHING = frozenset({("GatherND", 2), ("ReduceSumSquare", 1)})
+"""Operators and their numbers of inputs: ONNX Runtime 1.24 reads beyond an empty value, or ends the process."""
 
 
 def _exact(sizes: Sequence[int] | None) -> list[int]:
@@ -116,6 +145,8 @@ def _first(node: Node, given: list[_Value]) -> list[_Value]:
 
 
 def _cast(node: Node, given: list[_Value]) -> list[_Value]:
+    if node.attributes["to"] not in ITEM_BYTES:
+        raise ValueError("Cast makes texts, or numbers that weights do not have")
     return [_Value(given[0].sizes, given[0].ints if node.attributes["to"] in (6, 7) else None)]
 
 
@@ -189,7 +220,8 @@ def _concat(node: Node, given: list[_Value]) -> list[_Value]:
     sizes[axis] = _sum([value.sizes[axis] for value in given])
     parts = [value.ints for value in given]
     bounds = all(isinstance(part, _Bounds) or min(part or (0,)) >= 0 for part in parts)
-    known = len(sizes) == 1 and bounds and all(part is not None for part in parts)
+    is_short = len(sizes) == 1 and abs(sizes[0]) <= MAX_SHAPE_NUMBERS
+    known = is_short and bounds and all(part is not None for part in parts)
     return [_Value(tuple(sizes), _Bounds(n for part in parts for n in part or ()) if known else None)]
 
 
@@ -238,9 +270,13 @@ def _slice(node: Node, given: list[_Value]) -> list[_Value]:
 
 def _split(node: Node, given: list[_Value]) -> list[_Value]:
     sizes, axis = list(given[0].sizes), node.attributes.get("axis", 0)
+    # A number that contradicts the outputs ends the process inside ONNX Runtime.
+    if node.attributes.get("num_outputs", len(node.outputs)) != len(node.outputs):
+        raise ValueError("Split has parts that are not those of its value")
     if len(given) > 1:
         parts = _exact(given[1].ints)
-        if isinstance(given[1].ints, _Bounds) or min(parts, default=0) < 0 or sum(parts) > abs(sizes[axis]):
+        is_wrong = isinstance(given[1].ints, _Bounds) or min(parts, default=0) < 0 or sum(parts) > abs(sizes[axis])
+        if is_wrong or len(parts) != len(node.outputs):
             raise ValueError("Split has parts that are not those of its value")
     else:
         parts = [-abs(sizes[axis])] * len(node.outputs)
@@ -277,10 +313,9 @@ def _second(node: Node, given: list[_Value]) -> list[_Value]:
 
 def _reduce(node: Node, given: list[_Value]) -> list[_Value]:
     sizes = given[0].sizes
-    named = len(given) > 1 and given[1] is not _NOTHING
-    if not named and node.attributes.get("noop_with_empty_axes", 0):
-        return [given[0]]
-    axes = {axis % len(sizes) for axis in (_exact(given[1].ints) if named else range(len(sizes)))}
+    axes = {axis % len(sizes) for axis in (_exact(given[1].ints) if len(given) > 1 else range(len(sizes)))}
+    if node.attributes.get("noop_with_empty_axes", 0) or (len(given) > 1 and not (axes and given[1].sizes)):
+        raise ValueError(f"{node.operator} names no axes")
     if node.attributes.get("keepdims", 1):
         return [_Value(tuple(1 if i in axes else size for i, size in enumerate(sizes)))]
     return [_Value(tuple(size for i, size in enumerate(sizes) if i not in axes))]
@@ -298,6 +333,9 @@ def _matmul(node: Node, given: list[_Value]) -> list[_Value]:
     left, right = given[0].sizes, given[1].sizes
     if not left or not right:
         raise ValueError("a product of matrices has a single number")
+    inner = (left[-1], right[-min(2, len(right))])
+    if inner[0] != inner[1] and (min(inner) >= 0 or min(len(left), len(right)) < 2):
+        raise ValueError(f"a product of matrices adds {inner[0]} and {inner[1]} numbers")
     rows = left[:-1] if len(left) > 1 else ()
     columns = right[-1:] if len(right) > 1 else ()
     return [_Value(_broadcast([left[:-2], right[:-2]]) + rows[-1:] + columns)]
@@ -309,15 +347,20 @@ def _gemm(node: Node, given: list[_Value]) -> list[_Value]:
 
 
 def _conv(node: Node, given: list[_Value]) -> list[_Value]:
-    """At most a value for each place of the padded input; strides and dilations only make it smaller."""
+    """A value for each place of the padded input where the kernel fits."""
     batch, _, *places = given[0].sizes
     pads = node.attributes.get("pads", [0] * 2 * len(places))
-    if len(pads) != 2 * len(places) or min(pads, default=0) < 0 or node.attributes.get("auto_pad"):
+    ones = [1] * len(places)
+    plain = {"auto_pad": "NOTSET", "dilations": ones, "group": 1, "strides": ones}
+    if len(pads) != 2 * len(places) or min(pads, default=0) < 0:
         raise ValueError("Conv has wrong pads")
+    if any(node.attributes.get(name, value) != value for name, value in plain.items()):
+        raise ValueError(f"Conv has other {', '.join(plain)} than exports write")
     kernel = given[1].sizes[2:]
+    if not places or len(kernel) != len(places) or node.attributes.get("kernel_shape", [*kernel]) != [*kernel]:
+        raise ValueError("Conv has a wrong kernel")
     padded = [_sum((size, pads[i] + pads[i + len(places)])) for i, size in enumerate(places)]
-    is_plain = not {"strides", "dilations"} & node.attributes.keys()
-    left = [size - kernel[i] + 1 if size >= kernel[i] and is_plain else -abs(size) for i, size in enumerate(padded)]
+    left = [size - kernel[i] + 1 if size >= kernel[i] else -abs(size) for i, size in enumerate(padded)]
     return [_Value((batch, given[1].sizes[0], *left))]
 
 
@@ -325,12 +368,27 @@ def _quantize(node: Node, given: list[_Value]) -> list[_Value]:
     return [_Value(given[0].sizes), _Value(()), _Value(())]
 
 
+def _biased(node: Node, given: list[_Value]) -> list[_Value]:
+    if given[1].sizes != given[0].sizes[-1:] or 0 in given[1].sizes or not given[0].sizes:
+        raise ValueError("BiasGelu has inputs of sizes that do not fit")
+    return [_Value(given[0].sizes)]
+
+
 def _residual_norm(node: Node, given: list[_Value]) -> list[_Value]:
+    rows, *others = (value.sizes for value in given)
+    if len(rows) != 3 or others[0] != rows or any(sizes != rows[-1:] for sizes in others[1:]):
+        raise ValueError("SkipLayerNormalization has inputs of sizes that do not fit")
     return [_Value(given[0].sizes), _Value(()), _Value(()), _Value(given[0].sizes)]
 
 
 def _matmul_bits(node: Node, given: list[_Value]) -> list[_Value]:
     return [_Value((*given[0].sizes[:-1], node.attributes["N"]))]
+
+
+def _gather_bits(node: Node, given: list[_Value]) -> list[_Value]:
+    """Rows of a table of bytes, as numbers."""
+    _, width = given[0].sizes
+    return [_Value((*given[1].sizes, width))]
 
 
 def _attention(node: Node, given: list[_Value]) -> list[_Value]:
@@ -369,7 +427,8 @@ _ELEMENTWISE = frozenset(
 )
 _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     **dict.fromkeys(_ELEMENTWISE, _same),
-    **dict.fromkeys(["LogSoftmax", "Softmax", "LayerNormalization", "BiasGelu", "ScatterElements"], _first),
+    **dict.fromkeys(["LogSoftmax", "Softmax", "LayerNormalization", "ScatterElements"], _first),
+    "BiasGelu": _biased,
     **dict.fromkeys(["Add", "Mul"], _arithmetic),
     **dict.fromkeys(["MatMul", "MatMulInteger"], _matmul),
     "Cast": _cast,
@@ -379,6 +438,7 @@ _RULES: dict[str, Callable[[Node, list[_Value]], list[_Value]]] = {
     "DynamicQuantizeLinear": _quantize,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherBlockQuantized": _gather_bits,
     "GatherElements": _second,
     "GatherND": _gather_nd,
     "Gemm": _gemm,
@@ -410,6 +470,9 @@ _PRODUCTS: dict[str, Callable[[Node, list[_Value]], int]] = {
 
 _FLOATS = (FLOAT, 10)
 _BOOL, _INT32, _UINT8 = 9, 6, 2
+_SAYS_KIND = {"Where": 1, "GatherBlockQuantized": 2}
+"""The input whose type the result has, where it is not the first."""
+
 _KINDS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["ArgMax", "Shape", "Size"], (INT64,)),
     **dict.fromkeys(["Equal", "Greater", "GreaterOrEqual", "Less", "Not", "Or"], (_BOOL,)),
@@ -423,7 +486,7 @@ def _kinds(node: Node, kinds: Mapping[str, int]) -> Sequence[int]:
     """Types of the elements of the results. ONNX Runtime refuses a graph whose types do not fit each other."""
     if node.operator == "Cast":
         return (node.attributes["to"],)
-    of_first = kinds.get(node.inputs[1 if node.operator == "Where" else 0], 0)
+    of_first = kinds.get(node.inputs[_SAYS_KIND.get(node.operator, 0)], 0)
     known = _KINDS.get(node.operator, (of_first,) * len(node.outputs))
     return (of_first, INT64, INT64, INT64) if node.operator == "Unique" else known
 
@@ -435,7 +498,7 @@ def _check_divisor(graph: Graph, node: Node) -> None:
         raise ValueError(f"{node.operator} divides integers by numbers that are not constants above 0")
 
 
-def _check_fused(graph: Graph, node: Node, given: list[_Value]) -> None:
+def _check_fused(graph: Graph, makers: Mapping[str, Node], node: Node, given: list[_Value]) -> None:
     """The operators that read memory by numbers of the graph: they must be called as exports call them."""
     attributes: Mapping[str, Any] = node.attributes
     if node.operator == "MatMulNBits":
@@ -446,13 +509,20 @@ def _check_fused(graph: Graph, node: Node, given: list[_Value]) -> None:
         fits_bias = without_bias and [value.sizes for value in given[5:]] in ([], [(rows,)])
         if not fits or given[2].total != rows * blocks or not fits_bias:
             raise ValueError("MatMulNBits has weights of other sizes than it says")
+    elif node.operator == "GatherBlockQuantized":
+        (rows, width), block = given[0].sizes, attributes["block_size"]
+        blocks = width // block if block in (16, 32, 64, 128, 256) and width % block == 0 else 0
+        table, scale = (graph.constants.get(node.inputs[number]) for number in (0, 2))
+        fits = table is not None and scale is not None and (table.kind, scale.kind) == (_UINT8, FLOAT)
+        fits &= len(given) == 3 and blocks > 0 and given[2].sizes == (rows, blocks)
+        if not fits or attributes != {"bits": 8, "gather_axis": 0, "quantize_axis": 1, "block_size": block}:
+            raise ValueError("GatherBlockQuantized is not called as exports call it")
     elif node.operator == "GroupQueryAttention":
-        _check_attention(graph, node, given)
+        _check_attention(graph, makers, node, given)
 
 
-def _check_attention(graph: Graph, node: Node, given: list[_Value]) -> None:
+def _check_attention(graph: Graph, makers: Mapping[str, Node], node: Node, given: list[_Value]) -> None:
     """Slot, slots in use and position come from num_cached and position alone, the cache from the client."""
-    makers = {name: maker for maker in graph.nodes for name in maker.outputs}
 
     def made_by(name: str, operator: str) -> list[str]:
         maker = makers[name]

@@ -110,7 +110,12 @@ def run_graph(session: Any, outputs: Sequence[str], inputs: Mapping[str, Array])
 
 
 def _failed(error: Exception) -> BundleError:
-    return BundleError(f"a graph of the bundle fails: {error!s:.400}; export the bundle again from its checkpoint")
+    return BundleError(f"a graph of the bundle fails: {said(error)}; export the bundle again from its checkpoint")
+
+
+def said(error: Exception) -> str:
+    """What ONNX Runtime says, on one line: names of a stranger's graph stand in it as they are."""
+    return "".join(each if each.isprintable() else " " for each in str(error)[:400])
 
 
 def _is_installed(package: str) -> bool:

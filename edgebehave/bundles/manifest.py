@@ -22,16 +22,21 @@ from edgebehave.version import __version__
 FORMAT_VERSION = 2
 """The version of bundles that this runtime reads; bundles of version 1 must be exported again."""
 
-MAX_MANIFEST_BYTES = 16 << 20
-MAX_BUNDLE_BYTES = 64 << 20
-"""All files of a bundle that the runtime reads; each of the others may have as many."""
+MAX_JSON_BYTES = 8 << 20
+"""manifest.json, and vocabulary.json: a character may take four bytes of memory, twice."""
+
+MAX_BUNDLE_BYTES = 32 << 20
+"""All files of a bundle that the runtime reads; the others together may have as many."""
 
 MAX_FILES = 32
+_MAX_VALUES, _MAX_NAMES = 1 << 19, 1 << 14
+"""Values in a JSON file, and names of objects: one of two characters takes 300 bytes of memory and more."""
 
 _ZEROS = 64 * b"0"
 _FILE_NAME = re.compile(r"[a-z0-9_]{1,60}\.[a-z]{1,5}")
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 _DIGEST = re.compile(rb'(?<="digest": ")[0-9a-f]{64}(?=")')
+_NAME = re.compile(rb'"\s*:')
 
 
 class BundleError(ValueError):
@@ -63,9 +68,9 @@ def read_manifest(path: Path, digest: str | None = None) -> dict[str, Any]:
     Raises BundleError if it is damaged, of another version, or has another checksum.
     """
     file = path / "manifest.json"
-    if not file.exists():
+    if not os.path.exists(file):  # of a name that no file can have, too
         raise BundleError(f"{path} is not a bundle; make one with `edgebehave export`")
-    content = _read_regular(file, MAX_MANIFEST_BYTES)
+    content = _read_regular(file, MAX_JSON_BYTES)
     try:
         manifest = read_json(content)
         version, needed = manifest["format_version"], manifest["min_runtime"]
@@ -108,8 +113,12 @@ def read_json(content: bytes) -> Any:
     """JSON with one reading: each name of an object once, and NaN and infinity, which are no JSON, as None.
 
     Bundles of before have NaN where a metric had no target.
-    Raises ValueError, or RecursionError if it is nested too deeply.
+    Raises ValueError, also for one that is too large, or RecursionError if it is nested too deeply.
     """
+    # Commas and brackets inside texts count as well: a bound that needs no reading.
+    num_values = sum(map(content.count, (b",", b"[", b"{")))
+    if len(content) > MAX_JSON_BYTES or num_values > _MAX_VALUES or len(_NAME.findall(content)) > _MAX_NAMES:
+        raise ValueError(f"it has {len(content)} bytes and {num_values} values, more than a bundle's file needs")
 
     def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(given)
@@ -137,7 +146,7 @@ def listed_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, .
             raise BundleError(f"{path}/manifest.json does not list {name}; export it again")
     if len(listed) > MAX_FILES:
         raise BundleError(f"{path}/manifest.json lists {len(listed)} files, more than {MAX_FILES}")
-    total = 0
+    total = carried = 0
     for name, expected in listed.items():
         # A manifest may name files of its own folder only, no other file of the device.
         if not _FILE_NAME.fullmatch(name):
@@ -145,9 +154,12 @@ def listed_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, .
         size = expected.get("bytes") if isinstance(expected, dict) else None
         if type(size) is not int or not 0 <= size <= MAX_BUNDLE_BYTES:
             raise BundleError(f"{path}/manifest.json gives {name} no size up to {MAX_BUNDLE_BYTES} bytes")
-        total += size if name in read else 0
-    if total > MAX_BUNDLE_BYTES:
-        raise BundleError(f"{path} has {total} bytes, more than the {MAX_BUNDLE_BYTES} that a bundle may have")
+        total, carried = (total + size, carried) if name in read else (total, carried + size)
+    if max(total, carried) > MAX_BUNDLE_BYTES:
+        raise BundleError(
+            f"{path} has {total} bytes, and {carried} of files that are not read, more than the {MAX_BUNDLE_BYTES} "
+            "that a bundle may have of each"
+        )
     return listed
 
 

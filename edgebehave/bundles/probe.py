@@ -2,6 +2,7 @@
 
 # n behaviors of a history, V behaviors, U spare slots
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,9 @@ _OWN_IDS = 100_000
 _POSITIONS = (511, 512, 1023, 12_345_678)
 """Numbers of events before an event: around the period of the rotary tables, and beyond."""
 
+_MAX_S = 1.0
+"""Processor time of all first runs; those of exports take a hundredth of a second on a computer."""
+
 _SLACK = 1e-3
 """Probabilities are float32 and may sum to a little more than one."""
 
@@ -47,7 +51,8 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
     num_quantiles  of `GenerationHeads`; None if the bundle cannot generate.
     Raises BundleError that names the graph or what ONNX Runtime says.
     """
-    hidden = _observe(shape, target, graphs[OBSERVE_GRAPH])
+    until_s = time.thread_time() + _MAX_S
+    hidden = _observe(shape, target, graphs[OBSERVE_GRAPH], until_s)
     _require(np.isfinite(hidden).all(), OBSERVE_GRAPH, "a state that is not finite")
     # The SDK asks the kernels about users with a behavior alone.
     life = _life(shape, min(30, shape.habit_events))
@@ -59,7 +64,12 @@ def probe(shape: ModelShape, target: Target, graphs: Mapping[str, Any], num_quan
             inputs = {name: asked[name] for name in shape.predict_inputs()}
             (probs,) = run_graph(graphs[PREDICT_GRAPH], ["probs"], inputs)
             check_probabilities(probs, PREDICT_GRAPH)
+            _check_time(until_s, PREDICT_GRAPH)
         _probe_generation(shape, graphs, num_quantiles, given)
+
+
+def _check_time(until_s: float, graph: str) -> None:
+    _require(time.thread_time() < until_s, graph, f"its answers too slowly: first runs take more than {_MAX_S:.0f} s")
 
 
 def check_probabilities(probs: Array, graph: str) -> None:
@@ -70,8 +80,15 @@ def check_probabilities(probs: Array, graph: str) -> None:
     )
 
 
-def check_waiting_times(gap_s: Array, probs: Array) -> None:
-    """Raises BundleError unless wait.onnx gave finite times, not negative, and their probabilities."""
+def check_waiting_times(gap_s: Array, probs: Array, num_past: int = 0, num_quantiles: int | None = None) -> None:
+    """Raises BundleError unless wait.onnx gave finite times, not negative, and their probabilities.
+
+    num_past       behaviors of the history, if it matters which times are those of the bins: these stand first.
+    num_quantiles  as of `probe`.
+    """
+    in_bins = len(gap_s) - num_past
+    fits = in_bins > 0 and in_bins % (num_quantiles or 1) == 0
+    _require(fits, WAIT_GRAPH, f"{len(gap_s)} waiting times for {num_past} behaviors")
     are_valid = gap_s.shape == probs.shape and gap_s.min() >= 0 and gap_s.max() < 1 << 40
     _require(are_valid, WAIT_GRAPH, "numbers that are no waiting times")
     check_probabilities(probs, WAIT_GRAPH)
@@ -92,16 +109,18 @@ def check_location(shape: ModelShape, known: Array, copied: Array, num_past: int
     check_probabilities(np.append(known, copied), LOCATION_GRAPH)
 
 
+def check_some(probs: Array, graph: str) -> None:
+    """Raises BundleError unless one of the candidates has a probability: what is drawn must be one of them."""
+    _require(np.add.reduce(probs) > 0, graph, "no candidate a probability")
+
+
 def _probe_generation(
     shape: ModelShape, graphs: Mapping[str, Any], num_quantiles: int | None, given: Mapping[str, Array]
 ) -> None:
     num_past = given["history"].shape[1]
     if WAIT_GRAPH in graphs:
         gap_s, probs = run_graph(graphs[WAIT_GRAPH], ["gap_s", "probs"], {name: given[name] for name in WAIT_INPUTS})
-        in_bins = len(gap_s) - num_past
-        fits = in_bins > 0 and in_bins % (num_quantiles or 1) == 0
-        _require(fits, WAIT_GRAPH, f"{len(gap_s)} waiting times for {num_past} behaviors")
-        check_waiting_times(gap_s, probs)
+        check_waiting_times(gap_s, probs, num_past, num_quantiles)
     if num_quantiles is not None:
         inputs = {name: given[name] for name in shape.next_inputs()}
         probs, scores, z = run_graph(graphs[NEXT_GRAPH], ["probs", "event_scores", "z"], inputs)
@@ -146,7 +165,7 @@ def _inputs(shape: ModelShape, hidden: Array, history: Array) -> dict[str, Array
     }
 
 
-def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
+def _observe(shape: ModelShape, target: Target, session: Any, until_s: float) -> Array:
     """The state after some events: the smallest ids, the largest, and ids of a user's own; late positions, too."""
     largest = (shape.num_events - 1, shape.num_locations - 1, _AT_S, -480)
     own = (shape.num_events + _OWN_IDS, shape.num_locations + _OWN_IDS, _AT_S, 330)
@@ -168,6 +187,7 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
             ids[:, 0], position[...] = row, at
             inputs = {**given, "cache": np.repeat(one_row, count, 1) if count else one_row}
             hidden, one_row = run_graph(session, ["hidden", "new_rows"], inputs)
+            _check_time(until_s, OBSERVE_GRAPH)
             _require(one_row.shape[1] == 1 and hidden.shape[0] == 1, OBSERVE_GRAPH, "more than one row for an event")
         return hidden
     ring = (1, shape.num_heads, shape.window, shape.head_width)
@@ -180,6 +200,7 @@ def _observe(shape: ModelShape, target: Target, session: Any) -> Array:
     for row, at, count in steps:
         ids[:, 0], position[...], num_cached[...] = row, at, count
         graph.run()
+        _check_time(until_s, OBSERVE_GRAPH)
     return hidden
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from edgebehave.bundles.inference import Array, load_onnxruntime, run_graph
 from edgebehave.bundles.manifest import BundleError, read_files, read_manifest
 from edgebehave.bundles.model_shape import FLOAT, INT64, PREDICT_GRAPH, Dims, Interface
-from edgebehave.bundles.opened_graph import open_checked
+from edgebehave.bundles.opened_graph import MAX_FOLDED_BYTES, open_checked
 from edgebehave.bundles.probe import check_probabilities
 
 UNIVERSAL = "universal"
@@ -126,10 +126,14 @@ class UniversalBundle:
         providers: Sequence[str] | None = None,
         *,
         name: str = PREDICT_GRAPH,
+        room: int = MAX_FOLDED_BYTES,
     ) -> "UniversalBundle":
-        """From the content of the graph and the name of its file, which messages have; runs it once."""
+        """From the content of the graph and the name of its file, which messages have; runs it once.
+
+        room  that other graphs of the bundle left.
+        """
         load_onnxruntime()
-        predict = open_checked(path / name, content, providers, UNIVERSAL, shape.interface(), shape.most)
+        predict, _ = open_checked(path / name, content, providers, UNIVERSAL, shape.interface(), shape.most, room)
         opened = cls(path=path, manifest=manifest, shape=shape, predict=predict)
         try:
             opened._probe(name)

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,18 @@ _TABLES = (
 ) WITHOUT ROWID""",
 )
 
-# From version 1, which had the same tables without num_users, names_sum, num_retained, events_sum and checksum.
+_TABLES_1 = (
+    """CREATE TABLE settings (only_row INTEGER PRIMARY KEY CHECK (only_row = 0), max_events INTEGER NOT NULL,
+  next_life INTEGER NOT NULL, erase_pending INTEGER NOT NULL)""",
+    """CREATE TABLE users (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, changes INTEGER NOT NULL,
+  num_events INTEGER NOT NULL)""",
+    """CREATE TABLE events (user INTEGER NOT NULL REFERENCES users, time_s INTEGER NOT NULL, arrival INTEGER NOT NULL,
+  utc_offset_min INTEGER NOT NULL, event BLOB NOT NULL, location BLOB, PRIMARY KEY (user, time_s, arrival)
+) WITHOUT ROWID""",
+)
+"""Those of version 1, but for blanks."""
+
+# From version 1 to 2.
 _RENAME = tuple(f"ALTER TABLE {table} RENAME TO old_{table}" for table in ("settings", "users", "events"))
 _COPY = (
     """INSERT INTO events SELECT user, time_s, arrival, utc_offset_min, event, location,
@@ -274,7 +285,7 @@ class SqliteFile:
         with self.writing():
             self._check_kind()  # again: another process may have made or changed it meanwhile
             self._make_tables()
-            self._check_tables()
+            self._check_tables(_TABLES)
             erase_pending = self.settings().erase_pending
         if self._erases_at_once and erase_pending:
             try:
@@ -297,10 +308,11 @@ class SqliteFile:
                 raise HistoryError(f"{self.path} is an empty file")
             if self.pragma("user_version") == 1:
                 self._sql.create_function("checksum_of", -1, checksum_of, deterministic=True)
+                self._check_tables(_TABLES_1)
                 for statement in _VIEWS:
                     self._sql.execute(statement)
             else:
-                self._check_tables()
+                self._check_tables(_TABLES)
         self._sql.execute("PRAGMA query_only = ON")
         self.settings()
 
@@ -325,6 +337,8 @@ class SqliteFile:
         is_new = self._is_new()
         if not is_new and self.pragma("user_version") == SCHEMA_VERSION:
             return
+        if not is_new:
+            self._check_tables(_TABLES_1)
         self._sql.create_function("checksum_of", -1, checksum_of, deterministic=True)
         for statement in (() if is_new else _RENAME) + _TABLES:
             self._sql.execute(statement)
@@ -337,9 +351,10 @@ class SqliteFile:
         self._sql.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._sql.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _check_tables(self) -> None:
+    def _check_tables(self, tables: Sequence[str]) -> None:
+        """A view, a trigger or a computed column of a file of another origin would run as soon as it is read."""
         found = self._sql.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-        if sorted(sql for (sql,) in found) != sorted(_TABLES):
+        if sorted("".join(sql.split()) for (sql,) in found) != sorted("".join(sql.split()) for sql in tables):
             raise self.damage(None, "its tables are not those of a history")
 
     def _choose_journal(self) -> None:

@@ -14,6 +14,8 @@ from onnx.helper import (
     make_tensor_value_info,
 )
 
+from edgebehave.bundles.graph_file import read_graph
+from edgebehave.bundles.graph_sizes import check_sizes
 from edgebehave.bundles.inference import open_graph
 from edgebehave_export.graphs.graph_builder import graph_bytes
 from edgebehave_export.graphs.onnx_export import check_standard
@@ -171,6 +173,7 @@ def test_large_tables_stay_integers_whatever_their_width(width, operators, large
     quantized = quantize(proto, large, in_blocks=True)
     assert [node.op_type for node in quantized.graph.node] == operators
     onnx.checker.check_model(quantized)
+    check_sizes(read_graph(quantized.SerializeToString(), "native"), {"ids": (2,)})
     ids = np.array([0, 2999])
     (rows,) = open_graph(quantized.SerializeToString()).run(None, {"ids": ids})
     np.testing.assert_allclose(rows, table[ids], atol=np.abs(table[ids]).max() / 127)

@@ -104,24 +104,40 @@ def f(a: int = 3, b=(1 < 2)) -> int:
         {"number + 1": 5, "comparison": 2, "operator": 1, "and/or": 1, "negated condition": 1}
         | {"no raise": 1, "no call": 1, "return None": 1}
     )
-    assert all(ast.unparse(ast.parse(source)) != mutant.source for mutant in made)
-    assert any("return a + 1" in mutant.source for mutant in made)
-    assert len({mutant.source for mutant in made}) == len(made)
+    sources = {mutate_runtime.mutated(source, mutant) for mutant in made}
+    assert len(sources) == len(made)
+    assert ast.unparse(ast.parse(source)) not in sources
+    assert any("return a + 1" in each for each in sources)
     lines = {mutant.line: list(mutant.lines) for mutant in made}
     # The defaults are computed at the import; of a condition, its line alone stands for it.
     assert lines == {2: [], 4: [4], 5: [5], 6: [6], 7: [7]}
 
 
-def test_a_mutant_gets_the_tests_that_reach_it_the_quickest_first():
+def test_a_mutant_gets_the_tests_that_reach_it():
     seconds = {"slow": 3.0, "quick": 0.1, "other": 0.2}
     reach = mutate_runtime.Reach(seconds, {"m.py": {5: ["slow", "quick"], 6: ["other"]}})
 
     def tests(lines, module="m.py"):
-        return reach.tests_of(mutate_runtime.Mutant(module, 0, 5, "no call", lines, ""))
+        return reach.tests_of(mutate_runtime.Mutant(module, 0, 5, "no call", lines))
 
-    assert tests(range(5, 6)) == ["quick", "slow"]
-    assert tests(range(0)) == ["quick", "other", "slow"]  # at the import: whatever reaches the module
-    assert tests(range(9, 10)) == tests(range(5, 6), "n.py") == ["quick", "other", "slow"]
+    assert set(tests(range(5, 6))) == {"quick", "slow"}
+    assert set(tests(range(0))) == {"quick", "other", "slow"}  # at the import: whatever reaches the module
+    assert set(tests(range(9, 10))) == set(tests(range(5, 6), "n.py")) == {"quick", "other", "slow"}
+
+
+def test_tests_of_the_own_file_come_first_and_then_those_of_each_file_in_turn():
+    folder = "tests/edgebehave/bundles"
+    assert mutate_runtime.own_file("bundles/m.py") == f"{folder}/test_m.py"
+    seconds = {f"{folder}/test_m.py::t{number}": 9.0 - number for number in range(7)}
+    for file in ("a", "b"):
+        seconds |= {f"{folder}/test_{file}.py::t{number}": number * 0.1 for number in range(7)}
+    reach = mutate_runtime.Reach(seconds, {})
+    given = reach.tests_of(mutate_runtime.Mutant("bundles/m.py", 0, 5, "no call", range(5, 6)))
+    assert [test.partition("test_")[2] for test in given] == [
+        *(f"m.py::t{number}" for number in (6, 5, 4, 3, 2, 1, 0)),
+        *(f"{file}.py::t{number}" for file in ("a", "b") for number in range(5)),
+        *(f"{file}.py::t{number}" for file in ("a", "b") for number in (5, 6)),
+    ]
 
 
 def test_a_mutant_is_killed_by_a_failure_and_by_a_wait(tmp_path):
@@ -132,8 +148,12 @@ def test_a_mutant_is_killed_by_a_failure_and_by_a_wait(tmp_path):
         file.write_text(f"def test_it():\n    {code}\n")
     test = "tests/edgebehave/test_it.py::test_it"
     reach = mutate_runtime.Reach({test: -1.4}, {})  # ends after three seconds of computing
-    ends = {name: mutate_runtime.tests_fail(tmp_path / name, "m.py", [test], reach, 600) for name in tests}
+    ends = {name: mutate_runtime.tests_fail(tmp_path / name, "m.py", [test], reach, 600, 60) for name in tests}
     assert ends == {"fails": ("failed", test), "loops": ("hung", test), "is well": ("", test)}
+    # A limit of the whole is no verdict of the tests.
+    slow = mutate_runtime.Reach({test: 100}, {})
+    assert mutate_runtime.tests_fail(tmp_path / "loops", "m.py", [test], slow, 600, 2) == ("limit", test)
+    assert mutate_runtime.tests_fail(tmp_path / "fails", "m.py", [test], slow, 600, 0) == ("limit", test)
 
 
 def test_every_module_that_is_mutated_is_there():

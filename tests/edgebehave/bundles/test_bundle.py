@@ -48,9 +48,9 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
 def test_points_of_acting_are_read_and_may_be_missing(folder):
     assert Predictor.load(folder).operating_points == ()
     edit_manifest(
-        folder, lambda m: m.update(acting={"coverage": [0.1, 1], "threshold": [0.8, 0.1], "precision": [1, 0.4]})
+        folder, lambda m: m.update(acting={"coverage": [0, 1], "threshold": [0.8, 0.1], "precision": [1, 0.4]})
     )
-    assert Predictor.load(folder).operating_points == (OperatingPoint(0.1, 0.8, 1), OperatingPoint(1, 0.1, 0.4))
+    assert Predictor.load(folder).operating_points == (OperatingPoint(0, 0.8, 1), OperatingPoint(1, 0.1, 0.4))
     assert Predictor().operating_points == ()
 
 
@@ -138,6 +138,8 @@ def test_a_flipped_bit_is_found(folder, name):
         (lambda m: m["conformal"].update(threshold=[[1]]), "missing or wrong values: numbers expected"),
         (lambda m: m.update(acting={"coverage": [1]}), "missing or wrong values: 'threshold'"),
         (lambda m: m.update(acting={key: [2] for key in ("coverage", "threshold", "precision")}), "must lie in 0..1"),
+        (lambda m: m.update(acting={"coverage": [1], "threshold": [1], "precision": [1.01]}), "must lie in 0..1"),
+        (lambda m: m.update(acting={"coverage": [-0.01], "threshold": [1], "precision": [1]}), "must lie in 0..1"),
         (lambda m: m.update(acting={"coverage": [1], "threshold": [], "precision": [1]}), "lists of equal length"),
         (lambda m: m.update(acting=dict.fromkeys(("coverage", "threshold", "precision"), 1)), "lists of equal length"),
         (lambda m: m.pop("tail"), "missing or wrong values: 'tail'"),
@@ -373,7 +375,7 @@ def test_two_runtimes_that_overwrite_each_other_are_reported(monkeypatch):
     ("change", "says"),
     [
         ("external", r"predict\.onnx cannot be loaded: its weights lie in another file"),
-        ("domain", r"predict\.onnx cannot be loaded: it calls Sum of 'com\.other'"),
+        ("domain", r"predict\.onnx cannot be loaded: it calls 'Sum' of 'com\.other'"),
         ("op", r"predict\.onnx cannot be loaded: .*Telephone"),
     ],
 )

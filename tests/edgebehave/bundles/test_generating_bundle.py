@@ -54,6 +54,47 @@ def test_answers_that_cannot_be_are_refused(tmp_path, graph, outputs, says):
         Bundle.open(write_generating(tmp_path / "bundle", **{graph: changed}))
 
 
+def behavior_observed(bundle: Bundle) -> Predictor:
+    predictor = Predictor(bundle)
+    vocabulary = predictor._vocabulary
+    predictor.observe("ada", vocabulary.events[vocabulary.event_to_behavior.index(1)], at=START_S, utc_offset_min=0)
+    return predictor
+
+
+@pytest.mark.parametrize(
+    ("graph", "outputs", "says"),
+    [
+        ("next", {"probs": 0.0}, r"next\.onnx gives no candidate a probability"),
+        ("place", {"probs": 0.0}, r"place\.onnx gives no candidate a probability"),
+        ("wait", {"gap_s": [2.0**39, "60 n"]}, r"wait\.onnx leads beyond the year 9998"),
+    ],
+)
+def test_an_event_that_cannot_be_drawn_is_an_error(tmp_path, graph, outputs, says):
+    """The first one drew a name by NaN, with a warning of numpy; of the last one the time was no datetime."""
+    shape = BundleParts.read(write_generating(tmp_path / "plain")).shape
+    sizes = {"next": shape.num_behaviors + shape.num_spare, "place": shape.num_locations}
+    changed = {n: np.full(sizes[graph], each, np.float32) if each == 0 else each for n, each in outputs.items()}
+    predictor = behavior_observed(Bundle.open(write_generating(tmp_path / "bundle", **{graph: changed})))
+    with pytest.raises(BundleError, match=says):
+        predictor.generate("ada", 1, seed=1, at=None)
+
+
+def test_waiting_times_of_a_number_that_varies_are_an_error():
+    """A first run cannot try every number of behaviors."""
+    from edgebehave.bundles.probe import check_waiting_times
+
+    for num_past, fits in ((1, True), (30, True), (2, False)):
+        count = num_past * (num_past + 3)
+        gap_s, probs = np.ones(count), np.zeros(count)
+        if fits:
+            check_waiting_times(gap_s, probs, num_past, 3)
+        else:
+            with pytest.raises(BundleError, match="10 waiting times for 2 behaviors"):
+                check_waiting_times(gap_s, probs, num_past, 3)
+    with pytest.raises(BundleError, match="2 waiting times for 2 behaviors"):
+        check_waiting_times(np.ones(2), np.zeros(2), 2, None)
+
+
 def test_quantiles_divide_the_waiting_times(tmp_path):
     waits = {"gap_s": [1.0, 2.0, 3.0, "60 n"], "probs": [0.5, 0.25, 0.25, "0 n"]}
     Bundle.open(write_generating(tmp_path / "three", wait=waits, generation=GENERATION | {"num_quantiles": 3}))
@@ -97,6 +138,7 @@ def test_numbers_of_generation_are_bounded():
     for num_quantiles in (0, 1025, 2.0, True):
         with pytest.raises(ValueError, match=f"num_quantiles: {num_quantiles}"):
             _generation({"num_quantiles": num_quantiles, "clock_rate": rates(1)})
-    for clock_rate in (rates(0), rates(1.01), rates(0.5)[:1], [[0.5] * 47] * 2, [[0.5] * 48] * 3):
+    assert _generation({"num_quantiles": 1, "clock_rate": rates(1e-12)})[1].min() == 1e-12
+    for clock_rate in (rates(0), rates(5e-324), rates(1.01), rates(0.5)[:1], [[0.5] * 47] * 2, [[0.5] * 48] * 3):
         with pytest.raises(ValueError, match="clock_rate"):
             _generation({"num_quantiles": 1, "clock_rate": clock_rate})

@@ -388,3 +388,30 @@ def test_an_index_that_lost_a_name_is_found_before_a_user_counts_as_new(path):
             with pytest.raises(DamagedHistoryError, match=r"h\.db is damaged"):
                 call()
         assert rows_of(history, "ada") == rows_at(range(60))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("reads_only", [False, True])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "CREATE TRIGGER copies AFTER DELETE ON events BEGIN INSERT INTO users VALUES (9, 'x', 0, 0); END",
+        "CREATE VIEW more AS SELECT * FROM events",
+        "CREATE TABLE more (anything)",
+        "ALTER TABLE users ADD COLUMN large AS (zeroblob(900000000))",
+        """DROP TABLE events;
+        CREATE VIEW events AS WITH RECURSIVE n(user) AS (SELECT 1 UNION ALL SELECT user + 1 FROM n)
+        SELECT user, 1 AS time_s, 0 AS arrival, 0 AS utc_offset_min, 'a' AS event, NULL AS location FROM n""",
+    ],
+    ids=lambda harm: " ".join(str(harm).split()[:2]),
+)
+def test_a_file_whose_reading_would_run_something(tmp_path, version, reads_only, harm):
+    """A view without an end ran as soon as a file of version 1 was opened."""
+    path = tmp_path / "h.db"
+    if version == 2:
+        SqliteHistory(path).close()
+    with sqlite3.connect(path) as other:
+        other.executescript(harm if version == 2 else VERSION_1 + harm)
+    other.close()
+    with pytest.raises(DamagedHistoryError, match="its tables are not those of a history"):
+        SqliteHistory(path, reads_only=reads_only)
