@@ -26,7 +26,7 @@ def trial(make_store, tmp_path):
     recipe = dataclasses.replace(recipe, split=SplitConfig(by="user"))
     known = pretrain(log("abcef"), recipe, tmp_path / "known")
     names = NameEmbeddings(embed=letters, readable={}, card={})
-    return import_module("reproduce_name_rows").Trial(log("abcefd"), known, names, seed=0)
+    return import_module("reproduce_name_rows").Trial(log("abcefd"), known, {"names": names}, seed=0)
 
 
 def test_without_examples_a_new_behavior_has_rows_and_a_bias_from_its_share(trial):
