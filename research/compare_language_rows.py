@@ -12,6 +12,7 @@ tuning would change. `adjusted`: every probability divided by the share of the b
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ _SEED = re.compile(r"-seed\d+$")
 Floats = npt.NDArray[np.float64]
 
 
-def hits_of(out: Path, row: str, asked: dict[str, npt.NDArray[np.generic]], adjusted: bool) -> dict[str, Floats]:
+def hits_of(out: Path, row: str, asked: dict[str, npt.NDArray[Any]], adjusted: bool) -> dict[str, Floats]:
     """Protocol -> share of the seeds of a row that are right, for each sample."""
     files = [file for file in sorted(out.glob("*.npz")) if _SEED.sub("", file.stem) == row]
     if not files:
@@ -42,12 +43,12 @@ def rows_of(out: Path) -> list[str]:
     return sorted({_SEED.sub("", file.stem) for file in out.glob("*.npz")} - {"asked"})
 
 
-def means(hits: dict[str, Floats], asked: dict[str, npt.NDArray[np.generic]]) -> list[Floats]:
+def means(hits: dict[str, Floats], asked: dict[str, npt.NDArray[Any]]) -> list[Floats]:
     """Balanced, tail and users: of all samples first, then of resamples of the users."""
-    tail_S = asked["shares"][asked["balanced_behavior"].astype(np.int64)] < TAIL
-    user_S = asked["balanced_user"].astype(np.int64)
+    tail_S = asked["shares"][asked["balanced_behavior"]] < TAIL
+    user_S = asked["balanced_user"]
     parts = [(hits["balanced"], user_S), (hits["balanced"][tail_S], user_S[tail_S])]
-    parts.append((hits["users"], asked["users_user"].astype(np.int64)))
+    parts.append((hits["users"], asked["users_user"]))
     return [recalls(hit_S, np.zeros(len(hit_S), np.int64), users_S) for hit_S, users_S in parts]
 
 
