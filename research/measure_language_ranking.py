@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
-from quantize_language_model import peak_bytes
-from verbs import commit
+from verbs import commit, peak_bytes
 
 ATUS_NAMES = Path(__file__).with_name("atus_names.json")
 

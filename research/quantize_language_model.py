@@ -21,7 +21,7 @@ import onnx
 
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
 from edgebehave_export.quantization import quantize
-from verbs import commit
+from verbs import commit, peak_bytes
 
 Make = Callable[[onnx.ModelProto], onnx.ModelProto]
 
@@ -102,12 +102,6 @@ def _score(graph: Path, prefix: Path, prompts: list[list[int]], candidates: list
     scores = runner.candidate_logprobs(prompts, candidates)
     seconds = (time.process_time() - started) / len(prompts)
     queue.put((scores, seconds, peak_bytes() - before))
-
-
-def peak_bytes() -> int:
-    """Most memory that this process has held; getrusage would begin with that of its parent."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import Interval
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
-from verbs import commit, train
+from verbs import commit, peak_bytes, train
 
 Probs = npt.NDArray[np.float32]
 EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
@@ -148,7 +148,7 @@ class Trial:
         file = self.out / f"{key}.json"
         if file.is_file():
             return _read_metrics(json.loads(file.read_text()))
-        started = time.monotonic()
+        started = time.process_time()
         tables: dict[Protocol, ProtocolTable] = {}
         kept: dict[str, Probs] = {}
         for protocol, samples in self.asked.items():
@@ -166,7 +166,8 @@ class Trial:
             "metrics": _by_column(metrics, lambda one: one.value),
             "intervals": _by_column(metrics, lambda one: (one.low, one.high)),
             "commit": commit(),
-            "wall_s": round(time.monotonic() - started, 1),
+            "cpu_s": round(time.process_time() - started, 1),
+            "peak_mb": round(peak_bytes() / 1e6),
             "data": self.store.fingerprint,
             "samples": {protocol: len(samples) for protocol, samples in self.asked.items()},
             "groups": dict(tables["balanced"].group_samples),
@@ -174,7 +175,7 @@ class Trial:
         }
         file.write_text(json.dumps(content, indent=1) + "\n")
         shown = "  ".join(f"{name} {one.value:.3f}" for name, one in metrics[AS_IT_IS].items())
-        print(f"{key}: {shown}  ({content['wall_s']} s)", flush=True)
+        print(f"{key}: {shown}  ({content['cpu_s']} CPU s)", flush=True)
         return metrics
 
     def language_model(self, key: str, recipe: Recipe | None, base: Path, seed: int) -> Metrics:
@@ -213,12 +214,14 @@ class Trial:
         if begun and (tuned := TunedLLM.open(folder)).is_finished:
             return tuned
         print(f"tuning {name}", flush=True)
+        started = time.process_time()
 
         def report(progress: TuningProgress) -> None:
             if progress.kind == "validation":
                 print(
                     f"  epoch {progress.epoch}: loss {progress.loss:.3f}, validation "
-                    f"{progress.validation_loss:.3f}, {progress.samples_per_s:.1f} samples/s",
+                    f"{progress.validation_loss:.3f}, {progress.samples_per_s:.1f} samples/s, "
+                    f"{time.process_time() - started:.0f} CPU s, peak {peak_bytes() / 1e6:.0f} MB",
                     flush=True,
                 )
 

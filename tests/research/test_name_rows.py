@@ -26,7 +26,7 @@ def trial(make_store, tmp_path):
     recipe = dataclasses.replace(recipe, split=SplitConfig(by="user"))
     known = pretrain(log("abcef"), recipe, tmp_path / "known")
     names = NameEmbeddings(embed=letters, readable={}, card={})
-    return import_module("reproduce_name_rows").Trial(log("abcefd"), known, names, seed=0)
+    return import_module("reproduce_name_rows").Trial(log("abcefd"), known, {"names": names}, seed=0)
 
 
 def test_without_examples_a_new_behavior_has_rows_and_a_bias_from_its_share(trial):
@@ -61,3 +61,21 @@ def test_a_mean_over_behaviors_weighs_them_alike():
     assert values[0] == 0.5
     assert len(values) == 1 + rows.NUM_RESAMPLES
     assert rows.cell(values).startswith("0.500 [")
+
+
+def test_a_base_sees_a_name_as_the_mean_of_its_states(tiny_llama, tokenizer, tmp_path):
+    """Of a language model without the tokens around a text, of a sentence encoder as it was trained."""
+    import transformers
+
+    rows = import_module("reproduce_name_rows")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    encoder = transformers.BertModel(transformers.BertConfig(vocab_size=len(tokenizer), **sizes))
+    encoder.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert not rows.HiddenNames(str(tiny_llama))._is_encoder
+    (tmp_path / rows.SENTENCE_ENCODER).write_text("[]")
+    hidden = rows.HiddenNames(str(tmp_path))
+    hidden.layer = hidden.num_layers
+    with torch.no_grad():
+        states = encoder.eval()(**tokenizer("reading books", return_tensors="pt")).last_hidden_state[0]
+    torch.testing.assert_close(hidden(["reading books"])[0], states.mean(0))
