@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -194,7 +195,8 @@ def json_lines(file: LogFile, folder: Path, con: duckdb.DuckDBPyConnection) -> P
 def json_table(file: LogFile, columns: Sequence[str], folder: Path) -> Path | None:
     """The rows of a JSON text that wraps them or keeps them in another form, one per line; None if it is none of these.
 
-    The forms: `{"data": [{...}, ...]}`, at any depth; `{"user": [...], "time": [...], ...}`; `{"0": {...}, ...}`;
+    The forms: `{"data": [{...}, ...]}`, at any depth, also in each of several parts, as `{"days": [{"rows": [...]}]}`;
+    `{"user": [...], "time": [...], ...}`; `{"0": {...}, ...}`;
     `[["user", "time", ...], [...], ...]`.
     """
     with file.open_bytes() as stream:
@@ -240,7 +242,8 @@ def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] |
             return content
         if len(content) > 1 and isinstance(content[0], list) and all(column in content[0] for column in columns):
             return (dict(zip(content[0], row, strict=False)) for row in content[1:] if isinstance(row, list))
-        return None
+        parts = [rows for item in content if isinstance(item, dict) and (rows := _rows_of(item, columns)) is not None]
+        return chain.from_iterable(parts) if parts else None
     if not isinstance(content, dict):
         return None
     lists = [content[column] for column in columns if isinstance(content.get(column), list)]
