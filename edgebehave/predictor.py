@@ -128,6 +128,8 @@ class Predictor(Recorder):
         )
         self._habit_weights = habit_weights or HabitWeights()
         history = MemoryHistory() if history is None else history
+        if isinstance(history, str | Path):
+            raise TypeError(f"history must be a history, got a path: pass SqliteHistory({str(history)!r})")
         users = ActiveUsers(
             history,
             self._vocabulary,
