@@ -12,6 +12,7 @@ from edgebehave.arguments import MAX_NAME_BYTES, is_bounded
 from edgebehave_train.files import read_json
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import IngestError
+from edgebehave_train.wording import counted
 
 _SAMPLE = 2_000_000
 """Events at the front of a store that are looked at; users stand in the order of a hash."""
@@ -77,11 +78,6 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
         f"{gap}busiest local hour: {busiest:02}-{(busiest + 1) % 24:02} h, {hours[busiest] / len(local_s):.0%}{zone}"
     )
     return lines
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 user`, `1,200 users`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _names_that_look_equal(names: Mapping[str, Sequence[str]]) -> list[str]:

@@ -22,7 +22,7 @@ import duckdb
 import numpy as np
 
 from edgebehave_train.files import replaced_folder
-from edgebehave_train.logs.account import account, counted
+from edgebehave_train.logs.account import account
 from edgebehave_train.logs.appending import append_store
 from edgebehave_train.logs.bucketed import BucketedLog, bucketed_files
 from edgebehave_train.logs.event_store import EventStore
@@ -46,6 +46,7 @@ from edgebehave_train.logs.reading.utc_offsets import check_zone, read_offsets, 
 from edgebehave_train.logs.sorting import Judgment, sort_and_write
 from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
+from edgebehave_train.wording import counted
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
