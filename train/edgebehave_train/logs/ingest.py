@@ -545,6 +545,7 @@ def _advice(rejected: Mapping[str, int], examples: Sequence[Example]) -> str:
         "unreadable time": "these are times of day, and --date names the column of dates"
         if are_clocks
         else "--time-format names the form of times, as '%d.%m.%Y %H:%M'",
+        "missing event": "--max-bad gives the share of rows that may be left out",
         "not UTF-8": "--encoding names the encoding, as latin-1",
     }
     found = [text for reason, text in advice.items() if reason in rejected]

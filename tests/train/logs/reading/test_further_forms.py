@@ -65,6 +65,7 @@ JSON = {
     "wrapped deep, with facts": {"version": 1, "export": {"user": "u", "events": ROWS}},
     "columns": {name: [row[name] for row in ROWS] for name in ("user", "time", "event")},
     "rows by number": {str(i): row for i, row in enumerate(ROWS)},
+    "rows behind one of another kind": {"about": "x", "rows": [{"user": "u", "time": NOON, "action": "joined"}, *ROWS]},
     "rows in several parts": {"days": [{"date": "x", "rows": ROWS[:7]}, {"rows": []}, {"date": "y", "rows": ROWS[7:]}]},
     "header and rows": [["event", "user", "time"], *([row["event"], "u", row["time"]] for row in ROWS)],
 }
@@ -74,8 +75,9 @@ JSON = {
 @pytest.mark.parametrize("name", JSON)
 def test_json_that_wraps_its_rows(tmp_path, name, indent):
     text = json.dumps(JSON[name], indent=indent)
-    assert events_of(tmp_path, text, "log.json")[:2] == (["u"], plain())
-    assert events_of(tmp_path, b"\xef\xbb\xbf" + text.encode(), "log.json", overwrite=True)[:2] == (["u"], plain())
+    read = {"name": "log.json", "overwrite": True, "max_bad": 0.1}
+    assert events_of(tmp_path, text, **read)[:2] == (["u"], plain())
+    assert events_of(tmp_path, b"\xef\xbb\xbf" + text.encode(), **read)[:2] == (["u"], plain())
 
 
 def test_json_with_a_byte_order_mark_and_one_with_rows_in_two_places(tmp_path):
@@ -102,6 +104,14 @@ LANGUAGES = {
     "Italian, short": "{day} {month} {year} {clock}",
     "Dutch, short": "{day} {month}. {year} {clock}",
 }
+
+
+def test_rows_without_an_event_may_be_left_out(tmp_path):
+    with pytest.raises(
+        IngestError, match=r"missing event 10 .*; --max-bad gives the share of rows that may be left out$"
+    ):
+        events_of(tmp_path, table().replace("mail", ""))
+    assert len(events_of(tmp_path, table().replace("mail", ""), max_bad=0.4)[1]) == 20
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,8 @@ from edgebehave_train.logs.reading.files import IngestError, LogFile, literal_pa
 _ZSTD, _BZ2, _XZ, _ZIP = b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 _BATCH = 10_000
+_ROWS_LOOKED_AT = 1_000
+"""Rows of a list in which the columns are looked for: the first ones may lack some."""
 
 
 def is_packed(magic: bytes) -> bool:
@@ -234,8 +236,8 @@ def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] |
     """Rows in a JSON value that have the columns, if they are in one place."""
 
     def are_rows(items: Iterable[Any]) -> bool:
-        first = next(iter(items), None)
-        return isinstance(first, dict) and all(_has(first, column) for column in columns)
+        first = (item for item in islice(items, _ROWS_LOOKED_AT) if isinstance(item, dict))
+        return any(all(_has(item, column) for column in columns) for item in first)
 
     if isinstance(content, list):
         if are_rows(content):
