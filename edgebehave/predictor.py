@@ -279,7 +279,7 @@ class Predictor(Recorder):
         tail            strength of the tail shift toward rare behaviors, 0..1: 0 gives calibrated probabilities, 1
                         the shift that was best on the validation part. Above 0 it needs a bundle.
         min_confidence  0..1; if the most probable behavior has less, the answer is []. It is compared
-                        with the returned probability, which without a bundle is not calibrated.
+                        with the returned probability; that of model "habits" is not calibrated.
         Raises TypeError or ValueError that says what to pass instead.
         """
         k = check_count(k, "k")

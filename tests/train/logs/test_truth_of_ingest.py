@@ -219,6 +219,15 @@ def test_the_user_of_an_export_may_have_another_name(tmp_path):
     assert run(path, tmp_path / "named", one_user="Ann")[0].users() == ["Ann"]
 
 
+def test_events_that_are_json_are_warned_about(tmp_path):
+    path = tmp_path / "log.jsonl"
+    rows = [{"user": "u", "time": NOON + i, "event": {"app": "ab"[i % 2]}} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, _, lines = run(path, tmp_path / "out")
+    assert any(line.startswith('warning: event names are JSON, as \'{"app":"') for line in lines)
+    assert not any("are JSON" in line for line in run(path, tmp_path / "nested", event="event.app")[2])
+
+
 def test_names_that_look_equal_are_warned_about(tmp_path):
     rows = [("u", NOON, "Mail"), ("u", NOON + 1, "mail "), ("u ", NOON + 2, "chat"), ("v", NOON + 3, "chat")]
     _, _, lines = run(write_log(tmp_path, rows=rows), tmp_path / "out")

@@ -55,6 +55,10 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
     names = {"event": vocabulary["events"], "location": vocabulary["locations"]}
     if statistics["num_users"] <= _SAMPLE:
         names["user"] = read_json(store / "users.json", list)
+    if sum(name.startswith(("{", "[")) for name in names["event"]) > len(names["event"]) / 2:
+        lines.append(
+            f"warning: event names are JSON, as {names['event'][-1]!r:.60}; name a nested column, as --event data.app"
+        )
     lines += _names_that_look_equal(names) + _long_names(names)
     share = statistics["tied_events"] / num_events
     if share:

@@ -130,6 +130,11 @@ def test_a_narrow_space_before_am_and_pm(tmp_path, space):
     assert events_of(tmp_path, table(texts, ";"))[1] == plain()
 
 
+def test_morning_and_afternoon_in_spanish(tmp_path):
+    texts = [clock("%Y/%m/%d, %I:%M:%S %p")(time).replace("AM", "a.\u00a0m.").replace("PM", "p. m.") for time in TIMES]
+    assert events_of(tmp_path, table(texts, ";"))[1] == plain()
+
+
 def test_a_decimal_comma_in_numbers(tmp_path):
     assert events_of(tmp_path, table([f"{time},000" for time in TIMES], ";"))[1] == plain()
     days = table([f"{time / 86400 + 25569:.8f}".replace(".", ",") for time in TIMES], ";")

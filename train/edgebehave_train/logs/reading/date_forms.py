@@ -42,7 +42,7 @@ _MON = "((?i:" + "|".join(sorted(" ".join(_MONTHS).split(), key=len, reverse=Tru
 _WEEKDAY = r"(?:[A-Za-zÀ-ÿ]{2,12}\.?,?\s+)?"
 _CLOCK = (
     r"(?:(?:\s*[Tt,:_]\s*|\s+|,?\s+(?:at|um|om|à|às|alle|a las)\s+)"
-    r"(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}(?:[.,]\d+)?))?(?:\s*Uhr)?\s*([AaPp]\.?[Mm]\.?)?"
+    r"(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}(?:[.,]\d+)?))?(?:\s*Uhr)?\s*([AaPp]\.?\s?[Mm]\.?)?"
 )
 _ZONE = (
     r"\s*((?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|[A-Z][A-Za-z]*(?:/[A-Za-z0-9_+-]+)+|Z|z|[A-Z]{2,5})?"

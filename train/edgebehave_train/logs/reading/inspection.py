@@ -345,6 +345,6 @@ def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) 
         shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
         there = "its first line reads" if file.kind == "csv" else "it has"
         of_option = f"; --{column} names it" if column in ("user", "time", "event") and not near else ""
-        if column == "user":
+        if column == "user" and not near:
             of_option += "; --one-user me for the log of one person"
         raise IngestError(f"{file.path} has no column {column!r}{hint}{of_option} ({there}: {shown})")
