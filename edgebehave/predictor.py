@@ -128,6 +128,8 @@ class Predictor(Recorder):
         )
         self._habit_weights = habit_weights or HabitWeights()
         history = MemoryHistory() if history is None else history
+        if isinstance(history, str | Path):
+            raise TypeError(f"history must be a history, got a path: pass SqliteHistory({str(history)!r})")
         users = ActiveUsers(
             history,
             self._vocabulary,
@@ -277,7 +279,7 @@ class Predictor(Recorder):
         tail            strength of the tail shift toward rare behaviors, 0..1: 0 gives calibrated probabilities, 1
                         the shift that was best on the validation part. Above 0 it needs a bundle.
         min_confidence  0..1; if the most probable behavior has less, the answer is []. It is compared
-                        with the returned probability, which without a bundle is not calibrated.
+                        with the returned probability; that of model "habits" is not calibrated.
         Raises TypeError or ValueError that says what to pass instead.
         """
         k = check_count(k, "k")

@@ -37,7 +37,7 @@ ORDER = {
         ["predictor"],
     ],
     "edgebehave_train": [
-        ["extensions", "files"],
+        ["extensions", "files", "wording"],
         ["saved_state"],
         ["logs", "simulator"],
         ["kernels", "predictions"],

@@ -94,6 +94,7 @@ def _table_width(lines: list[list[str]]) -> int:
 
 
 def _print_markdown(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    columns, *rows = [[cell.replace("|", r"\|") for cell in row] for row in [columns, *rows]]  # a bar ends a cell
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
 
     def line(cells: list[str]) -> str:

@@ -33,6 +33,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all files.")] = Path("runs/demo"),
     user: options.User = "user",
+    one_user: options.OneUser = None,
     event_time: options.Time = "time",
     event: options.Event = "event",
     location: options.Location = None,
@@ -84,6 +85,7 @@ def demo(
     columns: dict[str, Any] = {
         "log": log,
         "user": user,
+        "one_user": one_user,
         "time": event_time,
         "event": event,
         "location": location,

@@ -19,6 +19,7 @@ def doctor(
     bundle: Annotated[Path | None, typer.Option(help="A bundle: is it intact, and does it run here?")] = None,
     log: Annotated[Path | None, typer.Option(help="A log or an event store: does the bundle know its names?")] = None,
     user: options.User = "user",
+    one_user: options.OneUser = None,
     time: options.Time = "time",
     event: options.Event = "event",
     behavior: options.Behavior = None,
@@ -42,7 +43,8 @@ def doctor(
         raise ValueError("a log is compared with the names of a bundle: add --bundle")
     found = diagnose()
     if bundle is not None:
-        facts, problems = _of_bundle(bundle, log, {"user": user, "time": time, "event": event, "behavior": behavior})
+        columns = {"user": user, "one_user": one_user, "time": time, "event": event, "behavior": behavior}
+        facts, problems = _of_bundle(bundle, log, columns)
         found = replace(found, facts={**found.facts, **facts}, problems=[*found.problems, *problems])
     if json:
         print_json(found.to_json())

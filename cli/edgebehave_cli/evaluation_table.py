@@ -1,6 +1,5 @@
 """The table of an evaluation, as `evaluate` and `demo` print it."""
 
-import math
 from typing import TYPE_CHECKING
 
 from edgebehave_cli.console import note, print_table
@@ -22,15 +21,11 @@ UNIVERSAL = "universal"
 """Name of the row of a universal model."""
 
 
-def _number(value: float) -> str:
-    """A metric; blank if nothing was measured, as where no behavior is rare."""
-    return "" if math.isnan(value) else f"{value:.3f}"
-
-
 def show_table(table: "Table") -> None:
     """Print an evaluation as a table; with a row "universal", repeated and new behaviors apart."""
     from edgebehave_train.evaluation.part_predictions import baseline_label
     from edgebehave_train.metrics.prediction_metrics import added_metrics
+    from edgebehave_train.wording import counted, number_or_blank, read_so_often, without_blank_columns
 
     columns_of = dict(_COLUMNS)
     unknown = f", {table.num_unknown:,} of them unknown to training" if table.num_unknown else ""
@@ -47,18 +42,20 @@ def show_table(table: "Table") -> None:
                 baseline_label(row.name),
                 f"{one.value:.3f}",
                 one.span(),
-                *(_number(row.metrics[metric].value) for metric in list(columns_of.values())[1:]),
+                *(number_or_blank(row.metrics[metric].value) for metric in list(columns_of.values())[1:]),
                 difference.signed() if difference else "",
             ]
         )
-    reads = f"; test part read {table.test_reads} times" if table.part == "test" else ""
-    title = f"{table.part}: {table.num_targets:,} predictions for {table.num_users:,} users{unknown}{reads}"
+    reads = f"; test part {read_so_often(table.test_reads)}" if table.part == "test" else ""
+    of = f"{counted(table.num_targets, 'prediction')} for {counted(table.num_users, 'user')}"
+    title = f"{table.part}: {of}{unknown}{reads}"
     model = next(row.name for row in table.rows if row.kind == "model")
     first, *others = columns_of
     model_minus_row = f"{model} - row, HR@1"
     columns = ["predictor", first, "95 %", *others, model_minus_row]
     drop_first = ["NDCG@3", "HR@4", "switches", "HR@5", "tail", "95 %", model_minus_row]
-    print_table(title, columns, rows, drop_first)
+    columns, rows = without_blank_columns(columns, rows)
+    print_table(title, columns, rows, [name for name in drop_first if name in columns])
     names = [row.name for row in table.rows if row.kind != "variant"]
     rows = [
         [f"{of['seen']}", f"{of['queries']:,}", *(f"{of['hr_at_1'][name]:.3f}" for name in names)]

@@ -11,6 +11,12 @@ READING = "How the log is read"
 
 # The columns of a log: `ingest` and `demo`.
 User = Annotated[str, typer.Option(help="Column of user names.", rich_help_panel=COLUMNS)]
+OneUser = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Name of the user, if the log is of one person without a column.", rich_help_panel=COLUMNS
+    ),
+]
 Time = Annotated[
     str,
     typer.Option(

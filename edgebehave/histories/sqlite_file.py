@@ -132,6 +132,8 @@ class SqliteFile:
         if str(path) == ":memory:":
             raise ValueError("a SqliteHistory is a file: use MemoryHistory for a history in memory")
         self.path = Path(path)
+        if not self.path.name:
+            raise ValueError(f"a SqliteHistory needs the name of a file, got {str(path)!r}")
         self._erases_at_once = erases_at_once
         self._timeout_s = timeout_s
         self._process = os.getpid()
@@ -191,7 +193,15 @@ class SqliteFile:
                 is_damage = type(error) in _OF_DAMAGE or str(error).startswith("Could not decode to UTF-8")
                 if is_damage and code != sqlite3.SQLITE_NOTADB:
                     raise self.damage(user, str(error)) from error
-                raise HistoryError(f"{self.path}: {error}") from error
+                raise HistoryError(f"{self.path}: {error}{self._why_unopened()}") from error
+
+    def _why_unopened(self) -> str:
+        """What keeps SQLite from opening the file, where the path shows it; it gives one message for all reasons."""
+        if self.path.is_dir():
+            return "; it is a folder, name a file"
+        if not self.path.parent.is_dir():
+            return f"; the folder {self.path.parent} does not exist"
+        return "" if self.path.exists() else "; there is no such file"
 
     def damage(self, user: str | bytes | None, what: str) -> DamagedHistoryError:
         """The error for damage that was found: at a user, or where all users are kept."""

@@ -86,3 +86,8 @@ def test_a_pipe_gets_markdown(capsys):
     assert lines[2].split("|")[1].strip() == "predictor"
     assert set(lines[3]) == set("|-: ")
     assert len({len(line) for line in lines[2:6]}) == 1
+
+
+def test_a_bar_in_a_name_ends_no_cell_of_markdown(capsys):
+    print_table("title", ["name"], [["a|b"]])
+    assert r"| a\|b |" in capsys.readouterr().out

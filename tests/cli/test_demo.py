@@ -21,8 +21,12 @@ def test_an_export_of_one_user_comes_to_its_verdict_and_its_bundle(tmp_path):
     out, err = edgebehave("demo", path, "-o", tmp_path / "demo", "--timezone", "Europe/Berlin")
     assert "is recognized as an ActivityWatch export: 700 events of one user, 'me'" in err
     assert "names: 1 of events had more than 1,024 bytes and end in a hash now" in err
-    assert "warning: no intervals: they are over users, and this part has targets of one" in err
+    assert "warning: no intervals: they are taken over users, and this part has one user" in err
     assert "nan" not in out
+    assert "95 %" not in out
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "<td>nan</td>" not in page
+    assert "95 %" not in page
     assert "edgebehave" in out
     predictor = Predictor.load(tmp_path / "demo" / "bundle")
     predictor.observe("me", "x" * 2000)

@@ -86,3 +86,14 @@ def test_a_log_of_so_many_events_is_made_and_new_days_are_added(tmp_path):
     assert EventStore.open(store).num_events == 3000
     edgebehave("ingest", tmp_path / "log.csv", "-o", tmp_path / "whole")
     assert EventStore.open(tmp_path / "whole").users() == EventStore.open(store).users()
+
+
+def test_the_log_of_one_person(tmp_path):
+    log = tmp_path / "plays.json"
+    log.write_text(json.dumps([{"ts": f"2026-03-02T0{i}:00:00Z", "artist": "abc"[i % 3]} for i in range(9)]))
+    columns = ("--one-user", "me", "--time", "ts", "--event", "artist", "--timezone", "Europe/Berlin")
+    out, err = edgebehave("ingest", log, "-o", tmp_path / "store", *columns, "--json")
+    assert json.loads(out)["num_users"] == 1
+    assert "9 events of 1 user, 3 event names" in err
+    _, err = edgebehave("ingest", log, "-o", tmp_path / "none", *columns[2:], code=2)
+    assert "has no column 'user'; --user names it; --one-user me for the log of one person" in err

@@ -45,6 +45,8 @@ def test_another_limit_and_none(history):
     Predictor(history=history, max_ahead=None).observe("ada", "mail", at=4_000_000_000)
     with pytest.raises(ValueError, match="max_ahead must be longer than zero"):
         Predictor(max_ahead=timedelta(0))
+    with pytest.raises(TypeError, match=r"history must be a history, got a path: pass SqliteHistory\('h.db'\)"):
+        Predictor(history="h.db")
     with pytest.raises(TypeError, match=r"max_ahead must be a datetime\.timedelta"):
         Predictor(max_ahead=60)
 

@@ -130,10 +130,10 @@ class ParityReport:
 
     def to_text(self) -> str:
         """The table as text."""
-        joined = f" and {self.num_joined} joined ones" if self.num_joined else ""
+        joined = f" and {self.num_joined} joined one{'s' * (self.num_joined != 1)}" if self.num_joined else ""
         lines = [
-            f"parity on {self.num_predictions:,} predictions of {self.num_users} histories"
-            f"{joined}, the longest {self.longest:,} events",
+            f"parity on {self.num_predictions:,} predictions of {self.num_users} "
+            f"{'history' if self.num_users == 1 else 'histories'}{joined}, the longest {self.longest:,} events",
             f"{'check':<48}{'value':>12}{'must be':>12}{'of':>8}",
         ]
         if self.num_full_cache:

@@ -203,7 +203,7 @@ def test_a_file_that_is_only_read_stays_as_it_is(path, old_path):
 
 
 def test_only_reading_makes_no_file_and_finds_damage_of_version_1(tmp_path, old_path):
-    with pytest.raises(HistoryError, match="unable to open"):
+    with pytest.raises(HistoryError, match="unable to open database file; there is no such file"):
         SqliteHistory(tmp_path / "none.db", reads_only=True)
     assert not (tmp_path / "none.db").exists()
     (tmp_path / "empty.db").touch()

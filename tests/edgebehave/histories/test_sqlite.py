@@ -225,7 +225,7 @@ def test_a_file_that_cannot_be_used_is_closed(tmp_path, monkeypatch):
 def test_what_is_no_file_keeps_its_mode(tmp_path):
     folder = tmp_path / "h.db"
     folder.mkdir(mode=0o755)
-    with pytest.raises(HistoryError, match="unable to open"):
+    with pytest.raises(HistoryError, match="unable to open database file; it is a folder, name a file"):
         SqliteHistory(folder)
     assert mode(folder) == 0o755
 
@@ -235,8 +235,10 @@ def test_what_is_no_file_of_sqlite_is_refused(tmp_path):
     with pytest.raises(HistoryError, match="not a database") as error:
         SqliteHistory(tmp_path / "h.db")
     assert type(error.value) is HistoryError  # nothing of it can be rescued
-    with pytest.raises(HistoryError, match="unable to open"):
+    with pytest.raises(HistoryError, match=r"unable to open database file; the folder .*no folder does not exist"):
         SqliteHistory(tmp_path / "no folder" / "h.db")
+    with pytest.raises(ValueError, match="needs the name of a file, got ''"):
+        SqliteHistory("")
     assert (tmp_path / "h.db").read_text() == "dear diary, " * 1000
 
 

@@ -1,6 +1,7 @@
 """What an ingest must not do in silence: order of ties, missing cells, names, and the account at the end."""
 
 import itertools
+import json
 import random
 
 import duckdb
@@ -10,6 +11,7 @@ from logs_of_rows import NOON, names_of, run, write_log
 
 from edgebehave.arguments import bounded_name
 from edgebehave_train.logs.event_store import EventStore
+from edgebehave_train.logs.ingest import IngestConfig, IngestError
 
 NAMES = ("alpha", "bravo", "charlie", "delta")
 
@@ -182,14 +184,66 @@ def test_the_account_tells_span_gap_and_busiest_hour(tmp_path):
     assert any("16-17 h" in line or "17-18 h, 60% if UTC is local time; --timezone" in line for line in lines)
 
 
+def test_moments_of_utc_do_not_tell_the_local_time(tmp_path):
+    utc = [("u", f"2026-03-02T08:0{i}:00Z", "e") for i in range(3)]
+    _, _, lines = run(write_log(tmp_path, rows=utc), tmp_path / "utc")
+    assert any("all of them UTC, which is taken for local time (--timezone gives one)" in line for line in lines)
+    assert any("08-09 h, 100% if UTC is local time; --timezone" in line for line in lines)
+    one_offset = [*utc, ("u", "2026-03-02T09:04:00+01:00", "e")]
+    for name, rows in {"offset": one_offset, "clocks": [("u", time.strip("Z"), "e") for _, time, _ in utc]}.items():
+        _, _, lines = run(write_log(tmp_path, rows=rows), tmp_path / name)
+        assert not any("UTC is" in line for line in lines)
+
+
+def test_the_log_of_one_person_needs_no_column_of_users(tmp_path):
+    path = write_log(tmp_path, rows=[(NOON + i, "e", "u") for i in range(3)], header="time,event,other")
+    store, statistics, lines = run(path, tmp_path / "out", one_user="Ann")
+    assert (store.users(), names_of(store)) == (["Ann"], [("e", None)] * 3)
+    assert statistics["columns"] == {"time": "time", "event": "event"}
+    assert any(line.startswith("3 events of 1 user, 1 event name, 1 behavior, 0 locations") for line in lines)
+    with pytest.raises(IngestError, match="no column 'user'; --user names it; --one-user me for the log of one person"):
+        run(path, tmp_path / "none")
+    with pytest.raises(ValueError, match="give user or one_user, not both, got 'other' and 'Ann'"):
+        IngestConfig(log=path, out=tmp_path / "out", user="other", one_user="Ann")
+    with pytest.raises(ValueError, match="one_user must be a name"):
+        IngestConfig(log=path, out=tmp_path / "out", one_user=" ")
+    run(path, tmp_path / "out", one_user="Bob", append=True)
+    assert sorted(EventStore.open(tmp_path / "out").users()) == ["Ann", "Bob"]
+
+
+def test_the_user_of_an_export_may_have_another_name(tmp_path):
+    visits = [{"title": "x", "url": "https://a.org/", "time_usec": (NOON + i) * 1_000_000} for i in range(3)]
+    path = tmp_path / "History.json"
+    path.write_text(json.dumps({"Browser History": visits}))
+    assert run(path, tmp_path / "out")[0].users() == ["me"]
+    assert run(path, tmp_path / "named", one_user="Ann")[0].users() == ["Ann"]
+
+
+def test_events_that_are_json_are_warned_about(tmp_path):
+    path = tmp_path / "log.jsonl"
+    rows = [{"user": "u", "time": NOON + i, "event": {"app": "ab"[i % 2]}} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, _, lines = run(path, tmp_path / "out")
+    assert any(line.startswith('warning: event names are JSON, as \'{"app":"') for line in lines)
+    assert not any("are JSON" in line for line in run(path, tmp_path / "nested", event="event.app")[2])
+
+
+def test_names_that_look_equal_are_warned_about(tmp_path):
+    rows = [("u", NOON, "Mail"), ("u", NOON + 1, "mail "), ("u ", NOON + 2, "chat"), ("v", NOON + 3, "chat")]
+    _, _, lines = run(write_log(tmp_path, rows=rows), tmp_path / "out")
+    events, users = [line for line in lines if "only in case or in blanks" in line]
+    assert events.startswith("warning: 1 of the names of events")
+    assert "'Mail' and 'mail '" in events
+    assert users.startswith("warning: 1 of the names of users")
+    assert "'u '" in users
+
+
 def test_a_future_log_is_warned_about(tmp_path):
     _, _, lines = run(write_log(tmp_path, rows=[("u", 3_000_000_000, "e")]), tmp_path / "out")
     assert any("the last event lies in the future" in line for line in lines)
 
 
 def test_a_store_without_the_new_statistics_opens_and_does_not_warn(tmp_path):
-    import json
-
     _, statistics, _ = run(write_log(tmp_path, rows=bursts(3)), tmp_path / "out")
     old = {key: value for key, value in statistics.items() if key not in ("tied_events", "order_of_ties", "sha256")}
     (tmp_path / "out" / "statistics.json").write_text(json.dumps(old))

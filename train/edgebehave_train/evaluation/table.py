@@ -29,6 +29,7 @@ from edgebehave_train.metrics.prediction_metrics import hit_rate_at_k
 from edgebehave_train.metrics.ranking import Predictions
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.universal.own_names import LOOKUP_FILE
+from edgebehave_train.wording import counted, number_or_blank, without_blank_columns
 
 if TYPE_CHECKING:
     import pandas
@@ -120,13 +121,14 @@ class Table:
     def _repr_html_(self) -> str:
         """The main metrics as a table, for a notebook."""
         names = {"HR@1": "hr_at_1", "HR@3": "hr_at_3", "macro recall": "macro_recall", "tail": "tail_accuracy"}
-        head = "".join(f"<th>{name}</th>" for name in ("predictor", "HR@1", "95 %", *list(names)[1:]))
-        lines = []
+        rows = []
         for row in self.rows:
-            values = [f"{row.metrics[metric].value:.3f}" for metric in names.values()]
-            cells = [html.escape(baseline_label(row.name)), values[0], row.metrics["hr_at_1"].span(), *values[1:]]
-            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        title = f"{self.part}: {self.num_targets:,} predictions for {self.num_users:,} users"
+            values = [number_or_blank(row.metrics[metric].value) for metric in names.values()]
+            rows.append([html.escape(baseline_label(row.name)), values[0], row.metrics["hr_at_1"].span(), *values[1:]])
+        columns, rows = without_blank_columns(("predictor", "HR@1", "95 %", *list(names)[1:]), rows)
+        head = "".join(f"<th>{name}</th>" for name in columns)
+        lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in rows]
+        title = f"{self.part}: {counted(self.num_targets, 'prediction')} for {counted(self.num_users, 'user')}"
         return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(lines)}</table>"
 
     def row(self, name: str) -> Row:
@@ -250,5 +252,5 @@ def _by_events_seen(asked: PartTargets, rows: Sequence[Row]) -> tuple[dict[str, 
 
 
 def _warnings(store: EventStore, num_users: int) -> tuple[str, ...]:
-    of_one = "no intervals: they are over users, and this part has targets of one" if num_users == 1 else None
+    of_one = "no intervals: they are taken over users, and this part has one user" if num_users == 1 else None
     return tuple(line for line in (store.warning_about_ties, of_one) if line)

@@ -1,7 +1,7 @@
 """The account of a store that ends an ingest: what a look at the numbers can show to be wrong."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from edgebehave.arguments import MAX_NAME_BYTES, is_bounded
 from edgebehave_train.files import read_json
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.reading.files import IngestError
+from edgebehave_train.wording import counted
 
 _SAMPLE = 2_000_000
 """Events at the front of a store that are looked at; users stand in the order of a hash."""
+_MOST_COMPARED = 100_000
+"""Names of a kind, above which they are not compared with each other."""
 _MANY = 0.5
 _FEWEST = 10  # events, before a share of them means anything
 
@@ -25,7 +28,7 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
     store         folder, complete.
     statistics    its statistics.
     days_allowed  times without a clock were asked for.
-    has_zone      offsets came with the log or the command, and were not taken to be 0.
+    has_zone      the local time is known: it is in the log, or offsets came with the log or the command.
     Raises IngestError if most events happen at midnight and days are not allowed.
     """
     num_events = statistics["num_events"]
@@ -39,7 +42,7 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
             "clock too (--date DATES --time CLOCKS), or --days to keep days in the order of the file"
         )
     first, last = (datetime.fromtimestamp(statistics[f"{end}_time_s"], UTC) for end in ("first", "last"))
-    lines = [f"span: {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC, {statistics['num_users']:,} users"]
+    lines = [f"span: {first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M} UTC, {counted(statistics['num_users'], 'user')}"]
     if statistics["last_time_s"] > time.time() + 86_400:
         lines.append(
             "warning: the last event lies in the future; if the span is wrong, give --time-unit or --time-format"
@@ -48,7 +51,15 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
         lines.append("warning: all events happen at one time, so nothing can be learned from their order in time")
     if num_events >= _FEWEST and statistics["num_event_names"] == num_events:
         lines.append("warning: no event name occurs twice, so none can be predicted; name a coarser column (--event)")
-    lines += _long_names(store, statistics["num_users"])
+    vocabulary = read_json(store / "vocabulary.json")
+    names = {"event": vocabulary["events"], "location": vocabulary["locations"]}
+    if statistics["num_users"] <= _SAMPLE:
+        names["user"] = read_json(store / "users.json", list)
+    if sum(name.startswith(("{", "[")) for name in names["event"]) > len(names["event"]) / 2:
+        lines.append(
+            f"warning: event names are JSON, as {names['event'][-1]!r:.60}; name a nested column, as --event data.app"
+        )
+    lines += _names_that_look_equal(names) + _long_names(names)
     share = statistics["tied_events"] / num_events
     if share:
         order = {
@@ -73,13 +84,26 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
     return lines
 
 
-def _long_names(store: Path, num_users: int) -> list[str]:
-    """A line about names that end in a hash; names of users are looked at if they are not too many."""
-    names = read_json(store / "vocabulary.json")
-    found = {"event": names["events"], "location": names["locations"]}
-    if num_users <= _SAMPLE:
-        found["user"] = read_json(store / "users.json", list)
-    counts = {kind: sum(map(is_bounded, texts)) for kind, texts in found.items()}
+def _names_that_look_equal(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Warnings about names of events and users that differ only in case or in blanks around them; names of a kind."""
+    lines = []
+    for kind in ("event", "user"):
+        found = names.get(kind, ())
+        if len(found) > _MOST_COMPARED:
+            continue
+        first: dict[str, str] = {}
+        pairs = [(first[key], name) for name in found if first.setdefault(key := name.strip().casefold(), name) != name]
+        if pairs:
+            lines.append(
+                f"warning: {len(pairs):,} of the names of {kind}s differ from another only in case or in blanks around "
+                f"them, as {pairs[0][0]!r} and {pairs[0][1]!r}; write them alike if they mean the same"
+            )
+    return lines
+
+
+def _long_names(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line about names that end in a hash."""
+    counts = {kind: sum(map(is_bounded, texts)) for kind, texts in names.items()}
     shown = ", ".join(f"{count:,} of {kind}s" for kind, count in counts.items() if count)
     if not shown:
         return []

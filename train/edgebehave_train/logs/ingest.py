@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from edgebehave_train.logs.bucketed import BucketedLog, bucketed_files
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.exports.conversion import COLUMNS, AskZone, convert_exports
 from edgebehave_train.logs.reading.files import (
+    MALFORMED,
     NUM_EXAMPLES,
     Example,
     IngestError,
@@ -44,6 +46,7 @@ from edgebehave_train.logs.reading.utc_offsets import check_zone, read_offsets, 
 from edgebehave_train.logs.sorting import Judgment, sort_and_write
 from edgebehave_train.logs.staging import Staging, reasons_of_states
 from edgebehave_train.logs.store_writer import foreign_to_store, write_statistics
+from edgebehave_train.wording import counted
 
 __all__ = ["REASONS", "TIME_UNITS", "IngestConfig", "IngestError", "ingest"]
 
@@ -52,8 +55,8 @@ _MOST_READERS = 8
 """Threads of DuckDB by default: each needs its share of `memory_limit`."""
 
 _OF_PLAIN_LOGS = (
-    "user", "time", "event", "location", "utc_offset", "behavior", "date", "timezone", "time_format", "nulls",
-    "delimiter", "encoding", "time_unit",
+    "user", "one_user", "time", "event", "location", "utc_offset", "behavior", "date", "timezone", "time_format",
+    "nulls", "delimiter", "encoding", "time_unit",
 )  # fmt: skip
 """Fields that say how a log is written; a bucketed one is always written in one way."""
 
@@ -70,6 +73,7 @@ class IngestConfig:
     out           folder of the store.
     user, time, event
                   names of the columns.
+    one_user      name of the user, where the log is that of one person and has no column of users.
     location      column of locations; blank = no location.
     utc_offset    column of minutes to add for local time, -840..840. Without it the offset of an ISO time is used,
                   else 0.
@@ -98,6 +102,7 @@ class IngestConfig:
     user: str = "user"
     time: str = "time"
     event: str = "event"
+    one_user: str | None = None
     location: str | None = None
     utc_offset: str | None = None
     behavior: str | None = None
@@ -126,6 +131,10 @@ class IngestConfig:
             raise ValueError(
                 f"ingest: give timezone or utc_offset, not both, got {self.timezone!r} and {self.utc_offset!r}"
             )
+        if self.one_user is not None and self.user != IngestConfig.user:
+            raise ValueError(f"ingest: give user or one_user, not both, got {self.user!r} and {self.one_user!r}")
+        if self.one_user is not None and not self.one_user.strip():
+            raise ValueError("ingest: one_user must be a name, got a blank one")
         if self.append and self.overwrite:
             raise ValueError("ingest: give append or overwrite, not both")
         unused = [name for name in _OF_PLAIN_LOGS if getattr(self, name) != getattr(IngestConfig, name)]
@@ -140,7 +149,8 @@ class IngestConfig:
     @property
     def columns(self) -> dict[str, str]:
         """{role: name of the column} of the columns that are used."""
-        roles = ("user", "date", "time", "event", "location", "utc_offset", "behavior")
+        of_user = ("user",) if self.one_user is None else ()
+        roles = (*of_user, "date", "time", "event", "location", "utc_offset", "behavior")
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
     @property
@@ -183,10 +193,10 @@ def ingest(config: IngestConfig, on_line: OnLine | None = None, *, ask_zone: Ask
                 statistics = write_statistics(new, statistics)
         lines = account(new, statistics, days_allowed=config.days, has_zone=has_zone)
     on_line(
-        f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
-        f"{statistics['num_event_names']:,} event names, "
-        f"{statistics['num_behavior_names']:,} behaviors, "
-        f"{statistics['num_location_names']:,} locations -> {config.out}"
+        f"{counted(statistics['num_events'], 'event')} of {counted(statistics['num_users'], 'user')}, "
+        f"{counted(statistics['num_event_names'], 'event name')}, "
+        f"{counted(statistics['num_behavior_names'], 'behavior')}, "
+        f"{counted(statistics['num_location_names'], 'location')} -> {config.out}"
     )
     for line in lines:
         on_line(line)
@@ -195,7 +205,7 @@ def ingest(config: IngestConfig, on_line: OnLine | None = None, *, ask_zone: Ask
 
 def _of_exports(config: IngestConfig, copies: Path, on_line: OnLine, ask_zone: AskZone | None) -> IngestConfig:
     """The config for the converted files, if the log is an export; otherwise as it is."""
-    if config.bucketed or tuple(config.columns.items()) != tuple(zip(COLUMNS, COLUMNS, strict=True)):
+    if config.bucketed or {"user": config.user} | config.columns != dict(zip(COLUMNS, COLUMNS, strict=True)):
         return config
     found = convert_exports(config.log, copies, on_line, timezone=config.timezone, ask_zone=ask_zone)
     if found is None:
@@ -328,7 +338,7 @@ class _Run:
         self.num_rows = self.staging.num_rows + sum(sum(scan.refused.values()) for _, scan in self.scans)
         if self.num_rows == 0:
             raise IngestError(f"{self._names_of_files()}: no rows below the header")
-        self.on_line(f"read {self.num_rows:,} rows from {self._names_of_files()}")
+        self.on_line(f"read {counted(self.num_rows, 'row')} from {self._names_of_files()}")
 
     def _stage_all(self, copies: Path) -> None:
         self.staging.clear()
@@ -346,8 +356,14 @@ class _Run:
     def _parsed(self, number: int) -> str:
         """Query of the parsed rows of a scan."""
         _, scan = self.scans[number]
+        config = self.config
         return parsed_rows(
-            scan.sql, self.columns, time=self.times[number], offsets=self.offsets, nulls=self.config.nulls
+            scan.sql,
+            self.columns,
+            time=self.times[number],
+            offsets=self.offsets,
+            nulls=config.nulls,
+            one_user=config.one_user,
         )
 
     def _stage(self, number: int) -> bool:
@@ -417,8 +433,9 @@ class _Run:
         return unit
 
     def has_zone(self, unit: str | None) -> bool:
-        """Whether the log or the caller gave a time zone."""
-        return unit == "iso" or self.config.timezone is not None or self.config.utc_offset is not None
+        """Whether the log or the caller gave the local time."""
+        by_option = self.config.timezone is not None or self.config.utc_offset is not None
+        return by_option or unit in LOCAL_UNITS or (unit == "iso" and self.staging.has_offsets)
 
     def _offset_rule(self, unit: str) -> str:
         if self.config.timezone is not None:
@@ -427,6 +444,8 @@ class _Run:
             taken = "taken as UTC, " if unit in LOCAL_UNITS else ""
             return f"; {taken}local time by column {self.config.utc_offset!r}"
         if unit == "iso":
+            if not self.staging.has_offsets:
+                return ", all of them UTC, which is taken for local time (--timezone gives one)"
             return "; local time by its own time zone"
         if unit in LOCAL_UNITS:
             return "; taken as local time, stored as UTC with offset 0"
@@ -462,13 +481,12 @@ class _Run:
             summary = "; ".join(
                 f"{reason} {count:,} (first: {_first_examples(examples, reason)})" for reason, count in rejected.items()
             )
+            advice = _advice(rejected, examples)
             share = f"{num_bad:,} of {self.num_rows:,} rows ({num_bad / self.num_rows:.2%})"
             if num_bad == self.num_rows:
-                raise IngestError(f"every row is bad, {num_bad:,} in all: {summary}{_advice(rejected)}")
+                raise IngestError(f"every row is bad, {num_bad:,} in all: {summary}{advice}")
             if num_bad > self.config.max_bad * self.num_rows:
-                raise IngestError(
-                    f"{share} are bad, more than max_bad {self.config.max_bad:.2%}: {summary}{_advice(rejected)}"
-                )
+                raise IngestError(f"{share} are bad, more than max_bad {self.config.max_bad:.2%}: {summary}{advice}")
             self.on_line(f"rejected {share}: {summary}")
         with examples_file.open("w", encoding="utf-8") as out:
             for example in examples:
@@ -517,10 +535,17 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _advice(rejected: Mapping[str, int]) -> str:
+def _advice(rejected: Mapping[str, int], examples: Sequence[Example]) -> str:
     """Options that may help against reasons."""
+    times = [example.value or "" for example in examples if example.reason == "unreadable time"]
+    clock = re.compile(r"\d{1,2}[:.]\d{2}([:.]\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
+    are_clocks = all(clock.fullmatch(time) for time in times)
     advice = {
-        "unreadable time": "--time-format names the form of times, as '%d.%m.%Y %H:%M'",
+        MALFORMED: "a row needs as many cells as the header",
+        "unreadable time": "these are times of day, and --date names the column of dates"
+        if are_clocks
+        else "--time-format names the form of times, as '%d.%m.%Y %H:%M'",
+        "missing event": "--max-bad gives the share of rows that may be left out",
         "not UTF-8": "--encoding names the encoding, as latin-1",
     }
     found = [text for reason, text in advice.items() if reason in rejected]

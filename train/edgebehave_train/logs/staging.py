@@ -115,6 +115,7 @@ class _Batch:
     states: npt.NDArray[np.int64]
     kinds: dict[str, tuple[int, int, bool]]
     odd_offsets: bool
+    has_offsets: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,7 @@ class _Mark:
     states: npt.NDArray[np.int64]
     kinds: dict[str, KindOfTime]
     has_odd_offsets: bool
+    has_offsets: bool
     codes: dict[str, int]
 
 
@@ -147,7 +149,7 @@ class Staging:
         self.starts: list[npt.NDArray[np.uint32]] = []
         self.states = np.zeros(NUM_STATES, np.int64)
         self.kinds: dict[str, KindOfTime] = {}
-        self.has_odd_offsets = False
+        self.has_odd_offsets = self.has_offsets = False  # the latter: one that is not 0
 
     def add(self, con: duckdb.DuckDBPyConnection, parsed: str) -> tuple[int, int, int]:
         """Add the rows of a query of parsed rows; if it fails, none of them.
@@ -175,13 +177,14 @@ class Staging:
             states=self.states.copy(),
             kinds={kind: KindOfTime(**vars(found)) for kind, found in self.kinds.items()},
             has_odd_offsets=self.has_odd_offsets,
+            has_offsets=self.has_offsets,
             codes={role: len(names.codes) for role, names in self.names.items()},
         )
 
     def back_to(self, mark: "_Mark") -> None:
         """Forget the rows that were added since."""
         self.num_rows, self.states, self.kinds = mark.num_rows, mark.states, mark.kinds
-        self.has_odd_offsets = mark.has_odd_offsets
+        self.has_odd_offsets, self.has_offsets = mark.has_odd_offsets, mark.has_offsets
         del self.starts[mark.num_batches :]
         for role, names in self.names.items():
             names.shorten(mark.codes[role])
@@ -244,6 +247,7 @@ class Staging:
             states=np.bincount(state, minlength=NUM_STATES),
             kinds=kinds,
             odd_offsets=bool(odd.any()),
+            has_offsets=bool(rows["utc_offset_min"].any()),
         )
 
     def _count(self, batch: _Batch) -> None:
@@ -251,6 +255,7 @@ class Staging:
         self.starts.append(batch.starts)
         self.states += batch.states
         self.has_odd_offsets |= batch.odd_offsets
+        self.has_offsets |= batch.has_offsets
         of_kind = batch.states.reshape(len(KINDS), _KIND).sum(1)
         for kind, (first_us, last_us, are_coarse) in batch.kinds.items():
             found = self.kinds.setdefault(kind, KindOfTime(0, first_us, last_us, True))

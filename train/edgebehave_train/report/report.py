@@ -21,6 +21,7 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.report import charts
 from edgebehave_train.report.slices import Slices, all_slices
 from edgebehave_train.training.checkpoint import Checkpoint
+from edgebehave_train.wording import counted, number_or_blank, read_so_often, without_blank_columns
 
 COLUMNS = {
     "HR@1": "hr_at_1",
@@ -78,6 +79,8 @@ def write_report(
         compared[leader] = baseline_label(leader)
     shown = [row for row in table.rows if row.name in compared]
     slices = all_slices(store, checkpoint.vocabulary, shown)
+    columns = ["predictor", "HR@1", "95 %", *list(COLUMNS)[1:], f"{model.name} - row, HR@1"]
+    columns, lines = without_blank_columns(columns, [_line(row) for row in table.rows])
     text = (
         _environment()
         .get_template("report.html")
@@ -85,8 +88,9 @@ def write_report(
             name=name or store.path.name,
             verdict=verdict(table),
             facts=_facts(table, model, checkpoint.training.universal),
-            columns=["predictor", "HR@1", "95 %", *list(COLUMNS)[1:], f"{model.name} - row, HR@1"],
-            rows=[_line(row) for row in table.rows],
+            columns=columns,
+            rows=[(row.kind, cells) for row, cells in zip(table.rows, lines, strict=True)],
+            has_intervals="95 %" in columns,
             model=model.name,
             charts=[
                 _frontier_chart(table, tuning.tail["points"]),
@@ -126,16 +130,19 @@ def _facts(table: Table, model: Row, universal: Mapping[str, Any] | None) -> lis
         ("right among three (HR@3)", f"{model.metrics['hr_at_3'].value:.1%}"),
         ("predictions", f"{table.num_targets:,}"),
         ("users", f"{table.num_users:,}"),
-        ("measured on", f"{table.part} part" + (f", read {table.test_reads} times" if table.part == "test" else "")),
+        (
+            "measured on",
+            f"{table.part} part" + (f", {read_so_often(table.test_reads)}" if table.part == "test" else ""),
+        ),
         *([("answers by", answers[universal["kept"]])] if universal else []),
     ]
 
 
-def _line(row: Row) -> tuple[str, list[str]]:
-    """Kind and cells of a row of the table."""
-    values = [f"{row.metrics[metric].value:.3f}" for metric in COLUMNS.values()]
+def _line(row: Row) -> list[str]:
+    """Cells of a row of the table."""
+    values = [number_or_blank(row.metrics[metric].value) for metric in COLUMNS.values()]
     difference = row.model_minus_this["hr_at_1"].signed() if row.model_minus_this else ""
-    return row.kind, [baseline_label(row.name), values[0], row.metrics["hr_at_1"].span(), *values[1:], difference]
+    return [baseline_label(row.name), values[0], row.metrics["hr_at_1"].span(), *values[1:], difference]
 
 
 def _chart(title: str, slices: Slices, labels: dict[str, str], x_label: str, draw: Callable[..., str]) -> Chart:
@@ -229,8 +236,9 @@ def _bundle_facts(
 def _data_facts(store: EventStore) -> list[str]:
     statistics = store.statistics
     facts = [
-        f"{statistics['num_events']:,} events of {statistics['num_users']:,} users, "
-        f"{store.vocabulary.num_behaviors - 1:,} behaviors, {store.vocabulary.num_locations - 1:,} locations",
+        f"{counted(statistics['num_events'], 'event')} of {counted(statistics['num_users'], 'user')}, "
+        f"{counted(store.vocabulary.num_behaviors - 1, 'behavior')}, "
+        f"{counted(store.vocabulary.num_locations - 1, 'location')}",
         f"fingerprint {store.fingerprint[:16]}",
     ]
     if "order_of_ties" in statistics:  # stores of before have no account of their times

@@ -65,7 +65,7 @@ class UniversalStart:
             f"{labels[name]} {of['rank']:.4f} (HR@1 {of['hr_at_1']:.3f})" for name, of in self.scores.items()
         )
         what = {
-            "combined": "both are kept and answer together",
+            "combined": "both together are better than the universal model as it is, and are kept",
             "universal": "the universal model as it is was better, and is kept",
         }[self.kept]
         return f"validation, mean reciprocal rank: {figures}; {what}"

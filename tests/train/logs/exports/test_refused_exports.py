@@ -27,6 +27,10 @@ def stayfree_long(path):
     write_csv(path, [("date", "app", "usage_minutes"), ("2026-03-01", "Chat", 12)])
 
 
+def foreground_times(path):
+    write_csv(path, [("package_name", "foreground_time", "date"), ("org.chat", 12, "2026-03-01")])
+
+
 def biome(path):
     script = "CREATE TABLE ZOBJECT(Z_PK INTEGER PRIMARY KEY, ZSTREAMNAME, ZVALUESTRING, ZSTARTDATE, ZSECONDSFROMGMT)"
     write_database(path, script, ZOBJECT=[(1, "/display/isBacklit", None, 1, 3600)])
@@ -52,6 +56,7 @@ def totals_of_usage_stats(path):
         (sensors_in_a_database, r"\(it has: sensor \(1\), sun \(1\)\)"),
         (stayfree_wide, "holds totals per day, as StayFree exports them, and no single events"),
         (stayfree_long, "holds totals per day"),
+        (foreground_times, "holds totals per day"),
         (biome, r"without the stream /app/inFocus \(it has: /display/isBacklit\); newer systems keep it in Biome"),
         (afk_alone, "an ActivityWatch export without events of windows"),
         (another_database, "is an SQLite database; export the table of events as CSV"),

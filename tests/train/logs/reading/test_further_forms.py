@@ -65,6 +65,8 @@ JSON = {
     "wrapped deep, with facts": {"version": 1, "export": {"user": "u", "events": ROWS}},
     "columns": {name: [row[name] for row in ROWS] for name in ("user", "time", "event")},
     "rows by number": {str(i): row for i, row in enumerate(ROWS)},
+    "rows behind one of another kind": {"about": "x", "rows": [{"user": "u", "time": NOON, "action": "joined"}, *ROWS]},
+    "rows in several parts": {"days": [{"date": "x", "rows": ROWS[:7]}, {"rows": []}, {"date": "y", "rows": ROWS[7:]}]},
     "header and rows": [["event", "user", "time"], *([row["event"], "u", row["time"]] for row in ROWS)],
 }
 
@@ -73,14 +75,82 @@ JSON = {
 @pytest.mark.parametrize("name", JSON)
 def test_json_that_wraps_its_rows(tmp_path, name, indent):
     text = json.dumps(JSON[name], indent=indent)
-    assert events_of(tmp_path, text, "log.json")[:2] == (["u"], plain())
-    assert events_of(tmp_path, b"\xef\xbb\xbf" + text.encode(), "log.json", overwrite=True)[:2] == (["u"], plain())
+    read = {"name": "log.json", "overwrite": True, "max_bad": 0.1}
+    assert events_of(tmp_path, text, **read)[:2] == (["u"], plain())
+    assert events_of(tmp_path, b"\xef\xbb\xbf" + text.encode(), **read)[:2] == (["u"], plain())
 
 
 def test_json_with_a_byte_order_mark_and_one_with_rows_in_two_places(tmp_path):
     assert events_of(tmp_path, json.dumps(ROWS).encode("utf-8-sig"), "log.json")[:2] == (["u"], plain())
     with pytest.raises(IngestError, match="no column 'user'"):
         events_of(tmp_path, json.dumps({"a": ROWS, "b": ROWS}), "log.json", overwrite=True)
+
+
+MONTHS = {
+    "German": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "German, short": "Jan Feb Mär Apr Mai Jun Jul Aug Sep Okt Nov Dez",
+    "French": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "French, short": "janv févr mars avr mai juin juil août sept oct nov déc",
+    "Spanish": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "Italian, short": "gen feb mar apr mag giu lug ago set ott nov dic",
+    "Dutch, short": "jan feb mrt apr mei jun jul aug sep okt nov dec",
+}
+LANGUAGES = {
+    "German": "Donnerstag, {day}. {month} {year} um {clock} Uhr",
+    "German, short": "{day:02}. {month}. {year} {clock}",
+    "French": "lundi {day} {month} {year} à {clock}",
+    "French, short": "mar. {day} {month}. {year} {clock}",
+    "Spanish": "{day} de {month} de {year}, {clock}",
+    "Italian, short": "{day} {month} {year} {clock}",
+    "Dutch, short": "{day} {month}. {year} {clock}",
+}
+
+
+def test_rows_without_an_event_may_be_left_out(tmp_path):
+    with pytest.raises(
+        IngestError, match=r"missing event 10 .*; --max-bad gives the share of rows that may be left out$"
+    ):
+        events_of(tmp_path, table().replace("mail", ""))
+    assert len(events_of(tmp_path, table().replace("mail", ""), max_bad=0.4)[1]) == 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_of_months_in_other_languages(tmp_path, language):
+    months, form = MONTHS[language].split(), LANGUAGES[language]
+    moments = [datetime(2026, 1 + i % 12, 1 + i, 8, 5 + i, tzinfo=UTC) for i in range(29)]
+    texts = [form.format(day=m.day, month=months[m.month - 1], year=m.year, clock=f"{m:%H:%M}") for m in moments]
+    log = "user;time;event\n" + "".join(f"u;{text};e{i}\n" for i, text in enumerate(texts))
+    _, events, _ = events_of(tmp_path, log, max_bad=0)
+    assert sorted(time_s for _, time_s, _ in events) == sorted(int(m.timestamp()) for m in moments)
+
+
+@pytest.mark.parametrize("space", ["\u202f", "\u00a0", "\u2009"])
+def test_a_narrow_space_before_am_and_pm(tmp_path, space):
+    texts = [clock(f"%b %d, %Y, %I:%M:%S{space}%p")(time) for time in TIMES]
+    assert events_of(tmp_path, table(texts, ";"))[1] == plain()
+
+
+def test_morning_and_afternoon_in_spanish(tmp_path):
+    texts = [clock("%Y/%m/%d, %I:%M:%S %p")(time).replace("AM", "a.\u00a0m.").replace("PM", "p. m.") for time in TIMES]
+    assert events_of(tmp_path, table(texts, ";"))[1] == plain()
+
+
+def test_a_decimal_comma_in_numbers(tmp_path):
+    assert events_of(tmp_path, table([f"{time},000" for time in TIMES], ";"))[1] == plain()
+    days = table([f"{time / 86400 + 25569:.8f}".replace(".", ",") for time in TIMES], ";")
+    assert events_of(tmp_path, days, overwrite=True)[1] == plain()
+    with pytest.raises(IngestError, match="unreadable time"):  # thousands
+        events_of(tmp_path, table([f"{time:,}" for time in TIMES], ";"), overwrite=True)
+
+
+def test_times_of_day_alone_need_a_date(tmp_path):
+    with pytest.raises(IngestError, match=r"these are times of day, and --date names the column of dates$"):
+        events_of(tmp_path, table([clock("%I:%M:%S %p")(time) for time in TIMES]))
+
+
+def test_rows_of_other_lengths_than_the_header(tmp_path):
+    with pytest.raises(IngestError, match=r"malformed row 30 .*; a row needs as many cells as the header$"):
+        events_of(tmp_path, table().replace("mail", "mail,x").replace("maps", "maps,x").replace("chat", "chat,x"))
 
 
 def clock(form):

@@ -7,7 +7,7 @@ from edgebehave_train.logs.exports.phone_log import APPS
 from edgebehave_train.logs.exports.reader import Export, LogReader
 from edgebehave_train.logs.reading.files import IngestError
 
-_AMOUNTS = re.compile(r"usage|total|duration|minutes|seconds|hours|timespent|launches|timeinforeground")
+_AMOUNTS = re.compile(r"usage|total|duration|minutes|seconds|hours|timespent|launches|foreground")
 _DAY = re.compile(
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}$|^\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}$|"
     r"^([A-Z][a-z]{2,8},? )?([A-Z][a-z]{2,8}\.? \d{1,2}|\d{1,2}\.? [A-Z][a-z]{2,8}\.?)(,? \d{4})?$"

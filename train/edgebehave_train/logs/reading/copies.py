@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ from edgebehave_train.logs.reading.files import IngestError, LogFile, literal_pa
 _ZSTD, _BZ2, _XZ, _ZIP = b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 _BATCH = 10_000
+_ROWS_LOOKED_AT = 1_000
+"""Rows of a list in which the columns are looked for: the first ones may lack some."""
 
 
 def is_packed(magic: bytes) -> bool:
@@ -194,7 +197,8 @@ def json_lines(file: LogFile, folder: Path, con: duckdb.DuckDBPyConnection) -> P
 def json_table(file: LogFile, columns: Sequence[str], folder: Path) -> Path | None:
     """The rows of a JSON text that wraps them or keeps them in another form, one per line; None if it is none of these.
 
-    The forms: `{"data": [{...}, ...]}`, at any depth; `{"user": [...], "time": [...], ...}`; `{"0": {...}, ...}`;
+    The forms: `{"data": [{...}, ...]}`, at any depth, also in each of several parts, as `{"days": [{"rows": [...]}]}`;
+    `{"user": [...], "time": [...], ...}`; `{"0": {...}, ...}`;
     `[["user", "time", ...], [...], ...]`.
     """
     with file.open_bytes() as stream:
@@ -232,15 +236,16 @@ def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] |
     """Rows in a JSON value that have the columns, if they are in one place."""
 
     def are_rows(items: Iterable[Any]) -> bool:
-        first = next(iter(items), None)
-        return isinstance(first, dict) and all(_has(first, column) for column in columns)
+        first = (item for item in islice(items, _ROWS_LOOKED_AT) if isinstance(item, dict))
+        return any(all(_has(item, column) for column in columns) for item in first)
 
     if isinstance(content, list):
         if are_rows(content):
             return content
         if len(content) > 1 and isinstance(content[0], list) and all(column in content[0] for column in columns):
             return (dict(zip(content[0], row, strict=False)) for row in content[1:] if isinstance(row, list))
-        return None
+        parts = [rows for item in content if isinstance(item, dict) and (rows := _rows_of(item, columns)) is not None]
+        return chain.from_iterable(parts) if parts else None
     if not isinstance(content, dict):
         return None
     lists = [content[column] for column in columns if isinstance(content.get(column), list)]

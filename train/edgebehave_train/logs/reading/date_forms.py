@@ -22,12 +22,27 @@ class DateForm:
     groups: tuple[str, ...]
 
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_MON = "((?:" + "|".join(m.capitalize() + "|" + m + "|" + m.upper() for m in _MONTHS) + r")[A-Za-z]*)\.?"
-_WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,?\s+)?"
+_MONTHS = (
+    "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro",
+    "feb february februar februari feber février févr fév febrero febbraio fevereiro fev",
+    "mar march märz mär mrz mars marzo maart mrt março marts",
+    "apr april avril avr abril abr aprile",
+    "may mai mayo maggio mag mei maio maj",
+    "jun june juni juin junio giugno giu junho",
+    "jul july juli juillet juil julio luglio lug julho",
+    "aug august août aout agosto ago augustus augusti",
+    "sep sept september septembre septiembre settembre set setembro",
+    "oct october oktober okt octobre octubre ottobre ott outubro out",
+    "nov november novembre noviembre novembro",
+    "dec december dezember dez décembre déc diciembre dic dicembre dezembro desember des",
+)
+"""Names of each month in English, German, French, Spanish, Italian, Dutch, Portuguese and Scandinavian languages; no
+name means two months."""
+_MON = "((?i:" + "|".join(sorted(" ".join(_MONTHS).split(), key=len, reverse=True)) + r"))\.?"
+_WEEKDAY = r"(?:[A-Za-zÀ-ÿ]{2,12}\.?,?\s+)?"
 _CLOCK = (
-    r"(?:(?:\s*[Tt,:_]\s*|\s+|,?\s+at\s+)(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}(?:[.,]\d+)?))?(?:\s*Uhr)?"
-    r"\s*([AaPp]\.?[Mm]\.?)?"
+    r"(?:(?:\s*[Tt,:_]\s*|\s+|,?\s+(?:at|um|om|à|às|alle|a las)\s+)"
+    r"(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}(?:[.,]\d+)?))?(?:\s*Uhr)?\s*([AaPp]\.?\s?[Mm]\.?)?"
 )
 _ZONE = (
     r"\s*((?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|[A-Z][A-Za-z]*(?:/[A-Za-z0-9_+-]+)+|Z|z|[A-Z]{2,5})?"
@@ -49,7 +64,8 @@ FORMS = (
     ),
     DateForm(
         title="day month-name year",
-        pattern=rf"^{_WEEKDAY}(\d{{1,2}})(?:st|nd|rd|th|\.)?[\s/-]\s?{_MON},?[\s/-]\s?(\d{{4}}|\d{{2}})" + _END,
+        pattern=rf"^{_WEEKDAY}(\d{{1,2}})(?:st|nd|rd|th|er|º|\.)?[\s/-]\s?(?:de\s)?{_MON},?[\s/-]\s?(?:de\s)?"
+        r"(\d{4}|\d{2})" + _END,
         groups=("day", "name", "year", *_CLOCK_GROUPS),
     ),
     DateForm(
@@ -161,7 +177,9 @@ def iso_sql(form: DateForm, text: str, order: str, zones: Sequence[str], known: 
         part = dict(zip(order, ("p.first", "p.second_number", "p.year"), strict=True))
     day, month, written_year = part["D"], part["M"], part["Y"]
     if "name" in form.groups:
-        month = f"((strpos('{''.join(_MONTHS)}', lower(p.name[1:3])) + 2) // 3)::VARCHAR"
+        numbered = enumerate(_MONTHS, 1)
+        cases = " ".join(f"WHEN list_contains({names.split()}, lower(p.name)) THEN '{n}'" for n, names in numbered)
+        month = f"(CASE {cases} END)"
     year = (
         f"CASE WHEN length({written_year}) = 2 THEN CASE WHEN {written_year} < '70' THEN '20' ELSE '19' END "
         f"|| {written_year} ELSE {written_year} END"

@@ -26,6 +26,7 @@ _DELIMITERS = (",", "\t", ";", "|", " ")
 _NAMES_OF_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 _MOMENTS = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 """Types of moments in DuckDB; the second since 2.0, of columns in nanoseconds."""
+_TIME = re.compile(r"\W*(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|\d{9,19}\b)")
 _SUFFIXES = {
     ".csv": "csv",
     ".txt": "csv",
@@ -330,8 +331,20 @@ def _check_columns(file: LogFile, names: Sequence[str], columns: Iterable[str]) 
         if column in names:
             raise IngestError(f"{file.path} has {names.count(column)} columns named {column!r}")
         near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
+        if file.kind == "csv" and any(map(_TIME.match, names)):
+            raise IngestError(
+                f"{file.path} has no column {column!r}: its first line seems to be an event and no header "
+                f"({', '.join(names[:30])}); write a line with the names of the columns above it"
+            )
+        if file.kind == "csv" and len(names) == 1 and not near:
+            raise IngestError(
+                f"{file.path} has no column {column!r}: its first line is one cell, {names[0][:80]!r}; give "
+                "--delimiter if it is a table, otherwise write it as CSV, TSV, JSON or Parquet (docs/logs.md)"
+            )
         hint = f"; did you mean {near[0]!r}?" if near else ""
         shown = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
         there = "its first line reads" if file.kind == "csv" else "it has"
         of_option = f"; --{column} names it" if column in ("user", "time", "event") and not near else ""
+        if column == "user" and not near:
+            of_option += "; --one-user me for the log of one person"
         raise IngestError(f"{file.path} has no column {column!r}{hint}{of_option} ({there}: {shown})")

@@ -39,12 +39,14 @@ def parsed_rows(
     time: str = "raw_time",
     offsets: Mapping[str, int | str] | None = None,
     nulls: Sequence[str] = (),
+    one_user: str | None = None,
 ) -> str:
     """Query of the rows of a scan with names, kind of time, time and offset.
 
     time     SQL of the text of a time, a number or ISO 8601; it may read every column of the scan.
     offsets  {text of the column of offsets: minutes, or a time zone}; None = whole minutes.
     nulls    texts that mean a missing cell.
+    one_user name of the user of every row; None = the column `raw_user`.
 
     time_kind  one of TIME_UNITS; 'implausible' or 'unreadable'; NULL for a blank cell.
     time_us    UTC microseconds, where the kind is one of TIME_UNITS.
@@ -61,6 +63,7 @@ def parsed_rows(
         # A log may hold the name of id 0: it is read as no name.
         return f"nullif({name(role)}, {quoted(UNKNOWN_NAME)})"
 
+    user = name("user") if one_user is None else _bounded(quoted(one_user))
     low, high = EARLIEST_S * _DECIMALS, LATEST_S * _DECIMALS
     kind_of_number, time_of_number = number_sql("number", _DECIMALS)
     zone_of_offset = "NULL::VARCHAR"
@@ -106,7 +109,7 @@ def parsed_rows(
                         CASE WHEN number IS NULL THEN regexp_extract(time_text, {_ISO},
                             ['day', 'clock', 'zone']) END AS iso
                     FROM (
-                        SELECT *, {name("user")} AS user_name, {word("event")} AS event_name,
+                        SELECT *, {user} AS user_name, {word("event")} AS event_name,
                             {word("location")} AS location_name,
                             {word("behavior")} AS behavior_name,
                             {_trimmed(time, nulls)} AS time_text

@@ -1,5 +1,6 @@
 """The time of a row as SQL text, a number or ISO 8601, after the form that most rows of its file have."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import duckdb
@@ -13,10 +14,14 @@ from edgebehave_train.logs.reading.date_forms import (
     iso_sql,
     zone_texts,
 )
-from edgebehave_train.logs.reading.files import LogFile, Scan
+from edgebehave_train.logs.reading.files import LogFile, Scan, quoted
 from edgebehave_train.logs.reading.utc_offsets import zones_known
 
 _PROBED_ROWS = 1000
+_DECIMAL_COMMA = r"^(\d{4,}),(\d+)$"
+"""Numbers as German tables have them; where commas part thousands, fewer digits stand before the first."""
+_SPACES = "\u00a0\u2009\u202f"
+"""Spaces that many systems write in a time, as before AM and PM, and that DuckDB takes for no blanks."""
 
 
 def plain_text(time_format: str | None, has_date: bool, con: duckdb.DuckDBPyConnection) -> str:
@@ -46,15 +51,22 @@ def recognized_texts(
     text  SQL of the time as it stands.
     Raises IngestError if the order of day and month cannot be told.
     """
-    forms = [
-        form_of(_first_times(scan, f"trim({text})", con)) if unread else None
+    probes = [
+        _first_times(scan, f"trim({text})", con) if unread else []
         for (_, scan), unread in zip(scans, is_unread, strict=True)
     ]
+    forms = [form_of(probe) if probe else None for probe in probes]
+    spaced = f"translate(trim({text}), {quoted(_SPACES)}, {quoted(' ' * len(_SPACES))})"
     rewritten = {}
     for form in dict.fromkeys(form for form in forms if form is not None):
         tables = [scan.sql for (_, scan), other in zip(scans, forms, strict=True) if other is form]
-        rewritten[form.title] = _rewritten(form, f"trim({text})", tables, con, on_line)
-    return [text if form is None else rewritten[form.title] for form in forms]
+        rewritten[form.title] = _rewritten(form, spaced, tables, con, on_line)
+    numbers = f"regexp_replace(trim({text}), {quoted(_DECIMAL_COMMA)}, '\\1.\\2')"
+    plain = [
+        numbers if 2 * sum(bool(re.match(_DECIMAL_COMMA, time)) for time in probe) > len(probe) else text
+        for probe in probes
+    ]
+    return [other if form is None else rewritten[form.title] for form, other in zip(forms, plain, strict=True)]
 
 
 def _rewritten(
