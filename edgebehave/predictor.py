@@ -160,7 +160,8 @@ class Predictor(Recorder):
                    A user takes 8 L window D bytes, 40 bytes an event, the names of the user's own, and 30 kB.
         providers  execution providers of ONNX Runtime, best first; default the CPU.
         digest     the "digest" of the manifest.json of the bundle that is wanted. It covers all files: another
-                   bundle, or this one changed, is refused. None: any bundle that is intact.
+                   bundle, or this one changed, is refused. None: any bundle that is intact and has at most
+                   32 MiB, which all presets up to large have in int8.
         max_ahead  `observe` refuses an event dated further than this after the device's clock. None: any
                    time, as for the replay of a log.
         foreign    what answers for a user of whose names the bundle knows hardly any, see `known_share`: the

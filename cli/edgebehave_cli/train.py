@@ -100,7 +100,8 @@ def train(
     """Pretrain a model on the training part of an event store.
 
     On logs of up to 400,000 events the universal model of the package is tuned to the log and answers together with
-    the trained model. If the universal model as it is predicts better, it answers alone, and a line says so.
+    the trained model. Validation keeps both, the trained model alone or the universal model as it is; a line
+    says which.
 
     A killed run continues with --resume and ends with the same weights. To extend a finished run, give --resume and a
     larger --epochs. OUT/metrics.jsonl holds the losses.

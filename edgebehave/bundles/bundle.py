@@ -25,7 +25,14 @@ from edgebehave.answers.combination import Powers
 from edgebehave.answers.coverage import CoverageThresholds
 from edgebehave.answers.probability_shift import ProbabilityShift
 from edgebehave.bundles.inference import load_onnxruntime
-from edgebehave.bundles.manifest import BundleError, read_files, read_json, read_manifest
+from edgebehave.bundles.manifest import (
+    MAX_BUNDLE_BYTES,
+    MAX_PINNED_BYTES,
+    BundleError,
+    read_files,
+    read_json,
+    read_manifest,
+)
 from edgebehave.bundles.model_shape import (
     GRAPHS,
     LOCATION_GRAPH,
@@ -125,7 +132,8 @@ class BundleParts:
             kind = "a universal bundle" if manifest["kind"] == UNIVERSAL else "a bundle of another kind"
             raise BundleError(f"{path} is {kind}, which has no vocabulary; see `Predictor.load`")
         names = {_VOCABULARY, *GRAPHS, WAIT_GRAPH, NEXT_GRAPH, LOCATION_GRAPH, LOOKUP_GRAPH}
-        contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names)
+        max_bytes = MAX_BUNDLE_BYTES if digest is None else MAX_PINNED_BYTES
+        contents = read_files(path, manifest, (_VOCABULARY, *GRAPHS), names, max_bytes)
         target: Any = manifest.get("target")
         if target not in get_args(Target):
             raise BundleError(

@@ -28,6 +28,9 @@ MAX_JSON_BYTES = 8 << 20
 MAX_BUNDLE_BYTES = 32 << 20
 """All files of a bundle that the runtime reads; the others together may have as many."""
 
+MAX_PINNED_BYTES = 2 << 30
+"""The same for a bundle that is opened by its digest, which an app does only if it trusts the bundle."""
+
 MAX_FILES = 32
 _MAX_VALUES, _MAX_NAMES = 1 << 19, 1 << 14
 """Values in a JSON file, and names of objects: one of two characters takes 300 bytes of memory and more."""
@@ -133,8 +136,14 @@ def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def listed_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, Any]:
-    """The files that a manifest lists, with size and hash, before any of them is read; arguments as of `read_files`.
+def listed_files(
+    path: Path,
+    manifest: Mapping[str, Any],
+    required: tuple[str, ...],
+    read: set[str],
+    max_bytes: int = MAX_BUNDLE_BYTES,
+) -> dict[str, Any]:
+    """The files that a manifest lists, with size and hash, before any of them is read; arguments as in `read_files`.
 
     Raises BundleError unless each is a file of the manifest's own folder, and all are small enough.
     """
@@ -152,24 +161,30 @@ def listed_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, .
         if not _FILE_NAME.fullmatch(name):
             raise BundleError(f"{path}/manifest.json lists {name!r:.80}, which is not a file name of a bundle")
         size = expected.get("bytes") if isinstance(expected, dict) else None
-        if type(size) is not int or not 0 <= size <= MAX_BUNDLE_BYTES:
-            raise BundleError(f"{path}/manifest.json gives {name} no size up to {MAX_BUNDLE_BYTES} bytes")
+        if type(size) is not int or not 0 <= size <= MAX_PINNED_BYTES:
+            raise BundleError(f"{path}/manifest.json gives {name} no size up to {MAX_PINNED_BYTES} bytes")
         total, carried = (total + size, carried) if name in read else (total, carried + size)
-    if max(total, carried) > MAX_BUNDLE_BYTES:
+    if max(total, carried) > max_bytes:
         raise BundleError(
-            f"{path} has {total} bytes, and {carried} of files that are not read, more than the {MAX_BUNDLE_BYTES} "
-            "that a bundle may have of each"
+            f"{path} has {total} bytes, and {carried} of files that are not read, more than {max_bytes} of either; a "
+            "larger bundle that you trust opens with the digest of its manifest.json: Predictor.load(..., digest=...)"
         )
     return listed
 
 
-def read_files(path: Path, manifest: Mapping[str, Any], required: tuple[str, ...], read: set[str]) -> dict[str, bytes]:
+def read_files(
+    path: Path,
+    manifest: Mapping[str, Any],
+    required: tuple[str, ...],
+    read: set[str],
+    max_bytes: int = MAX_BUNDLE_BYTES,
+) -> dict[str, bytes]:
     """Contents of the files `read`, of those that a manifest lists, each with the size and the hash that it says.
 
     Graphs run from these bytes, so the verified bytes are the ones that run. The other files are verified, too.
     Raises BundleError if a file is missing, damaged, or not a regular file, or one of the `required` is not listed.
     """
-    listed = listed_files(path, manifest, required, read)
+    listed = listed_files(path, manifest, required, read, max_bytes)
     contents: dict[str, bytes] = {}
     for name, expected in listed.items():
         content = _read_regular(path / name, expected["bytes"], exactly=True)

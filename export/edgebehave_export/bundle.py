@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.manifest import FORMAT_VERSION, digested_manifest
+from edgebehave.bundles.manifest import FORMAT_VERSION, MAX_BUNDLE_BYTES, digested_manifest
 from edgebehave.bundles.model_shape import (
     GRAPHS,
     LOCATION_GRAPH,
@@ -129,8 +129,12 @@ def export_bundle(
         if lookup:
             manifest["lookup"] = {"model": universal_shape(lookup.model), "powers": asdict(lookup.powers)}
             manifest["model"]["history_events"] = max(READ_EVENTS, model.config.history_events)
-        (new / "manifest.json").write_bytes(digested_manifest(manifest | {"files": sizes}))
+        content = digested_manifest(manifest | {"files": sizes})
+        (new / "manifest.json").write_bytes(content)
     on_line(f"wrote {out}")
+    if sum(path.stat().st_size for path in out.iterdir()) > MAX_BUNDLE_BYTES:
+        digest = json.loads(content)["digest"]
+        on_line(f"it is large, so it opens by its digest alone: Predictor.load({str(out)!r}, digest={digest!r})")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
         on_line(f"wrote {golden}: {num_histories:,} golden histories, as private as the log")

@@ -134,3 +134,14 @@ def test_a_file_of_nested_lists_is_no_vocabulary(tmp_path):
 def test_it_shows_counts_and_not_thousands_of_names():
     vocabulary = Vocabulary.identity([f"app {i}" for i in range(1000)], ["home"])
     assert repr(vocabulary) == "Vocabulary(1,000 events, 1 locations, 1,000 behaviors)"
+
+
+def test_lists_become_tuples():
+    vocabulary = Vocabulary(
+        events=[UNKNOWN_NAME, "a"],
+        locations=[UNKNOWN_NAME],
+        behaviors=[UNKNOWN_NAME, "a"],
+        event_to_behavior=[UNKNOWN, 1],
+    )
+    assert (vocabulary.events, vocabulary.locations) == ((UNKNOWN_NAME, "a"), (UNKNOWN_NAME,))
+    assert (vocabulary.behaviors, vocabulary.event_to_behavior) == ((UNKNOWN_NAME, "a"), (UNKNOWN, 1))

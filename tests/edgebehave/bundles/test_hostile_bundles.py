@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgebehave import BundleError, Predictor
-from edgebehave.bundles.manifest import MAX_BUNDLE_BYTES, digested_manifest, manifest_digest
+from edgebehave.bundles.manifest import MAX_BUNDLE_BYTES, MAX_PINNED_BYTES, digested_manifest, manifest_digest
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -390,7 +390,7 @@ def test_carried_files_have_a_largest_size_together(folder):
     for number in range(2):
         size = {"sha256": "", "bytes": MAX_BUNDLE_BYTES // 2 + number}
         edit_manifest(folder, lambda m, size=size, number=number: m["files"].update({f"card{number}.md": size}))
-    with pytest.raises(BundleError, match="of files that are not read, more than the"):
+    with pytest.raises(BundleError, match="of files that are not read, more than"):
         Predictor.load(folder)
 
 
@@ -477,7 +477,7 @@ def test_sizes_are_enforced_before_a_byte_is_read(folder):
         Predictor.load(folder)
 
 
-@pytest.mark.parametrize("size", [-1, 2.0, True, None, MAX_BUNDLE_BYTES + 1, 10**30])
+@pytest.mark.parametrize("size", [-1, 2.0, True, None, MAX_PINNED_BYTES + 1, 10**30])
 def test_a_size_that_no_file_of_a_bundle_has(folder, size):
     edit_manifest(folder, lambda m: m["files"]["predict.onnx"].update(bytes=size))
     with pytest.raises(BundleError, match="no size up to"):
@@ -487,8 +487,17 @@ def test_a_size_that_no_file_of_a_bundle_has(folder, size):
 def test_a_bundle_has_a_largest_size(folder):
     for name in ("predict.onnx", "observe.onnx"):
         edit_manifest(folder, lambda m, name=name: m["files"][name].update(bytes=MAX_BUNDLE_BYTES))
-    with pytest.raises(BundleError, match="more than the"):
+    with pytest.raises(BundleError, match="more than"):
         Predictor.load(folder)
+
+
+def test_a_larger_bundle_opens_by_its_digest(folder, monkeypatch):
+    monkeypatch.setattr("edgebehave.bundles.bundle.MAX_BUNDLE_BYTES", 1000)
+    monkeypatch.setattr("edgebehave.bundles.manifest.MAX_BUNDLE_BYTES", 1000)
+    with pytest.raises(BundleError, match="opens with the digest"):
+        Predictor.load(folder)
+    digest = json.loads((folder / "manifest.json").read_text())["digest"]
+    assert Predictor.load(folder, digest=digest).model
 
 
 @pytest.mark.parametrize(

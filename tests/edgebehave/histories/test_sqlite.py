@@ -366,3 +366,11 @@ def test_a_history_in_memory_is_another_class():
     with pytest.raises(ValueError, match="use MemoryHistory"):
         SqliteHistory(":memory:")
     assert not os.path.exists(":memory:")
+
+
+def test_a_history_of_the_process_before_a_fork_says_so(tmp_path, monkeypatch):
+    history = SqliteHistory(tmp_path / "h.db")
+    process = os.getpid()
+    monkeypatch.setattr("edgebehave.histories.sqlite_file.os.getpid", lambda: process + 1)
+    with pytest.raises(HistoryError, match="opened before a fork"):
+        history.users()

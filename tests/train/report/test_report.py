@@ -162,12 +162,14 @@ def test_its_commands_can_be_typed(tiny_store, trained, monkeypatch, bundle):
         assert given.get("bundle", bundle) == bundle
 
 
-@pytest.mark.parametrize("kept", ["combined", "universal"])
+@pytest.mark.parametrize("kept", ["combined", "named", "universal"])
 def test_a_run_from_the_universal_model_says_what_answers(universal_start, tmp_path, kept):
     store, checkpoint = universal_start
     run = shutil.copytree(checkpoint.path, tmp_path / "run")
     lookup = checkpoint.load_model().lookup
-    lookup.powers = Powers() if kept == "universal" else Powers(universal=0.6, named=0.5)
+    both = Powers(universal=0.6, named=0.5)
+    by_name = {"universal": Powers(), "named": Powers(universal=0, named=1), "combined": both}
+    lookup.powers = by_name[kept]
     write_lookup(run, lookup)
     said = {"kept": kept, "powers": dataclasses.asdict(lookup.powers), "validation": {}}
     training = dataclasses.replace(checkpoint.training, universal=said)
@@ -176,9 +178,10 @@ def test_a_run_from_the_universal_model_says_what_answers(universal_start, tmp_p
     write_report(store, Checkpoint.open(run), tmp_path / "report.html", part="test", bundle=tmp_path / "bundle")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert ("the universal model as it is" in page) == (kept == "universal")
+    assert ("the trained model alone" in page) == (kept == "named")
     assert ("trained and universal model together" in page) == (kept == "combined")
     assert "int8: largest change of a probability, universal model" in page
-    assert ("int8: same first prediction as fp32, trained model alone" in page) == (kept == "combined")
+    assert ("int8: same first prediction as fp32, trained model alone" in page) == (kept != "universal")
     assert "nan" not in page
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgebehave.bundles.manifest import listed_files, read_files, read_manifest
+from edgebehave.bundles.manifest import MAX_PINNED_BYTES, listed_files, read_files, read_manifest
 from edgebehave_train.files import content_digest, read_json
 from edgebehave_train.training.checkpoint import Checkpoint
 from edgebehave_train.universal.own_names import LOOKUP_FILE
@@ -53,7 +53,7 @@ def read_contents(path: Path) -> Contents:
         raise ValueError(f"{path}: {error}") from None
     if kind == "bundle":
         manifest = read_manifest(path)
-        read_files(path, manifest, (), set())
+        read_files(path, manifest, (), set(), MAX_PINNED_BYTES)
         files = ("manifest.json", *manifest["files"])
         return Contents(kind=kind, path=path, files=files, digest=manifest["digest"], manifest=manifest)
     checkpoint = Checkpoint.open(path)
@@ -83,7 +83,7 @@ def fetch(names: Sequence[str], copy: Callable[[str], None], new: Path) -> Conte
     for name in _DESCRIPTIONS[kind]:
         copy(name)
     if kind == "bundle":
-        listed = list(listed_files(new, read_manifest(new), (), set()))
+        listed = list(listed_files(new, read_manifest(new), (), set(), MAX_PINNED_BYTES))
     else:
         record = read_json(new / "training.json", sealed_with="sha256")
         wanted = (*_OF_CHECKPOINT, *([LOOKUP_FILE] if record.get("universal") else []), _METRICS, CARD)

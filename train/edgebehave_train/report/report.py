@@ -124,7 +124,11 @@ def _environment() -> Environment:
 
 def _facts(table: Table, model: Row, universal: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """universal: of a training from the universal model, what validation kept, see `TrainingRecord`."""
-    answers = {"universal": "the universal model as it is", "combined": "trained and universal model together"}
+    answers = {
+        "universal": "the universal model as it is",
+        "named": "the trained model alone",
+        "combined": "trained and universal model together",
+    }
     return [
         ("right at once (HR@1)", f"{model.metrics['hr_at_1'].value:.1%}"),
         ("right among three (HR@3)", f"{model.metrics['hr_at_3'].value:.1%}"),

@@ -2,8 +2,9 @@
 
 The universal model that comes with the package is fine-tuned on the training part. Then the powers with which it and
 the named model multiply are fitted to the validation part (`edgebehave.answers.combination`). The result is compared
-with the universal model as it is, by the mean reciprocal rank of the validation targets; the better one is kept. The
-universal model as it is has the powers 1 and 0: then the named model only names behaviors that are new to a user.
+with the named model alone, powers 0 and 1, and with the universal model as it is, powers 1 and 0, by the mean
+reciprocal rank of the validation targets; the best one is kept. With powers 1 and 0 the named model only names
+behaviors that are new to a user.
 """
 
 # T targets, C candidates
@@ -39,7 +40,7 @@ MAX_EVENTS = 400_000
 _MAX_CELLS = 4_000_000
 """Validation targets times candidates to which powers are fitted."""
 
-Kept = Literal["combined", "universal"]
+Kept = Literal["combined", "named", "universal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,13 @@ class UniversalStart:
     """What came of it.
 
     lookup  the universal model and the powers that are kept.
-    kept    "combined", or "universal": the universal model as it is was better.
+    kept    the best of "combined", "named", the trained model alone, and "universal", the universal model as it is.
     scores  by name, "universal", "named" and "combined": figures of the validation targets.
     """
 
     lookup: Lookup
     kept: Kept
-    scores: dict[str, dict[str, float]]
+    scores: dict[Kept, dict[str, float]]
 
     def to_json(self) -> dict[str, Any]:
         return {"kept": self.kept, "powers": dataclasses.asdict(self.lookup.powers), "validation": self.scores}
@@ -65,8 +66,9 @@ class UniversalStart:
             f"{labels[name]} {of['rank']:.4f} (HR@1 {of['hr_at_1']:.3f})" for name, of in self.scores.items()
         )
         what = {
-            "combined": "both together are better than the universal model as it is, and are kept",
-            "universal": "the universal model as it is was better, and is kept",
+            "combined": "both together are best and are kept",
+            "named": "the trained model alone is best and is kept",
+            "universal": "the universal model as it is is best and is kept",
         }[self.kept]
         return f"validation, mean reciprocal rank: {figures}; {what}"
 
@@ -95,16 +97,19 @@ def start_from_universal(
         named_TC[which] = block
     tuned_TC = _own(tuned, behaviors, targets)
     powers = fit_powers(named_TC, tuned_TC, targets.behavior)
-    as_it_is = Lookup(shipped, Powers())
-    answers: dict[str, npt.NDArray[np.floating]] = {
-        "universal": as_it_is.powers.combine(named_TC, _own(shipped, behaviors, targets)),
+    lookups: dict[Kept, Lookup] = {
+        "universal": Lookup(shipped, Powers()),
+        "named": Lookup(tuned, Powers(universal=0, named=1)),
+        "combined": Lookup(tuned, powers),
+    }
+    answers: dict[Kept, npt.NDArray[np.floating]] = {
+        "universal": Powers().combine(named_TC, _own(shipped, behaviors, targets)),
         "named": named_TC,
         "combined": powers.combine(named_TC, tuned_TC),
     }
     scores = {name: _figures(probs_TC, targets) for name, probs_TC in answers.items()}
-    is_better = scores["combined"]["rank"] > scores["universal"]["rank"]
-    lookup = Lookup(tuned, powers) if is_better else as_it_is
-    return UniversalStart(lookup=lookup, kept="combined" if is_better else "universal", scores=scores)
+    kept = max(scores, key=lambda name: scores[name]["rank"])
+    return UniversalStart(lookup=lookups[kept], kept=kept, scores=scores)
 
 
 def fit_powers(
