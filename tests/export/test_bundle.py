@@ -279,3 +279,13 @@ def test_files_that_are_only_carried_do_not_make_a_bundle_large(
     export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", ort=True, on_line=lines.append)
     assert not [line for line in lines if "large" in line]
     Bundle.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "manifest.json"])
+def test_a_bundle_that_the_runtime_would_refuse_is_not_written(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr("edgebehave.bundles.manifest.MAX_JSON_BYTES", (exported[0] / name).stat().st_size - 1)
+    with pytest.raises(ValueError, match=rf"{name} of this bundle would be refused: .*--min-users"):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
