@@ -127,8 +127,8 @@ From = Annotated[
     str,
     typer.Option(
         "--from",
-        help="universal: the universal model of the package is tuned to the log and answers together with the trained "
-        "one; scratch: the trained model alone; auto: universal for logs of up to 400,000 events.",
+        help="universal: the universal model of the package is tuned to the log, and validation keeps it, the trained "
+        "model or both; scratch: the trained model alone; auto: universal for logs of up to 400,000 events.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]

@@ -197,11 +197,12 @@ class SqliteFile:
 
     def _why_unopened(self) -> str:
         """What keeps SQLite from opening the file, where the path shows it; it gives one message for all reasons."""
-        if self.path.is_dir():
+        # Methods of Path raise OSError for a name that is too long, or a folder that may not be searched.
+        if os.path.isdir(self.path):
             return "; it is a folder, name a file"
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):
             return f"; the folder {self.path.parent} does not exist"
-        return "" if self.path.exists() else "; there is no such file"
+        return "" if os.path.exists(self.path) else "; there is no such file"
 
     def damage(self, user: str | bytes | None, what: str) -> DamagedHistoryError:
         """The error for damage that was found: at a user, or where all users are kept."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from onnx import ModelProto
 
 from edgebehave.answers.probability_shift import ProbabilityShift
-from edgebehave.bundles.manifest import FORMAT_VERSION, MAX_BUNDLE_BYTES, digested_manifest
+from edgebehave.bundles.manifest import FORMAT_VERSION, MAX_BUNDLE_BYTES, digested_manifest, read_json
 from edgebehave.bundles.model_shape import (
     GRAPHS,
     LOCATION_GRAPH,
@@ -77,8 +77,9 @@ def export_bundle(
     on_line    receives lines of progress, the table of the gate among them.
     Returns    the table of the gate, which is also in the manifest.
     A lookup goes into native bundles alone; a web bundle answers by the named model.
-    Raises ValueError for a folder that must not be replaced, and ParityError, which carries the
-    table, when a graph differs from the checkpoint. Then nothing is written.
+    Raises ValueError for a folder that must not be replaced and for more names than the runtime
+    reads, and ParityError, which carries the table, when a graph differs from the checkpoint. Then
+    nothing is written.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be fp32 or int8, got {precision!r}")
@@ -90,6 +91,8 @@ def export_bundle(
     with bundle_folder(out, overwrite) as new:
         opened, log = Checkpoint.open(checkpoint), EventStore.open(store)
         opened.require_log(log)
+        opened.vocabulary.save(new / "vocabulary.json")
+        _require_readable("vocabulary.json", (new / "vocabulary.json").read_bytes())
         model = opened.load_model()
         lookup, model.lookup = model.lookup, None
         if lookup and target == "web":
@@ -119,7 +122,6 @@ def export_bundle(
             files[LOOKUP_GRAPH] = devices[precision][PREDICT_GRAPH]
         on_line(parity.to_text())
         parity.raise_if_failed()
-        opened.vocabulary.save(new / "vocabulary.json")
         for name, content in (files | ort_files(files) if ort else files).items():
             (new / name).write_bytes(content)
         sizes = {
@@ -130,15 +132,34 @@ def export_bundle(
             manifest["lookup"] = {"model": universal_shape(lookup.model), "powers": asdict(lookup.powers)}
             manifest["model"]["history_events"] = max(READ_EVENTS, model.config.history_events)
         content = digested_manifest(manifest | {"files": sizes})
+        _require_readable("manifest.json", content)
         (new / "manifest.json").write_bytes(content)
     on_line(f"wrote {out}")
-    if sum(path.stat().st_size for path in out.iterdir()) > MAX_BUNDLE_BYTES:
+    if _is_large(sizes):
         digest = json.loads(content)["digest"]
         on_line(f"it is large, so it opens by its digest alone: Predictor.load({str(out)!r}, digest={digest!r})")
     if golden is not None:
         num_histories = write_golden(out, log, opened.config.split, Path(golden))
         on_line(f"wrote {golden}: {num_histories:,} golden histories, as private as the log")
     return parity
+
+
+def _require_readable(name: str, content: bytes) -> None:
+    """Raises ValueError for a file of JSON that is too large for the runtime, which no digest changes."""
+    try:
+        read_json(content)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} of this bundle would be refused: {error}; train with a larger --min-users, which leaves rare "
+            "names out"
+        ) from None
+
+
+def _is_large(sizes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the runtime wants the digest: it bounds the files that it reads, and those that it does not."""
+    unread = sum(size["bytes"] for name, size in sizes.items() if name.endswith(".ort"))
+    total: int = sum(size["bytes"] for size in sizes.values())
+    return max(unread, total - unread) > MAX_BUNDLE_BYTES
 
 
 def export_graphs(

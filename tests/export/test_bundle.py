@@ -254,3 +254,38 @@ def test_a_metric_that_was_not_measured_is_null(quick, tiny_checkpoint, tiny_sto
     export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out")
     assert manifest_of(tmp_path / "out")["quality"] == {"test": {"tail_accuracy": None, "of_each": [0.5, None]}}
     Bundle.open(tmp_path / "out")
+
+
+def test_a_large_bundle_is_written_with_its_golden_vectors_and_how_it_opens(
+    quick, tiny_checkpoint, tiny_store, tmp_path, monkeypatch
+):
+    out, lines = tmp_path / "out", []
+    for module in (bundle_module.__name__, "edgebehave.bundles.bundle", "edgebehave.bundles.manifest"):
+        monkeypatch.setattr(f"{module}.MAX_BUNDLE_BYTES", 1000)
+    export_bundle(tiny_checkpoint.path, tiny_store.path, out, golden=tmp_path / "golden.gz", on_line=lines.append)
+    digest = manifest_of(out)["digest"]
+    assert f"it is large, so it opens by its digest alone: Predictor.load({str(out)!r}, digest={digest!r})" in lines
+    assert (tmp_path / "golden.gz").is_file()
+
+
+def test_files_that_are_only_carried_do_not_make_a_bundle_large(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch
+):
+    read = sum(entry["bytes"] for entry in manifest_of(exported[0])["files"].values())
+    for module in (bundle_module.__name__, "edgebehave.bundles.bundle", "edgebehave.bundles.manifest"):
+        monkeypatch.setattr(f"{module}.MAX_BUNDLE_BYTES", read)
+    monkeypatch.setattr(bundle_module, "ort_files", lambda graphs: {"observe.ort": bytes(read)})
+    lines = []
+    export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out", ort=True, on_line=lines.append)
+    assert not [line for line in lines if "large" in line]
+    Bundle.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "manifest.json"])
+def test_a_bundle_that_the_runtime_would_refuse_is_not_written(
+    quick, exported, tiny_checkpoint, tiny_store, tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr("edgebehave.bundles.manifest.MAX_JSON_BYTES", (exported[0] / name).stat().st_size - 1)
+    with pytest.raises(ValueError, match=rf"{name} of this bundle would be refused: .*--min-users"):
+        export_bundle(tiny_checkpoint.path, tiny_store.path, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

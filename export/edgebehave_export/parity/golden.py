@@ -32,6 +32,7 @@ import numpy as np
 
 from edgebehave import Predictor
 from edgebehave.bundles.bundle import Bundle
+from edgebehave.bundles.manifest import read_manifest
 from edgebehave_train.files import file_digest, write_bytes
 from edgebehave_train.logs.event_store import EventStore, NamedEvent
 from edgebehave_train.logs.split import SplitConfig, part_bounds
@@ -93,9 +94,11 @@ def write_golden(
              file would lie in a bundle.
     """
     check_golden_path(out, bundle)
-    history_events = Bundle.open(bundle).shape.history_events
+    digest = read_manifest(bundle)["digest"]  # our own bundle, which may be large
+    history_events = Bundle.open(bundle, digest=digest).shape.history_events
     questions = golden_questions(store, split, history_events, num_histories)
-    lines = list(_lines(Predictor.load(bundle, state_mb=1e-6, max_ahead=None, foreign="bundle"), store, questions))
+    predictor = Predictor.load(bundle, digest=digest, state_mb=1e-6, max_ahead=None, foreign="bundle")
+    lines = list(_lines(predictor, store, questions))
     # Names in the order of their first use, each with its number.
     events: dict[str | None, int] = {}
     locations: dict[str | None, int] = {None: 0}

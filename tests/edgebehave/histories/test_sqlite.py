@@ -237,6 +237,8 @@ def test_what_is_no_file_of_sqlite_is_refused(tmp_path):
     assert type(error.value) is HistoryError  # nothing of it can be rescued
     with pytest.raises(HistoryError, match=r"unable to open database file; the folder .*no folder does not exist"):
         SqliteHistory(tmp_path / "no folder" / "h.db")
+    with pytest.raises(HistoryError, match="unable to open database file"):
+        SqliteHistory(tmp_path / f"{'x' * 300}.db")  # longer than a name of a file may be
     with pytest.raises(ValueError, match="needs the name of a file, got ''"):
         SqliteHistory("")
     assert (tmp_path / "h.db").read_text() == "dear diary, " * 1000

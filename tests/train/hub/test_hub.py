@@ -133,6 +133,14 @@ def test_the_digest_pins_what_comes(trained, tmp_path):
         assert not (tmp_path / "other").exists()
 
 
+def test_a_large_bundle_opens_by_its_digest(monkeypatch):
+    for module in ("bundle", "manifest"):
+        monkeypatch.setattr(f"edgebehave.bundles.{module}.MAX_BUNDLE_BYTES", 1000)
+    assert from_pretrained(BUNDLE, digest=read_contents(BUNDLE).digest).model == BUNDLE.name
+    with pytest.raises(BundleError, match="opens with the digest"):
+        from_pretrained(BUNDLE)
+
+
 @pytest.mark.parametrize("repo_id", ["", "..", "a/../b", "/etc", "a/b/c", "a b", "a\n", ".hidden"])
 def test_ids_that_lead_elsewhere(repo_id):
     with pytest.raises(ValueError, match="a repository is called owner/name"):

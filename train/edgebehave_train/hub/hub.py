@@ -188,7 +188,9 @@ def from_pretrained(
         name = check_repo_id(str(repo_id))
         place = Path(out) if out is not None else DOWNLOADS.expanduser() / name.replace("/", "--")
         contents = pull(name, place, hub=hub, revision=revision, digest=digest, overwrite=True)
-    return Checkpoint.open(contents.path) if contents.kind == "checkpoint" else Predictor.load(contents.path)
+    if contents.kind == "checkpoint":
+        return Checkpoint.open(contents.path)
+    return Predictor.load(contents.path, digest=digest)
 
 
 def check_repo_id(repo_id: str) -> str:

@@ -96,7 +96,7 @@ def _names_that_look_equal(names: Mapping[str, Sequence[str]]) -> list[str]:
         if pairs:
             lines.append(
                 f"warning: {len(pairs):,} of the names of {kind}s differ from another only in case or in blanks around "
-                f"them, as {pairs[0][0]!r} and {pairs[0][1]!r}; write them alike if they mean the same"
+                f"them, as {pairs[0][0]!r:.60} and {pairs[0][1]!r:.60}; write them alike if they mean the same"
             )
     return lines
 

@@ -80,6 +80,13 @@ def test_json_that_wraps_its_rows(tmp_path, name, indent):
     assert events_of(tmp_path, b"\xef\xbb\xbf" + text.encode(), **read)[:2] == (["u"], plain())
 
 
+def test_rows_of_a_part_that_lack_a_column_are_rejected_and_not_lost(tmp_path):
+    lacking = [{"user": "u", "time": NOON + i, "app": "mail"} for i in range(3)]
+    text = json.dumps({"days": [{"rows": ROWS}, {"rows": lacking}, {"date": "x"}]})
+    with pytest.raises(IngestError, match=rf"3 of {len(ROWS) + 3} rows .* missing event 3"):
+        events_of(tmp_path, text, name="log.json")
+
+
 def test_json_with_a_byte_order_mark_and_one_with_rows_in_two_places(tmp_path):
     assert events_of(tmp_path, json.dumps(ROWS).encode("utf-8-sig"), "log.json")[:2] == (["u"], plain())
     with pytest.raises(IngestError, match="no column 'user'"):

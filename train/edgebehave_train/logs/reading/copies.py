@@ -244,8 +244,7 @@ def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] |
             return content
         if len(content) > 1 and isinstance(content[0], list) and all(column in content[0] for column in columns):
             return (dict(zip(content[0], row, strict=False)) for row in content[1:] if isinstance(row, list))
-        parts = [rows for item in content if isinstance(item, dict) and (rows := _rows_of(item, columns)) is not None]
-        return chain.from_iterable(parts) if parts else None
+        return _rows_of_parts([item for item in content if isinstance(item, dict)], columns)
     if not isinstance(content, dict):
         return None
     lists = [content[column] for column in columns if isinstance(content.get(column), list)]
@@ -255,6 +254,29 @@ def _rows_of(content: Any, columns: Sequence[str]) -> Iterable[dict[str, Any]] |
         return content.values()
     found = [rows for value in content.values() if (rows := _rows_of(value, columns)) is not None]
     return found[0] if len(found) == 1 else None
+
+
+def _rows_of_parts(parts: Sequence[dict[str, Any]], columns: Sequence[str]) -> Iterable[dict[str, Any]] | None:
+    """Rows of several parts, if one of them has rows with the columns.
+
+    Of a part whose rows lack a column, the list of the same name is taken, so that its rows are rejected and not lost.
+    """
+    found = [_rows_of(part, columns) for part in parts]
+    if all(rows is None for rows in found):
+        return None
+    names = {
+        name
+        for part, rows in zip(parts, found, strict=True)
+        for name, value in part.items()
+        if rows is not None and value is rows
+    }
+    lists: list[Iterable[dict[str, Any]]] = []
+    for part, rows in zip(parts, found, strict=True):
+        if rows is not None:
+            lists.append(rows)
+        else:
+            lists += [value for name, value in part.items() if name in names and isinstance(value, list)]
+    return chain.from_iterable(lists)
 
 
 def _has(row: dict[str, Any], column: str) -> bool:

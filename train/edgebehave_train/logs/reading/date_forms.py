@@ -36,8 +36,8 @@ _MONTHS = (
     "nov november novembre noviembre novembro",
     "dec december dezember dez décembre déc diciembre dic dicembre dezembro desember des",
 )
-"""Names of each month in English, German, French, Spanish, Italian, Dutch, Portuguese and Scandinavian languages; no
-name means two months."""
+"""Names of each month in English, German, French, Spanish, Italian, Dutch, Portuguese, Danish, Norwegian and Swedish;
+no name means two months."""
 _MON = "((?i:" + "|".join(sorted(" ".join(_MONTHS).split(), key=len, reverse=True)) + r"))\.?"
 _WEEKDAY = r"(?:[A-Za-zÀ-ÿ]{2,12}\.?,?\s+)?"
 _CLOCK = (
