@@ -228,6 +228,13 @@ def test_events_that_are_json_are_warned_about(tmp_path):
     assert not any("are JSON" in line for line in run(path, tmp_path / "nested", event="event.app")[2])
 
 
+def test_names_in_brackets_are_no_json(tmp_path):
+    path = tmp_path / "log.jsonl"
+    rows = [{"user": "u", "time": NOON + i, "event": "[Work] mail" if i % 2 else "[Home] music"} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not any("are JSON" in line for line in run(path, tmp_path / "out")[2])
+
+
 def test_names_that_look_equal_are_warned_about(tmp_path):
     rows = [("u", NOON, "Mail"), ("u", NOON + 1, "mail "), ("u ", NOON + 2, "chat"), ("v", NOON + 3, "chat")]
     _, _, lines = run(write_log(tmp_path, rows=rows), tmp_path / "out")

@@ -1,5 +1,6 @@
 """The account of a store that ends an ingest: what a look at the numbers can show to be wrong."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -55,7 +56,7 @@ def account(store: Path, statistics: Mapping[str, Any], *, days_allowed: bool, h
     names = {"event": vocabulary["events"], "location": vocabulary["locations"]}
     if statistics["num_users"] <= _SAMPLE:
         names["user"] = read_json(store / "users.json", list)
-    if sum(name.startswith(("{", "[")) for name in names["event"]) > len(names["event"]) / 2:
+    if sum(map(_is_json, names["event"])) > len(names["event"]) / 2:
         lines.append(
             f"warning: event names are JSON, as {names['event'][-1]!r:.60}; name a nested column, as --event data.app"
         )
@@ -118,3 +119,14 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _is_json(name: str) -> bool:
+    """Whether a name is an object or a list of JSON; "[Work] mail" is a name."""
+    if not name.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(name)
+    except ValueError:
+        return False
+    return True

@@ -140,7 +140,11 @@ def fit_powers(
 
     optimizer.step(loss)
     universal, named, unused = weights.detach().tolist()
-    return Powers(universal=min(max(universal, 0.0), 10.0), named=min(max(named, 0.0), 10.0), unused=unused)
+    return Powers(
+        universal=min(max(universal, 0.0), 10.0),
+        named=min(max(named, 0.0), 10.0),
+        unused=min(max(unused, -20.0), 20.0),
+    )
 
 
 def _own(model: UniversalModel, behaviors: BehaviorLog, targets: Targets) -> npt.NDArray[np.float32]:
