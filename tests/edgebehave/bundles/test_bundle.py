@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_changes import edit_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,13 +30,6 @@ TINY = Path(__file__).parents[1] / "tiny_bundle"
 def folder(tmp_path) -> Path:
     """A bundle of one's own to break."""
     return Path(shutil.copytree(TINY / "int8", tmp_path / "bundle"))
-
-
-def edit_manifest(folder: Path, change) -> None:
-    file = folder / "manifest.json"
-    manifest = json.loads(file.read_text())
-    change(manifest)
-    file.write_bytes(digested_manifest(manifest))
 
 
 def replace_file(folder: Path, name: str, content: bytes) -> None:
