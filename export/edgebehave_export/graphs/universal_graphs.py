@@ -25,6 +25,7 @@ from edgebehave_train.universal.lookup import CUES, KERNELS, LOOKBACK, NUM_BEFOR
 from edgebehave_train.universal.universal_model import (
     BASE_COUNT,
     EVIDENCE,
+    FIRST_CHOICE_POWER,
     NUM_CANDIDATE_FEATURES,
     SUCCESS_EVENTS,
     SUCCESS_SPANS,
@@ -157,9 +158,11 @@ class _Graph(GraphBuilder):
         lift, log_base = self._log_lift(mass, evidence, slow_mass, slow_evidence, distinct)
         success = self._success(lift, is_used)
 
-        features = self._features(rows, lift, log_base, count)
-        context = self._context(clock, success, lift, log_base, evidence, distinct, count, num_past, rows)
-        self._answer(context, features, self._query(log_base))
+        log_share, lift, log_base = (self._query(both) for both in (self.Add(lift, log_base), lift, log_base))
+        best = self.ReduceMax(log_share, [2])
+        features = self._features(rows, lift, log_base, log_share, best, count)
+        context = self._context(clock, success, best, evidence, distinct, count, num_past, rows)
+        self._answer(context, features, log_base)
         columns_of_success = num_kernels + 2
         floats = TensorProto.FLOAT
         return self.finished(
@@ -318,7 +321,7 @@ class _Graph(GraphBuilder):
         self.Reshape(row, [-1], name="new_success")
         return row
 
-    def _features(self, rows: str, lift: str, log_base: str, count: str) -> str:
+    def _features(self, rows: str, lift: str, log_base: str, log_share: str, best: str, count: str) -> str:
         """Features of the candidates of the question, (X, C)."""
         of_question = self._query(rows)
         of_last = self.Gather(self._take(of_question, _ROWS, _CANDIDATE_ROWS, 1), "last", axis=2)
@@ -326,16 +329,17 @@ class _Graph(GraphBuilder):
         table = self.floats([np.stack([np.log1p(counts) / 4, counts == 1, 1 / (1 + counts)])])
         whole = self.Reshape(self.Cast(self._query(count), to=TensorProto.INT64), [-1])
         of_count = self.Gather(table, whole, axis=2)
-        features = self.Concat(self._query(lift), of_last, of_count, self._query(log_base), axis=1)
-        num_features = self._model.config.num_kernels + NUM_CANDIDATE_FEATURES
+        below_best = self.Sub(log_share, best)
+        first_choice = self.Exp(self.Mul(below_best, self.floats(FIRST_CHOICE_POWER)))
+        features = self.Concat(lift, of_last, of_count, log_base, first_choice, axis=1)
+        num_features = 2 * self._model.config.num_kernels + NUM_CANDIDATE_FEATURES
         return self.Reshape(features, [num_features, -1])
 
     def _context(
         self,
         clock: str,
         success: str,
-        lift: str,
-        log_base: str,
+        best: str,
         evidence: str,
         distinct: str,
         count: str,
@@ -359,7 +363,6 @@ class _Graph(GraphBuilder):
         # Whether the last name repeats the one before.
         alternation = _ROWS.index("alternation")
         twice = self.Slice(rows, [1, alternation, -1], [2, alternation + 1, _END], [0, 1, 2])
-        best = self._query(self.ReduceMax(self.Add(lift, log_base), [2]))
         inputs = self.Concat(self._query(clock), means, logs, best, variety, twice, axis=1)
         return self.Reshape(self.Mul(inputs, self.floats(self._context_scale()[:, None])), [1, -1])
 
@@ -423,10 +426,15 @@ class _Graph(GraphBuilder):
     def _feature_columns(self) -> tuple[list[int], Array]:
         """Positions in the model's features of those in the order of this graph, and their scales."""
         num_kernels = self._model.config.num_kernels
-        scales = [1.0] * num_kernels + [_FEATURE_SCALES.get(feature, 1.0) for feature in _FEATURE_ORDER]
-        return [*range(num_kernels), *(num_kernels + feature for feature in _FEATURE_ORDER)], np.array(
-            scales, np.float32
-        )
+        first_choice = num_kernels + NUM_CANDIDATE_FEATURES
+        order = [
+            *range(num_kernels),
+            *(num_kernels + feature for feature in _FEATURE_ORDER),
+            *range(first_choice, first_choice + num_kernels),
+        ]
+        scale = np.ones(len(order), np.float32)
+        scale[num_kernels:first_choice] = [_FEATURE_SCALES.get(feature, 1.0) for feature in _FEATURE_ORDER]
+        return order, scale
 
 
 def _array(values: Tensor) -> Array:

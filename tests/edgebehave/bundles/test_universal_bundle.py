@@ -210,7 +210,7 @@ def test_a_prediction_set_holds_its_share_of_the_probability(bundle):
     predictor = Predictor(bundle)
     tell(predictor, life(100))
     names, probs = predictor.probabilities("ada", at=START_S + 10**7)
-    for coverage in (0.0, 0.3, 0.6):
+    for coverage in (0.0, 0.3, 0.5):
         chosen = predictor.prediction_set("ada", coverage, at=START_S + 10**7)
         total = sum(prediction.probability for prediction in chosen)
         assert total >= coverage - 1e-6

@@ -10,7 +10,7 @@ import torch
 
 from edgebehave.answers.combination import Powers
 from edgebehave_train.evaluation.part_predictions import checkpoint_targets, predict_part
-from edgebehave_train.files import read_json, read_tensors, write_json
+from edgebehave_train.files import read_json, read_tensors, write_json, write_tensors
 from edgebehave_train.metrics.prediction_metrics import evaluate_predictions
 from edgebehave_train.training import training_run
 from edgebehave_train.training.checkpoint import Checkpoint
@@ -151,6 +151,10 @@ def test_a_lookup_is_read_as_it_was_written_and_a_damaged_one_is_named(universal
     found = read_lookup(tmp_path)
     assert found.powers == Powers(universal=0.25, named=0.75, unused=-1.5)
     assert all(torch.equal(found.model.state_dict()[name], value) for name, value in lookup.model.state_dict().items())
+    weights, metadata = read_tensors(tmp_path / LOOKUP_FILE)
+    write_tensors(tmp_path / LOOKUP_FILE, weights, {k: v for k, v in metadata.items() if k != "version"})
+    with pytest.raises(ValueError, match=r"lookup\.safetensors is of version 1, expected 2; train it again"):
+        read_lookup(tmp_path)
     (tmp_path / LOOKUP_FILE).write_bytes(b"no tensors")
     with pytest.raises(ValueError, match=r"lookup\.safetensors is damaged"):
         read_lookup(tmp_path)

@@ -16,7 +16,7 @@ from edgebehave_train.logs.behavior_log import NO_TIME, BehaviorLog, Targets
 from edgebehave_train.simulator.traits import NO_LOCATION
 from edgebehave_train.universal.answers import answer_windows
 from edgebehave_train.universal.sequences import User
-from edgebehave_train.universal.universal_model import NEVER, UniversalConfig, UniversalModel
+from edgebehave_train.universal.universal_model import FORMAT_VERSION, NEVER, UniversalConfig, UniversalModel
 
 LOOKUP_FILE = "lookup.safetensors"
 
@@ -83,17 +83,24 @@ class Lookup:
 
 def write_lookup(path: Path, lookup: Lookup) -> None:
     """Write a lookup into a checkpoint's folder."""
-    described = {"shape": lookup.model.config.to_json(), "powers": dataclasses.asdict(lookup.powers)}
+    described = {
+        "version": FORMAT_VERSION,
+        "shape": lookup.model.config.to_json(),
+        "powers": dataclasses.asdict(lookup.powers),
+    }
     metadata = {name: json.dumps(value) for name, value in described.items()}
     write_tensors(path / LOOKUP_FILE, lookup.model.state_dict(), metadata)
 
 
 def read_lookup(path: Path) -> Lookup | None:
-    """The lookup of a checkpoint; None if it has none. Raises ValueError if it is damaged."""
+    """The lookup of a checkpoint; None if it has none. Raises ValueError if it is damaged, or of another version."""
     file = path / LOOKUP_FILE
     if not file.is_file():
         return None
     weights, metadata = read_tensors(file)
+    version = metadata.get("version", "1")
+    if version != str(FORMAT_VERSION):
+        raise ValueError(f"{file} is of version {version:.20}, expected {FORMAT_VERSION}; train it again")
     try:
         model = UniversalModel(UniversalConfig(**json.loads(metadata["shape"])))
         model.load_state_dict(weights)

@@ -32,9 +32,8 @@ from edgebehave_train.simulator.random_worlds import random_world
 from edgebehave_train.simulator.traits import NO_LOCATION
 from edgebehave_train.simulator.world_ranges import KINDS
 from edgebehave_train.universal.sequences import Sequences, User
-from edgebehave_train.universal.universal_model import SUCCESS_EVENTS, UniversalConfig, UniversalModel
+from edgebehave_train.universal.universal_model import FORMAT_VERSION, SUCCESS_EVENTS, UniversalConfig, UniversalModel
 
-FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE, RESUME_FILE = "config.json", "model.safetensors", "resume.safetensors"
 _PAIRS_PER_STEP = 2**16
 """Of a behavior whose past is read and a past behavior: they set the number of worlds of a step."""

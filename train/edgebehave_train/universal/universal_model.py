@@ -5,7 +5,8 @@ user has used is a candidate. With m_k(c) the weight of the past behaviors of th
 
     base(c) = (m_slow(c) + a) / (E_slow + a (C + 1))                    slow: slow_recency; a = BASE_COUNT
     l_k(c)  = log( (m_k(c) + alpha_k base(c)) / (E_k + alpha_k) ) - log base(c)
-    s(c)    = log base(c) + w(z) . f(c) + v(z) . relu(A f(c) + B z)     f(c) = [l_1 .. l_K, features of c]
+    t_k(c)  = ( base(c) exp l_k(c) / max_d base(d) exp l_k(d) )^4       1: the first choice of kernel k
+    s(c)    = log base(c) + w(z) . f(c) + v(z) . relu(A f(c) + B z)     f(c) = [l_1 .. l_K, features of c, t_1 .. t_K]
     p       = softmax( [s(c) for all candidates c, n(z)] )              n(z): a name never used before
 
 So the kernels multiply, each with a power that the context z sets: a mixture in the domain of logarithms, as
@@ -36,11 +37,15 @@ from edgebehave_train.universal.lookup import (
 )
 from edgebehave_train.universal.sequences import Sequences
 
+FORMAT_VERSION = 2
+"""Of the weights that are kept in files."""
 SUCCESS_EVENTS = 64
 """Behaviors whose prediction the gates look back on."""
 SUCCESS_SPANS = (4.0, 16.0, 64.0)
 BASE_COUNT = 0.3
 NUM_CANDIDATE_FEATURES = 10
+"""Without those of the kernels."""
+FIRST_CHOICE_POWER = 4
 _NUM_USER_FEATURES = 5
 EVIDENCE = tuple(KERNELS.index(name) for name in ("frequency", "order_1", "order_2", "order_3", "location"))
 """Kernels whose evidence the learned kernels are told."""
@@ -101,7 +106,7 @@ class UniversalModel(nn.Module):
     def __init__(self, config: UniversalConfig) -> None:
         super().__init__()
         self.config = config
-        num_kernels, num_features = config.num_kernels, config.num_kernels + NUM_CANDIDATE_FEATURES
+        num_kernels, num_features = config.num_kernels, 2 * config.num_kernels + NUM_CANDIDATE_FEATURES
         self.log_alpha = nn.Parameter(torch.full((num_kernels,), -1.0))
         self.cue_hidden = nn.Linear(NUM_CUES, config.cue_width)
         self.cue_score = nn.Linear(config.cue_width, config.learned_kernels)
@@ -207,8 +212,10 @@ class UniversalModel(nn.Module):
         base = self._base(candidates.mass[..., SLOW_RECENCY], evidence[..., None, SLOW_RECENCY], distinct[..., None])
         lift = self._log_lift(candidates.mass, evidence[:, :, None], base)
         log_base = base.log()
-        features = torch.cat([lift, candidates.features, log_base[..., None] / 4], -1)
-        best = (lift + log_base[..., None]).masked_fill(~candidates.is_used[..., None], -9).amax(2)
+        log_share = lift + log_base[..., None]
+        best = log_share.masked_fill(~candidates.is_used[..., None], -9).amax(2)
+        first_choice = (FIRST_CHOICE_POWER * (log_share - best[:, :, None])).clamp_max(0).exp()
+        features = torch.cat([lift, candidates.features, log_base[..., None] / 4, first_choice], -1)
         num_past = query.clamp_max(LOOKBACK).float()
         first, second, *_ = Situations.of(sequences).take(query).before
         spread = (candidates.share.square().sum(-1)).clamp_min(1e-6).log() / 4
