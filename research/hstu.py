@@ -164,8 +164,8 @@ class HstuBlocks(Blocks):
         nn.ModuleList.__init__(self, (HstuBlock(*shape) for _ in range(config.num_layers)))
         self.window = config.window
 
-    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> HstuPlan:
-        """One backend only, blocks of events on every device."""
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str, num_last: int | None = None) -> HstuPlan:
+        """One backend only, blocks of all events on every device."""
         return plan_hstu(segment_BT, time_s_BT, self.window)
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: HstuPlan) -> Tensor:

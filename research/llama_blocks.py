@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgebehave_train.model.attention import AttentionPlan, sliding_window_attention
+from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
 from edgebehave_train.model.behavior_model import Blocks, ModelConfig
 
 NUM_POSITIONS = 8192
@@ -118,6 +118,10 @@ class LlamaBlocks(Blocks):
 
     def final_norm(self, width: int) -> nn.Module:
         return nn.RMSNorm(width, eps=self.norm_epsilon)
+
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str, num_last: int | None = None) -> AttentionPlan:
+        """Of all events."""
+        return plan_attention(segment_BT, self.window, backend)
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
         """With rotary tables of its own in place of cos and sin."""

@@ -67,6 +67,21 @@ def random_mixture(num_targets: int = 6, seed: int = 0):
 # -- what a state depends on ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_last", [1, 3, 4, 9, 20])
+def test_the_last_states_alone_equal_those_of_whole_rows(num_layers, num_last):
+    model = make_model(num_layers=num_layers)
+    rows = [torch.cat(column) for column in zip(*(random_events(20, seed) for seed in range(3)), strict=True)]
+    # Users end inside of rows; the last row begins with padding.
+    segment = torch.stack([torch.arange(20) // length for length in (5, 20, 40)])
+    segment[2, :7] = -1
+    whole, narrow = (model.blocks.plan(segment, segment, "blockwise", last) for last in (None, num_last))
+    with torch.no_grad():
+        expected, found = model.hidden(*rows, whole), model.hidden(*rows, narrow)
+    assert found.shape == (3, num_last, SHAPE["width"])
+    torch.testing.assert_close(found, expected[:, -num_last:], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("column", range(4))
 def test_a_later_event_changes_no_earlier_state(column):
     model, events = make_model(), random_events(20)

@@ -178,8 +178,8 @@ def test_without_a_query_context_no_query_time_is_used(tiny_store, recipe, tmp_p
             "query_slot": (query.query_slot + 11) % 48,
         }
 
-    def elsewhen(self, *args):
-        for batch in build(self, *args):
+    def elsewhen(self, *args, **options):
+        for batch in build(self, *args, **options):
             past = dataclasses.replace(batch.past, **moment(batch.past), wait=batch.past.wait + 1)
             yield dataclasses.replace(batch, **moment(batch), past=past)
 

@@ -9,9 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebehave_train.kernels.habit_kernels import target_numbers
 from edgebehave_train.loading.batches import TrainingLog
-from edgebehave_train.model.behavior_model import TargetLosses
+from edgebehave_train.logs.packing import Pieces
+from edgebehave_train.logs.split import VALIDATION
+from edgebehave_train.model.attention import plan_attention
+from edgebehave_train.model.behavior_model import BehaviorModel, TargetLosses
 from edgebehave_train.model.generation_heads import HeadLosses
+from edgebehave_train.training.batch_losses import BatchLosses
 from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.objectives import ObjectiveConfig, build_objective
 from edgebehave_train.training.validation import cut_long_ranges, validate
@@ -27,7 +32,8 @@ class IdLosses:
 
     def of(self, model, batch):
         self.num_batches += 1
-        assert batch.event.shape[1] % 1024 == 0
+        assert batch.event.shape[1] % 32 == 0
+        assert int(batch.segment[:, -1].min()) >= 0  # every row ends with an event, behind its padding
         nll = batch.target.float()
         zero = torch.zeros(())
         heads = HeadLosses(gap=nll.mean() + 1, event=zero, location=zero, total=zero) if self.with_heads else None
@@ -68,6 +74,31 @@ def test_the_loss_is_what_the_objective_makes_of_the_targets(store, recipe):
     # (1 - p) nll with p = exp(-nll), at nll 2 and 3
     expected = ((1 - math.exp(-2)) * 2 + (1 - math.exp(-3)) * 3) / 2
     assert found.loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_losses_at_the_ends_of_rows_are_those_of_all_states(tiny_store, recipe, num_layers):
+    config = recipe(num_layers=num_layers, window=6, precision="float32")
+    parts = LogParts.of(tiny_store, config)
+    objective = build_objective(ObjectiveConfig(), parts.behavior_counts)
+    data = TrainingLog(tiny_store, parts.vocabulary, parts.bounds, torch.device("cpu"))
+    losses = BatchLosses(config, parts.vocabulary, objective, torch.device("cpu"))
+    torch.manual_seed(0)
+    model = BehaviorModel(config.model_config(parts.vocabulary))
+    found = validate(model, config, parts, data, losses, progress=0.5)
+
+    # One row for each user, every state of it.
+    ranges = parts.validation_ranges
+    pieces = Pieces(np.arange(len(ranges)), *ranges.T)
+    (batch,) = data.batches(pieces, [len(ranges)], VALIDATION, 1)
+    plan = plan_attention(batch.segment, config.window, "dense")
+    with torch.no_grad():
+        hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan).flatten(0, 1)
+        z = model.query(hidden[batch.where], batch.query_weekday, batch.query_slot)
+        pairs = list(batch.past.blocks(batch.row, torch.ones_like(batch.where, dtype=torch.bool)))
+        habits = target_numbers(pairs, batch.past.behavior[batch.row])
+        nll = model.nll(z, batch.target, habits.probs, habits.evidence, pairs).nll
+    assert found.nll == pytest.approx(float(nll.double().mean()), rel=1e-6)
 
 
 @given(st.lists(st.integers(1, 30_000), min_size=1, max_size=5), st.integers(1, 300))

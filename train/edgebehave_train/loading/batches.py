@@ -114,7 +114,13 @@ class TrainingLog:
         return self.ratio_C is not None
 
     def batches(
-        self, pieces: Pieces, rows_of_batch: Sequence[int], part: int, row_events: int, pad_events: int = 1
+        self,
+        pieces: Pieces,
+        rows_of_batch: Sequence[int],
+        part: int,
+        row_events: int,
+        pad_events: int = 1,
+        at_end: bool = False,
     ) -> list[Batch]:
         """Batches of packed rows, all read at once.
 
@@ -123,6 +129,7 @@ class TrainingLog:
         part           only its events are targets.
         row_events     length of a row of padding.
         pad_events     rows are padded to a multiple of it.
+        at_end         the events of a row stand at its end, behind the padding.
         """
         read = self.reader.read(pieces, part)
         num_rows = np.asarray(rows_of_batch, np.int64)
@@ -136,6 +143,8 @@ class TrainingLog:
         # Where each event stands in its flattened batch.
         of_batch = batch_of_row[row]
         column = np.arange(len(row)) - np.repeat(length_of_row.cumsum() - length_of_row, length_of_row)
+        if at_end:
+            column += (width[batch_of_row] - length_of_row)[row]
         place = (row - first_row[of_batch]) * width[of_batch] + column
 
         def borders(batch: npt.NDArray[np.int64]) -> list[int]:

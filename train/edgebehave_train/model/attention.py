@@ -61,7 +61,7 @@ def require_varlen_window() -> None:
 class QueryBlock(NamedTuple):
     """Adjacent queries of every row, and the keys that some of them can see.
 
-    queries, keys  positions in a row.
+    queries, keys  positions in a row; of queries among those of the layer.
     mask           (B, 1, S, K) float32, 0 where a query sees a key, else -1e9 or less.
     """
 
@@ -70,11 +70,24 @@ class QueryBlock(NamedTuple):
     mask: Tensor
 
 
+class NarrowLayer(NamedTuple):
+    """A layer that computes the states of the last events of each row alone, from those that they see.
+
+    num_queries  events of a row whose states are computed; a layer reads as many as the one before it computes.
+    blocks       of these queries.
+    """
+
+    num_queries: int
+    blocks: Sequence[QueryBlock]
+
+
 @dataclass(frozen=True)
 class AttentionPlan:
     """Numbers that a backend computes once for a batch and that every layer uses.
 
     blocks              blockwise: of all queries.
+    narrow              blockwise, instead of blocks: all layers in order, where the states of the last events of each
+                        row alone are read.
     mask                dense: (B, 1, T, T) bool.
     cumulative_lengths  varlen kernels: (S + 1,) int32, borders of the S segments; else None.
     max_length          longest segment, in events.
@@ -83,6 +96,7 @@ class AttentionPlan:
     backend: str
     window: int
     blocks: Sequence[QueryBlock] = ()
+    narrow: Sequence[NarrowLayer] = ()
     mask: Tensor | None = None
     cumulative_lengths: Tensor | None = None
     max_length: int = 0
@@ -116,8 +130,24 @@ def plan_attention(segment_BT: Tensor, window: int, backend: str) -> AttentionPl
     return AttentionPlan(backend, window, blocks=_query_blocks(segment_BT, window))
 
 
-def _query_blocks(segment_BT: Tensor, window: int) -> list[QueryBlock]:
+def plan_last_events(segment_BT: Tensor, window: int, num_last: int, num_layers: int) -> AttentionPlan:
+    """Prepare a batch of which the states of the last events of each row alone are read, blockwise.
+
+    The layer before the last one computes those that num_last queries see, and so on to the first.
+    """
+    num_events, layers = segment_BT.shape[1], []
+    segment_BT = segment_BT.int()
+    for layers_behind in reversed(range(num_layers)):
+        num_queries = min(num_events, num_last + layers_behind * (window - 1))
+        layers.append(NarrowLayer(num_queries, _query_blocks(segment_BT, window, num_queries)))
+        segment_BT = segment_BT[:, -num_queries:]
+    return AttentionPlan("blockwise", window, narrow=layers)
+
+
+def _query_blocks(segment_BT: Tensor, window: int, num_queries: int | None = None) -> list[QueryBlock]:
+    """Blocks of all events of the rows, or of the last ones."""
     device, num_events = segment_BT.device, segment_BT.shape[1]
+    first = 0 if num_queries is None else num_events - num_queries
     length = -(-2 * window // 3)  # shorter blocks are more steps, longer ones have more keys that a query cannot see
     # Of a block that has all its keys: column 0 is the oldest one that its first query sees.
     distance = (
@@ -125,14 +155,14 @@ def _query_blocks(segment_BT: Tensor, window: int) -> list[QueryBlock]:
     )
     far = torch.zeros(distance.shape, device=device).masked_fill_((distance < 0) | (distance >= window), -1e9)
     blocks = []
-    for start in range(0, num_events, length):
+    for start in range(first, num_events, length):
         stop = min(start + length, num_events)
         queries, keys = slice(start, stop), slice(max(0, start - window + 1), stop)
         other_user = torch.ne(
             segment_BT[:, queries, None], segment_BT[:, None, keys], out=torch.empty(0, device=device)
         )
         mask = other_user.mul_(-1e9).add_(far[: stop - start, max(0, window - 1 - start) : stop - start + window - 1])
-        blocks.append(QueryBlock(queries, keys, mask[:, None]))
+        blocks.append(QueryBlock(slice(start - first, stop - first), keys, mask[:, None]))
     return blocks
 
 
@@ -145,20 +175,21 @@ def sliding_window_attention(query_BTHE: Tensor, key_BTHE: Tensor, value_BTHE: T
             query_BTHE.transpose(1, 2), key_BTHE.transpose(1, 2), value_BTHE.transpose(1, 2), attn_mask=plan.mask
         )
         return attended.transpose(1, 2)
-    return _blockwise(query_BTHE, key_BTHE, value_BTHE, plan)
+    return blockwise_attention(query_BTHE, key_BTHE, value_BTHE, plan.blocks)
 
 
-def _blockwise(query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan) -> Tensor:
+def blockwise_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[QueryBlock]) -> Tensor:
+    """The same by some blocks; the queries may be the last ones of each row alone."""
     # Explicit and in float32: on a CPU, SDPA's backward pass with a mask takes four times as long, and products of so
     # small matrices gain nothing from bfloat16.
     with torch.autocast(query.device.type, enabled=False):
         heads = (x.float().transpose(1, 2).flatten(0, 1) for x in (query, key, value))
-        attended: Tensor = _Blockwise.apply(*heads, plan.blocks)  # type: ignore[no-untyped-call]  # of torch
+        attended: Tensor = _Blockwise.apply(*heads, blocks)  # type: ignore[no-untyped-call]  # of torch
     return attended.unflatten(0, (len(query), -1)).transpose(1, 2).to(query.dtype)
 
 
 class _Blockwise(torch.autograd.Function):
-    """Attention of queries, keys and values (B H, T, E), block by block, forward and backward.
+    """Attention of queries, keys and values (B H, T, E), block by block, forward and backward; queries may be fewer.
 
     Half the time of autograd's own steps, which pass over blocks of I queries and 2 I keys, most of which are hidden.
     """

@@ -27,7 +27,14 @@ from edgebehave.habits import HABIT_EVENTS, KERNELS, HabitWeights
 from edgebehave.time_features import NUM_SLOTS, NUM_WEEKDAYS
 from edgebehave_train.kernels.learned_kernel import LearnedKernel
 from edgebehave_train.kernels.pairs import PairBlock
-from edgebehave_train.model.attention import AttentionPlan, plan_attention, sliding_window_attention
+from edgebehave_train.model.attention import (
+    AttentionPlan,
+    NarrowLayer,
+    blockwise_attention,
+    plan_attention,
+    plan_last_events,
+    sliding_window_attention,
+)
 from edgebehave_train.model.generation_heads import GenerationHeads
 from edgebehave_train.model.row_noise import EXPERT_SITE, RowDropout, share_noise
 
@@ -185,8 +192,12 @@ class Block(nn.Module):
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)))
         return x + self.mlp_dropout(self.mlp_out(hidden))
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: AttentionPlan | NarrowLayer) -> Tensor:
+        """(B, T, D), or of the last events of each row; these outside of training, whose dropout is for whole rows."""
         query, key, value = self.project(x_BTD, cos, sin)
+        if isinstance(plan, NarrowLayer):
+            last = slice(x_BTD.shape[1] - plan.num_queries, None)
+            return self.merge(x_BTD[:, last], blockwise_attention(query[:, last], key, value, plan.blocks))
         return self.merge(x_BTD, sliding_window_attention(query, key, value, plan))
 
 
@@ -201,16 +212,25 @@ class Blocks(nn.ModuleList):
         """The norm behind the last block."""
         return nn.LayerNorm(width)
 
-    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str) -> Any:
-        """Numbers of a batch that all blocks share; arguments as in `plan_attention`, times in seconds."""
-        return plan_attention(segment_BT, self.window, backend)
+    def plan(self, segment_BT: Tensor, time_s_BT: Tensor, backend: str, num_last: int | None = None) -> Any:
+        """Numbers of a batch that all blocks share; arguments as in `plan_attention`, times in seconds.
+
+        num_last  events at the end of each row whose states alone will be read, outside of training; None = all.
+        """
+        if num_last is None or backend != "blockwise":
+            return plan_attention(segment_BT, self.window, backend)
+        return plan_last_events(segment_BT, self.window, num_last, len(self))
 
     def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, plan: Any) -> Tensor:
-        """x (B, T, D) through all blocks; cos, sin of `rotary_table`."""
+        """x (B, T, D) through all blocks; cos, sin of `rotary_table`.
+
+        Returns  (B, T, D), or of the last events of each row if the plan is of these alone.
+        """
         position = torch.arange(x_BTD.shape[1], device=x_BTD.device) % len(cos)
         cos, sin = cos[position, None], sin[position, None]
-        for block in self:
-            x_BTD = block(x_BTD, cos, sin, plan)
+        for block, layer in zip(self, plan.narrow or [plan] * len(self), strict=True):
+            x_BTD = block(x_BTD, cos, sin, layer)
+            cos, sin = cos[-x_BTD.shape[1] :], sin[-x_BTD.shape[1] :]
         return x_BTD
 
 
@@ -298,7 +318,7 @@ class BehaviorModel(nn.Module):
         return self.event_dropout(torch.cat(parts, -1))
 
     def hidden(self, event_BT: Tensor, location_BT: Tensor, weekday_BT: Tensor, slot_BT: Tensor, plan: Any) -> Tensor:
-        """State after each event, (B, T, D).
+        """State after each event, (B, T, D), or after the last events of each row if the plan is of these alone.
 
         plan  of `blocks.plan`.
         """

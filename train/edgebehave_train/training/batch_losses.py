@@ -43,7 +43,10 @@ class BatchLosses:
 
         query_dropout  share of the targets that a model in training mode sees without their time.
         """
-        plan = model.blocks.plan(batch.segment, batch.time_s, self.backend)
+        num_events = batch.event.shape[1]
+        # Nearly every event of training has a target; rows of validation end with theirs, and the rest is their past.
+        num_last = None if model.training else num_events - int((batch.where % num_events).min())
+        plan = model.blocks.plan(batch.segment, batch.time_s, self.backend, num_last)
         with self._autocast():
             hidden = model.hidden(batch.event, batch.location, batch.weekday, batch.slot, plan)
             weekday, slot = batch.query_weekday, batch.query_slot
@@ -52,7 +55,7 @@ class BatchLosses:
                 share = 1.0 if self.config.query_context == "none" else query_dropout
                 hide = ~model.noise.kept_targets(QUERY_SITE, batch.where, share)
                 weekday, slot = (torch.where(hide, UNKNOWN_TIME, value) for value in (weekday, slot))
-            hidden_MD = hidden.flatten(0, 1)[batch.where]
+            hidden_MD = hidden[batch.where // num_events, batch.where % num_events - num_events]
             z = model.query(hidden_MD, weekday, slot, batch.query_location)
             pairs = list(batch.past.blocks(batch.row, ~hide)) if batch.past else []
             habits = self._habits(batch, pairs)

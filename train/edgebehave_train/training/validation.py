@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from edgebehave_train.loading.batches import Batch, TrainingLog
-from edgebehave_train.logs.packing import PackedRows
+from edgebehave_train.logs.packing import Pieces
 from edgebehave_train.logs.split import VALIDATION
 from edgebehave_train.metrics.prediction_metrics import reciprocal_rank
 from edgebehave_train.metrics.ranking import Ranking
@@ -22,8 +22,9 @@ from edgebehave_train.training.log_parts import LogParts
 from edgebehave_train.training.recipes import TrainConfig
 
 _ROW_EVENTS = 4096
-_PAD_EVENTS = 1024
-_ROWS_AT_ONCE = 8
+_BATCH_EVENTS = 4096
+_PAD_EVENTS = 32
+_BATCHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,6 @@ def validate(
     objective = losses_of_batch.objective
     nlls, losses_of_targets, targets = [], [], []
     of_head = dict.fromkeys(("gap", "event", "location"), 0.0)
-    # Few different lengths, because oneDNN compiles a kernel for every new shape.
     for batch in _batches(parts, data):
         if len(batch.where):
             losses, heads = losses_of_batch.of(model, batch)
@@ -79,16 +79,22 @@ def validate(
 
 
 def _batches(parts: LogParts, data: TrainingLog) -> Iterator[Batch]:
-    """Every row of the validation part as a batch."""
+    """The validation part, a row for each range: rows of about one length, which end with their targets."""
     ranges, ask_start = cut_long_ranges(parts.validation_ranges, parts.receptive_field)
-    rows = PackedRows(ranges, _ROW_EVENTS, cut=False)
-    begun = 0
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        numbers = range(first, min(first + _ROWS_AT_ONCE, len(rows)))
-        pieces = rows.pieces(numbers)
-        pieces = pieces._replace(ask_start=ask_start[begun : begun + len(pieces.row)])
-        begun += len(pieces.row)
-        yield from data.batches(pieces, [1] * len(numbers), VALIDATION, _PAD_EVENTS, _PAD_EVENTS)
+    length = ranges[:, 1] - ranges[:, 0]
+    order = np.argsort(-length, kind="stable")
+    read: list[npt.NDArray[np.int64]] = []
+    first = 0
+    while first < len(order):
+        # Few different shapes, because oneDNN compiles a kernel for every new one.
+        width = length[order[first]] + -length[order[first]] % _PAD_EVENTS
+        read.append(order[first : first + max(1, _BATCH_EVENTS // width)])
+        first += len(read[-1])
+        if len(read) == _BATCHES_AT_ONCE or first == len(order):
+            which = np.concatenate(read)
+            pieces = Pieces(np.arange(len(which)), ranges[which, 0], ranges[which, 1], ask_start[which])
+            yield from data.batches(pieces, list(map(len, read)), VALIDATION, _PAD_EVENTS, _PAD_EVENTS, at_end=True)
+            read = []
 
 
 def cut_long_ranges(
