@@ -182,7 +182,7 @@ class Trial:
 
     def language_model(self, key: str, recipe: Recipe | None, base: Path, seed: int) -> Metrics:
         """Metrics of a language model as it is (recipe None) or tuned."""
-        key = f"{key}-{base.name}-seed{seed}"
+        key = f"{key}-{base.name}" + (f"-seed{seed}" if recipe else "")  # what is not tuned has no seed
 
         @cache
         def opened() -> tuple[Any, PromptEncoder]:
