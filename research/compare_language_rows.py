@@ -1,16 +1,16 @@
 """Differences between rows of `reproduce_behaviorlm.py` on the same samples, paired.
 
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base smollm2 --seeds 0 1 2
-    python research/compare_language_rows.py OUT --reference A_+_B-smollm2
+    python research/compare_language_rows.py OUT [--reference A_+_B-smollm2]
 
 Reads the probabilities that the first command kept, so it asks no model. A row is a name of a file without `-seedN`.
-Every row minus the reference: accuracy on balanced samples, on those of the tail, and on the samples of users; the
-difference of each seed that both have stands behind. 95 % by bootstrap over users and seeds, both drawn anew together;
-of one seed over users, which leaves out what another seed of tuning would change. `adjusted`: every probability divided
-by the share of the behavior in the training part.
+Accuracy on balanced samples, on those of the tail, and on the samples of users; with a reference every row minus it, of
+the seeds that both have. The values of the seeds stand behind. 95 % by bootstrap over users and seeds, both drawn anew
+together; of one seed over users, which leaves out what another seed of tuning would change. `adjusted`: every
+probability divided by the share of the behavior in the training part.
 """
 
-# S samples, R resamples after the value itself, K seeds
+# S samples, R resamples after the value itself, K seeds, M metrics
 
 import argparse
 import re
@@ -26,6 +26,8 @@ TAIL = 0.01
 """Share of the training part below which a behavior is of the tail."""
 _SEED = re.compile(r"-seed(\d+)$")
 Floats = npt.NDArray[np.float64]
+Accuracies = dict[int | None, list[Floats]]
+"""Seed -> balanced, tail and users, each (1 + R,)."""
 
 
 def files_of(out: Path, row: str) -> dict[int | None, Path]:
@@ -53,39 +55,55 @@ def accuracies(file: Path, asked: dict[str, npt.NDArray[Any]], adjusted: bool) -
     return [recalls(hit_S, np.zeros(len(hit_S), np.int64), of_S) for hit_S, of_S in parts]
 
 
-def difference(row_KR: Floats, reference_KR: Floats) -> str:
-    """Mean of the row and its difference with the interval, and the difference of each seed if there are several."""
-    difference_KR = row_KR - reference_KR
-    num_seeds, num_resamples = len(difference_KR), difference_KR.shape[1] - 1
+def shown(row_KR: Floats, reference_KR: Floats | None = None) -> str:
+    """Mean of a row, or of its difference from a reference behind the mean, with interval and the values of seeds."""
+    sign, values_KR = ("", row_KR) if reference_KR is None else ("+", row_KR - reference_KR)
+    num_seeds, num_resamples = len(values_KR), values_KR.shape[1] - 1
     drawn = np.random.default_rng(0).integers(num_seeds, size=(num_seeds, num_resamples))
-    low, high = np.percentile(difference_KR[drawn, np.arange(1, num_resamples + 1)].mean(0), [2.5, 97.5])
-    by_seed = "" if num_seeds == 1 else f"; {', '.join(f'{one:+.3f}' for one in difference_KR[:, 0])}"
-    return f"{row_KR[:, 0].mean():.3f} ({difference_KR[:, 0].mean():+.3f} [{low:+.3f}, {high:+.3f}]{by_seed})"
+    low, high = np.percentile(values_KR[drawn, np.arange(1, num_resamples + 1)].mean(0), [2.5, 97.5])
+    text = f"{values_KR[:, 0].mean():{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    if num_seeds > 1:
+        text += f"; {', '.join(f'{one:{sign}.3f}' for one in values_KR[:, 0])}"
+    return text if reference_KR is None else f"{row_KR[:, 0].mean():.3f} ({text})"
+
+
+def cells(of_row: Accuracies, of_reference: Accuracies | None) -> tuple[int, list[str]]:
+    """Number of seeds (or pairs) and what `shown` writes of the three accuracies; no pairs without a common seed."""
+    if of_reference is None:
+        row_KMR, reference_KMR = np.array([*of_row.values()]), None
+    else:
+        # What has no seeds is the same beside each seed of the other.
+        has_none = None in of_row or None in of_reference
+        pairs = [(a, b) for a in of_row for b in of_reference if has_none or a == b]
+        if not pairs:
+            return 0, []
+        row_KMR = np.array([of_row[a] for a, _ in pairs])
+        reference_KMR = np.array([of_reference[b] for _, b in pairs])
+    num_seeds, num_metrics = row_KMR.shape[:2]
+    return num_seeds, [
+        shown(row_KMR[:, m], None if reference_KMR is None else reference_KMR[:, m]) for m in range(num_metrics)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of reproduce_behaviorlm.py")
-    parser.add_argument("--reference", required=True, help="row that is subtracted, as it is")
-    parser.add_argument("--rows", nargs="+", help="default: all that share a seed with the reference")
+    parser.add_argument("--reference", help="row that is subtracted, as it is")
+    parser.add_argument("--rows", nargs="+", help="default: all, with a reference those that share a seed with it")
     args = parser.parse_args()
     asked = dict(np.load(args.out / "asked.npz"))
-    reference = files_of(args.out, args.reference)
-    of_reference = {seed: accuracies(file, asked, adjusted=False) for seed, file in reference.items()}
-    print(f"| minus {args.reference} | seeds | overall, balanced | tail | users |\n|---|---|---|---|---|")
+
+    def accuracies_of(row: str, adjusted: bool) -> Accuracies:
+        return {seed: accuracies(file, asked, adjusted) for seed, file in files_of(args.out, row).items()}
+
+    reference = accuracies_of(args.reference, adjusted=False) if args.reference else None
+    title = f"minus {args.reference}" if args.reference else ""
+    print(f"| {title} | seeds | overall, balanced | tail | users |\n|---|---|---|---|---|")
     for adjusted in (False, True):
         for row in args.rows or rows_of(args.out):
-            files = files_of(args.out, row)
-            of_row = {seed: accuracies(file, asked, adjusted) for seed, file in files.items()}
-            seeds: list[int | None] = sorted(of_row.keys() & of_reference.keys(), key=str)
-            pairs = [(of_row[seed], of_reference[seed]) for seed in seeds]
-            if None in of_row or None in of_reference:  # what has no seeds is the same beside each of the other's
-                pairs = [(one, other) for one in of_row.values() for other in of_reference.values()]
-            if not pairs:
-                continue
-            row_KMR, reference_KMR = (np.array(side) for side in zip(*pairs, strict=True))  # M: the three metrics
-            cells = [difference(row_KMR[:, m], reference_KMR[:, m]) for m in range(row_KMR.shape[1])]
-            print(f"| {'*adjusted:* ' if adjusted else ''}{row} | {len(pairs)} | " + " | ".join(cells) + " |")
+            num_seeds, texts = cells(accuracies_of(row, adjusted), reference)
+            if texts:
+                print(f"| {'*adjusted:* ' if adjusted else ''}{row} | {num_seeds} | " + " | ".join(texts) + " |")
 
 
 if __name__ == "__main__":

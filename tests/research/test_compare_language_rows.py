@@ -35,8 +35,9 @@ def test_a_row_has_a_file_for_each_seed(out):
 
 def test_an_interval_holds_what_seeds_and_users_change():
     same, gain = np.full((2, 201), 0.5), np.array([[0.1], [0.3]])
-    assert compare.difference(same + gain, same) == "0.700 (+0.200 [+0.100, +0.300]; +0.100, +0.300)"
-    assert compare.difference(same[:1] + 0.1, same[:1]) == "0.600 (+0.100 [+0.100, +0.100])"
+    assert compare.shown(same + gain, same) == "0.700 (+0.200 [+0.100, +0.300]; +0.100, +0.300)"
+    assert compare.shown(gain * np.ones(201)) == "0.200 [0.100, 0.300]; 0.100, 0.300"
+    assert compare.shown(same[:1] + 0.1, same[:1]) == "0.600 (+0.100 [+0.100, +0.100])"
 
 
 def test_the_table_subtracts_the_reference(out, monkeypatch, capsys):
@@ -50,6 +51,9 @@ def test_the_table_subtracts_the_reference(out, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["x", str(out), "--reference", "llm"])
     compare.main()
     assert "late" not in capsys.readouterr().out, "no seed in common: nothing is paired"
+    monkeypatch.setattr("sys.argv", ["x", str(out)])
+    compare.main()
+    assert "| late | 1 | 0.500 [0.500, 0.500] | 0.000 [0.000, 0.000]" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["x", str(out), "--reference", "nothing"])
     with pytest.raises(SystemExit, match="has no row nothing; it has late, llm, popularity"):
         compare.main()

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
 def frozen_weights_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """A context in which the frozen weights of linear layers have this type; what autocast computes stays the same.
 
-    The output layer is left alone: its weights may be those of the embeddings, which autocast does not convert.
+    The output layer is left alone: its weights may be those of the embeddings, which autocast does not convert. The
+    weights as they were come back at the end, so memory holds both meanwhile.
     """
-    kept: list[tuple[nn.Linear, nn.Parameter]] = []
+    kept: list[tuple[nn.Linear, Tensor]] = []
     head = getattr(model, "get_output_embeddings", lambda: None)()
     try:
         for module in model.modules():
