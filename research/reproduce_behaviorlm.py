@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ from edgebehave_train.llm.evaluation.protocols import (
     protocol_table,
     random_samples,
 )
-from edgebehave_train.llm.prompts.behavior_names import readable_names
+from edgebehave_train.llm.prompts.behavior_names import read_name_table, readable_names
 from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
+from edgebehave_train.llm.prompts.encoding import PromptEncoder
 from edgebehave_train.llm.prompts.samples import LLM_SPLIT, LogSamples, log_samples
 from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.language_model import LoraSettings, load_language_model, merge_adapter
@@ -180,20 +182,22 @@ class Trial:
 
     def language_model(self, key: str, recipe: Recipe | None, base: Path, seed: int) -> Metrics:
         """Metrics of a language model as it is (recipe None) or tuned."""
-        key = f"{key}-{base.name}-seed{seed}"
+        key = f"{key}-{base.name}" + (f"-seed{seed}" if recipe else "")  # what is not tuned has no seed
 
-        def predict(samples: LogSamples) -> Probs:
+        @cache
+        def opened() -> tuple[Any, PromptEncoder]:
             if recipe is None:
                 model, tokenizer = load_language_model(base, device="cpu")
-                names = readable_names(samples.vocabulary)
+                table = read_name_table(self.options.names) if self.options.names else None
+                names = readable_names(self.asked["users"].vocabulary, table)
                 config = BehaviorLMConfig(prompt=prompt_of(self.options))
-                encoder = prompt_encoder(model, tokenizer, names, config)
-            else:
-                tuned = self._tuned(key, recipe, base, seed)
-                model, tokenizer = tuned.load("cpu")
-                encoder = tuned.encoder(model, tokenizer)
-                model = merge_adapter(model)
-            return sample_probs(model, encoder, samples)
+                return model, prompt_encoder(model, tokenizer, names, config)
+            tuned = self._tuned(key, recipe, base, seed)
+            model, tokenizer = tuned.load("cpu")
+            return merge_adapter(model), tuned.encoder(model, tokenizer)
+
+        def predict(samples: LogSamples) -> Probs:
+            return sample_probs(*opened(), samples)
 
         return self.row(key, predict)
 
@@ -229,7 +233,10 @@ class Trial:
             return resume_tuning(self.store, folder, device="cpu", on_progress=report)
         beside = (base or start) / "conversations.jsonl"
         corpus = self.options.conversations or (beside if beside.is_file() else SMALL_CORPUS)
-        return tune_progressively(self.store, start, config, folder, auxiliary=corpus, device="cpu", on_progress=report)
+        names = self.options.names
+        return tune_progressively(
+            self.store, start, config, folder, names=names, auxiliary=corpus, device="cpu", on_progress=report
+        )
 
 
 def _interval(value: float, low: float, high: float) -> Interval:
@@ -404,6 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, nargs="+", required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
     parser.add_argument("--conversations", type=Path, help="default: beside the base, or those of `llm tune`")
+    parser.add_argument("--names", type=Path, help="table of readable names of the behaviors")
     parser.add_argument("--rows", nargs="*", metavar="NAME", help="of the language model in `claims`, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1200, help="of stage A")

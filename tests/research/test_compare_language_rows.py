@@ -22,22 +22,38 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_the_hits_of_seeds_are_averaged_sample_by_sample(out):
+def test_a_row_has_a_file_for_each_seed(out):
     asked = dict(np.load(out / "asked.npz"))
     assert compare.rows_of(out) == ["llm", "popularity"]
-    assert compare.hits_of(out, "llm", asked, adjusted=False)["balanced"].tolist() == [1, 0.5, 1, 0.5]
-    assert compare.hits_of(out, "popularity", asked, adjusted=True)["users"].tolist() == [0, 1, 0, 1]
-    overall, tail, users = compare.means(compare.hits_of(out, "llm", asked, adjusted=False), asked)
-    assert (overall[0], tail[0], users[0]) == (0.75, 0.5, 0.75)
+    files = compare.files_of(out, "llm")
+    assert [*files] == [0, 1]
+    assert [*compare.files_of(out, "popularity")] == [None]
+    assert [one[0] for one in compare.accuracies(files[0], asked, adjusted=False)] == [0.5, 0.0, 0.5]
+    assert [one[0] for one in compare.accuracies(files[0], asked, adjusted=True)] == [0.5, 1.0, 0.5]
+    assert [one[0] for one in compare.accuracies(files[1], asked, adjusted=False)] == [1.0, 1.0, 1.0]
+
+
+def test_an_interval_holds_what_seeds_and_users_change():
+    same, gain = np.full((2, 201), 0.5), np.array([[0.1], [0.3]])
+    assert compare.shown(same + gain, same) == "0.700 (+0.200 [+0.100, +0.300]; +0.100, +0.300)"
+    assert compare.shown(gain * np.ones(201)) == "0.200 [0.100, 0.300]; 0.100, 0.300"
+    assert compare.shown(same[:1] + 0.1, same[:1]) == "0.600 (+0.100 [+0.100, +0.100])"
 
 
 def test_the_table_subtracts_the_reference(out, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["x", str(out), "--reference", "popularity"])
     compare.main()
     lines = capsys.readouterr().out.splitlines()
-    assert "| llm | 0.750 (+0.250 [+0.250, +0.250]) | 0.500 (+0.500" in lines[2]
-    assert lines[3].startswith("| popularity | 0.500 (+0.000")
-    assert lines[5].startswith("| *adjusted:* popularity | 0.500 (+0.000")
+    assert "| llm | 2 | 0.750 (+0.250 [+0.000, +0.500]; +0.000, +0.500) | 0.500 (+0.500" in lines[2]
+    assert lines[3].startswith("| popularity | 1 | 0.500 (+0.000")
+    assert lines[5].startswith("| *adjusted:* popularity | 1 | 0.500 (+0.000")
+    np.savez(out / "late-seed7.npz", **np.load(out / "llm-seed0.npz"))
+    monkeypatch.setattr("sys.argv", ["x", str(out), "--reference", "llm"])
+    compare.main()
+    assert "late" not in capsys.readouterr().out, "no seed in common: nothing is paired"
+    monkeypatch.setattr("sys.argv", ["x", str(out)])
+    compare.main()
+    assert "| late | 1 | 0.500 [0.500, 0.500] | 0.000 [0.000, 0.000]" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["x", str(out), "--reference", "nothing"])
-    with pytest.raises(SystemExit, match="has no row nothing; it has llm, popularity"):
+    with pytest.raises(SystemExit, match="has no row nothing; it has late, llm, popularity"):
         compare.main()

@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -215,6 +216,22 @@ def test_bfloat16_learns_as_well(fresh):
         losses[autocast] = tune(fresh(), samples(64), samples(16, 1), config).best_loss
     # bfloat16 has 8 bits: logits of some nats are off by hundredths.
     assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.15)
+
+
+def test_frozen_weights_converted_once_change_nothing_and_come_back(fresh, monkeypatch):
+    config = TuningConfig(**QUICK | {"autocast": "bfloat16", "learning_rate": 3e-2})
+    model, plain = fresh(), fresh()
+    before = {name: value.clone() for name, value in model.named_parameters() if not value.requires_grad}
+    seen = set()
+    watch = model.get_base_model().model.layers[0].mlp.down_proj.base_layer
+    watch.register_forward_hook(lambda module, args, out: seen.add(module.weight.dtype))
+    result = tune(model, samples(64), samples(16, 1), config)
+    monkeypatch.setattr(tuning_loop, "frozen_weights_in", lambda model, dtype: nullcontext())
+    assert tune(plain, samples(64), samples(16, 1), config) == result
+    assert equal(weights(model), weights(plain))
+    assert seen == {torch.bfloat16}
+    after = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    assert equal(before, after)
 
 
 def test_the_rate_rises_then_falls_to_its_end(fresh, monkeypatch):

@@ -13,6 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.scoring.language_model import context_length
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
+from edgebehave_train.llm.tuning.frozen_weights import frozen_weights_in
 from edgebehave_train.saved_state import SavedState, save_state
 from edgebehave_train.training.hardware import fast_precision, keep_buffers_in_heap
 from edgebehave_train.training.optimization import learning_rate_at
@@ -154,7 +156,8 @@ def tune(
     loop = TuningLoop(model, train, validation, config, state_file, shared)
     if state_file is not None and state_file.is_file():
         loop.load(state_file)
-    return loop.run(on_progress)
+    with frozen_weights_in(model, torch.bfloat16) if loop.precision == torch.bfloat16 else nullcontext():
+        return loop.run(on_progress)
 
 
 class TuningLoop:
