@@ -11,9 +11,12 @@ from onnx import numpy_helper
 
 import edgebehave_export.universal as universal_module
 from edgebehave import Predictor
-from edgebehave.bundles.universal_bundle import UniversalBundle
+from edgebehave.bundles.universal_bundle import SHIPPED, UniversalBundle
 from edgebehave_export.parity.report import ParityError
 from edgebehave_export.universal import export_universal, is_universal_run, license_note, universal_graphs
+from edgebehave_train.files import file_digest, read_json
+from edgebehave_train.training import universal_start
+from edgebehave_train.universal.pretraining import CONFIG_FILE, WEIGHTS_FILE
 
 LENGTHS = (2, 5, 70)
 
@@ -56,6 +59,12 @@ def test_the_bundle_of_the_tests_has_the_graphs_of_this_code(run):
     for name, content in universal_graphs(load_universal(run))["int8"].items():
         mine, committed = onnx.load_from_string(content), onnx.load(TINY_UNIVERSAL / name)
         assert [node.op_type for node in mine.graph.node] == [node.op_type for node in committed.graph.node]
+
+
+def test_training_starts_from_the_run_whose_bundle_the_package_predicts_with():
+    source = json.loads((SHIPPED / "manifest.json").read_text(encoding="utf-8"))["source"]
+    assert source["weights_sha256"] == file_digest(universal_start.SHIPPED / WEIGHTS_FILE)
+    assert source["config"] == read_json(universal_start.SHIPPED / CONFIG_FILE)["train"]
 
 
 def test_a_graph_that_differs_is_not_written(run, tmp_path, monkeypatch):

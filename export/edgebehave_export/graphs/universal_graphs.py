@@ -25,7 +25,7 @@ from edgebehave_train.universal.lookup import CUES, KERNELS, LOOKBACK, NUM_BEFOR
 from edgebehave_train.universal.universal_model import (
     BASE_COUNT,
     EVIDENCE,
-    FIRST_CHOICE_POWER,
+    NEARNESS_POWER,
     NUM_CANDIDATE_FEATURES,
     SUCCESS_EVENTS,
     SUCCESS_SPANS,
@@ -330,8 +330,8 @@ class _Graph(GraphBuilder):
         whole = self.Reshape(self.Cast(self._query(count), to=TensorProto.INT64), [-1])
         of_count = self.Gather(table, whole, axis=2)
         below_best = self.Sub(log_share, best)
-        first_choice = self.Exp(self.Mul(below_best, self.floats(FIRST_CHOICE_POWER)))
-        features = self.Concat(lift, of_last, of_count, log_base, first_choice, axis=1)
+        nearness = self.Exp(self.Mul(below_best, self.floats(NEARNESS_POWER)))
+        features = self.Concat(lift, of_last, of_count, log_base, nearness, axis=1)
         num_features = 2 * self._model.config.num_kernels + NUM_CANDIDATE_FEATURES
         return self.Reshape(features, [num_features, -1])
 
@@ -426,14 +426,14 @@ class _Graph(GraphBuilder):
     def _feature_columns(self) -> tuple[list[int], Array]:
         """Positions in the model's features of those in the order of this graph, and their scales."""
         num_kernels = self._model.config.num_kernels
-        first_choice = num_kernels + NUM_CANDIDATE_FEATURES
+        before_nearness = num_kernels + NUM_CANDIDATE_FEATURES
         order = [
             *range(num_kernels),
             *(num_kernels + feature for feature in _FEATURE_ORDER),
-            *range(first_choice, first_choice + num_kernels),
+            *range(before_nearness, before_nearness + num_kernels),
         ]
         scale = np.ones(len(order), np.float32)
-        scale[num_kernels:first_choice] = [_FEATURE_SCALES.get(feature, 1.0) for feature in _FEATURE_ORDER]
+        scale[num_kernels:before_nearness] = [_FEATURE_SCALES.get(feature, 1.0) for feature in _FEATURE_ORDER]
         return order, scale
 
 

@@ -6,7 +6,7 @@ import torch
 
 from edgebehave_train.universal.answers import READ_EVENTS
 from edgebehave_train.universal.sequences import NO_NAME, Sequences
-from edgebehave_train.universal.universal_model import NEVER, UniversalConfig
+from edgebehave_train.universal.universal_model import NEVER, UniversalConfig, nearness
 
 NUM_NAMES, LENGTH = 12, 640
 
@@ -130,6 +130,12 @@ def test_probabilities_sum_to_one_with_the_new_name(model, make_user):
         is_new = user[0][query] not in used
         assert answers.target[0, query] == (probs.shape[1] - 1 if is_new else user[0][query])
     assert probs[0, -1] == 1  # before the first behavior every name is new
+
+
+def test_the_first_choice_of_a_kernel_is_1_and_half_as_likely_a_name_a_sixteenth():
+    shares = torch.tensor([[0.6, 0.1], [0.3, 0.4]]).log()  # two names, two kernels
+    expected = torch.tensor([[1, 1 / 256], [1 / 16, 1]])
+    torch.testing.assert_close(nearness(shares, shares.amax(0)), expected)
 
 
 def test_a_shape_of_nothing_is_refused():

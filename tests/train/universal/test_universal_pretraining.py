@@ -201,6 +201,7 @@ def test_mistakes_of_a_folder_are_one_line(copy, tmp_path):
     content = json.loads((copy / CONFIG_FILE).read_text())
     for wrong, part in (
         ({**content, "format_version": 99}, "has format version 99, expected 2; train it again"),
+        ({**content, "format_version": 1}, "has format version 1, expected 2; train it again"),
         ({**content, "train": {"steps": 3}}, "config.json is damaged"),
         ({**content, "train": {**content["train"], "speed": 3}}, "config.json is damaged"),
     ):

@@ -5,7 +5,7 @@ user has used is a candidate. With m_k(c) the weight of the past behaviors of th
 
     base(c) = (m_slow(c) + a) / (E_slow + a (C + 1))                    slow: slow_recency; a = BASE_COUNT
     l_k(c)  = log( (m_k(c) + alpha_k base(c)) / (E_k + alpha_k) ) - log base(c)
-    t_k(c)  = ( base(c) exp l_k(c) / max_d base(d) exp l_k(d) )^4       1: the first choice of kernel k
+    t_k(c)  = ( base(c) exp l_k(c) / max_d base(d) exp l_k(d) )^4       nearness to the first choice of kernel k
     s(c)    = log base(c) + w(z) . f(c) + v(z) . relu(A f(c) + B z)     f(c) = [l_1 .. l_K, features of c, t_1 .. t_K]
     p       = softmax( [s(c) for all candidates c, n(z)] )              n(z): a name never used before
 
@@ -45,7 +45,8 @@ SUCCESS_SPANS = (4.0, 16.0, 64.0)
 BASE_COUNT = 0.3
 NUM_CANDIDATE_FEATURES = 10
 """Without those of the kernels."""
-FIRST_CHOICE_POWER = 4
+NEARNESS_POWER = 4
+"""Power of the ratio in t_k."""
 _NUM_USER_FEATURES = 5
 EVIDENCE = tuple(KERNELS.index(name) for name in ("frequency", "order_1", "order_2", "order_3", "location"))
 """Kernels whose evidence the learned kernels are told."""
@@ -214,8 +215,9 @@ class UniversalModel(nn.Module):
         log_base = base.log()
         log_share = lift + log_base[..., None]
         best = log_share.masked_fill(~candidates.is_used[..., None], -9).amax(2)
-        first_choice = (FIRST_CHOICE_POWER * (log_share - best[:, :, None])).clamp_max(0).exp()
-        features = torch.cat([lift, candidates.features, log_base[..., None] / 4, first_choice], -1)
+        features = torch.cat(
+            [lift, candidates.features, log_base[..., None] / 4, nearness(log_share, best[:, :, None])], -1
+        )
         num_past = query.clamp_max(LOOKBACK).float()
         first, second, *_ = Situations.of(sequences).take(query).before
         spread = (candidates.share.square().sum(-1)).clamp_min(1e-6).log() / 4
@@ -239,6 +241,11 @@ class UniversalModel(nn.Module):
         is_new = ~candidates.is_used.gather(2, name.clamp_min(0)[..., None])[..., 0] | (name < 0)
         target = torch.where(is_new, score.shape[2], name)
         return Answers(torch.cat([score, self.novelty(z)], -1), target, sequences.is_real[:, query])
+
+
+def nearness(log_share: Tensor, best: Tensor) -> Tensor:
+    """t_k from log( base exp l_k ) of a name and of the first choice of the kernel."""
+    return (NEARNESS_POWER * (log_share - best)).clamp_max(0).exp()
 
 
 def _means(success: Tensor, query: Tensor) -> Tensor:
@@ -278,7 +285,7 @@ class _Candidates(NamedTuple):
     is_used   (B, Q, C) bool, used before the query.
     mass      (B, Q, C, K) m_k.
     share     (B, Q, C) share of the behaviors before the query.
-    features  (B, Q, C, X - 1).
+    features  (B, Q, C, 9), without those of the kernels and log base.
     """
 
     is_used: Tensor
