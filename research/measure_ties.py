@@ -1,6 +1,6 @@
 """What coarse times cost: HR@1 on a log with seconds, and on the same log with its times floored, so that ties arise.
 
-    python research/measure_ties.py --store runs/store --model train/edgebehave_train/universal/weights
+    python research/measure_ties.py --store runs/store --model runs/without_kaist
 
 The floored log is ingested twice: with each user's rows in time order, so that ties keep the order of the rows, and
 with its rows shuffled, so that they stand in the order of a hash. Every behavior from the 20th of its user on is
