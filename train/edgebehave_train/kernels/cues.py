@@ -118,19 +118,13 @@ class Coincidences:
             "wait": wait,
             "time_known": known,
         }
-        bells = {f"clock_{width:.0f}": (apart, width) for width in CLOCK_WIDTHS}
         waits_apart = self.waited - wait
-        bells |= {
-            name: (waits_apart, width) for name, width in zip(("gap_narrow", "gap_wide"), GAP_WIDTHS, strict=True)
-        }
         cues = torch.empty((len(CUES), *waits_apart.shape), device=wait.device)
-        for name, cue in zip(CUES, cues, strict=True):  # in place: the time goes into memory, not into numbers
-            if name in bells:
-                bell(*bells[name], out=cue)
-            else:
-                cue.copy_(columns[name])
-            if name in TIMED_CUES:
-                cue.mul_(known)
+        for name, column in columns.items():  # in place: the time goes into memory, not into numbers
+            cues[CUES.index(name)].copy_(column)
+        bells(apart, CLOCK_WIDTHS, out=cues[CUES.index("clock_1") :][: len(CLOCK_WIDTHS)])
+        bells(waits_apart, GAP_WIDTHS, out=cues[CUES.index("gap_narrow") :][: len(GAP_WIDTHS)])
+        cues[-len(TIMED_CUES) :].mul_(known)
         return cues
 
 
@@ -138,6 +132,12 @@ def bell(apart: Tensor, width: float, out: Tensor | None = None) -> Tensor:
     """exp(-(apart / width)^2 / 2)."""
     # As a power of two: a CPU takes a quarter of the time of exp.
     return torch.div(apart, width, out=out).square_().mul_(-0.5 * LOG2_E).exp2_()
+
+
+def bells(apart: Tensor, widths: tuple[float, ...], out: Tensor) -> None:
+    """`bell` of each width, into out (number of widths, ...)."""
+    factors = out.new_tensor([-0.5 * LOG2_E / width**2 for width in widths])
+    torch.mul(apart.square(), factors.view(-1, *[1] * apart.ndim), out=out).exp2_()
 
 
 def is_equal(one: Tensor, other: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ the whole distributions, which `kernel_blocks` yields.
 
 # M targets, R targets in a block, C history columns of the block, L past behaviors of a block of pairs, K kernels
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -180,7 +181,8 @@ def _weights(block: PairBlock) -> Tensor:
     weights_RKL = seen.new_empty((len(seen), len(KERNELS), seen.shape[1]))
     weights = dict(zip(KERNELS, weights_RKL.unbind(1), strict=True))  # rows, to be filled in place
     weights["frequency"].copy_(seen)
-    torch.mul(seen, DECAY ** pairs.age.float(), out=weights["recency"])
+    # As a power of two: a CPU takes a quarter of the time of another base.
+    torch.mul(seen, pairs.age.float().mul_(math.log2(DECAY)).exp2_(), out=weights["recency"])
     weights["transition"].copy_(pairs.same_last)
     weights["second_order"].copy_(pairs.same_last_two)
     weights["location"].copy_(pairs.same_location)
