@@ -245,7 +245,8 @@ def main() -> None:
     readable = read_name_table(table_of_behaviors(args.names, vocabulary, out)) if args.names else {}
     hidden = {f"names, {Path(base).name}": HiddenNames(base) for base in args.base}
     views = {start: NameEmbeddings(embed=one, readable=readable, card={}) for start, one in hidden.items()}
-    settings = ("--epochs", str(args.epochs)) if args.epochs else ()
+    # From scratch: the universal model takes most of the time, and no row here has its answers.
+    settings = ("--from", "scratch", *(("--epochs", str(args.epochs)) if args.epochs else ()))
     rows: dict[tuple[int, str], list[Hits]] = {}
     for seed in args.seeds:
         path = out / f"{args.preset}-known-{seed}"
