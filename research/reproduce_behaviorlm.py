@@ -3,11 +3,14 @@
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base smollm2 --format compact --history 10
+    python research/reproduce_behaviorlm.py auxiliary STORE -o OUT --base smollm2 \
+        --conversations research/instructions.jsonl
     python research/reproduce_behaviorlm.py claims KAIST -o OUT --base smollm2 --format compact --history 10 \
         --names research/kaist_names.json
 
 KAIST is the store that `ingested("kaist", FOLDER, OUT)` of `research_logs.py` makes. Its names are not in the project,
 so its table is keyed by hash, see `name_tables.py`; a table keyed by the names themselves is taken as it is.
+`instructions.jsonl` is a corpus of another domain than the general one of `llm tune`, of the same size.
 The base may be any causal language model; the stand-in of `llm pretrain` was trained
 from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, popularity, habits, the model for any log,
