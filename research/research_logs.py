@@ -47,6 +47,14 @@ RESEARCH_LOGS = {
         ),
         split="user",
     ),
+    # Local times; Korea has kept UTC+9 all year since 1988.
+    "kaist": Log(
+        file="kaist_context/activities.csv.gz",
+        columns=(
+            *("--user", "user_id", "--time", "start_local", "--event", "activity"),
+            *("--location", "place", "--timezone", "Asia/Seoul"),
+        ),
+    ),
 }
 SIMULATOR = Log(
     columns=(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgebehave_train.llm.prompts.conversations import read_conversations
 from edgebehave_train.metrics.bootstrap import Interval
 
 RESEARCH = Path(__file__).parents[2] / "research"
@@ -52,6 +53,16 @@ def test_every_table_has_a_help(name, monkeypatch, capsys):
         import_module(name).main()
     assert stopped.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def test_the_instructions_are_as_many_as_the_general_conversations_and_others():
+    instructions, general = read_conversations(RESEARCH / "instructions.jsonl"), read_conversations()
+    assert len(instructions) == len(general) == 86
+    assert not instructions.rejected
+    assert {len(messages) for messages in instructions.conversations} == {2}
+    asked, others = ({m[0]["content"] for m in of.conversations} for of in (instructions, general))
+    assert len(asked) == 86
+    assert not asked & others
 
 
 def test_a_table_of_language_models_says_when_its_base_is_a_stand_in(tmp_path):
