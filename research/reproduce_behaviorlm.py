@@ -133,7 +133,9 @@ class Recipe:
 
 
 def prompt_of(options: argparse.Namespace) -> PromptConfig:
-    return PromptConfig(format=options.format, history=options.history, candidates=options.candidates)
+    return PromptConfig(
+        format=options.format, history=options.history, candidates=options.candidates, answers=options.answers
+    )
 
 
 class Trial:
@@ -281,6 +283,12 @@ def claims(trial: Trial) -> dict[str, list[Metrics]]:
     }
     if strange := set(options.rows or ()) - set(recipes):
         raise SystemExit(f"there is no row {', '.join(strange)}; the rows are {'; '.join(recipes)}")
+    if options.answers == "tokens":
+        if "zero-shot" in (options.rows or ()):
+            raise SystemExit(
+                "a base has no tokens of behaviors before it is tuned: no row zero-shot, or --answers names"
+            )
+        del recipes["zero-shot"]
     rows: dict[str, list[Metrics]] = {name: [] for name in (recipes if options.rows is None else options.rows)}
     for seed in options.seeds:
         for name in rows:
@@ -432,6 +440,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pool", type=int, default=2, help="samples of a behavior predicted for stage B, in F")
     parser.add_argument("--format", default="sampled", choices=("compact", "sampled"), help="wording of the prompts")
     parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
+    parser.add_argument(
+        "--answers", default="names", choices=("names", "tokens"), help="tokens: a new one for each behavior"
+    )
     parser.add_argument("--part", default="test", choices=("validation", "test"))
     parser.add_argument("--validation", type=int, default=150)
     parser.add_argument("--per-behavior", type=int, default=15, help="test samples, balanced")

@@ -19,6 +19,7 @@ from edgebehave.vocabulary import UNKNOWN
 from edgebehave_train.distillation.name_embeddings import NameEmbeddings, mean_token_embeddings
 from edgebehave_train.files import file_digest
 from edgebehave_train.llm.prompts.samples import log_samples
+from edgebehave_train.llm.scoring.language_model import merge_to_score
 from edgebehave_train.llm.tuning.tuned_llm import DESCRIPTION_FILE, TunedLLM, sample_probs
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.logs.mapped_log import map_log
@@ -187,6 +188,7 @@ def language_teacher(
     @cache
     def loaded() -> tuple[Any, Any]:
         model, tokenizer = tuned.load(device, base=base)
+        model = merge_to_score(model)
         return model, tuned.encoder(model, tokenizer)
 
     def score(event: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -157,7 +157,9 @@ def test_the_answer_changes_nothing_but_the_answer(event, behaviors, form):
     assert [prompt.answer for prompt in prompts] == [NAMES[b] for b in behaviors]
 
 
-@pytest.mark.parametrize("wrong", [{"format": "poem"}, {"candidates": "random"}, {"history": 0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"format": "poem"}, {"candidates": "random"}, {"answers": "words"}, {"history": 0}, {"seed": -1}]
+)
 def test_wrong_configs_name_the_field(wrong):
     (field,) = wrong
     with pytest.raises(ValueError, match=f"prompt: {field} must be"):

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 import transformers
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.head_positions import head_at
 from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
-from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll, head_at
+from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
 
 SAMPLES = [
     TokenizedSample(prompt_ids=[5, 6, 7, 8, 9], answer_ids=[10, 2]),
@@ -57,8 +58,8 @@ def model(request):
 
 def test_a_batch_says_where_each_answer_token_is_predicted():
     batch = AnswerBatch.of(SAMPLES[:2], torch.device("cpu"))
-    assert batch.token_ST.tolist() == [[5, 6, 7, 8, 9, 10, 2], [11, 12, 13, 14, 2, 0, 0]]
-    assert batch.where.tolist() == [4, 5, 7, 8, 9, 10]
+    assert batch.token_ST.tolist() == [[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 0, 0]]
+    assert batch.where.tolist() == [4, 5, 6, 7, 8, 9]
     assert batch.target.tolist() == [10, 2, 12, 13, 14, 2]
     assert batch.sample.tolist() == [0, 0, 1, 1, 1, 1]
 

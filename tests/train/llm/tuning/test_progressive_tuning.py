@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgebehave_train.llm.evaluation.comparison import ComparisonConfig, compare_language_models
 from edgebehave_train.llm.prompts.conversations import SMALL_CORPUS
 from edgebehave_train.llm.prompts.samples import log_samples
 from edgebehave_train.llm.prompts.wording import PromptConfig
-from edgebehave_train.llm.scoring.language_model import LoraSettings
+from edgebehave_train.llm.scoring.language_model import LoraSettings, merge_adapter
 from edgebehave_train.llm.tuning import tuning_loop
 from edgebehave_train.llm.tuning.balanced_selection import SelectionConfig
 from edgebehave_train.llm.tuning.behaviorlm_config import BehaviorLMConfig
@@ -107,6 +108,37 @@ def test_the_second_stage_goes_on_from_a_tuned_model(store, tiny_llama, config, 
     assert not same(first, whole)
     other = dataclasses.replace(config, stages=("balanced",), lora=LoraSettings(rank=3))
     with pytest.raises(ValueError, match="was tuned with lora"):
+        run(store, first.path, other, tmp_path / "other")
+
+
+def test_tokens_of_behaviors_are_tuned_stage_after_stage(store, tiny_llama, config, tmp_path):
+    prompt = PromptConfig(history=3, answers="tokens", candidates="none")
+    config = dataclasses.replace(config, prompt=prompt)
+    whole = run(store, tiny_llama, config, tmp_path / "whole")
+    first = run(store, tiny_llama, dataclasses.replace(config, stages=("anchor",)), tmp_path / "first")
+    second = run(store, first.path, dataclasses.replace(config, stages=("balanced",)), tmp_path / "second")
+    assert same(second, whole)
+    rows = [next(value for name, value in adapters(one).items() if "behavior_rows" in name) for one in (first, second)]
+    assert len(rows[0]) == whole.vocabulary.num_behaviors - 1
+    assert not torch.allclose(*rows, atol=1e-5)
+
+    model, tokenizer = second.load("cpu")
+    encoder = second.encoder(model, tokenizer)
+    samples = log_samples(store, "test", vocabulary=second.vocabulary)
+    samples = samples.take(np.arange(3))
+    assert [encoder.encode(sample).answer_ids for sample in samples] == [
+        encoder.candidates[behavior - 1] for behavior in samples.behavior
+    ]
+    probs = sample_probs(model, encoder, samples)
+    np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
+    merged = merge_adapter(model)
+    assert second.encoder(merged, tokenizer).candidates == encoder.candidates
+    np.testing.assert_allclose(sample_probs(merged, encoder, samples), probs, atol=1e-4)
+
+    with pytest.raises(ValueError, match="no zero-shot row"):
+        compare_language_models(store, [second], ComparisonConfig(zero_shot=True))
+    other = dataclasses.replace(config, prompt=PromptConfig(history=3, candidates="none"), stages=("balanced",))
+    with pytest.raises(ValueError, match="was tuned with prompt"):
         run(store, first.path, other, tmp_path / "other")
 
 
@@ -243,8 +275,9 @@ def test_a_config_survives_json(config):
     assert BehaviorLMConfig.from_json(content) == config
 
 
-def test_a_config_with_the_old_name_of_location_of_next_opens(config):
+def test_a_config_of_earlier_versions_opens(config):
     content = json.loads(json.dumps(config.to_json()))
+    del content["prompt"]["answers"]
     del content["prompt"]["location_of_next"]
     content["prompt"]["place_of_next"] = True
     assert BehaviorLMConfig.from_json(content).prompt == PromptConfig(history=3, location_of_next=True)

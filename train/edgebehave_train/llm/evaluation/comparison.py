@@ -22,7 +22,7 @@ from edgebehave_train.llm.evaluation.protocols import (
     require_same_task,
 )
 from edgebehave_train.llm.prompts.samples import log_samples
-from edgebehave_train.llm.scoring.language_model import load_language_model
+from edgebehave_train.llm.scoring.language_model import load_language_model, merge_to_score
 from edgebehave_train.llm.tuning.tuned_llm import TunedLLM, prompt_encoder, sample_probs
 from edgebehave_train.logs.event_store import EventStore
 from edgebehave_train.metrics.metrics_file import record_measurement
@@ -80,11 +80,16 @@ def compare_language_models(
     checkpoints  BehaveGPT models of the same log and split.
     on_progress  called with the name of a row, its samples done and all of them.
     Raises ValueError for no models, for models that are not finished or of another log or split
-    than the first, and for two rows of one name.
+    than the first, for a zero-shot row of a base that lacks the answers, and for two rows of one name.
     """
     if not models:
         raise ValueError("a comparison needs at least one tuned language model")
     first = models[0]
+    if config.zero_shot and first.config.prompt.answers == "tokens":
+        raise ValueError(
+            f"{first.path} answers with tokens that its base does not have, so there is no zero-shot row; put a model "
+            "first that answers with names, or leave the row out"
+        )
     for model in models:
         model.require_finished()
         model.require_log(store)
@@ -113,7 +118,8 @@ def compare_language_models(
         probs[row] = sample_probs(llm, encoder, samples, on_progress=lambda done, total: on_progress(row, done, total))
 
     for tuned in models:
-        add_row(tuned.path.resolve().name, *tuned.load(device), tuned)
+        llm, tokenizer = tuned.load(device)
+        add_row(tuned.path.resolve().name, merge_to_score(llm), tokenizer, tuned)
         if config.part == "test":
             record_measurement(tuned.path, store, config.part)
     if config.zero_shot:

@@ -42,7 +42,7 @@ class TokenizedSample:
     """One prompt with its answer in token ids.
 
     prompt_ids  everything up to the first token of the answer, special tokens included.
-    answer_ids  the answer and the token that ends the turn; the loss is taken on these.
+    answer_ids  the answer and the token that ends the turn, or the token of a behavior; the loss is taken on these.
     Raises ValueError if either is empty.
     """
 
@@ -223,18 +223,32 @@ class PromptEncoder:
     config       how samples are put into words.
     max_context  tokens that the model can read, prompt and answer together: of a Hugging Face
                  model `config.max_position_embeddings`, or less to save memory.
-    answers      `answer_ids` of the names, for tuning; raises the errors of that function.
+    behavior_tokens  of behaviors 1, 2, ..., where the config says that these are the answers.
+    answers      for tuning: `answer_ids` of the names, or the one token of each behavior; raises the errors
+                 of that function.
     candidates   the tokens whose probability is that of a behavior: the answers, in the compact
                  format `without_needless_ends`.
     """
 
-    def __init__(self, chat: ChatFormat, names: Sequence[str], config: PromptConfig, max_context: int) -> None:
+    def __init__(
+        self,
+        chat: ChatFormat,
+        names: Sequence[str],
+        config: PromptConfig,
+        max_context: int,
+        behavior_tokens: Sequence[int] = (),
+    ) -> None:
         self.chat = chat
         self.names = names
         self.config = config
         self.max_context = max_context
         self.answers = answer_ids(names, chat)
-        self.candidates = without_needless_ends(self.answers) if config.format == "compact" else self.answers
+        if config.answers == "tokens":
+            assert len(behavior_tokens) == len(self.answers)
+            self.answers = [[token] for token in behavior_tokens]
+            self.candidates = self.answers
+        else:
+            self.candidates = without_needless_ends(self.answers) if config.format == "compact" else self.answers
 
     def encode(self, sample: Sample) -> TokenizedSample:
         """Prompt and answer of a sample.

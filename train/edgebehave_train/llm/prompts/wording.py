@@ -33,6 +33,7 @@ Format = Literal["lines", "diary", "records"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """The formats that "sampled" draws from."""
 CandidateOrder = Literal["shuffled", "vocabulary", "none"]
+Answers = Literal["names", "tokens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class PromptConfig:
                    behaviors only then learns to ignore the end of the list, where the rare ones
                    are. "none": no list; prompts are much shorter, and only a tuned model knows
                    the names.
+    answers        "names": the name of a behavior, in as many tokens as it has. "tokens": one new token for each
+                   behavior, which has to be tuned; a question is then one pass over the prompt.
     location_of_next  also tell where the next behavior happens, as the paper's prompts do. The
                    location nearly reveals the behavior: only to reproduce the paper.
     seed           of the formats and orders, 0 or more.
@@ -57,6 +60,7 @@ class PromptConfig:
     format: Format | Literal["compact", "sampled"] = "compact"
     history: int = 10
     candidates: CandidateOrder = "shuffled"
+    answers: Answers = "names"
     location_of_next: bool = False
     seed: int = 0
 
@@ -69,6 +73,8 @@ class PromptConfig:
             raise ValueError(
                 f"prompt: candidates must be one of {', '.join(get_args(CandidateOrder))}, got {self.candidates!r}"
             )
+        if self.answers not in get_args(Answers):
+            raise ValueError(f"prompt: answers must be {' or '.join(get_args(Answers))}, got {self.answers!r}")
         if self.history < 1:
             raise ValueError(f"prompt: history must be 1 or more behaviors, got {self.history}")
         if self.seed < 0:

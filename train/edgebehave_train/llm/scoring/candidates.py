@@ -10,6 +10,7 @@ the prompt and to its own ancestors. This equals the plain forward passes over p
 the model takes a 4D attention mask, positions and a cache, and attends back without limit. The tree
 of each model is first compared with its plain passes. Where they differ, or a sliding window is
 shorter than the prompt, the plain passes are used, which are slower, with a warning.
+Where every candidate is one token (`behavior_tokens.py`), there is no tree: the pass over the prompt gives all scores.
 """
 
 # B prompts of a batch, L tokens of its longest prompt, N nodes, C candidates, V = C + 1 behaviors, P shared tokens
@@ -25,8 +26,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgebehave_train.llm.scoring.behavior_tokens import num_output_tokens
 from edgebehave_train.llm.scoring.candidate_trie import CandidateTrie, candidate_tries
 from edgebehave_train.llm.scoring.fast_linear import fast_linear
+from edgebehave_train.llm.scoring.head_positions import head_at
 from edgebehave_train.llm.scoring.language_model import context_length
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argument, shared_length, takes
 
@@ -101,20 +104,43 @@ def candidate_logprobs(
             if reason:
                 scores_BC = torch.stack([_plain_logprobs(model, prompt, candidate_ids) for prompt in asked])
             else:
-                scores_BC = _tree_logprobs(model, asked, candidate_ids, prefix)
+                scores_BC = _shared_logprobs(model, asked, candidate_ids, prefix)
             logprobs[batch, 1:] = scores_BC.cpu().numpy()
             done += len(batch)
             on_progress(done, len(prompts))
     return logprobs
 
 
-def _tree_logprobs(
-    model: Any, prompts: TokenLists, candidate_ids: TokenLists, prefix: SharedPrefix | None = None
-) -> Tensor:
-    """(B, C): the prompts once, but for their last tokens, which are the roots of the trees.
+def _shared_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists, prefix: SharedPrefix | None) -> Tensor:
+    """(B, C): the prompts once for all candidates.
 
     prefix  tokens with which all prompts begin, and which ran already.
     """
+    if all(len(tokens) == 1 for tokens in candidate_ids):
+        return _one_token_logprobs(model, prompts, [tokens[0] for tokens in candidate_ids], prefix)
+    return _tree_logprobs(model, prompts, candidate_ids, prefix)
+
+
+def _one_token_logprobs(model: Any, prompts: TokenLists, token_C: Sequence[int], prefix: SharedPrefix | None) -> Tensor:
+    """(B, C): one pass over the prompts, with logits at their last tokens alone."""
+    num_shared = len(prefix) if prefix else 0
+    longest = max(map(len, prompts)) - num_shared
+    # Padding comes last, where no token of the prompt looks.
+    padded = [[*prompt[num_shared:], *[0] * (longest + num_shared - len(prompt))] for prompt in prompts]
+    ids_BL = torch.tensor(padded, device=_device(model))
+    last_B = [row * longest + len(prompt) - num_shared - 1 for row, prompt in enumerate(prompts)]
+    seen: dict[str, Any] = {"use_cache": False}
+    if prefix:
+        mask = ids_BL.new_ones(len(prompts), num_shared + longest)
+        seen = {"attention_mask": mask, "use_cache": True, **cache_argument(model, prefix.cache(len(prompts)))}
+    with head_at(model, torch.tensor(last_B, device=ids_BL.device)):
+        logits_1BW = model(input_ids=ids_BL, **seen).logits
+    logprobs_BC: Tensor = logits_1BW[0].float().log_softmax(-1)[:, list(token_C)]
+    return logprobs_BC
+
+
+def _tree_logprobs(model: Any, prompts: TokenLists, candidate_ids: TokenLists, prefix: SharedPrefix | None) -> Tensor:
+    """(B, C): the prompts once, but for their last tokens, which are the roots of the trees."""
     from transformers import DynamicCache
 
     device = _device(model)
@@ -174,21 +200,27 @@ def _tree_mask(trie: CandidateTrie, is_cached_BL: Tensor, dtype: torch.dtype) ->
 
 
 def _plain_logprobs(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) -> Tensor:
-    """(C,): whole passes over prompt + candidate, without a cache or a mask."""
+    """(C,): whole passes over prompt + candidate, without a cache or a mask.
+
+    Candidates that differ in their last token alone share a pass: nothing reads that token.
+    """
+    beginnings = sorted({tuple(tokens[:-1]) for tokens in candidate_ids})
     longest = max(len(tokens) for tokens in candidate_ids)
     width = len(prompt) + longest - 1
     floats_per_row = max(longest * _vocabulary_size(model), _num_heads(model) * width * width)
     at_once = max(1, _MAX_FLOATS // floats_per_row)
-    scores = []
-    for first in range(0, len(candidate_ids), at_once):
-        chunk = candidate_ids[first : first + at_once]
-        padded = [[*prompt, *tokens[:-1], *[0] * (longest - len(tokens))] for tokens in chunk]
+    scores: list[Tensor] = [torch.empty(0)] * len(candidate_ids)
+    for first in range(0, len(beginnings), at_once):
+        chunk = beginnings[first : first + at_once]
+        padded = [[*prompt, *beginning, *[0] * (longest - 1 - len(beginning))] for beginning in chunk]
         ids = torch.tensor(padded, device=_device(model))
         out = model(input_ids=ids, use_cache=False, **_keep_logits(model, longest))
         logprobs = out.logits[:, -longest:].float().log_softmax(-1)
-        for row, tokens in zip(logprobs, chunk, strict=True):
-            steps = row[torch.arange(len(tokens)), torch.tensor(tokens, device=row.device)]
-            scores.append(steps.double().sum().float())
+        row_of = dict(zip(chunk, logprobs, strict=True))
+        for c, tokens in enumerate(candidate_ids):
+            if (row := row_of.get(tuple(tokens[:-1]))) is not None:
+                steps = row[torch.arange(len(tokens)), torch.tensor(tokens, device=row.device)]
+                scores[c] = steps.double().sum().float()
     return torch.stack(scores)
 
 
@@ -210,7 +242,7 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     try:
         half = len(prompt) // 2
         prefix = SharedPrefix.of(model, prompt[:half]) if half else None
-        tree = _tree_logprobs(model, [prompt], checked, prefix)[0]
+        tree = _shared_logprobs(model, [prompt], checked, prefix)[0]
     except Exception as error:  # a model of unknown type may fail in any way with a mask or a cache
         return f"{type(model).__name__} does not run candidates as a tree ({error})"
     gap = float((tree - plain).abs().max())
@@ -294,7 +326,7 @@ def _config(model: Any) -> Any:
 
 
 def _vocabulary_size(model: Any) -> int:
-    return int(model.get_input_embeddings().num_embeddings)
+    return num_output_tokens(model)
 
 
 def _num_heads(model: Any) -> int:

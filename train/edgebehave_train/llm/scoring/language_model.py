@@ -19,6 +19,7 @@ from edgebehave_train.llm.scoring.bases import (
     one_line_errors,
     require_safetensors,
 )
+from edgebehave_train.llm.scoring.behavior_tokens import TRAINED_PART, BehaviorHead, merge_behavior_tokens
 from edgebehave_train.training.hardware import choose_device
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -98,8 +99,8 @@ def context_length(model: Any) -> int | None:
 def add_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
     """The model with fresh adapters, which change nothing before the first step.
 
-    All weights except the adapters are frozen; the adapters are float32 in any case. The given
-    model is changed in place.
+    All weights except the adapters, and the rows of behaviors if there are any, are frozen; both are float32 in
+    any case. The given model is changed in place.
     """
     import peft
 
@@ -110,6 +111,7 @@ def add_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # PEFT takes any number
         lora_dropout=settings.dropout,
         target_modules=targets,
+        modules_to_save=[TRAINED_PART] if isinstance(model.get_output_embeddings(), BehaviorHead) else None,
     )
     torch.manual_seed(seed)
     return peft.get_peft_model(model, config)
@@ -132,14 +134,25 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
 
 def save_adapter(model: Any, folder: Path) -> None:
     """Write the adapters of a model as PEFT does, as safetensors."""
-    # "auto" would ask the hub whether the embeddings have grown; they never do here.
+    # "auto" would ask the hub whether the embeddings have grown; rows of behaviors are kept beside them.
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's card is an empty form
 
 
 def merge_adapter(model: Any) -> Any:
-    """A plain model with W + (alpha / rank) B A in the place of W; without adapters, the model."""
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    """A plain model with W + (alpha / rank) B A in the place of W, and the rows of behaviors in its matrices.
+
+    Without adapters, the model.
+    """
+    return merge_behavior_tokens(model.merge_and_unload()) if hasattr(model, "merge_and_unload") else model
+
+
+def merge_to_score(model: Any) -> Any:
+    """The model merged if its weights are float32: plain layers are faster, see `fast_linear.py`.
+
+    In bfloat16 the sum would be rounded, and much of an adapter lost.
+    """
+    return merge_adapter(model) if model.dtype == torch.float32 else model
 
 
 def _limits(source: str) -> dict[str, Any]:

@@ -7,8 +7,7 @@ memory, and with a large vocabulary most of the time.
 # S samples of a batch, T tokens of the longest, M answer tokens of the batch, D width, W tokens of
 # the vocabulary
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.head_positions import head_at
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argument
 
 
@@ -24,7 +24,8 @@ from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argum
 class AnswerBatch:
     """Samples side by side, padded on the right.
 
-    token_ST   (S, T) int64; padding is token 0, which no real token can see: attention looks back.
+    token_ST   (S, T) int64, without the last token of each answer, behind which nothing is predicted; padding is
+               token 0, which no real token can see: attention looks back.
     where      (M,) int64, positions in the flattened (S, T) from which an answer token is
                predicted: the one before it.
     target     (M,) int64, the answer tokens.
@@ -41,7 +42,7 @@ class AnswerBatch:
     @classmethod
     def of(cls, samples: Sequence[TokenizedSample], device: torch.device, num_shared: int = 0) -> "AnswerBatch":
         """The samples without their first tokens, as many as a prefix has run already."""
-        rows = [[*one.prompt_ids[num_shared:], *one.answer_ids] for one in samples]
+        rows = [[*one.prompt_ids[num_shared:], *one.answer_ids[:-1]] for one in samples]
         length = max(map(len, rows))
         token = torch.zeros((len(rows), length), dtype=torch.int64)
         where: list[int] = []
@@ -80,25 +81,3 @@ def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = Non
     nll_M = F.cross_entropy(logits_1MW[0].float(), batch.target, reduction="none")
     total_S = nll_M.new_zeros(batch.num_samples).index_add(0, batch.sample, nll_M)
     return total_S / torch.bincount(batch.sample, minlength=batch.num_samples)
-
-
-@contextmanager
-def head_at(model: Any, where_M: Tensor) -> Iterator[None]:
-    """A context in which the model computes logits (1, M, W) at M positions of the flattened batch only.
-
-    The rows are chosen where hidden states enter the output layer, so that later changes of the
-    logits (scale, soft cap) stay as they are: this works for any causal model. Raises ValueError
-    for a model without an output layer.
-    """
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ValueError(f"{type(model).__name__} has no output layer; take a causal model")
-
-    def choose(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0].flatten(0, 1)[where_M][None], *args[1:])
-
-    handle = head.register_forward_pre_hook(choose)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -22,10 +22,7 @@ from edgebehave_train.llm.prompts.conversations import encode_conversations, rea
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
 from edgebehave_train.llm.prompts.samples import LogSamples, log_samples
 from edgebehave_train.llm.scoring.bases import base_version, resolve_base, template_version
-from edgebehave_train.llm.scoring.language_model import (
-    add_adapter,
-    load_language_model,
-)
+from edgebehave_train.llm.scoring.language_model import add_adapter
 from edgebehave_train.llm.scoring.shared_prefix import shared_length
 from edgebehave_train.llm.tuning.anchor_selection import anchor_behaviors, draw, with_auxiliary
 from edgebehave_train.llm.tuning.balanced_selection import KINDS, SelectionConfig, select_balanced
@@ -34,6 +31,7 @@ from edgebehave_train.llm.tuning.tuned_llm import (
     DESCRIPTION_FILE,
     SELECTION_FILE,
     TunedLLM,
+    load_base,
     prompt_encoder,
     sample_probs,
     write_tuned_llm,
@@ -148,13 +146,13 @@ class StagedTuning:
             _require_same(start, store, config, self.train, names)
             model, tokenizer = start.load(device, trainable=True)
         else:
-            model, tokenizer = load_language_model(base, device=device)
+            model, tokenizer = load_base(base, names, config.prompt, device=device)
         # Mistakes are found before the folder is made.
         self.encoder = prompt_encoder(model, tokenizer, names, config)
         self.encoder.encode(self.train[0])  # of one that cannot be written this tells why
         both = zip(names[1:], self.encoder.answers, self.encoder.candidates, strict=True)
         begin = [name for name, answer, scored in both if len(answer) == len(scored)]
-        if begin and config.prompt.format == "compact":
+        if begin and config.prompt.format == "compact" and config.prompt.answers == "names":
             warnings.warn(
                 f"{len(begin)} names of behaviors begin others, as {begin[0]!r}: the end of their answers is scored, "
                 "too; a table of other readable names (--names) avoids that",

@@ -27,9 +27,11 @@ import numpy.typing as npt
 
 from edgebehave.vocabulary import Vocabulary
 from edgebehave_train.files import read_json, write_json, write_text
-from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder
+from edgebehave_train.llm.prompts.encoding import ChatFormat, PromptEncoder, answer_ids
 from edgebehave_train.llm.prompts.samples import Sample
+from edgebehave_train.llm.prompts.wording import PromptConfig
 from edgebehave_train.llm.scoring.bases import base_version, template_version
+from edgebehave_train.llm.scoring.behavior_tokens import add_behavior_tokens, behavior_tokens
 from edgebehave_train.llm.scoring.candidates import score_candidates
 from edgebehave_train.llm.scoring.language_model import (
     context_length,
@@ -118,7 +120,9 @@ class TunedLLM:
                 f"{self.path} is an export, whose adapters are merged into the weights; give the "
                 "folder that it was exported from"
             )
-        model, tokenizer = load_language_model(base or self.base, device=device, precision=precision)
+        model, tokenizer = load_base(
+            base or self.base, self.names, self.config.prompt, device=device, precision=precision
+        )
         state = base_version(base or self.base, model)
         if state != self.description["base_version"]:
             raise ValueError(
@@ -212,11 +216,33 @@ def write_tuned_llm(
     return TunedLLM.open(path)
 
 
+def load_base(
+    base: str | Path,
+    names: Sequence[str],
+    prompt: PromptConfig,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> tuple[Any, Any]:
+    """An untuned model, as `load_language_model`, with tokens of the behaviors if the prompts ask for these.
+
+    names  (V,) readable names by behavior id.
+    """
+    model, tokenizer = load_language_model(base, device=device, precision=precision)
+    if prompt.answers == "tokens":
+        add_behavior_tokens(model, [ids[:-1] for ids in answer_ids(names, ChatFormat(tokenizer))])
+    return model, tokenizer
+
+
 def prompt_encoder(model: Any, tokenizer: Any, names: Sequence[str], config: BehaviorLMConfig) -> PromptEncoder:
-    """The encoder of samples for a model, tuned or not."""
+    """The encoder of samples for a model, tuned or not.
+
+    Raises ValueError if the config asks for tokens of behaviors, and the model has none.
+    """
+    tokens = behavior_tokens(model) if config.prompt.answers == "tokens" else ()
     # A model that states no context reads any length.
     max_context = context_length(model) or 1 << 30
-    return PromptEncoder(ChatFormat(tokenizer), names, config.prompt, max_context)
+    return PromptEncoder(ChatFormat(tokenizer), names, config.prompt, max_context, tokens)
 
 
 def sample_probs(

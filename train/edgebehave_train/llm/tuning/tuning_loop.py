@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.behavior_tokens import num_output_tokens
 from edgebehave_train.llm.scoring.language_model import context_length
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
 from edgebehave_train.llm.tuning.answer_loss import AnswerBatch, answer_nll
@@ -470,7 +471,7 @@ def _require_readable(model: Any, samples: Sequence[TokenizedSample], name: str)
             f"longer than the {context} tokens that the model reads (the longest: "
             f"{max(lengths)}); take a shorter history"
         )
-    known = model.get_input_embeddings().num_embeddings
+    known = num_output_tokens(model)
     highest = max(max(*s.prompt_ids, *s.answer_ids) for s in samples)
     if highest >= known:
         raise ValueError(
