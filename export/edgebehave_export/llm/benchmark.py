@@ -176,7 +176,7 @@ def llm_flops(
     if tree:
         depth = candidate_tries(candidate_ids)[0].depth_N
         extra, seen = len(depth) - 1, int(depth.sum())  # node 0 is the prompt's last token
-        scored = 1 + len(depth)  # torch computes the last logits of the prefill, too
+        scored = 1 + len(depth) if extra else 1  # before a tree torch computes the last logits of the prefill, too
     else:
         lengths = [len(row) for row in longest_beginnings(candidate_ids)]
         extra = sum(lengths)

@@ -1,6 +1,7 @@
 """Export of a language model to files that run without the code that tuned it.
 
-    huggingface/   the model with its adapters merged, safetensors, and its tokenizer
+    huggingface/   the model with its adapters merged, safetensors, and its tokenizer; tokens of behaviors, where it
+                   answers with these, are its last ones
     onnx/          the same as a graph with a key/value cache, float32
     onnx-int8/     the same graph with integer weights
     prefix.npz     keys and values of the tokens with which all prompts begin, if they do; for both graphs

@@ -83,6 +83,8 @@ def test_flops_by_hand(make_tiny_llm):
     keys = (1 + 2 + 3 + 4 + 5) + 4 * 5 + (1 + 2 + 3 + 1)
     expected = 2 * weights * 9 + 2 * head * (1 + 5) + 4 * 2 * 32 * keys
     assert llm_flops(model, 5, ANSWERS) == expected
+    # Answers of one token: the prompt alone, and the head once.
+    assert llm_flops(model, 5, [[40], [41]]) == 2 * weights * 5 + 2 * head + 4 * 2 * 32 * (1 + 2 + 3 + 4 + 5)
     # Rows: 40-41-42 and 77; the head on every token.
     keys = (1 + 2 + 3 + 4 + 5) + 4 * 5 + (1 + 2 + 3 + 1)
     expected = 2 * weights * 9 + 2 * head * 9 + 4 * 2 * 32 * keys

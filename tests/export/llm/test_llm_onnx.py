@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from edgebehave_export.llm import llm_onnx, onnx_language_model
 from edgebehave_export.llm.llm_onnx import GRAPHS, HUGGING_FACE, export_language_model, require_optimum
 from edgebehave_export.llm.onnx_language_model import OnnxLanguageModel
+from edgebehave_train.llm.scoring.behavior_tokens import add_behavior_tokens, behavior_tokens
 from edgebehave_train.llm.scoring.candidates import candidate_logprobs, score_candidates
+from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
 
 END = 2
 ANSWERS = [[40, 41, END], [40, 41, 42, END], [40, END], [77, 41, 42, 99, END], [35], [END]]
@@ -143,6 +145,27 @@ def test_a_prefix_that_is_damaged_or_of_another_model_is_refused(exported, tmp_p
             OnnxLanguageModel(graph, file)
     with pytest.raises(ValueError, match="is no prefix of this model"):
         OnnxLanguageModel(graph, tmp_path / "missing.npz")
+
+
+@needs_optimum
+@pytest.mark.parametrize("architecture", ["Llama", "Qwen2"])  # untied, tied
+def test_tokens_of_behaviors_are_part_of_the_graphs(architecture, make_tiny_llm, byte_tokenizer, tmp_path):
+    base = make_tiny_llm(architecture, lora=False)
+    add_behavior_tokens(base, [[40, 41], [50], [60, 61]])
+    model = add_adapter(base, LoraSettings(rank=2), seed=0).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += torch.linspace(-0.3, 0.3, parameter.numel()).reshape(parameter.shape)
+    candidates = [[token] for token in behavior_tokens(model)]
+    prompts = prompts_of(np.random.default_rng(1).integers(1, 30, 40))
+    report = export_language_model(model, byte_tokenizer, tmp_path / "llm", prompts=prompts, candidate_ids=candidates)
+    assert report.graphs["fp32"].largest_gap_nats < 1e-3
+    assert report.graphs["int8"].top1_agreement > 0.7
+    merged, _ = load_language_model(tmp_path / "llm" / HUGGING_FACE, device="cpu")
+    assert [[token] for token in behavior_tokens(merged)] == candidates
+    expected = candidate_logprobs(model, prompts, candidates)
+    np.testing.assert_allclose(candidate_logprobs(merged, prompts, candidates)[:, 1:], expected[:, 1:], atol=1e-3)
 
 
 @needs_optimum
