@@ -6,6 +6,7 @@ import torch.nn.functional as F
 import transformers
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.behavior_tokens import add_behavior_tokens, behavior_tokens
 from edgebehave_train.llm.scoring.head_positions import head_at
 from edgebehave_train.llm.scoring.language_model import LoraSettings, add_adapter, load_language_model
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix
@@ -104,6 +105,17 @@ def test_a_prefix_that_runs_once_gives_the_plain_loss_and_gradients(model):
     prefix.backward(leaves)
     for gradient, parameter in zip(gradients, trained, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, atol=1e-6, rtol=1e-6)
+
+
+def test_a_token_of_a_behavior_is_compared_with_those_of_behaviors_alone(tiny_llama):
+    model, _ = load_language_model(tiny_llama, device="cpu")
+    add_behavior_tokens(model, [[40, 41], [50], [60]])
+    tokens = behavior_tokens(model)
+    asked = TokenizedSample(prompt_ids=[5, 6, 7], answer_ids=[tokens[1]])
+    of_behavior, of_words = answer_nll(model, AnswerBatch.of([asked, SAMPLES[0]], torch.device("cpu")))
+    logits_3 = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1, tokens].float()
+    torch.testing.assert_close(of_behavior, -logits_3.log_softmax(0)[1])
+    torch.testing.assert_close(of_words, plain_nll(model, SAMPLES[0]))
 
 
 def test_the_head_is_whole_again_afterwards(tiny_llama):

@@ -71,12 +71,17 @@ def behavior_tokens(model: Any) -> list[int]:
 
     Raises ValueError for a model without them.
     """
-    head = model.get_output_embeddings()
-    count = head.num_behaviors if isinstance(head, BehaviorHead) else getattr(model.config, _COUNT, 0)
+    count = num_behavior_tokens(model)
     if not count:
         raise ValueError(f"{type(model).__name__} has no tokens of behaviors; only a model tuned with them has")
     number = num_output_tokens(model)
     return list(range(number - count, number))
+
+
+def num_behavior_tokens(model: Any) -> int:
+    """The number of behaviors that have a token of their own; 0 for an ordinary model."""
+    head = model.get_output_embeddings()
+    return head.num_behaviors if isinstance(head, BehaviorHead) else int(getattr(model.config, _COUNT, 0))
 
 
 def num_output_tokens(model: Any) -> int:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgebehave_train.llm.prompts.encoding import TokenizedSample
+from edgebehave_train.llm.scoring.behavior_tokens import num_behavior_tokens
 from edgebehave_train.llm.scoring.head_positions import head_at
 from edgebehave_train.llm.scoring.shared_prefix import SharedPrefix, cache_argument
 
@@ -67,6 +68,8 @@ def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = Non
     """(S,) float32: mean negative log-likelihood of the tokens of each answer, in nats.
 
     prefix  the tokens before those of the batch, the same for all samples.
+    The token of a behavior (`behavior_tokens.py`) is compared with those of the other behaviors alone, as a prediction
+    compares them: beside all words of the model the first hundreds of steps would only teach it not to use words.
     The mean, not the sum: a sample has the same weight whatever the length of its answer, so that the
     share of conversations in a mixture is their share of the loss.
     """
@@ -78,6 +81,11 @@ def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = Non
             seen = batch.token_ST.new_ones(rows, len(prefix) + length)
             cache = cache_argument(model, prefix.cache(rows))
             logits_1MW = model(input_ids=batch.token_ST, attention_mask=seen, use_cache=True, **cache).logits
-    nll_M = F.cross_entropy(logits_1MW[0].float(), batch.target, reduction="none")
+    logits_MW = logits_1MW[0].float()
+    num_words = logits_MW.shape[1] - num_behavior_tokens(model)
+    if (is_behavior_M := batch.target >= num_words).any():
+        is_word_W = torch.arange(logits_MW.shape[1], device=logits_MW.device) < num_words
+        logits_MW = logits_MW.masked_fill(is_behavior_M[:, None] & is_word_W, -torch.inf)
+    nll_M = F.cross_entropy(logits_MW, batch.target, reduction="none")
     total_S = nll_M.new_zeros(batch.num_samples).index_add(0, batch.sample, nll_M)
     return total_S / torch.bincount(batch.sample, minlength=batch.num_samples)
