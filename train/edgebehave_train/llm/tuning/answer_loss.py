@@ -75,7 +75,7 @@ def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = Non
         else:
             rows, length = batch.token_ST.shape
             seen = batch.token_ST.new_ones(rows, len(prefix) + length)
-            cache = cache_argument(model, prefix.cache(rows))
+            cache = cache_argument(model, prefix.cache(rows, grows=False))
             logits_1MW = model(input_ids=batch.token_ST, attention_mask=seen, use_cache=True, **cache).logits
     nll_M = F.cross_entropy(logits_1MW[0].float(), batch.target, reduction="none")
     total_S = nll_M.new_zeros(batch.num_samples).index_add(0, batch.sample, nll_M)
