@@ -52,11 +52,11 @@ class SharedPrefix:
         """
         from transformers import DynamicCache
 
-        class OnePassCache(DynamicCache):  # type: ignore[misc]  # transformers is imported late and has no types
-            def update(self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **named: Any) -> Any:
+        class OnePassCache(DynamicCache):
+            def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **named: Any) -> Any:
                 layer = self.layers[layer_idx]
                 before = layer.keys, layer.values
-                both = super().update(keys, values, layer_idx, *args, **named)
+                both = super().update(key_states, value_states, layer_idx, *args, **named)
                 layer.keys, layer.values = before
                 return both
 
