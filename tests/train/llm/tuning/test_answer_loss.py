@@ -128,3 +128,15 @@ def test_the_head_is_whole_again_afterwards(tiny_llama):
     with pytest.raises(RuntimeError), head_at(model, torch.tensor([99])):
         raise RuntimeError
     assert torch.equal(model(input_ids=ids).logits, whole)
+
+
+def test_a_pass_keeps_one_copy_of_the_prefix_and_none_of_the_tokens_after_it(tiny_llama):
+    model, _ = load_language_model(tiny_llama, device="cpu")
+    prefix = SharedPrefix.of(model, list(range(5, 25)))
+    cache = prefix.cache(6, grows=False)
+    new = torch.zeros(6, *prefix.pairs[0][0].shape[1:])
+    keys, _ = cache.update(new, new, 0)
+    assert keys.shape[2] == 40
+    assert cache.layers[0].keys.shape == new.shape
+    for layer, (before, _) in zip(cache.layers, prefix.pairs, strict=True):
+        assert layer.keys.untyped_storage().nbytes() == before.untyped_storage().nbytes()

@@ -44,13 +44,31 @@ class SharedPrefix:
     def __len__(self) -> int:
         return int(self.pairs[0][0].shape[2])
 
-    def cache(self, rows: int) -> Any:
-        """A cache of as many rows, each of which holds the prefix; it grows without changing the prefix."""
+    def cache(self, rows: int, *, grows: bool = True) -> Any:
+        """A cache of as many rows, which all look at one copy of the prefix; the prefix itself never changes.
+
+        grows  keep the tokens that run after the prefix. A single pass does not need them later: in tuning they would
+               fill memory while the pass saves its activations.
+        """
         from transformers import DynamicCache
 
-        cache = DynamicCache()
+        class OnePassCache(DynamicCache):
+            def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **named: Any) -> Any:
+                layer = self.layers[layer_idx]
+                before = layer.keys, layer.values
+                both = super().update(key_states, value_states, layer_idx, *args, **named)
+                layer.keys, layer.values = before
+                return both
+
+        filled = DynamicCache()
         for number, (keys, values) in enumerate(self.pairs):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+            filled.update(keys, values, number)
+            layer: Any = filled.layers[number]
+            layer.keys, layer.values = (one.expand(rows, -1, -1, -1) for one in (layer.keys, layer.values))
+        if grows:
+            return filled
+        cache = OnePassCache()
+        cache.layers = filled.layers
         return cache
 
     def detached(self) -> "SharedPrefix":

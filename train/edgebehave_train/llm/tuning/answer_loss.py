@@ -79,7 +79,7 @@ def answer_nll(model: Any, batch: AnswerBatch, prefix: SharedPrefix | None = Non
         else:
             rows, length = batch.token_ST.shape
             seen = batch.token_ST.new_ones(rows, len(prefix) + length)
-            cache = cache_argument(model, prefix.cache(rows))
+            cache = cache_argument(model, prefix.cache(rows, grows=False))
             logits_1MW = model(input_ids=batch.token_ST, attention_mask=seen, use_cache=True, **cache).logits
     logits_MW = logits_1MW[0].float()
     num_words = logits_MW.shape[1] - num_behavior_tokens(model)

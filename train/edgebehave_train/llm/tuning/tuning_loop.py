@@ -64,7 +64,7 @@ class TuningConfig:
     final_learning_rate: float = 1e-6
     warmup: float = 0.1
     batch_size: int = 16
-    tokens_per_pass: int = 1024
+    tokens_per_pass: int = 512
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
     patience: int = 0
