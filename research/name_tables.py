@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,11 +20,12 @@ def name_hash(behavior: str) -> str:
 def table_of_behaviors(names: Path, vocabulary: Vocabulary, out: Path) -> Path:
     """The file of a table whose keys are behaviors: `names` itself, or `out`/names.json made from hashes.
 
-    A table is keyed by hash if all its keys are 12 hex digits. A behavior without a hash in it is left out.
+    A table is keyed by hash if all its keys are 12 hex digits. A behavior without a hash in it keeps its own
+    name, with a warning.
     Raises ValueError if the table holds the hash of no behavior.
     """
     table = read_name_table(names)
-    if not all(map(_HASH.fullmatch, table)):
+    if not table or not all(map(_HASH.fullmatch, table)):
         return names
     found = {behavior: table[key] for behavior in vocabulary.behaviors[1:] if (key := name_hash(behavior)) in table}
     if not found:
@@ -31,6 +33,8 @@ def table_of_behaviors(names: Path, vocabulary: Vocabulary, out: Path) -> Path:
             f"{names} holds hashes of names, but none of the {len(vocabulary.behaviors) - 1} behaviors of the "
             "store; take the table of this log"
         )
+    if missing := len(vocabulary.behaviors) - 1 - len(found):
+        warnings.warn(f"{names} names {missing} behaviors of the store not: they keep their own names", stacklevel=2)
     written = out / "names.json"
     written.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return written

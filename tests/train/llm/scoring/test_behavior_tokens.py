@@ -147,3 +147,18 @@ def test_rows_stay_float32_beside_a_base_in_bfloat16(base):
     rows = next(p for name, p in adapted.named_parameters() if p.requires_grad and "behavior_rows" in name)
     assert rows.dtype == torch.float32
     assert logits(adapted).dtype == torch.bfloat16
+
+
+def test_a_name_or_a_prompt_with_a_token_that_the_model_lacks_is_one_clear_line(base):
+    model, _ = load_language_model(base, device="cpu")
+    number = num_output_tokens(model)
+    with pytest.raises(ValueError, match="do not belong together"):
+        add_behavior_tokens(model, [[40], [number]])
+    add_behavior_tokens(model, NAMES)
+    with pytest.raises(ValueError, match=f"token {number} is not among"):
+        candidate_logprobs(model, [[5, number]], [[token] for token in behavior_tokens(model)])
+
+
+def test_adapters_of_the_output_layer_are_refused_beside_its_rows(base):
+    with pytest.raises(ValueError, match="may not name the output layer 'lm_head'"):
+        add_adapter(opened(base), LoraSettings(targets=("q_proj", "lm_head")), 0)

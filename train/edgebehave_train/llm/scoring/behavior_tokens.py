@@ -1,10 +1,10 @@
-"""A token of its own for each behavior: one row more in the output layer, with which a model answers in one token.
+"""One new token for each behavior: a row of the output layer, with which a model answers in one token.
 
 The rows train with the adapters, and PEFT keeps them in the same file. Prompts name the behaviors in words, so the
 tokens are answered and never read: the input embeddings stay as they are until the rows are merged.
 """
 
-# W tokens of the base, C behaviors, D width
+# W tokens of the base without those of behaviors, C behaviors, D width
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TRAINED_PART = "behavior_rows"
+ROWS_MODULE = "behavior_rows"
 """The module that holds the rows, by the end of its name in any model."""
 
-_COUNT = "num_behavior_tokens"  # in the configuration of a model whose rows are merged
+_COUNT_FIELD = "num_behavior_tokens"  # in the configuration of a model whose rows are merged
 
 
 class BehaviorRows(nn.Module):
@@ -36,7 +36,7 @@ class BehaviorRows(nn.Module):
 class BehaviorHead(nn.Linear):
     """An output layer with the logits of the behaviors behind those of its W tokens.
 
-    It has the very weights of the layer in whose place it stands, so that tied weights stay tied.
+    It has the same weights as the layer in whose place it stands, so that tied weights stay tied.
     """
 
     def __init__(self, head: nn.Linear, weight_CD: Tensor) -> None:
@@ -53,7 +53,7 @@ def add_behavior_tokens(model: Any, name_ids: Sequence[Sequence[int]]) -> None:
     """Give a base, in place, a token for each behavior; behavior c + 1 is token W + c.
 
     name_ids  the names of the C behaviors in tokens; a row begins as the mean of the rows of its name.
-    Raises ValueError for a model whose output layer is not an ordinary one.
+    Raises ValueError for a model whose output layer is not an ordinary one, and for a name in tokens that it lacks.
     """
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
@@ -62,6 +62,11 @@ def add_behavior_tokens(model: Any, name_ids: Sequence[Sequence[int]]) -> None:
             "take prompt.answers=names"
         )
     weight_WD = head.weight.detach()
+    if (highest := max(map(max, name_ids))) >= len(weight_WD):
+        raise ValueError(
+            f"a name holds token {highest}, the model knows {len(weight_WD)}: model and tokenizer do not belong "
+            "together"
+        )
     weight_CD = torch.stack([weight_WD[list(ids)].float().mean(0) for ids in name_ids])
     model.set_output_embeddings(BehaviorHead(head, weight_CD))
 
@@ -81,7 +86,7 @@ def behavior_tokens(model: Any) -> list[int]:
 def num_behavior_tokens(model: Any) -> int:
     """The number of behaviors that have a token of their own; 0 for an ordinary model."""
     head = model.get_output_embeddings()
-    return head.num_behaviors if isinstance(head, BehaviorHead) else int(getattr(model.config, _COUNT, 0))
+    return head.num_behaviors if isinstance(head, BehaviorHead) else int(getattr(model.config, _COUNT_FIELD, 0))
 
 
 def num_output_tokens(model: Any) -> int:
@@ -102,9 +107,9 @@ def merge_behavior_tokens(model: Any) -> Any:
     with torch.random.fork_rng(devices=[]), torch.no_grad():  # new rows are drawn before they are set
         model.resize_token_embeddings(len(head.weight) + count, mean_resizing=False)
         read_WD, grown = model.get_input_embeddings().weight, model.get_output_embeddings()
-        read_WD[-count:] = read_WD[:-count].mean(0)  # of an untied model: never read, and no numbers by chance
+        read_WD[-count:] = read_WD[:-count].mean(0)  # of an untied model: never read, so not random
         grown.weight[-count:] = head.behavior_rows.weight.to(grown.weight.dtype)
         if grown.bias is not None:
             grown.bias[-count:] = 0
-    setattr(model.config, _COUNT, count)
+    setattr(model.config, _COUNT_FIELD, count)
     return model.train(was_training)

@@ -44,8 +44,9 @@ _NUM_CHECKED = 4  # candidates on which tree and plain passes are compared
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _LOW_PRECISION_TOLERANCE = 0.5
 
-# The longest sequence on which the tree was found equal to plain passes, by model.
-_checked_length: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+# The longest sequence on which the scores were found equal to plain passes, by model: with a tree (True) and without
+# one, where candidates are one token.
+_checked_length: WeakKeyDictionary[torch.nn.Module, dict[bool, int]] = WeakKeyDictionary()
 
 
 def score_candidates(
@@ -132,7 +133,8 @@ def _one_token_logprobs(model: Any, prompts: TokenLists, token_C: Sequence[int],
     seen: dict[str, Any] = {"use_cache": False}
     if prefix:
         mask = ids_BL.new_ones(len(prompts), num_shared + longest)
-        seen = {"attention_mask": mask, "use_cache": True, **cache_argument(model, prefix.cache(len(prompts)))}
+        cache = prefix.cache(len(prompts), grows=False)
+        seen = {"attention_mask": mask, "use_cache": True, **cache_argument(model, cache)}
     with head_at(model, torch.tensor(last_B, device=ids_BL.device)):
         logits_1BW = model(input_ids=ids_BL, **seen).logits
     logprobs_BC: Tensor = logits_1BW[0].float().log_softmax(-1)[:, list(token_C)]
@@ -207,7 +209,7 @@ def _plain_logprobs(model: Any, prompt: Sequence[int], candidate_ids: TokenLists
     beginnings = sorted({tuple(tokens[:-1]) for tokens in candidate_ids})
     longest = max(len(tokens) for tokens in candidate_ids)
     width = len(prompt) + longest - 1
-    floats_per_row = max(longest * _vocabulary_size(model), _num_heads(model) * width * width)
+    floats_per_row = max(longest * num_output_tokens(model), _num_heads(model) * width * width)
     at_once = max(1, _MAX_FLOATS // floats_per_row)
     scores: list[Tensor] = [torch.empty(0)] * len(candidate_ids)
     for first in range(0, len(beginnings), at_once):
@@ -234,7 +236,9 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
         limit = getattr(config, name, None)
         if limit is not None and length > limit:
             return f"prompts of {len(prompt)} tokens exceed the model's {name} of {limit}"
-    if length <= _checked_length.get(model, 0):
+    has_tree = any(len(tokens) > 1 for tokens in candidate_ids)
+    checked_length = _checked_length.setdefault(model, {})
+    if length <= checked_length.get(has_tree, 0):
         return None
     longest_first = sorted(candidate_ids, key=len, reverse=True)
     checked = [*longest_first[: _NUM_CHECKED - 1], longest_first[-1]]
@@ -248,7 +252,7 @@ def _why_not_tree(model: Any, prompt: Sequence[int], candidate_ids: TokenLists) 
     gap = float((tree - plain).abs().max())
     if not gap <= _TOLERANCE.get(model.dtype, _LOW_PRECISION_TOLERANCE):
         return f"{type(model).__name__} scores a tree otherwise than its parts, by {gap:.3g} nats"
-    _checked_length[model] = length
+    checked_length[has_tree] = length
     return None
 
 
@@ -264,11 +268,12 @@ def _check_tokens(model: Any, prompts: TokenLists, candidate_ids: TokenLists) ->
     empty = next((i for i, prompt in enumerate(prompts) if not len(prompt)), None)
     if empty is not None:
         raise ValueError(f"prompt {empty} is empty")
-    known = _vocabulary_size(model)
-    used = {token for tokens in (*prompts, *candidate_ids) for token in tokens}
-    strange = next((token for token in sorted(used) if not 0 <= token < known), None)
-    if strange is not None:
-        raise ValueError(f"token {strange} is not among the model's {known}: model and tokenizer do not fit")
+    read, answered = model.get_input_embeddings().num_embeddings, num_output_tokens(model)
+    for lists, known in ((prompts, read), (candidate_ids, answered)):
+        used = {token for tokens in lists for token in tokens}
+        strange = next((token for token in sorted(used) if not 0 <= token < known), None)
+        if strange is not None:
+            raise ValueError(f"token {strange} is not among the model's {known}: model and tokenizer do not fit")
     context = context_length(_base(model))
     answer = max(len(tokens) for tokens in candidate_ids)
     longest = max((len(prompt) for prompt in prompts), default=0)
@@ -299,7 +304,7 @@ def _prompt_batches(model: Any, prompts: TokenLists, max_batch_tokens: int, num_
 
 def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
     """The number of nodes of a tree whose logits and attention scores fit into memory."""
-    by_logits = _MAX_FLOATS // (rows * _vocabulary_size(model))
+    by_logits = _MAX_FLOATS // (rows * num_output_tokens(model))
     by_scores = _MAX_FLOATS // (rows * _num_heads(model) * (num_cached + _MAX_NODES))
     return max(1, min(_MAX_NODES, by_logits, by_scores))
 
@@ -323,10 +328,6 @@ def _base(model: Any) -> Any:
 
 def _config(model: Any) -> Any:
     return _base(model).config.get_text_config()
-
-
-def _vocabulary_size(model: Any) -> int:
-    return num_output_tokens(model)
 
 
 def _num_heads(model: Any) -> int:

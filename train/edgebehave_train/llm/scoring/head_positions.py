@@ -4,7 +4,7 @@ A prompt is hundreds of tokens and an answer a few: logits of all positions woul
 memory, and with a large vocabulary most of the time.
 """
 
-# S samples of a batch, T tokens of the longest, M positions, W tokens of the vocabulary
+# M positions, W tokens of the vocabulary
 
 from collections.abc import Iterator
 from contextlib import contextmanager

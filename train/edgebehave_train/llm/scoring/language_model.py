@@ -19,7 +19,7 @@ from edgebehave_train.llm.scoring.bases import (
     one_line_errors,
     require_safetensors,
 )
-from edgebehave_train.llm.scoring.behavior_tokens import TRAINED_PART, BehaviorHead, merge_behavior_tokens
+from edgebehave_train.llm.scoring.behavior_tokens import ROWS_MODULE, BehaviorHead, merge_behavior_tokens
 from edgebehave_train.training.hardware import choose_device
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -100,18 +100,26 @@ def add_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
     """The model with fresh adapters, which change nothing before the first step.
 
     All weights except the adapters, and the rows of behaviors if there are any, are frozen; both are float32 in
-    any case. The given model is changed in place.
+    any case. The given model is changed in place. Raises ValueError for targets that cannot have adapters.
     """
     import peft
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    has_rows = isinstance(head := model.get_output_embeddings(), BehaviorHead)
+    if has_rows and not isinstance(targets, str):
+        name_of_head = next(name for name, module in model.named_modules() if module is head)
+        if name_of_head.rpartition(".")[2] in {target.rpartition(".")[2] for target in targets}:
+            raise ValueError(
+                f"lora: targets may not name the output layer {name_of_head!r} with prompt.answers=tokens, whose rows "
+                "train already; leave it out"
+            )
     config = peft.LoraConfig(
         task_type=peft.TaskType.CAUSAL_LM,
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # PEFT takes any number
         lora_dropout=settings.dropout,
         target_modules=targets,
-        modules_to_save=[TRAINED_PART] if isinstance(model.get_output_embeddings(), BehaviorHead) else None,
+        modules_to_save=[ROWS_MODULE] if has_rows else None,
     )
     torch.manual_seed(seed)
     return peft.get_peft_model(model, config)

@@ -53,6 +53,8 @@ class SharedPrefix:
         from transformers import DynamicCache
 
         class OnePassCache(DynamicCache):
+            """A cache that forgets the tokens of a pass: a layer attends to them and keeps the prefix alone."""
+
             def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **named: Any) -> Any:
                 layer = self.layers[layer_idx]
                 before = layer.keys, layer.values

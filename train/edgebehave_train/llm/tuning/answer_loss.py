@@ -1,8 +1,4 @@
-"""The loss of a language model on answers, with the head computed at answer positions only.
-
-A prompt is hundreds of tokens and an answer a few: logits of all positions would be most of the
-memory, and with a large vocabulary most of the time.
-"""
+"""The loss of a language model on answers, with the head computed at answer positions only (`head_positions.py`)."""
 
 # S samples of a batch, T tokens of the longest, M answer tokens of the batch, D width, W tokens of
 # the vocabulary

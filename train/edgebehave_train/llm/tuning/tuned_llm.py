@@ -16,6 +16,7 @@ Each file is replaced atomically. The base itself is not copied.
 import os
 import platform
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -230,7 +231,10 @@ def load_base(
     """
     model, tokenizer = load_language_model(base, device=device, precision=precision)
     if prompt.answers == "tokens":
-        add_behavior_tokens(model, [ids[:-1] for ids in answer_ids(names, ChatFormat(tokenizer))])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a missing chat template the encoder warns
+            chat = ChatFormat(tokenizer)
+        add_behavior_tokens(model, [ids[:-1] for ids in answer_ids(names, chat)])
     return model, tokenizer
 
 

@@ -471,13 +471,15 @@ def _require_readable(model: Any, samples: Sequence[TokenizedSample], name: str)
             f"longer than the {context} tokens that the model reads (the longest: "
             f"{max(lengths)}); take a shorter history"
         )
-    known = num_output_tokens(model)
-    highest = max(max(*s.prompt_ids, *s.answer_ids) for s in samples)
-    if highest >= known:
-        raise ValueError(
-            f"a {name} sample holds token {highest}, the model knows {known}: model and tokenizer "
-            "do not belong together"
-        )
+    highest_read = max(max(s.prompt_ids) for s in samples)
+    highest_answered = max(max(s.answer_ids) for s in samples)
+    read, answered = model.get_input_embeddings().num_embeddings, num_output_tokens(model)
+    for highest, known in ((highest_read, read), (highest_answered, answered)):
+        if highest >= known:
+            raise ValueError(
+                f"a {name} sample holds token {highest}, the model knows {known}: model and tokenizer "
+                "do not belong together"
+            )
 
 
 def _name(precision: torch.dtype) -> str:
