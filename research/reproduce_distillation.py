@@ -122,9 +122,10 @@ def main() -> None:
     scores: dict[str, list[Curve]] = {}
     for seed in range(args.seeds):
         plain, full = (out / f"{kind}-{name}-{seed}" for name in ("few", "whole"))
-        train(log.few.path, plain, args.preset, seed, "user", settings)
+        # From scratch, as a student is: `train` alone would begin with the universal model, which students do not have.
+        train(log.few.path, plain, args.preset, seed, "user", ("--from", "scratch", *settings))
         if not args.no_whole:
-            train(log.whole.path, full, args.preset, seed, "user", settings)
+            train(log.whole.path, full, args.preset, seed, "user", ("--from", "scratch", *settings))
         rows = {PLAIN: (plain, log.few)}
         command = ("distill", str(log.few.path), "--answers", str(answers))
         command += ("--samples", str(args.samples), "--seed", str(seed))
@@ -177,7 +178,7 @@ def answers_of(
     if store := stores.get(args.teacher):
         preset = args.teacher_preset or args.preset
         teacher = out / f"teacher-{args.teacher}-{kind.replace(args.preset, preset, 1)}"
-        train(store.path, teacher, preset, TEACHER_SEED, "user", settings)
+        train(store.path, teacher, preset, TEACHER_SEED, "user", ("--from", "scratch", *settings))
     return teacher, out / f"{teacher.name}-{args.samples}.teacher.safetensors"
 
 
