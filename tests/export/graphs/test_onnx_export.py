@@ -58,8 +58,9 @@ def test_observe_equals_torch_for_all_lengths(model, observe, num_new, num_cache
     with torch.no_grad():
         expected_hidden, expected_rows = Observe(model)(*to_torch(inputs))
     assert new_rows.shape == (4, num_new, 2, 8)
-    np.testing.assert_allclose(hidden, expected_hidden, atol=2e-6, rtol=1e-5)
-    np.testing.assert_allclose(new_rows, expected_rows, atol=2e-6, rtol=1e-5)
+    # float32 sums of values of about 4 in another order: up to 2.1e-6 apart, depending on the processor.
+    np.testing.assert_allclose(hidden, expected_hidden, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(new_rows, expected_rows, atol=1e-5, rtol=1e-5)
 
 
 def test_observe_takes_private_ids_for_unknown(observe):
