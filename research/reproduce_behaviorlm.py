@@ -16,7 +16,7 @@ from scratch on made-up text, knows the simulator's rules, and is no real one: t
 Commands: `claims` (zero-shot, standard fine-tuning, A, A + B, each ablation, popularity, habits, the model for any log,
 and with --checkpoint a BehaveGPT checkpoint of the same split; --rows runs some of them alone),
 `few-shot` (F = 5, 10, 20, 50), `auxiliary`
-(0 to 20 %), `threshold` (0.5, 1, 5 %), `backbone` (several --base), `efficiency` (accuracy against
+(0 to 20 %), `threshold` (0.5, 1, 5, 10 %), `backbone` (several --base), `efficiency` (accuracy against
 the number of training samples, of the language model and of edge models that it trains).
 
 Every tuned model is a folder of OUT and every row a JSON file beside its probabilities (.npz, for
@@ -356,7 +356,8 @@ def universal_probs(store: EventStore, samples: LogSamples) -> Probs:
 def sweep(trial: Trial) -> dict[str, list[Metrics]]:
     """A + B with one setting changed."""
     options = trial.options
-    full = Recipe(samples=options.samples)
+    selection = SelectionConfig(pool=options.pool, per_behavior=options.per_class, by=options.selection)
+    full = Recipe(samples=options.samples, selection=selection)
     recipes: dict[str, tuple[Recipe, Path]] = {}
     for base in options.base:
         if options.command == "few-shot":
@@ -367,7 +368,7 @@ def sweep(trial: Trial) -> dict[str, list[Metrics]]:
             for ratio in (0.0, 0.025, 0.05, 0.1, 0.2):
                 recipes[f"auxiliary {ratio:.1%}"] = replace(full, ratio=ratio), base
         if options.command == "threshold":
-            for threshold in (0.005, 0.01, 0.05):
+            for threshold in (0.005, 0.01, 0.05, 0.1):
                 recipes[f"anchors over {threshold:.1%}"] = replace(full, threshold=threshold), base
         if options.command == "backbone":
             recipes[base.name] = full, base
@@ -451,13 +452,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="*", metavar="NAME", help="of the language model in `claims`, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1200, help="of stage A")
-    parser.add_argument("--per-class", type=int, default=20, help="F of stage B, in `claims`")
+    parser.add_argument("--per-class", type=int, default=20, help="F of stage B, except in `few-shot`")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rank", type=int, default=8, help="of the adapters")
     parser.add_argument("--history", type=int, default=20, help="past behaviors in a prompt")
     parser.add_argument("--pool", type=int, default=2, help="samples of a behavior predicted for stage B, in F")
+    parser.add_argument(
+        "--selection", default="difficulty", choices=("difficulty", "uniform"), help="of stage B, except in `claims`"
+    )
     parser.add_argument("--format", default="sampled", choices=("compact", "sampled"), help="wording of the prompts")
     parser.add_argument("--candidates", default="shuffled", choices=("shuffled", "none"))
     parser.add_argument(
