@@ -209,6 +209,29 @@ def test_passes_change_memory_and_not_the_result(fresh):
             torch.testing.assert_close(value, found[0][1][name], atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize(("context", "lengths"), [(512, {16, 32}), (20, {16, 20})])
+def test_passes_have_few_lengths_and_never_more_than_the_model_reads(fresh, monkeypatch, context, lengths):
+    model, seen = fresh(), set()
+    model.config.max_position_embeddings = context
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(10, 20, length).tolist() for length in rng.integers(8, 19, 40)]
+    train = [TokenizedSample(prompt_ids=prompt, answer_ids=[prompt[-1], 2]) for prompt in ids]
+    of = tuning_loop.AnswerBatch.of
+
+    def watched(*arguments):
+        batch = of(*arguments)
+        seen.add(batch.token_ST.shape[1])
+        return batch
+
+    monkeypatch.setattr(tuning_loop.AnswerBatch, "of", watched)
+    padded = tune(model, train, train[:4], TuningConfig(**QUICK | {"epochs": 1}))
+    assert seen == lengths
+    monkeypatch.setattr(tuning_loop, "_LENGTH_STEP", 1)
+    plain = tune(fresh(), train, train[:4], TuningConfig(**QUICK | {"epochs": 1}))
+    assert padded.training_loss == pytest.approx(plain.training_loss, abs=1e-4)
+    assert len(seen) > len(lengths)
+
+
 def test_bfloat16_learns_as_well(fresh):
     losses = {}
     for autocast in ("float32", "bfloat16"):

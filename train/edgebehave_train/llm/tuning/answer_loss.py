@@ -37,10 +37,12 @@ class AnswerBatch:
     num_samples: int
 
     @classmethod
-    def of(cls, samples: Sequence[TokenizedSample], device: torch.device, num_shared: int = 0) -> "AnswerBatch":
-        """The samples without their first tokens, as many as a prefix has run already."""
+    def of(
+        cls, samples: Sequence[TokenizedSample], device: torch.device, num_shared: int = 0, least: int = 0
+    ) -> "AnswerBatch":
+        """The samples without their first tokens, as many as a prefix has run already; padded to `least` or more."""
         rows = [[*one.prompt_ids[num_shared:], *one.answer_ids[:-1]] for one in samples]
-        length = max(map(len, rows))
+        length = max(least, *map(len, rows))
         token = torch.zeros((len(rows), length), dtype=torch.int64)
         where: list[int] = []
         target: list[int] = []
