@@ -38,7 +38,6 @@ TokenLists = Sequence[Sequence[int]]
 OnProgress = Callable[[int, int], None]
 
 _MAX_NODES = 512  # of one forward pass over a tree; bounds memory at hundreds of candidates
-_MAX_FLOATS = 1 << 27  # of logits and of attention scores in one forward pass: 512 MiB each
 _NUM_CHECKED = 4  # candidates on which tree and plain passes are compared
 # Largest difference between the log-probabilities of tree and plain passes, in nats.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
@@ -210,7 +209,7 @@ def _plain_logprobs(model: Any, prompt: Sequence[int], candidate_ids: TokenLists
     longest = max(len(tokens) for tokens in candidate_ids)
     width = len(prompt) + longest - 1
     floats_per_row = max(longest * num_output_tokens(model), _num_heads(model) * width * width)
-    at_once = max(1, _MAX_FLOATS // floats_per_row)
+    at_once = max(1, _max_floats(model) // floats_per_row)
     scores: list[Tensor] = [torch.empty(0)] * len(candidate_ids)
     for first in range(0, len(beginnings), at_once):
         chunk = beginnings[first : first + at_once]
@@ -294,7 +293,7 @@ def _prompt_batches(model: Any, prompts: TokenLists, max_batch_tokens: int, num_
     for i in order:
         rows, longest = len(batch) + 1, len(prompts[batch[0]]) if batch else 0
         too_many_tokens = rows * (longest - num_shared) > max_batch_tokens
-        if batch and (too_many_tokens or rows * longest * _cache_floats(model) > _MAX_FLOATS):
+        if batch and (too_many_tokens or rows * longest * _cache_floats(model) > _max_floats(model)):
             yield batch
             batch = []
         batch.append(i)
@@ -302,10 +301,18 @@ def _prompt_batches(model: Any, prompts: TokenLists, max_batch_tokens: int, num_
         yield batch
 
 
+def _max_floats(model: Any) -> int:
+    """Of logits, of attention scores and of the cache in one forward pass: 128 MiB each on a CPU, 512 elsewhere.
+
+    On a CPU more is slower, too.
+    """
+    return 1 << (25 if _device(model).type == "cpu" else 27)
+
+
 def _max_nodes(model: Any, rows: int, num_cached: int) -> int:
     """The number of nodes of a tree whose logits and attention scores fit into memory."""
-    by_logits = _MAX_FLOATS // (rows * num_output_tokens(model))
-    by_scores = _MAX_FLOATS // (rows * _num_heads(model) * (num_cached + _MAX_NODES))
+    by_logits = _max_floats(model) // (rows * num_output_tokens(model))
+    by_scores = _max_floats(model) // (rows * _num_heads(model) * (num_cached + _MAX_NODES))
     return max(1, min(_MAX_NODES, by_logits, by_scores))
 
 
