@@ -301,6 +301,7 @@ def test_what_cannot_be_tuned_is_refused(fresh, tiny_llama):
         {"batch_size": 0},
         {"max_gradient_norm": 0.0},
         {"patience": -1},
+        {"tokens_per_pass": -1},
         {"autocast": "float16"},
     ],
     ids=lambda wrong: next(iter(wrong)),
